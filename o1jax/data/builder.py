@@ -1,0 +1,109 @@
+"""A task's data on disk, through TensorFlow Datasets (array_record files) without TensorFlow.
+
+    write(task, 'data', counts={'train': 1000, 'test': 500}, texts=5000)
+    demonstrations = read(task.name, 'data', 'train')
+    lines = read_text(task.name, 'data')
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import pathlib
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from o1jax import types
+from o1jax.data.pipeline import Demonstration, demonstrate, plain_text
+
+PLAIN_TEXT = 'plain_text'  # the split of texts for pre-training: records without prompt and numbers
+
+
+class TaskData(tfds.core.GeneratorBasedBuilder):
+  """Records of one task by split, in their order. A record: prompt, text, numbers, steps (see `types.Problem`)."""
+
+  VERSION = tfds.core.Version('1.0.0')
+
+  def __init__(self, *, records: Mapping[str, list[dict]], data_dir):
+    self._records = records
+    super().__init__(data_dir=data_dir, file_format='array_record')
+
+  def _info(self):
+    return tfds.core.DatasetInfo(
+        builder=self, description='Problems with demonstrations, and plain text.', disable_shuffling=True,
+        features=tfds.features.FeaturesDict({
+            'prompt': tfds.features.Text(), 'text': tfds.features.Text(),
+            'numbers': tfds.features.Sequence(np.int32), 'steps': tfds.features.Sequence(tfds.features.Text())}),
+        metadata=tfds.core.MetadataDict(digest=_digest(self._records)))
+
+  def _split_generators(self, dl_manager):
+    return {split: self._generate_examples(records) for split, records in self._records.items()}
+
+  def _generate_examples(self, records):
+    yield from enumerate(records)
+
+
+def write(task: types.Task, data_dir, *, counts: Mapping[str, int], texts: int, seed: int = 0) -> pathlib.Path:
+  """Writes problems with a demonstration each, and plain text. What is there already is kept if it is the same.
+
+  Args:
+    task: what to write.
+    data_dir: folder for many tasks; this one gets data_dir/<task name>.
+    counts: problems by split.
+    texts: plain texts for pre-training, more than 0.
+    seed: of problems, demonstrations and texts.
+
+  Returns:
+    The folder of the files.
+
+  Raises:
+    ValueError: where the folder holds data of other settings, or a split holds too few problems.
+  """
+  records = {split: [_record(*d) for d in demonstrate(task, task.problems(split, count, seed), seed=seed)]
+             for split, count in counts.items()}
+  records[PLAIN_TEXT] = [_record(types.Problem(prompt='', text=text), [])
+                         for text in plain_text(task, texts, seed=seed)]
+  root = pathlib.Path(data_dir) / task.name
+  builder = TaskData(records=records, data_dir=root)
+  if builder.data_path.exists():
+    if builder.info.metadata['digest'] != _digest(records):
+      raise ValueError(f'{root} holds data of other settings: choose another data_dir, or delete it.')
+  else:
+    tfds.disable_progress_bar()
+    with contextlib.redirect_stdout(io.StringIO()):  # it reports a download, and there is none
+      builder.download_and_prepare()
+  return pathlib.Path(builder.data_path)
+
+
+def read(name: str, data_dir, split: str) -> list[Demonstration]:
+  """The demonstrations of a split of task `name`, in the order written. Raises ValueError where there are none."""
+  return [Demonstration(types.Problem(prompt=record['prompt'].decode(), text=record['text'].decode(),
+                                      numbers=tuple(map(int, record['numbers']))),
+                        [step.decode() for step in record['steps']])
+          for record in _source(name, data_dir, split)]
+
+
+def read_text(name: str, data_dir) -> list[str]:
+  """The plain texts of task `name`, in the order written. Raises ValueError where there are none."""
+  return [record['text'].decode() for record in _source(name, data_dir, PLAIN_TEXT)]
+
+
+def _source(name, data_dir, split):
+  folder = pathlib.Path(data_dir) / name
+  versions = sorted(folder.glob('task_data/*/dataset_info.json'))
+  if not versions:
+    raise ValueError(f'{folder} holds no data of a task {name!r}: write some with o1jax.data.builder.write.')
+  builder = tfds.builder_from_directory(versions[-1].parent)
+  if split not in builder.info.splits:
+    raise ValueError(f'{folder} has no split {split!r}: it has {sorted(builder.info.splits)}.')
+  return builder.as_data_source(split)
+
+
+def _record(problem: types.Problem, steps: list[str]) -> dict:
+  return {'prompt': problem.prompt, 'text': problem.text, 'numbers': list(problem.numbers), 'steps': steps}
+
+
+def _digest(records) -> str:
+  return hashlib.sha256(json.dumps(records, sort_keys=True).encode()).hexdigest()

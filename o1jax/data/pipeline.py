@@ -1,0 +1,176 @@
+"""From a task's problems, demonstrations and plain text to arrays, and a stateless stream of batches of them."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import grain
+import jax
+import numpy as np
+
+from o1jax import types
+from o1jax.text.steps import join_steps
+from o1jax.text.tokenizer import Tokenizer
+
+UNUSED = -1  # in the numbers of a Reference
+
+
+class Demonstration(NamedTuple):
+  """A problem and the tagged steps that solve it, without delimiters."""
+
+  problem: types.Problem
+  steps: list[str]
+
+
+def demonstrate(task: types.Task, problems: Sequence[types.Problem], *, seed: int = 0) -> list[Demonstration]:
+  """One demonstration of each problem; that of problem i is a function of (seed, i)."""
+  return [Demonstration(problem, task.demonstrate(problem, np.random.default_rng((seed, i))))
+          for i, problem in enumerate(problems)]
+
+
+def plain_text(task: types.Task, count: int, *, seed: int = 0) -> list[str]:
+  """`count` texts for pre-training; text i is a function of (seed, i)."""
+  return [task.facts(np.random.default_rng((seed, i))) for i in range(count)]
+
+
+def corpus(texts: Iterable[str], demonstrations: Iterable[Demonstration]) -> list[str]:
+  """What a tokenizer should be trained on: plain text, and prompts with their solutions."""
+  return [*texts, *(d.problem.prompt + join_steps(d.steps) for d in demonstrations)]
+
+
+def encode_problems(tokenizer: Tokenizer, problems: Sequence[types.Problem], *,
+                    prompt_length: int) -> tuple[types.Prompt, types.Reference]:
+  """B problems as arrays: what a policy is asked, and apart from it what a verifier needs.
+
+  The reference is as wide as the longest text and the most numbers among these problems (at least 1 each).
+
+  Raises:
+    ValueError: for no problems, a prompt of more than `prompt_length` tokens, or a tokenizer of another task.
+  """
+  if not problems:
+    raise ValueError('there are no problems to encode: give at least one.')
+  check_tokenizer(tokenizer, (problem.prompt for problem in problems))
+  prompts = [tokenizer.encode(problem.prompt) for problem in problems]
+  longest = max(range(len(prompts)), key=lambda i: len(prompts[i]))
+  if len(prompts[longest]) > prompt_length:
+    raise ValueError(f'the prompt {problems[longest].prompt!r} has {len(prompts[longest])} tokens, and '
+                     f'prompt_length={prompt_length}: raise it to at least {len(prompts[longest])}, or make the '
+                     'problems of the task smaller.')
+  texts = [list(problem.text.encode()) for problem in problems]
+  numbers = [problem.numbers for problem in problems]
+  tokens, length = _pad(prompts, prompt_length, tokenizer.pad_id)
+  text, text_length = _pad(texts, max(1, *map(len, texts)), 0)
+  numbers, _ = _pad(numbers, max(1, *map(len, numbers)), UNUSED)
+  return (types.Prompt(tokens=tokens, length=length),
+          types.Reference(text=text.astype(np.uint8), length=text_length, numbers=numbers))
+
+
+def plain_rows(tokenizer: Tokenizer, texts: Sequence[str], *, row_length: int) -> types.Sequences:
+  """Rows for pre-training: whole texts, each closed by the end token, packed in order; all but padding is a target.
+
+  Raises:
+    ValueError: for no texts, or one that does not fit in a row.
+  """
+  if not texts:
+    raise ValueError('there is no plain text to make rows of: give at least one text.')
+  rows, row = [], []
+  for text in texts:
+    ids = [*tokenizer.encode(text), tokenizer.eos_id]
+    if len(ids) > row_length:
+      raise ValueError(_too_long('plain text', text, len(ids), row_length))
+    if len(row) + len(ids) > row_length:
+      rows.append(row)
+      row = []
+    row += ids
+  tokens, length = _pad([*rows, row], row_length, tokenizer.pad_id)
+  return types.Sequences(tokens=tokens, length=length, mask=np.arange(row_length) < length[:, None])
+
+
+def instruction_rows(tokenizer: Tokenizer, demonstrations: Sequence[Demonstration], *,
+                     row_length: int) -> types.Sequences:
+  """Rows for instruction tuning, one a demonstration: prompt, solution, end token; the prompt is no target.
+
+  Raises:
+    ValueError: for no demonstrations, or one that does not fit in a row.
+  """
+  if not demonstrations:
+    raise ValueError('there are no demonstrations to make rows of: give at least one.')
+  rows, starts = [], []
+  for problem, steps in demonstrations:
+    prompt = tokenizer.encode(problem.prompt)
+    rows.append([*prompt, *tokenizer.encode(join_steps(steps)), tokenizer.eos_id])
+    starts.append(len(prompt))
+    if len(rows[-1]) > row_length:
+      raise ValueError(_too_long('demonstration', problem.prompt + join_steps(steps), len(rows[-1]), row_length))
+  tokens, length = _pad(rows, row_length, tokenizer.pad_id)
+  place = np.arange(row_length)
+  mask = (place >= np.array(starts)[:, None]) & (place < length[:, None])
+  return types.Sequences(tokens=tokens, length=length, mask=mask)
+
+
+def batches(rows, *, batch_size: int, seed: int = 0) -> Callable[[int], types.Sequences]:
+  """A stream of batches without state: update -> batch, a function of (seed, update) alone.
+
+  Rows come in a new random order every epoch, each once an epoch; a batch may reach over into the next epoch.
+
+  Args:
+    rows: any pytree of arrays with one leading axis: Sequences, or a (Prompt, Reference).
+    batch_size: rows in a batch.
+    seed: of the order.
+
+  Returns:
+    A function from the number of the update (>= 0) to a pytree like `rows` of `batch_size` rows.
+
+  Raises:
+    ValueError: where there are no rows, or `batch_size` is less than 1.
+  """
+  count = len(jax.tree.leaves(rows)[0])
+  if count < 1 or batch_size < 1:
+    raise ValueError(f'batches of batch_size={batch_size} from {count} rows: give at least 1 of each.')
+  order = grain.MapDataset.range(count).seed(seed).shuffle().repeat().batch(batch_size)
+  stream = order.map(lambda chosen: jax.tree.map(lambda leaf: leaf[chosen], rows))
+  return lambda update: stream[int(update)]
+
+
+def check_steps(tokenizer: Tokenizer, demonstrations: Iterable[Demonstration], *, step_length: int,
+                max_steps: int) -> None:
+  """Makes sure that search can express every demonstration.
+
+  Raises:
+    ValueError: where a step has more than `step_length` tokens, its delimiter or end token included, or a
+      demonstration more than `max_steps` steps; or where the tokenizer is that of another task.
+  """
+  demonstrations = list(demonstrations)
+  check_tokenizer(tokenizer, (join_steps(d.steps) for d in demonstrations))
+  length, step = max(((len(tokenizer.encode(step)) + 1, step) for d in demonstrations for step in d.steps),
+                     default=(0, ''))
+  if length > step_length:
+    raise ValueError(f'the demonstrated step {step!r} has {length} tokens with its end, and step_length={step_length}: '
+                     f'raise it to at least {length}, or make the problems of the task smaller.')
+  most = max(demonstrations, key=lambda d: len(d.steps), default=None)
+  if most and len(most.steps) > max_steps:
+    raise ValueError(f'the demonstration of {most.problem.prompt!r} has {len(most.steps)} steps, and '
+                     f'max_steps={max_steps}: raise it to at least {len(most.steps)}, or show fewer dead ends.')
+
+
+def check_tokenizer(tokenizer: Tokenizer, texts: Iterable[str]) -> None:
+  """Makes sure that the tokenizer was trained on texts like these: it has a token for each of their characters.
+
+  Raises:
+    ValueError: naming the characters it can only spell in bytes.
+  """
+  unknown = tokenizer.unknown_characters(texts)
+  if unknown:
+    raise ValueError(f'the tokenizer has no token for {unknown}: it was trained on texts of another task; train it '
+                     'on this one (Tokenizer.train), or load the one saved with the run.')
+
+
+def _pad(rows: Sequence[Sequence[int]], width: int, fill: int) -> tuple[np.ndarray, np.ndarray]:
+  padded = np.full((len(rows), width), fill, np.int32)
+  for out, row in zip(padded, rows):
+    out[:len(row)] = row
+  return padded, np.array([len(row) for row in rows], np.int32)
+
+
+def _too_long(what: str, text: str, length: int, row_length: int) -> str:
+  return (f'the {what} {text!r} has {length} tokens with its end, and row_length={row_length}: raise it to at least '
+          f'{length}, or make the problems of the task smaller.')

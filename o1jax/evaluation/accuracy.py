@@ -1,0 +1,158 @@
+"""Accuracy of a policy under test-time search, problem by problem, with what it cost."""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from o1jax import tree as tree_lib
+from o1jax.evaluation.compute import search_cost
+from o1jax.evaluation.results import Result
+from o1jax.evaluation.statistics import pass_at_k, wilson_interval
+from o1jax.fused import problem_keys
+from o1jax.reward.outcome import judge
+from o1jax.reward.process import solution_score
+from o1jax.search.choose import choose
+from o1jax.types import Params, Prompt, Reference
+
+
+class Readout(NamedTuple):
+  """One row of a results table that a search can be read as.
+
+  rule: see `search.choose`; chains: of a best-of-N tree, how many of its chains stand (0 = all).
+  """
+
+  method: str
+  budget: int
+  rule: str
+  chains: int = 0
+
+
+class Verdicts(NamedTuple):
+  """One search over all problems, on the host."""
+
+  correct: dict[Readout, np.ndarray]  # [N] bool
+  tokens: np.ndarray  # [N]
+  flops: np.ndarray  # [N]
+  samples: np.ndarray  # [N] chains or finished solutions
+  right: np.ndarray  # [N] of them, correct
+  scores: np.ndarray  # [M] critic score of every finished solution
+  outcomes: np.ndarray  # [M] its verdict
+  chosen: np.ndarray  # [N] node id chosen by the first readout, 0 = none
+  seconds: float  # per problem, without compilation
+
+
+def evaluate(
+  model_config,
+  params: Params,
+  search: Callable,
+  prompt: Prompt,
+  reference: Reference,
+  *,
+  outcome,
+  table,
+  key,
+  readouts: list[Readout],
+  aggregate: str = 'last',
+  batch: int = 128,
+  watch: Callable[[int], None] = lambda done: None,
+) -> Verdicts:
+  """Searches every problem once and reads the same trees in several ways.
+
+  The search sees prompts only; the reference enters afterwards, to judge. Problems are cut into equal batches (the
+  last one is filled up by repeating problems, whose results are dropped); a problem's key is its index.
+
+  Args:
+    model_config: for the cost.
+    params: policy and critic.
+    search: (params, keys, prompt) -> Tree.
+    prompt, reference: N problems.
+    outcome: (reference, tree, ids) -> verdicts.
+    table: bytes of every token.
+    key: of the evaluation.
+    readouts: what to read off the trees.
+    aggregate: how step values make a solution's score.
+    batch: problems at once.
+    watch: called with the number of problems done.
+  """
+  count = prompt.length.shape[0]
+  batch = min(batch, count)
+  keys = problem_keys(key, count)
+
+  @jax.jit
+  def run(params, keys, prompt, reference):
+    tree = judge(reference, search(params, keys, prompt), outcome)
+    ids = jnp.broadcast_to(tree_lib.node_ids(tree).reshape(-1), (prompt.length.shape[0], tree.mask[0].size))
+    picks = [choose(tree, rule=r.rule, table=table, aggregate=aggregate, first=r.chains) for r in readouts]
+    tokens, flops = search_cost(model_config, prompt, tree)
+    return dict(
+      correct=jnp.stack([tree_lib.pick(tree.outcome, pick[:, None])[:, 0] > 0 for pick in picks]),
+      tokens=tokens,
+      flops=flops,
+      samples=jnp.sum(tree.expanded == tree_lib.ROOT, axis=1),
+      right=jnp.sum(tree.outcome > 0, axis=(1, 2)),
+      done=tree_lib.finished(tree),
+      scores=solution_score(tree, ids, aggregate=aggregate).reshape(tree.mask.shape),
+      outcomes=tree.outcome,
+      chosen=picks[0],
+    )
+
+  parts, seconds = [], 0.0
+  compiled = None
+  for start in range(0, count, batch):
+    rows = jnp.arange(start, start + batch) % count
+    data = jax.tree.map(lambda x: jnp.asarray(x)[rows], (keys, prompt, reference))
+    if compiled is None:
+      compiled = run.lower(params, *data).compile()
+    began = time.perf_counter()
+    part = jax.device_get(compiled(params, *data))
+    seconds += time.perf_counter() - began
+    keep = min(batch, count - start)
+    parts.append({name: x[:, :keep] if name == 'correct' else x[:keep] for name, x in part.items()})
+    watch(keep)
+  whole = {name: np.concatenate([p[name] for p in parts], axis=int(name == 'correct')) for name in parts[0]}
+  done = whole.pop('done')
+  return Verdicts(
+    **whole
+    | dict(
+      correct=dict(zip(readouts, whole['correct'])),
+      scores=whole['scores'][done],
+      outcomes=whole['outcomes'][done],
+    ),
+    seconds=seconds / (-(-count // batch) * batch),
+  )
+
+
+def result(stage: str, task: str, readout: Readout, verdicts: Verdicts, *, seed: int) -> Result:
+  """The table row of one readout. A readout of some of the chains is billed for its share of the search."""
+  right = verdicts.correct[readout]
+  share = readout.chains / verdicts.samples.max() if readout.chains else 1.0
+  low, high = wilson_interval(int(right.sum()), len(right))
+  return Result(
+    stage=stage, task=task, method=readout.method, budget=readout.budget, tokens=float(verdicts.tokens.mean() * share),
+    flops=float(verdicts.flops.mean() * share), accuracy=float(right.mean()), ci_low=low, ci_high=high,
+    problems=len(right), seed=seed, seconds=verdicts.seconds * share,
+  )  # fmt: skip
+
+
+def coverage(stage: str, task: str, verdicts: Verdicts, budgets: list[int], *, seed: int) -> list[Result]:
+  """pass@k by the unbiased estimator (arXiv:2107.03374), one row a budget. The interval is normal over problems."""
+  samples = int(verdicts.samples.max())
+  rows = []
+  for k in budgets:
+    each = pass_at_k(np.full(len(verdicts.right), samples), verdicts.right, k)
+    spread = 1.96 * each.std(ddof=1) / np.sqrt(len(each))
+    mean = float(each.mean())
+    rows.append(
+      Result(
+        stage=stage, task=task, method='pass@k', budget=k, tokens=float(verdicts.tokens.mean() * k / samples),
+        flops=float(verdicts.flops.mean() * k / samples), accuracy=mean, ci_low=max(mean - spread, 0.0),
+        ci_high=min(mean + spread, 1.0), problems=len(each), seed=seed, seconds=verdicts.seconds * k / samples,
+      )  # fmt: skip
+    )
+  return rows
+
+

@@ -1,0 +1,104 @@
+"""Search and learn, fused: the one place where search, reward and learning meet, compiled as one program."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from o1jax import tree as tree_lib
+from o1jax.learning.credit import assign_credit
+from o1jax.learning.objective import Objective, Weights, reference_logprob, tree_loss
+from o1jax.learning.optimizer import apply_gradients, trained
+from o1jax.reward.outcome import judge
+from o1jax.types import Array, Metrics, Prompt, Reference, TrainState, Tree
+
+
+def problem_keys(key: Array, count: int) -> Array:
+  """One key a problem, by its index: a problem's randomness does not depend on how a batch is split."""
+  return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count))
+
+
+def draw_problems(key: Array, prompt: Prompt, reference: Reference, count: int) -> tuple[Prompt, Reference]:
+  """`count` different problems out of a pool."""
+  chosen = jax.random.choice(key, prompt.length.shape[0], (count,), replace=False)
+  return jax.tree.map(lambda x: x[chosen], (prompt, reference))
+
+
+def search_and_learn(
+  model,
+  *,
+  search,
+  outcome,
+  optimizer: optax.GradientTransformation,
+  batch: int,
+  minibatches: int = 1,
+  credit: dict | None = None,
+  objective: Objective = Objective(),
+):
+  """Builds the fused update: draw problems, search, judge, assign credit, and take `minibatches` optimizer steps.
+
+  Args:
+    model: the language model.
+    search: (params, keys [B], prompt, reference) -> Tree; at training time it may read the reference.
+    outcome: (reference, tree, ids [B, N]) -> verdicts [B, N].
+    optimizer: steps once a minibatch.
+    batch: problems an update.
+    minibatches: divides `batch`; later ones are off-policy, which the stored log-probs correct.
+    credit: keyword settings of `assign_credit`.
+    objective: settings of the losses.
+
+  Returns:
+    The jitted (TrainState, pool Prompt, pool Reference, key, Weights) -> (TrainState, metrics). The state is donated;
+    the update's randomness is `fold_in(key, state.update)`.
+  """
+  if batch % minibatches:
+    raise ValueError(f'batch={batch} does not divide into minibatches={minibatches}; choose a divisor')
+
+  def update(state: TrainState, prompts: Prompt, references: Reference, key: Array, weights: Weights):
+    draw_key, search_key = jax.random.split(jax.random.fold_in(key, state.update))
+    prompt, reference = draw_problems(draw_key, prompts, references, batch)
+    tree = search(state.params, problem_keys(search_key, batch), prompt, reference)
+    state, metrics = learn(model, state, prompt, reference, tree, weights, outcome=outcome, optimizer=optimizer,
+                           minibatches=minibatches, credit=credit, objective=objective)  # fmt: skip
+    return state, metrics
+
+  return jax.jit(update, donate_argnums=0)
+
+
+def learn(
+  model, state: TrainState, prompt: Prompt, reference: Reference, tree: Tree, weights: Weights, *, outcome, optimizer,
+  minibatches: int = 1, credit: dict | None = None, objective: Objective = Objective(),
+) -> tuple[TrainState, Metrics]:  # fmt: skip
+  """The learning half of the fused step, on a finished search."""
+  tree = judge(reference, tree, outcome)
+  frozen = reference_logprob(model, state.params, prompt, tree, objective)
+  data = prompt, tree, assign_credit(tree, **(credit or {})), frozen
+
+  def step(state, part):
+    prompt, tree, given, frozen = part
+
+    def loss(params):
+      return tree_loss(model, params, prompt, tree, given, weights, reference=frozen, objective=objective)
+
+    grads, metrics = jax.grad(loss, has_aux=True)(trained(state.params))
+    metrics['gradient_norm'] = optax.global_norm(grads)
+    return apply_gradients(state, grads, optimizer), metrics
+
+  parts = jax.tree.map(lambda x: x.reshape(minibatches, -1, *x.shape[1:]), data)
+  state, metrics = jax.lax.scan(step, state, parts)
+  metrics = {name: value.mean() for name, value in metrics.items()} | search_metrics(tree)
+  return state.replace(update=state.update + 1), metrics
+
+
+def search_metrics(tree: Tree) -> Metrics:
+  """What a judged search found and what it cost."""
+  done = tree_lib.finished(tree)
+  used = tree.expanded >= 0
+  made = jnp.maximum(jnp.sum(used * tree.mask.shape[-1]), 1)
+  return {
+    'accuracy': jnp.sum(tree.outcome) / jnp.maximum(done.sum(), 1),
+    'solved': jnp.mean(jnp.any(tree.outcome > 0, axis=(1, 2))),
+    'finished': jnp.mean(jnp.any(done, axis=(1, 2))),
+    'distinct': jnp.sum(tree.mask & used[..., None]) / made,
+    'tokens': tree_lib.generated_tokens(tree).sum(),
+    'expansions': used.sum(axis=1).mean(),
+  }

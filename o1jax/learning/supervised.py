@@ -1,0 +1,24 @@
+"""One supervised update: behaviour cloning on demonstrations, or pre-training on plain text."""
+
+import jax
+import optax
+
+from o1jax.learning.optimizer import apply_gradients, trained
+from o1jax.policy.initialise import next_token_loss
+from o1jax.types import Metrics, Sequences, TrainState
+
+
+def supervised_update(model, optimizer: optax.GradientTransformation):
+  """Returns the jitted (TrainState, Sequences) -> (TrainState, metrics); the state is donated."""
+
+  def update(state: TrainState, rows: Sequences) -> tuple[TrainState, Metrics]:
+    def loss(params):
+      return next_token_loss(model, params, rows)
+
+    grads, metrics = jax.grad(loss, has_aux=True)(trained(state.params))
+    metrics['gradient_norm'] = optax.global_norm(grads)
+    metrics['tokens'] = rows.length.sum()
+    state = apply_gradients(state, grads, optimizer)
+    return state.replace(update=state.update + 1), metrics
+
+  return jax.jit(update, donate_argnums=0)

@@ -1,0 +1,86 @@
+"""One attention for prefill, decoding and learning: queries read several segments of keys in one softmax.
+
+A segment is shared by as many candidates as its rank says: [B, K, S, E] by all of a problem (the prompt), [B, K, W, S,
+E] by the A siblings of one expansion (the path), [B, K, W, A, S, E] by nobody (a candidate's own step). Heads stand
+right behind the batch, so each product is one plain batched matrix product, with the sharing axes folded into its rows;
+keys are kept transposed, [..., E, S], because reading them row by row made decoding eight times slower on a CPU.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from o1jax.types import Array, KeyValue
+
+class Segment(NamedTuple):
+  """Keys and values, and which query may read which of them (broadcastable to [B, W, A, Q, S], True = reads)."""
+
+  kv: KeyValue
+  mask: Array
+
+
+class Context(NamedTuple):
+  """What the tokens of a forward pass may read besides themselves; `None` = nothing.
+
+  The key-value entries hold all layers. `self_mask` [.., Q, Q] is broadcastable to [B, W, A, Q, Q]. With `gather` [B,
+  X, R-1] (node ids), the path is taken from the keys that this very pass computes: that is learning.
+  """
+
+  self_mask: Array
+  prompt: KeyValue | None = None
+  prompt_mask: Array | None = None
+  path: KeyValue | None = None
+  path_mask: Array | None = None
+  own: KeyValue | None = None
+  own_mask: Array | None = None
+  gather: Array | None = None
+
+
+def rotate(x: Array, positions: Array, base: float) -> Array:
+  """Rotary positions (arXiv:2104.09864). x [..., N, E], positions broadcastable to x's shape without [N, E]."""
+  half = x.shape[-1] // 2
+  angles = positions[..., None, None] * base ** -(jnp.arange(half, dtype=jnp.float32) / half)
+  sin, cos = jnp.sin(angles), jnp.cos(angles)
+  first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+  return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x.dtype)
+
+
+def attend(query: Array, segments: list[Segment]) -> Array:
+  """Grouped-query attention over the union of segments.
+
+  Args:
+    query: [B, K, W, A, Q, G, E], rotated; G = H / K queries share a key head.
+    segments: see the module docstring.
+
+  Returns:
+    [B, K, W, A, Q, G, E]. A query that may read nothing returns a mean of values, never NaN.
+  """
+  query = query * query.shape[-1] ** -0.5
+  scores = []
+  for kv, mask in segments:
+    rows = query.reshape(*kv.key.shape[:-2], -1, query.shape[-1])
+    score = (rows @ kv.key).astype(jnp.float32)
+    scores.append(jnp.where(mask[:, None, ..., None, :], score.reshape(*query.shape[:-1], -1), -1e30))
+  probs = jax.nn.softmax(jnp.concatenate(scores, axis=-1), axis=-1).astype(query.dtype)
+  out, start = 0, 0
+  for kv, _ in segments:
+    size = kv.value.shape[-2]
+    part = probs[..., start : start + size].reshape(*kv.value.shape[:-2], -1, size)
+    out += (part @ kv.value).reshape(query.shape)
+    start += size
+  return out
+
+
+def gather_path(kv: KeyValue, ids: Array) -> KeyValue:
+  """Keys and values along paths: of nodes [B, K, X, A, ...] at ids [B, W, R-1], as segments [B, K, W, ...].
+
+  An id < 1 gathers some node: the caller masks it.
+  """
+
+  def pick(blocks, ids):
+    return blocks.reshape(blocks.shape[0], -1, *blocks.shape[3:])[:, jnp.maximum(ids - 1, 0)]
+
+  key, value = jax.vmap(pick)(kv.key, ids), jax.vmap(pick)(kv.value, ids)
+  key = jnp.moveaxis(key, 3, 4)  # [B, K, W, E, R-1, L]
+  return KeyValue(key.reshape(*key.shape[:4], -1), value.reshape(*value.shape[:3], -1, value.shape[-1]))

@@ -1,0 +1,202 @@
+"""The decoder-only transformer (Flax Linen): RMSNorm, rotary positions, grouped queries, SwiGLU, and a critic.
+
+Activations are [B, W, A, Q, D] throughout; plain rows of text are W = A = 1. Every parameter carries logical axis
+names, so that one table of rules shards the model.
+"""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from o1jax.model.attention import Context, Segment, attend, gather_path, rotate
+from o1jax.model.variants import ModelConfig
+from o1jax.types import Array, KeyValue
+
+ACTIVATION = ('batch', None, None, None, 'embed')
+
+
+class Output(NamedTuple):
+  """hidden [B, W, A, Q, D] after the last norm; value [B, W, A, Q] in logits of P(correct); cache: keys and values of
+  the pass's own tokens, per trunk and layer."""
+
+  hidden: Array
+  value: Array
+  cache: Any
+
+
+class Linear(nn.Module):
+  """x [..., in] @ kernel [in, features], as one matrix product of rank 2: XLA's CPU is half as fast at higher ranks."""
+
+  features: int
+  axes: tuple[str | None, str | None]
+  dtype: str
+
+  @nn.compact
+  def __call__(self, x):
+    init = nn.initializers.variance_scaling(1.0, 'fan_in', 'truncated_normal')
+    kernel = self.param('kernel', nn.with_logical_partitioning(init, self.axes), (x.shape[-1], self.features))
+    out = x.astype(self.dtype).reshape(-1, x.shape[-1]) @ kernel.astype(self.dtype)
+    return out.reshape(*x.shape[:-1], self.features)
+
+
+def _norm(config: ModelConfig, name):
+  scale = nn.with_logical_partitioning(nn.initializers.ones, ('embed',))
+  return nn.RMSNorm(epsilon=1e-6, dtype=config.dtype, scale_init=scale, name=name)
+
+
+class Block(nn.Module):
+  """Attention and feed-forward with residuals."""
+
+  config: ModelConfig
+
+  @nn.compact
+  def __call__(self, x, cached, positions, context: Context):
+    """x [B, W, A, Q, D]; cached: this layer's (prompt, path, own) of the context. Returns x and its own keys, values."""
+    c = self.config
+    h = _norm(c, 'attention_norm')(x)
+    lead = x.shape[:-1]
+    query = Linear(c.heads * c.head_width, ('embed', 'heads'), c.dtype, name='query')(h)
+    key = Linear(c.kv_heads * c.head_width, ('embed', 'kv_heads'), c.dtype, name='key')(h)
+    value = Linear(c.kv_heads * c.head_width, ('embed', 'kv_heads'), c.dtype, name='value')(h)
+    query = rotate(query.reshape(*lead, c.heads, c.head_width), positions, c.rope_base)
+    key = rotate(key.reshape(*lead, c.kv_heads, c.head_width), positions, c.rope_base)
+    value = value.reshape(key.shape)
+    kv = KeyValue(jnp.moveaxis(key, (4, 5), (1, 4)), jnp.moveaxis(value, 4, 1))
+    prompt, path, own = cached
+    if context.gather is not None:
+      path = gather_path(kv, context.gather)
+    segments = [Segment(kv, context.self_mask)]
+    for part, mask in ((prompt, context.prompt_mask), (path, context.path_mask), (own, context.own_mask)):
+      if part is not None:
+        segments.append(Segment(part, mask))
+    query = jnp.moveaxis(query.reshape(*lead, c.kv_heads, -1, c.head_width), 4, 1)
+    read = jnp.moveaxis(attend(query, segments), 1, 4).reshape(*lead, -1)
+    x = x + Linear(c.width, ('heads', 'embed'), c.dtype, name='out')(read)
+    x = nn.with_logical_constraint(x, ACTIVATION)
+    h = _norm(c, 'mlp_norm')(x)
+    gate = Linear(c.mlp_width, ('embed', 'mlp'), c.dtype, name='gate')(h)
+    up = Linear(c.mlp_width, ('embed', 'mlp'), c.dtype, name='up')(h)
+    x = x + Linear(c.width, ('mlp', 'embed'), c.dtype, name='down')(nn.silu(gate) * up)
+    return nn.with_logical_constraint(x, ACTIVATION), kv
+
+
+class Trunk(nn.Module):
+  """Embedding, blocks, last norm. With `scan_layers` per-layer caches are stacked, else they are tuples."""
+
+  config: ModelConfig
+
+  def setup(self):
+    c = self.config
+    init = nn.with_logical_partitioning(nn.initializers.normal(0.02), ('vocab', 'embed'))
+    self.embedding = self.param('embedding', init, (c.vocab_size, c.width))
+    block = nn.remat(Block, prevent_cse=not c.scan_layers) if c.remat else Block
+    if c.scan_layers:
+      scanned = nn.scan(
+        block,
+        variable_axes={'params': 0},
+        split_rngs={'params': True},
+        in_axes=(0, nn.broadcast, nn.broadcast),
+        length=c.layers,
+        metadata_params={nn.PARTITION_NAME: 'layers'},
+      )
+      self.blocks = scanned(c, name='blocks')
+    else:
+      self.blocks = [block(c, name=f'block_{i}') for i in range(c.layers)]
+    self.last_norm = _norm(c, 'last_norm')
+
+  def __call__(self, tokens, positions, context: Context):
+    c = self.config
+    x = jnp.asarray(self.embedding, c.dtype)[tokens] * c.width**0.5
+    cached = (context.prompt, context.path, context.own)
+    context = context._replace(prompt=None, path=None, own=None)
+    if c.scan_layers:
+      x, kv = self.blocks(x, cached, positions, context)
+    else:
+      kv = []
+      for i, block in enumerate(self.blocks):
+        mine = tuple(part if part is None else part[i] for part in cached)
+        x, layer = block(x, mine, positions, context)
+        kv.append(layer)
+      kv = tuple(kv)
+    return self.last_norm(x), kv
+
+
+class LanguageModel(nn.Module):
+  """A policy trunk with its output matrix, and a critic: a head on that trunk or on a trunk of its own."""
+
+  config: ModelConfig
+
+  def setup(self):
+    c = self.config
+    self.policy = Policy(c)
+    self.critic = Critic(c)
+
+  def __call__(self, tokens: Array, positions: Array, context: Context, *, with_value: bool = True) -> Output:
+    """tokens [B, W, A, Q], positions [B, W, A, Q]. The context's caches are dicts by trunk, as `Output.cache`."""
+    hidden, kv = self.policy(tokens, positions, _of_trunk(context, 'policy'))
+    cache = {'policy': kv}
+    value = None
+    if with_value:
+      value, own = self.critic(hidden, tokens, positions, _of_trunk(context, 'critic'))
+      if own is not None:
+        cache['critic'] = own
+    return Output(hidden, value, cache)
+
+  def logits(self, hidden: Array) -> Array:
+    """hidden [..., D] -> next-token logits [..., V], float32."""
+    return self.policy.logits(hidden)
+
+
+class Policy(nn.Module):
+  """The language model proper."""
+
+  config: ModelConfig
+
+  def setup(self):
+    self.trunk = Trunk(self.config)
+    if not self.config.tied_head:
+      self.head = Linear(self.config.vocab_size, ('embed', 'vocab'), self.config.dtype)
+
+  def __call__(self, tokens, positions, context):
+    return self.trunk(tokens, positions, context)
+
+  def logits(self, hidden):
+    if not self.config.tied_head:
+      return self.head(hidden).astype(jnp.float32)
+    table = jnp.asarray(self.trunk.embedding, self.config.dtype)
+    logits = hidden.reshape(-1, hidden.shape[-1]) @ table.T
+    return logits.reshape(*hidden.shape[:-1], -1).astype(jnp.float32)
+
+
+class Critic(nn.Module):
+  """P(correct | prefix) after each token, in logits."""
+
+  config: ModelConfig
+
+  @nn.compact
+  def __call__(self, hidden, tokens, positions, context):
+    kv = None
+    if self.config.own_critic:
+      hidden, kv = Trunk(self.config, name='trunk')(tokens, positions, context)
+    h = nn.gelu(Linear(self.config.width, ('embed', 'mlp'), self.config.dtype, name='hidden')(hidden))
+    return Linear(1, ('mlp', None), self.config.dtype, name='score')(h)[..., 0].astype(jnp.float32), kv
+
+
+def _of_trunk(context: Context, name: str) -> Context:
+  def mine(part):
+    return part if part is None else part.get(name)
+
+  return context._replace(prompt=mine(context.prompt), path=mine(context.path), own=mine(context.own))
+
+
+def each_layer(function, *caches):
+  """Applies a function of one layer's `KeyValue` to all layers and trunks of caches, tuples or stacked arrays."""
+
+  def layers(*parts):
+    if isinstance(parts[0], KeyValue):
+      return jax.vmap(function)(*parts)
+    return tuple(function(*layer) for layer in zip(*parts))
+
+  return {name: layers(*(cache[name] for cache in caches)) for name in caches[0]}

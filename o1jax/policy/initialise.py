@@ -1,0 +1,23 @@
+"""Policy initialisation (arXiv:2412.14135, section 3): the loss of pre-training and of instruction tuning.
+
+Both are next-token prediction; they differ in their rows and in what `Sequences.mask` keeps. Pre-training keeps every
+token, instruction tuning keeps the demonstration and not the prompt. Behaviours are taught by what demonstrations show.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from o1jax.model.forward import forward_rows, logits_of
+from o1jax.types import Array, Params, Sequences
+
+
+def next_token_loss(model, params: Params, rows: Sequences) -> tuple[Array, dict[str, Array]]:
+  """Mean cross-entropy in nats over the masked target tokens, and the share of them predicted exactly."""
+  hidden = forward_rows(model, params, rows.tokens, rows.length, with_value=False).hidden[:, 0, 0]
+  logits = logits_of(model, params, hidden[:, :-1])
+  target, mask = rows.tokens[:, 1:], rows.mask[:, 1:]
+  count = jnp.maximum(mask.sum(), 1)
+  chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), target[..., None], axis=-1)[..., 0]
+  loss = -jnp.sum(jnp.where(mask, chosen, 0)) / count
+  right = jnp.sum(mask & (jnp.argmax(logits, axis=-1) == target)) / count
+  return loss, {'loss': loss, 'token_accuracy': right}

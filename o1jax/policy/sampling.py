@@ -1,0 +1,181 @@
+"""Sampling steps: decode A candidates under W nodes of every problem until each has closed its step."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from o1jax import tree as tree_lib
+from o1jax.model.attention import Context, gather_path
+from o1jax.model.forward import apply, empty_blocks, logits_of, path_mask, shared_mask
+from o1jax.model.transformer import each_layer
+from o1jax.types import Array, KeyValue, Tree, TreeCache
+
+GRANULARITIES = ('token', 'line', 'tokens', 'solution')
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+  """How a step is sampled and what closes it.
+
+  Attributes:
+    eos_id: the token that ends a solution.
+    delimiter_id: the token that ends a line.
+    granularity: 'line' closes at the delimiter; 'token' and 'tokens' after L tokens; 'solution' at the end token only.
+      A step that fills its L tokens is closed in any case and goes on in the next one.
+    temperature: 0 is greedy.
+    top_k: keep the k likeliest tokens; 0 keeps all.
+    top_p: keep the likeliest tokens that reach this mass (arXiv:1904.09751); 1 keeps all.
+  """
+
+  eos_id: int
+  delimiter_id: int
+  granularity: str = 'line'
+  temperature: float = 1.0
+  top_k: int = 0
+  top_p: float = 1.0
+
+  def __post_init__(self):
+    if self.granularity not in GRANULARITIES:
+      raise ValueError(f'granularity {self.granularity!r} is unknown; choose one of {", ".join(GRANULARITIES)}')
+    if self.temperature < 0 or self.top_k < 0 or not 0 < self.top_p <= 1:
+      raise ValueError(
+        f'temperature={self.temperature} must be >= 0, top_k={self.top_k} >= 0 and top_p={self.top_p} in (0, 1]'
+      )
+
+  def closes(self, token: Array) -> Array:
+    """True where a token ends a step before its L tokens are full."""
+    end = token == self.eos_id
+    return end | (token == self.delimiter_id) if self.granularity == 'line' else end
+
+
+class Steps(NamedTuple):
+  """A freshly decoded generation of candidates. All [B, W, A, ...]; `cache` holds their keys and values."""
+
+  tokens: Array  # [B, W, A, L] int32
+  length: Array  # [B, W, A] int32
+  logprob: Array  # [B, W, A, L]
+  terminal: Array  # [B, W, A] bool
+  value: Array  # [B, W, A] logits of P(correct) after the step
+  hidden: Array  # [B, W, A, D] after the step's last token
+  cache: Any  # each layer [B, K, W, A, ...]
+
+
+def truncate(logits: Array, *, top_k: int = 0, top_p: float = 1.0) -> Array:
+  """Drops tokens outside the top k and the nucleus p from logits [..., V]; the likeliest token always stays."""
+  if not top_k and top_p >= 1:
+    return logits
+  ranked = jnp.sort(logits, axis=-1, descending=True)
+  floor = ranked[..., min(top_k or logits.shape[-1], logits.shape[-1]) - 1, None]
+  if top_p < 1:
+    probs = jax.nn.softmax(ranked, axis=-1)
+    inside = jnp.cumsum(probs, axis=-1) - probs < top_p
+    nucleus = jnp.min(jnp.where(inside, ranked, jnp.inf), axis=-1, keepdims=True)
+    floor = jnp.maximum(floor, nucleus)
+  return jnp.where(logits >= floor, logits, -jnp.inf)
+
+
+def sample_token(uniform: Array, logits: Array) -> Array:
+  """Inverse-CDF sample: one uniform number a token instead of V Gumbels. uniform [...], logits [..., V] -> [...]."""
+  mass = jnp.cumsum(jax.nn.softmax(logits, axis=-1), axis=-1)
+  token = jnp.sum(mass <= uniform[..., None] * mass[..., -1:], axis=-1)
+  return jnp.minimum(token, logits.shape[-1] - 1).astype(jnp.int32)
+
+
+def decode_steps(
+  model, params, keys: Array, tree: Tree, cache: TreeCache, parents: Array, path: Array, *, sampling: Sampling
+) -> Steps:
+  """Decodes A candidate steps under each parent.
+
+  The loop ends as soon as every candidate has closed its step. What a candidate reads: the prompt, its parent's path
+  (gathered once, shared by the A siblings) and its own tokens so far.
+
+  Args:
+    model: the language model.
+    params: policy and critic are read.
+    keys: [B] one key a problem, so that a problem's samples do not depend on its batch.
+    tree: the tree so far.
+    cache: its keys and values.
+    parents: [B, W] ids of the nodes to expand, -1 = none (nothing is decoded there).
+    path: [B, W, R] from the root to each parent.
+    sampling: see `Sampling`.
+
+  Returns:
+    See `Steps`; candidates under parent -1 have length 0.
+  """
+  step, width = tree.tokens.shape[-1], tree.mask.shape[-1]
+  lead = (*parents.shape, width)
+  ids = path[..., 1:]
+  gathered = mask = None
+  if ids.shape[-1]:
+    gathered = each_layer(lambda kv: gather_path(kv, ids), cache.nodes)
+    mask = path_mask(tree.length, ids, step)[:, :, None, None]
+  prompt_width = jax.tree.leaves(cache.prompt)[0].shape[-1]
+  prompt_mask = shared_mask(jnp.arange(prompt_width) < cache.prompt_length[:, None])
+  start = cache.prompt_length[:, None] + tree_lib.pick(tree.length, path).sum(-1)
+  root = (parents == tree_lib.ROOT)[..., None]
+  hidden = jnp.where(root, cache.root_hidden[:, None], tree_lib.pick(cache.hidden, parents))
+
+  def body(carry):
+    t, closed, steps = carry
+    logits = logits_of(model, params, steps.hidden)
+    token, logprob = _next_token(keys, t, logits, sampling)
+    token = jnp.where(closed, 0, token)
+    context = Context(
+      self_mask=jnp.ones((1, 1, 1, 1, 1), bool),
+      prompt=cache.prompt,
+      prompt_mask=prompt_mask,
+      path=gathered,
+      path_mask=mask,
+      own=steps.cache,
+      own_mask=(jnp.arange(step) < t)[None, None, None, None],
+    )
+    positions = jnp.broadcast_to((start + t)[..., None, None], (*lead, 1))
+    out = apply(model, params, token[..., None], positions, context)
+
+    def write(kv, new):
+      put = jax.lax.dynamic_update_slice_in_dim
+      return KeyValue(put(kv.key, new.key, t, axis=5), put(kv.value, new.value, t, axis=4))
+
+    steps = Steps(
+      tokens=jax.lax.dynamic_update_index_in_dim(steps.tokens, token, t, axis=3),
+      length=steps.length + ~closed,
+      logprob=jax.lax.dynamic_update_index_in_dim(steps.logprob, jnp.where(closed, 0, logprob), t, axis=3),
+      terminal=steps.terminal | (~closed & (token == sampling.eos_id)),
+      value=jnp.where(closed, steps.value, out.value[..., 0]),
+      hidden=jnp.where(closed[..., None], steps.hidden, out.hidden[..., 0, :]),
+      cache=each_layer(write, steps.cache, out.cache),
+    )
+    return t + 1, closed | sampling.closes(token), steps
+
+  steps = Steps(
+    tokens=jnp.zeros((*lead, step), jnp.int32),
+    length=jnp.zeros(lead, jnp.int32),
+    logprob=jnp.zeros((*lead, step)),
+    terminal=jnp.zeros(lead, bool),
+    value=jnp.zeros(lead),
+    hidden=jnp.broadcast_to(hidden[:, :, None], (*lead, hidden.shape[-1])),
+    cache=each_layer(lambda kv: empty_blocks(kv, lead[1:], step), cache.nodes),
+  )
+  closed = jnp.broadcast_to((parents < 0)[..., None], lead)
+  _, _, steps = jax.lax.while_loop(
+    lambda carry: (carry[0] < step) & ~jnp.all(carry[1]), body, (jnp.int32(0), closed, steps)
+  )
+  return steps
+
+
+def _next_token(keys, t, logits, sampling: Sampling):
+  """Samples one token per candidate; its log-prob is that of the whole distribution at the sampling temperature."""
+  scaled = logits / (sampling.temperature or 1.0)
+  if sampling.temperature == 0:
+    token = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+  else:
+    kept = truncate(scaled, top_k=sampling.top_k, top_p=sampling.top_p)
+    shape = logits.shape[1:-1]
+    uniform = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, t), shape))(keys)
+    token = sample_token(uniform, kept)
+  chosen = jnp.take_along_axis(scaled, token[..., None], axis=-1)[..., 0]
+  return token, chosen - jax.nn.logsumexp(scaled, axis=-1)
+
+

@@ -1,0 +1,39 @@
+"""Outcome reward: the exact verdict on finished solutions (arXiv:2412.14135, section 4, reward from the environment)."""
+
+import jax
+import jax.numpy as jnp
+
+from o1jax import tree as tree_lib
+from o1jax.text.bytes import token_bytes
+from o1jax.types import Array, Reference, Tree
+
+
+def solution_bytes(tree: Tree, ids: Array, table: tuple[Array, Array], *, size: int = 128) -> tuple[Array, Array]:
+  """The text up to each node as bytes. ids [B, N] -> uint8 [B, N, size] (its end, if longer), length [B, N]."""
+  tokens, length = tree_lib.solution_tokens(tree, ids)
+  return token_bytes(tokens, length, table, size=size)
+
+
+def outcome(reference: Reference, tree: Tree, ids: Array, *, verify, table: tuple[Array, Array]) -> Array:
+  """Verdicts on nodes.
+
+  Args:
+    reference: B problems.
+    tree: any tree over them.
+    ids: [B, N] nodes.
+    verify: a task's verifier, (Reference of one problem, uint8 [S], length []) -> bool [].
+    table: bytes of every token, from `Tokenizer.bytes_table`.
+
+  Returns:
+    [B, N] float32: 1 where the node finishes a correct solution, 0 elsewhere.
+  """
+  text, length = solution_bytes(tree, ids, table)
+  right = jax.vmap(jax.vmap(verify, (None, 0, 0)))(reference, text, length)
+  return jnp.where(tree_lib.pick(tree_lib.finished(tree), ids, fill=False), right, False).astype(jnp.float32)
+
+
+def judge(reference: Reference, tree: Tree, outcome_fn) -> Tree:
+  """Fills `outcome` on every node of a tree with `outcome_fn(reference, tree, ids)`."""
+  batch = tree.mask.shape[0]
+  ids = jnp.broadcast_to(tree_lib.node_ids(tree).reshape(-1), (batch, tree.mask[0].size))
+  return tree.replace(outcome=outcome_fn(reference, tree, ids).reshape(tree.mask.shape))

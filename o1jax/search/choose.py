@@ -1,0 +1,76 @@
+"""The final answer of a search: which finished solution to give, without ground truth."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from o1jax import tree as tree_lib
+from o1jax.reward.outcome import solution_bytes
+from o1jax.reward.process import solution_score
+from o1jax.text.bytes import after_last
+from o1jax.text.steps import ANSWER
+from o1jax.types import Array, Tree
+
+RULES = ('first', 'majority', 'best', 'weighted')
+
+_PRIME = 16777619
+_ANSWER_BYTES = 64
+_WEIGHTS = np.array([pow(_PRIME, i, 2**32) for i in range(_ANSWER_BYTES)], np.uint32)
+
+
+def choose(tree: Tree, *, rule: str, table: tuple[Array, Array], aggregate: str = 'last', first: int = 0) -> Array:
+  """Picks one finished solution a problem.
+
+  Args:
+    tree: a finished search.
+    rule: 'first' takes the first; 'majority' the answer found most often (arXiv:2203.11171); 'best' the solution of
+      highest critic score; 'weighted' the answer of highest summed score (arXiv:2408.03314).
+    table: bytes of every token, from `Tokenizer.bytes_table`.
+    aggregate: how step values make a solution's score, see `reward.process.solution_score`.
+    first: with a positive number, only solutions of the first so many chains of a best-of-N tree stand.
+
+  Returns:
+    Node ids [B], 0 where no solution was finished.
+  """
+  if rule not in RULES:
+    raise ValueError(f'rule {rule!r} is unknown; choose one of {", ".join(RULES)}')
+  batch, slots, width = tree.mask.shape
+  ids = jnp.broadcast_to(tree_lib.node_ids(tree).reshape(-1), (batch, slots * width))
+  done = tree_lib.finished(tree)
+  if first:
+    done &= (chain_of(tree) < first)[..., None]
+  done = done.reshape(batch, -1)
+  if rule == 'first':
+    support = jnp.ones(ids.shape)
+  else:
+    score = solution_score(tree, ids, aggregate=aggregate)
+    support = score if rule == 'best' else _votes(tree, ids, done, table, 1.0 if rule == 'majority' else score)
+    # Among equal votes the critic decides; among equal scores the first stands.
+    support = support + 1e-4 * score if rule != 'majority' else support
+  best = jnp.argmax(jnp.where(done, support, -1), axis=-1)
+  return jnp.where(done.any(-1), 1 + best, 0)
+
+
+def chain_of(tree: Tree) -> Array:
+  """Which of its N chains each slot of a best-of-N tree belongs to, [B, X]: the number of its first step."""
+  own = tree_lib.node_ids(tree)[:, 0]
+  first = jnp.where(tree.path[..., 1] > 0, tree.path[..., 1], own) if tree.path.shape[-1] > 1 else own[None]
+  return jnp.broadcast_to(first - 1, tree.expanded.shape)
+
+
+def answer_keys(tree: Tree, ids: Array, table: tuple[Array, Array]) -> Array:
+  """A hash of each solution's answer text, spaces left out. ids [B, N] -> uint32 [B, N]."""
+
+  def one(text, length):
+    answer, rest = after_last(text, length, ANSWER.encode(), size=_ANSWER_BYTES)
+    kept = (jnp.arange(_ANSWER_BYTES) < rest) & (answer != ord(' '))
+    place = jnp.cumsum(kept) - kept
+    return jnp.sum(jnp.where(kept, jnp.asarray(_WEIGHTS)[place] * (answer + jnp.uint32(1)), 0), dtype=jnp.uint32)
+
+  return jax.vmap(jax.vmap(one))(*solution_bytes(tree, ids, table))
+
+
+def _votes(tree, ids, done, table, weight):
+  keys = answer_keys(tree, ids, table)
+  same = (keys[:, :, None] == keys[:, None, :]) & done[:, None, :]
+  return jnp.sum(jnp.where(same, jnp.broadcast_to(weight, ids.shape)[:, None, :], 0), axis=-1)

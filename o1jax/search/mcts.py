@@ -1,0 +1,201 @@
+"""Monte-Carlo tree search over reasoning steps, through mctx: a node is a step, an action picks one of A candidates.
+
+mctx keeps the statistics, our `Tree` and `TreeCache` keep the text and the keys. mctx's `children_*[B, m, a]` is our
+node `1 + m*A + a`, because the node that simulation i visits becomes mctx's node i + 1 and fills our slot i + 1.
+"""
+
+import jax
+import jax.numpy as jnp
+import mctx
+
+from o1jax import tree as tree_lib
+from o1jax.policy.sampling import Sampling
+from o1jax.search.expand import expand, start
+from o1jax.types import Array, OutcomeFn, Params, Prompt, Reference, Tree
+
+
+def mcts(
+  model,
+  params: Params,
+  keys: Array,
+  prompt: Prompt,
+  *,
+  simulations: int,
+  candidates: int,
+  sampling: Sampling,
+  step_length: int,
+  max_steps: int,
+  algorithm: str = 'gumbel',
+  gumbel_scale: float = 1.0,
+  exploration: float = 1.25,
+  dirichlet_fraction: float = 0.25,
+  merge: bool = True,
+  verify: OutcomeFn | None = None,
+  reference: Reference | None = None,
+) -> Tree:
+  """Searches every problem with `simulations` expansions after the root's.
+
+  Candidates are samples of the policy, so their prior is uniform times multiplicity (their log-probs would count the
+  policy twice). Leaves are valued by the critic. If no candidate has finished a solution when the simulations are
+  spent, the likeliest leaf is continued step by step, by the critic's choice, until one has; those slots count in the
+  tokens like all others.
+
+  Args:
+    model: the language model.
+    params: policy and critic are read.
+    keys: [B] one key a problem.
+    prompt: B problems.
+    simulations: mctx simulations, each of which expands one node (or revisits a finished one).
+    candidates: A, at least 2.
+    sampling: see `Sampling`; temperature must be positive, or all candidates are the same.
+    step_length: L.
+    max_steps: R.
+    algorithm: 'gumbel' (Danihelka et al. 2022, sequential halving at the root) or 'puct' (arXiv:1911.08265).
+    gumbel_scale: 0 makes the root's choice deterministic; only for 'gumbel'.
+    exploration: c1 of PUCT.
+    dirichlet_fraction: share of Dirichlet noise in PUCT's root prior; 0 for evaluation.
+    merge: merge equal siblings.
+    verify: train-time only: finished nodes are rewarded by the verifier instead of the critic.
+    reference: what `verify` reads.
+
+  Returns:
+    Tree [B, 1 + simulations + R - 1, A, L] with `visits` and `q` of the search.
+  """
+  if algorithm not in ('gumbel', 'puct'):
+    raise ValueError(f"algorithm {algorithm!r} is unknown; choose 'gumbel' or 'puct'")
+  tree, cache = start(
+    model,
+    params,
+    prompt,
+    slots=simulations + max_steps,
+    candidates=candidates,
+    step_length=step_length,
+    max_steps=max_steps,
+  )
+
+  def grow(tree, cache, parents, slot):
+    slot_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, slot)
+    tree, cache = expand(
+      model, params, slot_keys, tree, cache, parents, slot=slot, sampling=sampling, merge=merge
+    )
+    if verify is not None:
+      made = jnp.broadcast_to(1 + slot * candidates + jnp.arange(candidates), (parents.shape[0], candidates))
+      verdict = jnp.where(tree_lib.pick(tree.terminal, made, fill=False), verify(reference, tree, made), 0)
+      tree = tree.replace(reward=tree_lib.put(tree.reward, made, verdict))
+    return tree, cache
+
+  root = jnp.full((prompt.length.shape[0], 1), tree_lib.ROOT)
+  carry = grow(tree, cache, root, 0)
+  policy = {
+    'gumbel': dict(gumbel_scale=gumbel_scale, max_num_considered_actions=candidates),
+    'puct': dict(pb_c_init=exploration, dirichlet_fraction=dirichlet_fraction),
+  }[algorithm]
+  (tree, cache), searched = _search(carry, grow, simulations, jax.random.fold_in(keys[0], 2**31 - 1), algorithm, policy)
+  filled = simulations + 1
+  tree = tree.replace(
+    visits=tree.visits.at[:, :filled].set(searched.children_visits),
+    q=tree.q.at[:, :filled].set(
+      jnp.where(
+        searched.children_visits > 0,
+        searched.children_rewards + searched.children_discounts * searched.children_values,
+        0,
+      )
+    ),
+  )
+  return _finish(tree, cache, grow, filled)
+
+
+def _search(carry, grow, simulations, key, algorithm, settings):
+  """Runs mctx with our arrays threaded beside its own. Returns (our carry, mctx's tree)."""
+  cell = {'carry': carry, 'simulation': None}
+  tree = carry[0]
+  batch, _, width = tree.mask.shape
+
+  def recurrent(params, key, action, slot):
+    """Visits candidate `action` of `slot`: reads its value, expands it into the simulation's own slot."""
+    del params, key  # our keys are per problem and slot
+    tree, cache = cell['carry']
+    node = 1 + slot * width + action
+    read = {name: tree_lib.pick(getattr(tree, name), node[:, None])[:, 0] for name in ('value', 'reward')}
+    alive = tree_lib.expandable(tree, node[:, None])[:, 0]
+    new = cell['simulation'] + 1
+    tree, cache = grow(tree, cache, node[:, None], new)
+    cell['carry'] = tree, cache
+    prior = jax.lax.dynamic_index_in_dim(tree.prior, new, axis=1, keepdims=False)
+    output = mctx.RecurrentFnOutput(
+      reward=read['reward'],
+      # Past a finished (or too deep) node nothing follows: mctx may still walk there, and must find zeros.
+      discount=alive.astype(jnp.float32),
+      prior_logits=_prior_logits(prior),
+      value=jnp.where(alive, read['value'], 0),
+    )
+    return output, jnp.full_like(slot, new)
+
+  def loop(lower, upper, body, init):
+    def threaded(i, state):
+      cell['carry'], cell['simulation'] = state[1], i
+      inner = body(i, state[0])
+      return inner, cell['carry']
+
+    inner, cell['carry'] = jax.lax.fori_loop(lower, upper, threaded, (init, cell['carry']))
+    return inner
+
+  root = mctx.RootFnOutput(
+    prior_logits=_prior_logits(tree.prior[:, 0]), value=tree.root_value, embedding=jnp.zeros(batch, jnp.int32)
+  )
+  run = {'gumbel': mctx.gumbel_muzero_policy, 'puct': mctx.muzero_policy}[algorithm]
+  result = run(
+    None,
+    key,
+    root,
+    recurrent,
+    simulations,
+    invalid_actions=1.0 - tree.mask[:, 0],
+    loop_fn=loop,
+    **settings,
+  )
+  return cell['carry'], result.search_tree
+
+
+def _prior_logits(prior: Array) -> Array:
+  """mctx masks invalid candidates at the root only: inside, a finite minimum keeps them out of every argmax."""
+  return jnp.where(prior > 0, jnp.log(jnp.maximum(prior, 1e-9)), jnp.finfo(jnp.float32).min)
+
+
+def _finish(tree: Tree, cache, grow, slot: int) -> Tree:
+  """Continues the likeliest leaf of each problem that has no finished solution, one expansion a slot."""
+
+  def step(carry):
+    slot, tree, cache = carry
+    parents = jnp.where(_unsolved(tree), likeliest_leaf(tree), tree_lib.NONE)
+    tree, cache = grow(tree, cache, parents[:, None], slot)
+    return slot + 1, tree, cache
+
+  def unfinished(carry):
+    slot, tree, _ = carry
+    return (slot < tree.mask.shape[1]) & jnp.any(_unsolved(tree) & (likeliest_leaf(tree) > 0))
+
+  _, tree, _ = jax.lax.while_loop(unfinished, step, (jnp.int32(slot), tree, cache))
+  return tree
+
+
+def _unsolved(tree: Tree) -> Array:
+  return ~jnp.any(tree_lib.finished(tree), axis=(1, 2))
+
+
+def likeliest_leaf(tree: Tree) -> Array:
+  """The unexpanded candidate of highest value among the deepest that can still grow, [B]; 0 if there is none.
+
+  Deepest first: a continuation that was begun is followed to its end before another is tried.
+  """
+  ids = tree_lib.node_ids(tree).reshape(-1)
+  everyone = jnp.broadcast_to(ids, (tree.mask.shape[0], ids.shape[0]))
+  parents = tree.expanded
+  taken = jnp.zeros((tree.mask.shape[0], ids.shape[0] + 1), bool)
+  rows = jnp.arange(tree.mask.shape[0])[:, None]
+  taken = taken.at[rows, jnp.maximum(parents, 0)].set(True)[:, 1:]
+  free = tree_lib.expandable(tree, everyone) & ~taken
+  depth = jnp.broadcast_to(tree_lib.parent_depth(tree)[..., None], tree.mask.shape).reshape(free.shape)
+  score = jnp.where(free, depth + tree.value.reshape(free.shape), -1)
+  best = jnp.argmax(score, axis=-1)
+  return jnp.where(jnp.any(free, axis=-1), 1 + best, 0)

@@ -1,0 +1,225 @@
+"""Where configs become functions: the one place below which nothing reads a config."""
+
+import functools
+import pathlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+from ml_collections import ConfigDict
+
+from o1jax.data import builder, pipeline
+from o1jax.fused import search_and_learn
+from o1jax.learning.objective import Objective, Weights
+from o1jax.learning.optimizer import adamw
+from o1jax.model import forward
+from o1jax.model.transformer import LanguageModel
+from o1jax.model.variants import variant
+from o1jax.policy.sampling import Sampling
+from o1jax.reward.outcome import outcome
+from o1jax.search.best_of_n import best_of_n
+from o1jax.search.mcts import mcts
+from o1jax.tasks import cipher, countdown
+from o1jax.text.steps import Behaviours
+from o1jax.text.tokenizer import Tokenizer
+from o1jax.training.config import ConfigError, require
+from o1jax.types import Array, Params, Prompt, Reference, Task
+
+TASKS = {'countdown': countdown.task, 'cipher': cipher.task}
+METHODS = ('best_of_n', 'gumbel', 'puct')
+
+
+class Data(NamedTuple):
+  """What a run learns from and is measured on."""
+
+  texts: list[str]
+  demonstrations: list[pipeline.Demonstration]
+  pool: tuple[Prompt, Reference]  # training problems without demonstrations
+  validation: tuple[Prompt, Reference]
+  test: tuple[Prompt, Reference]
+  test_prompts: list[str]
+
+
+class Experiment(NamedTuple):
+  """A config as functions and data."""
+
+  config: ConfigDict
+  task: Task
+  tokenizer: Tokenizer
+  data: Data
+  model: LanguageModel
+  table: tuple  # bytes of every token
+  outcome: Callable
+  key: Array
+
+
+def build(config: ConfigDict, workdir: pathlib.Path) -> Experiment:
+  """Data, tokenizer and model of a config; data and tokenizer are made once and kept in the workdir.
+
+  Raises:
+    ConfigError: the pieces do not fit each other; nothing was compiled.
+  """
+  try:
+    task = build_task(config)
+    texts, demonstrations, problems = _data(config, task, workdir)
+    path = workdir / 'tokenizer.model'
+    if not path.exists():
+      pipeline_corpus = pipeline.corpus(texts, demonstrations)
+      Tokenizer.train(pipeline_corpus, path, vocab_size=config.tokenizer.vocab_size or None)
+    tokenizer = Tokenizer.load(path)
+    shapes = config.shapes
+    pipeline.check_steps(tokenizer, demonstrations, step_length=shapes.step_length, max_steps=shapes.max_steps)
+    encode = functools.partial(pipeline.encode_problems, tokenizer, prompt_length=shapes.prompt_length)
+    data = Data(
+      texts,
+      demonstrations,
+      *(encode(problems[split]) for split in ('pool', 'validation', 'test')),
+      test_prompts=[problem.prompt for problem in problems['test']],
+    )
+    shape = variant(config.model.variant, tokenizer.vocab_size, **config.model.changes.to_dict())
+    for section in (config.reward.search, config.learn.search, config.evaluate.search):
+      check_search(section, config)
+  except ConfigError:
+    raise
+  except ValueError as error:
+    raise ConfigError(str(error)) from None
+  table = tokenizer.bytes_table()
+  return Experiment(
+    config=config,
+    task=task,
+    tokenizer=tokenizer,
+    data=data,
+    model=LanguageModel(shape),
+    table=table,
+    outcome=functools.partial(outcome, verify=task.verify, table=table),
+    key=jax.random.key(config.seed),
+  )
+
+
+def build_task(config: ConfigDict) -> Task:
+  """The config's task with its behaviours. ConfigError for an unknown name or setting."""
+  settings = config.task.to_dict()
+  name = settings.pop('name')
+  require(name in TASKS, f'config.task.name is {name!r}: choose one of {", ".join(TASKS)}')
+  behaviours = Behaviours(**settings.pop('behaviours'))
+  return TASKS[name](behaviours=behaviours, **settings)
+
+
+def _data(config, task, workdir):
+  """Demonstrations come first in the training split, so the pool after them shares none of their problems."""
+  size = config.data
+  builder.write(
+    task,
+    workdir / 'data',
+    counts={'train': size.demonstrations},
+    texts=size.texts,
+    seed=config.seed,
+  )
+  train = task.problems('train', size.demonstrations + size.pool, config.seed)
+  shown = {d.problem.prompt for d in builder.read(task.name, workdir / 'data', 'train')}
+  pool = [problem for problem in train if problem.prompt not in shown]
+  problems = {
+    'pool': pool[: size.pool],
+    'validation': task.problems('validation', size.validation, config.seed),
+    'test': task.problems('test', size.test, config.seed),
+  }
+  texts = builder.read_text(task.name, workdir / 'data')
+  return texts, builder.read(task.name, workdir / 'data', 'train'), problems
+
+
+def check_search(search: ConfigDict, config: ConfigDict) -> None:
+  """Refuses searches that cannot work, before anything is compiled."""
+  require(search.method in METHODS, f'search method {search.method!r} is unknown: choose one of {", ".join(METHODS)}')
+  require(
+    search.method == 'best_of_n' or search.candidates >= 2,
+    f'{search.method} with candidates={search.candidates} has nothing to choose from: give at least 2 candidates, or '
+    'use method best_of_n',
+  )
+  require(search.budget >= 1, f'search budget={search.budget}: give at least 1')
+  sampled = search.method != 'best_of_n' or search.budget > 1
+  require(
+    config.sampling.temperature > 0 or not sampled,
+    f'sampling.temperature=0 makes all candidates of {search.method} equal: give a positive temperature',
+  )
+
+
+def sampling(experiment: Experiment, *, greedy: bool = False) -> Sampling:
+  """The config's sampling of steps; greedy is the same at temperature 0."""
+  settings = experiment.config.sampling.to_dict()
+  if greedy:
+    settings['temperature'] = 0.0
+  tokenizer = experiment.tokenizer
+  return Sampling(eos_id=tokenizer.eos_id, delimiter_id=tokenizer.delimiter_id, **settings)
+
+
+def test_search(experiment: Experiment, method: str, budget: int, *, greedy: bool = False) -> Callable:
+  """A search (params, keys, prompt) -> Tree. It has no way to see a reference."""
+  return _search(experiment, experiment.config.evaluate.search, method, budget, greedy=greedy, gumbel_scale=0.0,
+                 dirichlet_fraction=0.0)  # fmt: skip
+
+
+def train_search(experiment: Experiment, search: ConfigDict) -> Callable:
+  """A search (params, keys, prompt, reference) -> Tree; with `verify_leaves` MCTS is rewarded by the verifier."""
+  run = _search(experiment, search, search.method, search.budget)
+  verified = search.method != 'best_of_n' and search.verify_leaves
+
+  def train(params: Params, keys: Array, prompt: Prompt, reference: Reference):
+    return run(params, keys, prompt, **(dict(verify=experiment.outcome, reference=reference) if verified else {}))
+
+  return train
+
+
+def _search(experiment, search, method, budget, *, greedy=False, **tree_search):
+  shapes = experiment.config.shapes
+  common = dict(
+    sampling=sampling(experiment, greedy=greedy), step_length=shapes.step_length, max_steps=shapes.max_steps
+  )
+  if method == 'best_of_n':
+    return functools.partial(_drop_model, best_of_n, experiment.model, samples=budget, **common)
+  return functools.partial(
+    _drop_model, mcts, experiment.model, simulations=budget, candidates=search.candidates, algorithm=method,
+    **tree_search, **common,
+  )  # fmt: skip
+
+
+def _drop_model(search, model, params, keys, prompt, **settings):
+  return search(model, params, keys, prompt, **settings)
+
+
+def fused_update(experiment: Experiment, section: ConfigDict) -> tuple[Callable, object]:
+  """The compiled search-and-learn update of a config section, and its optimizer."""
+  optimizer = build_optimizer(section, steps=section.updates * section.minibatches)
+  update = search_and_learn(
+    experiment.model,
+    search=train_search(experiment, section.search),
+    outcome=experiment.outcome,
+    optimizer=optimizer,
+    batch=section.batch,
+    minibatches=section.minibatches,
+    credit=section.credit.to_dict(),
+    objective=Objective(clip=section.clip, temperature=experiment.config.sampling.temperature or 1.0),
+  )
+  return update, optimizer
+
+
+def build_optimizer(section: ConfigDict, *, steps: int):
+  """AdamW over so many optimizer steps."""
+  return adamw(updates=steps, **section.optimizer.to_dict())
+
+
+def weights(section: ConfigDict) -> Weights:
+  """Loss weights of a config section, as device numbers: changing them does not retrace."""
+  return jax.tree.map(jax.numpy.float32, Weights(**section.to_dict()))
+
+
+def fresh_params(experiment: Experiment) -> Params:
+  """Untrained parameters, a function of the seed."""
+  return nn.unbox(forward.init(experiment.model, jax.random.fold_in(experiment.key, 0)))
+
+
+def abstract_params(experiment: Experiment) -> Params:
+  """Their shapes, to restore into."""
+  return jax.eval_shape(functools.partial(fresh_params, experiment))
+
+

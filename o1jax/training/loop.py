@@ -1,0 +1,81 @@
+"""The loop of every training stage: update, measure, save, and leave cleanly when asked to."""
+
+import pathlib
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from o1jax.training.checkpoint import Checkpoints
+from o1jax.training.interrupt import Interrupt
+from o1jax.training.metrics import MetricsWriter, Progress
+from o1jax.types import Metrics, TrainState
+
+
+class Stopped(Exception):
+  """The run was asked to stop; what it had is saved."""
+
+
+class Diverged(Exception):
+  """The loss is no longer a number."""
+
+
+def run_updates(
+  state: TrainState,
+  update: Callable[[TrainState], tuple[TrainState, Metrics]],
+  *,
+  stage: str,
+  updates: int,
+  workdir: pathlib.Path,
+  writer: MetricsWriter,
+  save_every: int,
+  show: tuple[str, ...] = ('loss',),
+  after: Callable[[TrainState], dict] | None = None,
+  after_every: int = 0,
+) -> TrainState:
+  """Runs a stage to `updates`, from its latest checkpoint if there is one. The last state is saved.
+
+  Args:
+    state: where the stage starts; donated.
+    update: one update, a function of the state alone (randomness and data come from `state.update`).
+    stage: its name, and its folder under checkpoints/.
+    updates: how many in all.
+    workdir: of the run.
+    writer: of metrics.
+    save_every: updates between checkpoints.
+    show: metrics on the progress bar.
+    after: called with the state before the first and after each `after_every` updates; its numbers join the metrics.
+    after_every: 0 = never.
+
+  Raises:
+    Stopped: after Ctrl-C or SIGTERM; the state of the last finished update is saved.
+    Diverged: at a loss that is not finite; the last good checkpoint stays.
+  """
+  checkpoints = Checkpoints(workdir / 'checkpoints' / stage)
+  if checkpoints.latest_step() is not None:
+    state = checkpoints.restore(jax.eval_shape(lambda x: x, state))
+  done = int(state.update)
+  writer.begin(stage, done)
+  if after and done == 0:
+    after(state)
+  with Interrupt() as interrupt, Progress(updates, description=stage, initial=done) as progress:
+    while done < updates and not interrupt.requested:
+      state, metrics = update(state)
+      done += 1
+      values = jax.device_get(metrics)
+      if not np.isfinite(values['loss']):
+        raise Diverged(f'{stage}: the loss of update {done} is {values["loss"]}; lower the learning rate or the clip, '
+                       f'and run again from the checkpoint of update {checkpoints.latest_step() or 0}')  # fmt: skip
+      if after and done % after_every == 0:
+        values |= after(state)
+      writer.write(done, values)
+      progress.advance(tokens=int(values.get('tokens', 0)), **{name: values[name] for name in show})
+      if done % save_every == 0 or done == updates or interrupt.requested:
+        checkpoints.save(done, state)
+  if done < updates:
+    checkpoints.save(done, state)
+  checkpoints.close()
+  writer.close()
+  if done < updates:
+    raise Stopped(f'{stage} stopped after update {done} of {updates}; the same command goes on from there')
+  return state

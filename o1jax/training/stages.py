@@ -1,0 +1,207 @@
+"""The stages of the main job, in the paper's order: initialise, reward, learn (search and learn), evaluate, report."""
+
+import dataclasses
+import functools
+import json
+import pathlib
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from o1jax.data import pipeline
+from o1jax.evaluation.accuracy import Readout, evaluate
+from o1jax.evaluation.compute import token_flops
+from o1jax.evaluation.statistics import wilson_interval
+from o1jax.learning.optimizer import init_state
+from o1jax.learning.schedule import plateaued
+from o1jax.learning.supervised import supervised_update
+from o1jax.training.build import (
+  Experiment,
+  abstract_params,
+  build_optimizer,
+  fresh_params,
+  fused_update,
+  test_search,
+  weights,
+)
+from o1jax.training.checkpoint import Checkpoints
+from o1jax.training.loop import run_updates
+from o1jax.training.metrics import MetricsWriter
+from o1jax.training.workdir import write_atomic
+from o1jax.types import Params
+
+POLICIES = {'initialised': 'reward', 'learned': 'learn'}  # what results call a policy, and the stage that made it
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """One job on its way: the experiment, its folder and its metrics."""
+
+  experiment: Experiment
+  workdir: pathlib.Path
+  writer: MetricsWriter
+
+  def finish(self, stage: str, params: Params) -> None:
+    """Keeps the parameters a stage ends with, for the stages after it."""
+    final = Checkpoints(self.workdir / 'checkpoints' / f'{stage}_params')
+    final.save(0, params.replace(reference=None))
+    final.close()
+
+  def params(self, stage: str) -> Params:
+    """The parameters a stage ended with."""
+    final = Checkpoints(self.workdir / 'checkpoints' / f'{stage}_params')
+    params = final.restore(abstract_params(self.experiment))
+    final.close()
+    return params
+
+
+def initialise(run: Run) -> None:
+  """Policy initialisation: pre-training on plain text, then instruction tuning on few demonstrations."""
+  e, config = run.experiment, run.experiment.config
+  plain = pipeline.plain_rows(e.tokenizer, e.data.texts, row_length=config.shapes.row_length)
+  params = supervise(run, fresh_params(e), plain, config.pretrain, stage='pretrain')
+  params = supervise(run, params, _demonstrations(run), config.instruct, stage='instruct')
+  run.finish('initialise', params)
+
+
+def supervise(run: Run, params: Params, rows, section, *, stage: str, after=None, after_every: int = 0) -> Params:
+  """Next-token training of `params` on rows, by a config section."""
+  optimizer = build_optimizer(section, steps=section.updates)
+  step = supervised_update(run.experiment.model, optimizer)
+  stream = pipeline.batches(rows, batch_size=section.batch, seed=run.experiment.config.seed)
+  state = run_updates(
+    init_state(params, optimizer),
+    lambda state: step(state, stream(state.update)),
+    stage=stage,
+    updates=section.updates,
+    workdir=run.workdir,
+    writer=run.writer,
+    save_every=run.experiment.config.save_every,
+    show=('loss', 'token_accuracy'),
+    after=after,
+    after_every=after_every,
+  )
+  return state.params
+
+
+def reward(run: Run) -> None:
+  """Process reward: the critic learns P(correct | prefix) from the outcomes of sampled solutions.
+
+  The policy is held by its KL to itself, so that this stage changes what is known of it and not what it does.
+  """
+  section = run.experiment.config.reward
+  params = run.params('initialise')
+  update, optimizer = fused_update(run.experiment, section)
+  state = init_state(params.replace(reference=jax.tree.map(jnp.copy, params.policy)), optimizer)
+  fixed = weights(section.weights)
+  state = run_updates(
+    state,
+    lambda state: update(state, *_pool(run), run.experiment.key, fixed),
+    stage='reward',
+    updates=section.updates,
+    workdir=run.workdir,
+    writer=run.writer,
+    save_every=run.experiment.config.save_every,
+    show=('loss_value', 'accuracy', 'solved'),
+  )
+  run.finish('reward', state.params)
+
+
+def learn(run: Run) -> None:
+  """Search and learn; beside it, as the control, supervised training for as many optimizer steps."""
+  section = run.experiment.config.learn
+  run.finish('learn', search_and_learn(run))
+  if section.control:
+    settings = run.experiment.config.instruct.copy_and_resolve_references()
+    settings.updates = section.updates * section.minibatches
+    curve = Curve(run, 'supervised control', flops=_control_flops(run, settings))
+    every = section.validate_every * section.minibatches
+    params = supervise(run, run.params('reward'), _demonstrations(run), settings, stage='control', after=curve.measure,
+                       after_every=every)  # fmt: skip
+    run.finish('control', params)
+
+
+def search_and_learn(run: Run) -> Params:
+  """Cloning warm-up until it stops paying on validation, then policy gradient; see `plateaued`."""
+  e, section = run.experiment, run.experiment.config.learn
+  params = run.params('reward')
+  update, optimizer = fused_update(e, section)
+  warm, main = weights(section.warmup_weights), weights(section.weights)
+  reference = jax.tree.map(jnp.copy, params.policy) if section.weights.kl else None
+  curve = Curve(run, 'greedy', flops=_fused_flops(run, section))
+
+  def step(state):
+    before = [p['accuracy'] for p in curve.points if p['update'] <= int(state.update)]
+    over = plateaued(before, patience=section.patience, min_gain=section.min_gain)
+    state, metrics = update(state, *_pool(run), jax.random.fold_in(e.key, 1), main if over else warm)
+    return state, metrics | {'policy_gradient': jnp.float32(over)}
+
+  state = run_updates(
+    init_state(params.replace(reference=reference), optimizer),
+    step,
+    stage='learn',
+    updates=section.updates,
+    workdir=run.workdir,
+    writer=run.writer,
+    save_every=e.config.save_every,
+    show=('accuracy', 'solved', 'loss'),
+    after=curve.measure,
+    after_every=section.validate_every,
+  )
+  return state.params
+
+
+class Curve:
+  """Validation accuracy of greedy decoding during a stage, kept in report/data/train_curve.json."""
+
+  def __init__(self, run: Run, method: str, *, flops):
+    """flops: update -> FLOPs spent in the stage by then."""
+    self.run, self.method, self.flops = run, method, flops
+    self._path = run.workdir / 'report' / 'data' / 'train_curve.json'
+
+  @property
+  def points(self) -> list[dict]:
+    """This curve's points so far, by update."""
+    return [point for point in self._all() if point['method'] == self.method]
+
+  def _all(self):
+    return json.loads(self._path.read_text()) if self._path.exists() else []
+
+  def measure(self, state) -> dict:
+    """Adds a point. A point of the same update is replaced."""
+    update = int(state.update)
+    right = greedy(self.run, state.params, self.run.experiment.data.validation)
+    low, high = wilson_interval(int(right.sum()), len(right))
+    point = dict(method=self.method, update=update, flops=self.flops(update), tokens=0.0, ci_low=low, ci_high=high,
+                 accuracy=float(right.mean()))  # fmt: skip
+    others = [p for p in self._all() if (p['method'], p['update']) != (self.method, update)]
+    points = sorted([*others, point], key=lambda p: (p['method'], p['update']))
+    self._path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(self._path, json.dumps(points))
+    return {'validation_accuracy': point['accuracy']}
+
+
+def greedy(run: Run, params: Params, problems) -> np.ndarray:
+  """Whether greedy decoding solves each problem."""
+  readout = Readout('greedy', 1, 'first')
+  return search_problems(run, params, problems, 'best_of_n', 1, [readout], greedy=True).correct[readout]
+
+
+def search_problems(run: Run, params, problems, method, budget, readouts, *, greedy=False, watch=lambda done: None):
+  """Evaluates one method at one budget by the config."""
+  e, section = run.experiment, run.experiment.config.evaluate
+  return evaluate(
+    e.model.config,
+    params,
+    test_search(e, method, budget, greedy=greedy),
+    *problems,
+    outcome=e.outcome,
+    table=e.table,
+    key=jax.random.fold_in(e.key, 2),
+    readouts=readouts,
+    aggregate=section.aggregate,
+    batch=max(section.rows // (budget if method == 'best_of_n' else section.search.candidates), 1),
+    watch=watch,
+  )

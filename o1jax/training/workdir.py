@@ -1,0 +1,146 @@
+"""The workdir: one folder a run, which says what made it and which of its stages are done.
+
+  config.json     the run's config; the same config again continues the run, another one is refused
+  versions.json   the software and hardware it was worked on, one entry for each change, oldest first
+  done/STAGE      exists once the stage is finished
+"""
+
+import datetime
+import importlib.metadata
+import json
+import pathlib
+import platform
+import subprocess
+
+import jax
+
+import o1jax
+from o1jax.training.config import ConfigDict, ConfigError, config_from_json, config_to_json, differences
+
+PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'mctx', 'o1jax')
+
+
+def open_workdir(path: str | pathlib.Path, config: ConfigDict) -> pathlib.Path:
+  """Creates the workdir of a run, or opens it again with the same config. Returns its absolute path.
+
+  Raises:
+    ConfigError: the folder cannot be written, holds files that no run made, or holds a run with another config.
+  """
+  workdir = pathlib.Path(path).expanduser().resolve()
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    # Dot files (such as what an interrupted write leaves) do not make a folder someone else's.
+    occupied = next((entry.name for entry in workdir.iterdir() if not entry.name.startswith('.')), None)
+    recorded = workdir / 'config.json'
+    if recorded.exists():
+      _same_run(recorded, config)
+    elif occupied:
+      raise ConfigError(f'workdir {workdir} holds {occupied!r} but no config.json, so no run of o1jax made it: '
+                        'pass an empty or new folder as --workdir')
+    else:
+      write_atomic(recorded, config_to_json(config))
+    _record_versions(workdir / 'versions.json')
+  except OSError as error:
+    raise ConfigError(f'workdir {workdir} cannot be used ({error.strerror or error}): '
+                      'pass a folder that you may write as --workdir') from None
+  return workdir
+
+
+def load_config(workdir: str | pathlib.Path) -> ConfigDict:
+  """Returns the locked config of the run in a workdir.
+
+  Raises:
+    ConfigError: the folder holds no run.
+  """
+  recorded = pathlib.Path(workdir).expanduser() / 'config.json'
+  try:
+    return config_from_json(recorded.read_text())
+  except OSError as error:
+    raise ConfigError(f'{recorded} cannot be read ({error.strerror}): pass the workdir of a run') from None
+  except ConfigError as error:
+    raise ConfigError(f'{recorded}: {error}; pass another --workdir') from None
+
+
+def mark_stage_done(workdir: pathlib.Path, stage: str) -> None:
+  """Records that a stage is finished, so that the same command again passes over it."""
+  (workdir / 'done').mkdir(exist_ok=True)
+  write_atomic(workdir / 'done' / stage, now() + '\n')
+
+
+def stage_done(workdir: pathlib.Path, stage: str) -> bool:
+  """Whether `mark_stage_done` was called for the stage. Deleting the file done/STAGE has it done again."""
+  return (workdir / 'done' / stage).exists()
+
+
+def write_atomic(path: pathlib.Path, text: str) -> None:
+  """Writes the file whole or not at all: a reader, or a crash, meets the old text or the new one."""
+  draft = path.with_name(f'.{path.name}.draft')
+  draft.write_text(text, encoding='utf-8')
+  draft.replace(path)
+
+
+def now() -> str:
+  """The time as ISO 8601 text in UTC, to the second."""
+  return datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
+
+
+def versions() -> dict[str, str | int | bool | None]:
+  """Python, package versions ('unknown' where not installed), platform, devices, git revision and whether it is dirty.
+
+  `git_dirty` is None where the revision is unknown.
+  """
+  devices = jax.devices()
+  revision, dirty = git_revision(pathlib.Path(o1jax.__file__).parent)
+  return {
+    'python': platform.python_version(),
+    **{package: _version(package) for package in PACKAGES},
+    'platform': platform.platform(),
+    'backend': jax.default_backend(),
+    'device_kind': devices[0].device_kind,
+    'device_count': len(devices),
+    'git_revision': revision,
+    'git_dirty': dirty,
+  }
+
+
+def git_revision(folder: pathlib.Path) -> tuple[str, bool | None]:
+  """Returns the commit that tracks the Python package in `folder`, and whether files differ from it.
+
+  ('unknown', None) where there is no git, no commit, or the package only lies inside someone else's repository.
+  """
+
+  def git(*arguments):
+    # --no-optional-locks: looking at the state must not disturb a git command that the user runs meanwhile.
+    command = ('git', '--no-optional-locks', '-C', str(folder), *arguments)
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+
+  try:
+    git('ls-files', '--error-unmatch', '__init__.py')
+    return git('rev-parse', 'HEAD'), bool(git('status', '--porcelain'))
+  except (OSError, subprocess.SubprocessError):
+    return 'unknown', None
+
+
+def _same_run(recorded: pathlib.Path, config: ConfigDict) -> None:
+  changed = differences(load_config(recorded.parent), config)
+  if changed:
+    listing = ', '.join(f'{key} was {old} and is now {new}' for key, (old, new) in changed.items())
+    raise ConfigError(f'workdir {recorded.parent} holds a run with another config: {listing}; pass another --workdir '
+                      'for the new config, or the old values to continue this run')
+
+
+def _record_versions(path: pathlib.Path) -> None:
+  try:
+    entries = json.loads(path.read_text())
+  except (FileNotFoundError, json.JSONDecodeError):
+    entries = []
+  found = versions()
+  if not entries or {**entries[-1], 'since': None} != {**found, 'since': None}:
+    write_atomic(path, json.dumps([*entries, {'since': now(), **found}], indent=2) + '\n')
+
+
+def _version(package: str) -> str:
+  try:
+    return importlib.metadata.version(package)
+  except importlib.metadata.PackageNotFoundError:
+    return 'unknown'

@@ -1,0 +1,153 @@
+"""Pure walks over a `Tree`: ids, paths, what may be expanded, and sums over descendants.
+
+Written for one problem where that reads better and mapped over the batch at the border. Node ids are arithmetic (see
+`types.Tree`), so no function here looks anything up.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from o1jax.types import Array, Tree
+
+ROOT = 0
+NONE = -1
+
+
+def empty(batch: int, slots: int, candidates: int, step_length: int, max_steps: int) -> Tree:
+  """A tree [B, X, A, L] with R = `max_steps` in which nothing is expanded."""
+  node = (batch, slots, candidates)
+  count = functools.partial(jnp.zeros, node)
+  return Tree(
+    expanded=jnp.full((batch, slots), NONE, jnp.int32),
+    path=jnp.full((batch, slots, max_steps), NONE, jnp.int32),
+    tokens=jnp.zeros((*node, step_length), jnp.int32),
+    length=count(jnp.int32),
+    logprob=jnp.zeros((*node, step_length)),
+    terminal=count(bool),
+    mask=count(bool),
+    prior=count(),
+    value=count(),
+    reward=count(),
+    outcome=count(),
+    visits=count(jnp.int32),
+    q=count(),
+    root_value=jnp.zeros(batch),
+  )
+
+
+def candidates(tree: Tree) -> int:
+  """A, the number of candidates per expansion."""
+  return tree.mask.shape[-1]
+
+
+def node_ids(tree: Tree) -> Array:
+  """Id of every candidate, [X, A]."""
+  slots, width = tree.mask.shape[-2:]
+  return 1 + jnp.arange(slots * width).reshape(slots, width)
+
+
+def pick(field: Array, ids: Array, fill=0) -> Array:
+  """Reads a node field by id. field [B, X, A, ...], ids [B, ...ids]; ids < 1 (the root, none) read `fill`."""
+  flat = field.reshape(field.shape[0], -1, *field.shape[3:])
+  rows = jnp.arange(field.shape[0]).reshape((-1,) + (1,) * (ids.ndim - 1))
+  found = flat[rows, jnp.maximum(ids - 1, 0)]
+  return jnp.where((ids > 0).reshape(ids.shape + (1,) * (found.ndim - ids.ndim)), found, fill)
+
+
+def put(field: Array, ids: Array, values: Array) -> Array:
+  """Writes a node field by id. field [B, X, A], ids [B, N], values [B, N]; ids < 1 are left out."""
+  flat = field.reshape(field.shape[0], -1)
+  rows = jnp.arange(field.shape[0])[:, None]
+  flat = flat.at[rows, jnp.where(ids > 0, ids - 1, flat.shape[1])].set(values, mode='drop')
+  return flat.reshape(field.shape)
+
+
+def parent_depth(tree: Tree) -> Array:
+  """Steps between the root and the node that each slot expanded, [B, X]; candidates lie one deeper."""
+  return jnp.sum(tree.path > ROOT, axis=-1)
+
+
+def path_to(tree: Tree, ids: Array) -> Array:
+  """Path of each node as `Tree.path` stores it: the root, then ancestors, then the node. ids [B, W] -> [B, W, R].
+
+  A node at depth R has a path one longer than R; its last entry, the node itself, is dropped.
+  """
+  width = candidates(tree)
+  slot = jnp.maximum(ids - 1, 0) // width
+  above = jnp.take_along_axis(tree.path, slot[..., None], axis=1)
+  above = jnp.where((ids > 0)[..., None], above, NONE)
+  column = jnp.arange(tree.path.shape[-1])
+  end = jnp.sum(above >= 0, axis=-1, keepdims=True)
+  return jnp.where(column == end, ids[..., None], above)
+
+
+def expandable(tree: Tree, ids: Array) -> Array:
+  """True where a node may be expanded: the root, or a real, unfinished candidate above depth R. ids [B, W]."""
+  deepest = tree.path.shape[-1]
+  depth = 1 + parent_depth(tree)[..., None]
+  inner = pick(tree.mask & ~tree.terminal & (depth < deepest), ids, fill=False)
+  return inner | (ids == ROOT)
+
+
+def finished(tree: Tree) -> Array:
+  """Real candidates at which a solution is complete, [B, X, A]."""
+  return tree.mask & tree.terminal
+
+
+def sum_below(tree: Tree, values: Array) -> tuple[Array, Array]:
+  """Sums a node field over each node and its descendants.
+
+  Args:
+    tree: any tree.
+    values: [B, X, A]; masked candidates must hold 0.
+
+  Returns:
+    ([B, X, A], [B]): the sums, and the sum over the whole tree.
+  """
+
+  def one(path, expanded, values):
+    slots, width = values.shape
+    total = jnp.where(expanded >= 0, values.sum(-1), 0)
+    where = jnp.where(path >= 0, path, slots * width + 1)
+    above = jnp.zeros(slots * width + 1, values.dtype).at[where].add(total[:, None], mode='drop')
+    return values + above[1:].reshape(slots, width), above[0]
+
+  return jax.vmap(one)(tree.path, tree.expanded, values)
+
+
+def step_start(tree: Tree, prompt_length: Array) -> Array:
+  """Position of the first token of each slot's candidates, [B, X]: the prompt and the path come before it."""
+  return prompt_length[:, None] + jnp.sum(pick(tree.length, tree.path), axis=-1)
+
+
+def path_steps(tree: Tree, ids: Array) -> tuple[Array, Array]:
+  """Tokens and lengths of the steps from below the root to each node. ids [B, N] -> [B, N, R, L], [B, N, R]."""
+  above = path_to(tree, ids)
+  slots = jnp.concatenate([above[..., 1:], jnp.full_like(above[..., :1], NONE)], axis=-1)
+  # A node at depth R fell off its own path: it goes behind its ancestors here.
+  depth = jnp.sum(above > ROOT, axis=-1, keepdims=True)
+  missing = jnp.take_along_axis(above, depth, axis=-1) != ids[..., None]
+  column = jnp.arange(slots.shape[-1])
+  slots = jnp.where(missing & (column == depth), ids[..., None], slots)
+  return pick(tree.tokens, slots), pick(tree.length, slots)
+
+
+def solution_tokens(tree: Tree, ids: Array) -> tuple[Array, Array]:
+  """The solution up to each node as one row. ids [B, N] -> tokens [B, N, R*L] left-packed, length [B, N]."""
+  tokens, lengths = path_steps(tree, ids)
+  rows = tokens.reshape(*ids.shape, -1)
+  ends = jnp.cumsum(lengths, axis=-1)
+  column = jnp.arange(rows.shape[-1])
+  step = jnp.sum(column[:, None] >= ends[..., None, :], axis=-1)  # [B, N, R*L]: the step that holds each column
+  inside = step < lengths.shape[-1]
+  step = jnp.where(inside, step, 0)
+  offset = column - jnp.take_along_axis(ends - lengths, step, axis=-1)
+  packed = jnp.take_along_axis(rows, jnp.where(inside, step * tokens.shape[-1] + offset, 0), axis=-1)
+  return jnp.where(inside, packed, 0), ends[..., -1]
+
+
+def generated_tokens(tree: Tree) -> Array:
+  """Tokens generated for each problem, [B]: every branch counts, pruned and duplicate ones too."""
+  return jnp.sum(jnp.where(tree.expanded[..., None] >= 0, tree.length, 0), axis=(1, 2))

@@ -1,0 +1,146 @@
+"""The nouns: whatever crosses a folder border is one of these.
+
+Axes: B problems, X expansions (slots), A candidate steps per expansion, W nodes expanded at once, L tokens in one
+step, R most steps on a path, P prompt tokens, T tokens in a row, V vocabulary. `*_mask`: True = keep.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import struct
+
+Array = jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+  """One problem as the host sees it. Only `prompt` is ever shown to a policy.
+
+  Attributes:
+    prompt: the question as text, closed by the step delimiter.
+    text: the exact answer where the task has one ('' otherwise).
+    numbers: the integers a verifier needs, e.g. countdown's (target, n1, n2, n3).
+  """
+
+  prompt: str
+  text: str = ''
+  numbers: tuple[int, ...] = ()
+
+
+class Task(NamedTuple):
+  """A task is five functions: it generates problems, demonstrates, states facts, and verifies twice.
+
+  Attributes:
+    name: short lower-case name.
+    problems: (split, count, seed) -> Problems without repetition; splits share none. Raises ValueError when the split
+      holds fewer than `count`.
+    demonstrate: (problem, rng) -> tagged steps without delimiters; the last one is the answer step.
+    facts: (rng) -> one line of plain text, for pre-training.
+    verify: (Reference of one problem, text uint8 [N], length []) -> bool []. jnp, reads bytes, any tokenizer.
+    check: (problem, solution text) -> bool. Plain Python, written independently of `verify`.
+  """
+
+  name: str
+  problems: Callable[[str, int, int], list[Problem]]
+  demonstrate: Callable[[Problem, np.random.Generator], list[str]]
+  facts: Callable[[np.random.Generator], str]
+  verify: Callable[['Reference', Array, Array], Array]
+  check: Callable[[Problem, str], bool]
+
+
+@struct.dataclass
+class Prompt:
+  """What a policy is asked. Never holds the answer."""
+
+  tokens: Array  # [B, P] int32, right-padded
+  length: Array  # [B] int32, 1..P
+
+
+@struct.dataclass
+class Reference:
+  """What a verifier needs. A test-time search has no argument of this type, so ground truth cannot reach it."""
+
+  text: Array  # [B, Y] uint8, right-padded
+  length: Array  # [B] int32
+  numbers: Array  # [B, M] int32, -1 = unused
+
+
+@struct.dataclass
+class Sequences:
+  """Rows of supervised text."""
+
+  tokens: Array  # [B, T] int32, right-padded
+  length: Array  # [B] int32
+  mask: Array  # [B, T] bool: True where the token is a target of the loss
+
+
+@struct.dataclass
+class Tree:
+  """A search, as arrays: what was expanded, what came out, and what was written on it.
+
+  Node ids are arithmetic: the root is 0 and candidate `a` of slot `x` is `1 + x*A + a`.
+  """
+
+  expanded: Array  # [B, X] int32: id of the node that the slot expanded, -1 = slot unused
+  path: Array  # [B, X, R] int32: ids from the root (column 0) to the expanded node, then -1
+  tokens: Array  # [B, X, A, L] int32
+  length: Array  # [B, X, A] int32: tokens generated, duplicates included
+  logprob: Array  # [B, X, A, L] float32, of the policy that sampled, at the sampling temperature
+  terminal: Array  # [B, X, A] bool: closed by the end token, the solution is complete
+  mask: Array  # [B, X, A] bool: a real candidate; duplicates are merged into their first twin
+  prior: Array  # [B, X, A] float32: share of the samples that fell on it, 0 where masked
+  value: Array  # [B, X, A] float32: the critic's P(correct | prefix), in [0, 1]
+  reward: Array  # [B, X, A] float32: what search backs up on reaching the node
+  outcome: Array  # [B, X, A] float32: exact verdict on a terminal node, 0 elsewhere
+  visits: Array  # [B, X, A] int32
+  q: Array  # [B, X, A] float32: mean backed-up return through the node, 0 where unvisited
+  root_value: Array  # [B] float32: the critic's P(correct | prompt)
+
+
+class KeyValue(NamedTuple):
+  """Some tokens of one layer: rotated keys, transposed, [B, K, ..., E, tokens]; values [B, K, ..., tokens, E]."""
+
+  key: Array
+  value: Array
+
+
+@struct.dataclass
+class TreeCache:
+  """What the model remembers of a tree while it grows; dropped when the search returns.
+
+  `prompt` and `nodes` hold a `KeyValue` per trunk and layer; values are [B, K, P, E] and [B, K, X, A, L, E].
+  """
+
+  prompt: Any
+  nodes: Any
+  prompt_length: Array  # [B] int32
+  root_hidden: Array  # [B, D]: final hidden state of the prompt's last token
+  hidden: Array  # [B, X, A, D]: final hidden state of each node's last token
+
+
+@struct.dataclass
+class Params:
+  """policy: a language model; critic: a head on its trunk or a trunk of its own; reference: a frozen policy or None."""
+
+  policy: Any
+  critic: Any
+  reference: Any = None
+
+
+@struct.dataclass
+class TrainState:
+  """All that an update changes."""
+
+  update: Array  # [] int32
+  params: Params
+  optimizer: Any
+
+
+Metrics = dict[str, Array]
+ExpandFn = Callable[..., tuple[Tree, TreeCache]]  # (params, keys [B], tree, cache, parents [B, W], *, slot)
+SearchFn = Callable[[Params, Array, Prompt], Tree]  # (params, keys [B], prompt)
+OutcomeFn = Callable[[Reference, Tree, Array], Array]  # (reference, tree, ids [B, N]) -> verdicts [B, N]
+UpdateFn = Callable[..., tuple[TrainState, Metrics]]

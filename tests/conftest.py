@@ -1,0 +1,6 @@
+"""The tests run on the CPU, whatever the machine has, and open no windows."""
+
+import os
+
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+os.environ.setdefault('MPLBACKEND', 'Agg')
