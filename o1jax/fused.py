@@ -8,6 +8,7 @@ from o1jax import tree as tree_lib
 from o1jax.learning.credit import assign_credit
 from o1jax.learning.objective import Objective, Weights, reference_logprob, tree_loss
 from o1jax.learning.optimizer import apply_gradients, trained
+from o1jax.model.compute import search_cost
 from o1jax.reward.outcome import judge
 from o1jax.types import Array, Metrics, Prompt, Reference, TrainState, Tree
 
@@ -86,6 +87,9 @@ def learn(
   parts = jax.tree.map(lambda x: x.reshape(minibatches, -1, *x.shape[1:]), data)
   state, metrics = jax.lax.scan(step, state, parts)
   metrics = {name: value.mean() for name, value in metrics.items()} | search_metrics(tree)
+  # Learning reads the very tokens that search made: forward, backward (twice that), and the reference's forward.
+  searched = search_cost(model.config, prompt, tree)[1].sum()
+  metrics['flops'] = searched * (4 + (frozen is not None))
   return state.replace(update=state.update + 1), metrics
 
 

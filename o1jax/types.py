@@ -38,7 +38,7 @@ class Task(NamedTuple):
     problems: (split, count, seed) -> Problems without repetition; splits share none. Raises ValueError when the split
       holds fewer than `count`.
     demonstrate: (problem, rng) -> tagged steps without delimiters; the last one is the answer step.
-    facts: (rng) -> one line of plain text, for pre-training.
+    facts: (rng) -> a short plain text, possibly of several lines, for pre-training.
     verify: (Reference of one problem, text uint8 [N], length []) -> bool []. jnp, reads bytes, any tokenizer.
     check: (problem, solution text) -> bool. Plain Python, written independently of `verify`.
   """
@@ -70,11 +70,12 @@ class Reference:
 
 @struct.dataclass
 class Sequences:
-  """Rows of supervised text."""
+  """Rows of supervised text, several texts packed in one: a token reads its own text only."""
 
   tokens: Array  # [B, T] int32, right-padded
   length: Array  # [B] int32
   mask: Array  # [B, T] bool: True where the token is a target of the loss
+  segment: Array  # [B, T] int32: which text of the row, from 1; 0 = padding
 
 
 @struct.dataclass

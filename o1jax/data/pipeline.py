@@ -72,39 +72,25 @@ def plain_rows(tokenizer: Tokenizer, texts: Sequence[str], *, row_length: int) -
   """
   if not texts:
     raise ValueError('there is no plain text to make rows of: give at least one text.')
-  rows, row = [], []
-  for text in texts:
-    ids = [*tokenizer.encode(text), tokenizer.eos_id]
-    if len(ids) > row_length:
-      raise ValueError(_too_long('plain text', text, len(ids), row_length))
-    if len(row) + len(ids) > row_length:
-      rows.append(row)
-      row = []
-    row += ids
-  tokens, length = _pad([*rows, row], row_length, tokenizer.pad_id)
-  return types.Sequences(tokens=tokens, length=length, mask=np.arange(row_length) < length[:, None])
+  pieces = [_Piece('plain text', text, [*tokenizer.encode(text), tokenizer.eos_id], 0) for text in texts]
+  return _pack(pieces, row_length, tokenizer.pad_id)
 
 
 def instruction_rows(tokenizer: Tokenizer, demonstrations: Sequence[Demonstration], *,
                      row_length: int) -> types.Sequences:
-  """Rows for instruction tuning, one a demonstration: prompt, solution, end token; the prompt is no target.
+  """Rows for instruction tuning: prompt, solution, end token, packed in order; prompts are no targets.
 
   Raises:
     ValueError: for no demonstrations, or one that does not fit in a row.
   """
   if not demonstrations:
     raise ValueError('there are no demonstrations to make rows of: give at least one.')
-  rows, starts = [], []
+  pieces = []
   for problem, steps in demonstrations:
-    prompt = tokenizer.encode(problem.prompt)
-    rows.append([*prompt, *tokenizer.encode(join_steps(steps)), tokenizer.eos_id])
-    starts.append(len(prompt))
-    if len(rows[-1]) > row_length:
-      raise ValueError(_too_long('demonstration', problem.prompt + join_steps(steps), len(rows[-1]), row_length))
-  tokens, length = _pad(rows, row_length, tokenizer.pad_id)
-  place = np.arange(row_length)
-  mask = (place >= np.array(starts)[:, None]) & (place < length[:, None])
-  return types.Sequences(tokens=tokens, length=length, mask=mask)
+    prompt, solution = tokenizer.encode(problem.prompt), tokenizer.encode(join_steps(steps))
+    text = problem.prompt + join_steps(steps)
+    pieces.append(_Piece('demonstration', text, [*prompt, *solution, tokenizer.eos_id], len(prompt)))
+  return _pack(pieces, row_length, tokenizer.pad_id)
 
 
 def batches(rows, *, batch_size: int, seed: int = 0) -> Callable[[int], types.Sequences]:
@@ -164,13 +150,34 @@ def check_tokenizer(tokenizer: Tokenizer, texts: Iterable[str]) -> None:
                      'on this one (Tokenizer.train), or load the one saved with the run.')
 
 
+class _Piece(NamedTuple):
+  """What stays together in a row: its tokens, of which those from `start` on are targets."""
+
+  kind: str
+  text: str
+  ids: list[int]
+  start: int
+
+
+def _pack(pieces: Sequence[_Piece], row_length: int, pad: int) -> types.Sequences:
+  rows = [[]]
+  for piece in pieces:
+    if len(piece.ids) > row_length:
+      raise ValueError(f'the {piece.kind} {piece.text!r} has {len(piece.ids)} tokens with its end, and row_length='
+                       f'{row_length}: raise it to at least {len(piece.ids)}, or make the task smaller.')
+    if sum(len(other.ids) for other in rows[-1]) + len(piece.ids) > row_length:
+      rows.append([])
+    rows[-1].append(piece)
+  flat = [[t for piece in row for t in piece.ids] for row in rows]
+  target = [[i >= piece.start for piece in row for i in range(len(piece.ids))] for row in rows]
+  segment = [[n for n, piece in enumerate(row, 1) for _ in piece.ids] for row in rows]
+  tokens, length = _pad(flat, row_length, pad)
+  return types.Sequences(tokens=tokens, length=length, mask=_pad(target, row_length, 0)[0] > 0,
+                         segment=_pad(segment, row_length, 0)[0])
+
+
 def _pad(rows: Sequence[Sequence[int]], width: int, fill: int) -> tuple[np.ndarray, np.ndarray]:
   padded = np.full((len(rows), width), fill, np.int32)
   for out, row in zip(padded, rows):
     out[:len(row)] = row
   return padded, np.array([len(row) for row in rows], np.int32)
-
-
-def _too_long(what: str, text: str, length: int, row_length: int) -> str:
-  return (f'the {what} {text!r} has {length} tokens with its end, and row_length={row_length}: raise it to at least '
-          f'{length}, or make the problems of the task smaller.')

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from o1jax import tree as tree_lib
-from o1jax.evaluation.compute import search_cost
 from o1jax.evaluation.results import Result
 from o1jax.evaluation.statistics import pass_at_k, wilson_interval
 from o1jax.fused import problem_keys
+from o1jax.model.compute import search_cost
 from o1jax.reward.outcome import judge
 from o1jax.reward.process import solution_score
 from o1jax.search.choose import choose
@@ -45,42 +45,34 @@ class Verdicts(NamedTuple):
   seconds: float  # per problem, without compilation
 
 
-def evaluate(
+def evaluator(
   model_config,
-  params: Params,
   search: Callable,
-  prompt: Prompt,
-  reference: Reference,
   *,
   outcome,
   table,
-  key,
   readouts: list[Readout],
   aggregate: str = 'last',
   batch: int = 128,
-  watch: Callable[[int], None] = lambda done: None,
-) -> Verdicts:
-  """Searches every problem once and reads the same trees in several ways.
+) -> Callable[..., Verdicts]:
+  """Builds a function that searches every problem once and reads the same trees in several ways.
 
   The search sees prompts only; the reference enters afterwards, to judge. Problems are cut into equal batches (the
-  last one is filled up by repeating problems, whose results are dropped); a problem's key is its index.
+  last one is filled up with problems from the start, whose results are dropped); a problem's key is its index. The
+  function compiles at its first call and may be called again with other parameters.
 
   Args:
     model_config: for the cost.
-    params: policy and critic.
     search: (params, keys, prompt) -> Tree.
-    prompt, reference: N problems.
     outcome: (reference, tree, ids) -> verdicts.
     table: bytes of every token.
-    key: of the evaluation.
     readouts: what to read off the trees.
     aggregate: how step values make a solution's score.
     batch: problems at once.
-    watch: called with the number of problems done.
+
+  Returns:
+    (params, prompt, reference, key, *, watch) -> Verdicts; `watch` is called with the number of problems just done.
   """
-  count = prompt.length.shape[0]
-  batch = min(batch, count)
-  keys = problem_keys(key, count)
 
   @jax.jit
   def run(params, keys, prompt, reference):
@@ -89,7 +81,7 @@ def evaluate(
     picks = [choose(tree, rule=r.rule, table=table, aggregate=aggregate, first=r.chains) for r in readouts]
     tokens, flops = search_cost(model_config, prompt, tree)
     return dict(
-      correct=jnp.stack([tree_lib.pick(tree.outcome, pick[:, None])[:, 0] > 0 for pick in picks]),
+      correct=jnp.stack([tree_lib.pick(tree.outcome, pick[:, None])[:, 0] > 0 for pick in picks], axis=1),
       tokens=tokens,
       flops=flops,
       samples=jnp.sum(tree.expanded == tree_lib.ROOT, axis=1),
@@ -100,30 +92,32 @@ def evaluate(
       chosen=picks[0],
     )
 
-  parts, seconds = [], 0.0
-  compiled = None
-  for start in range(0, count, batch):
-    rows = jnp.arange(start, start + batch) % count
-    data = jax.tree.map(lambda x: jnp.asarray(x)[rows], (keys, prompt, reference))
-    if compiled is None:
-      compiled = run.lower(params, *data).compile()
-    began = time.perf_counter()
-    part = jax.device_get(compiled(params, *data))
-    seconds += time.perf_counter() - began
-    keep = min(batch, count - start)
-    parts.append({name: x[:, :keep] if name == 'correct' else x[:keep] for name, x in part.items()})
-    watch(keep)
-  whole = {name: np.concatenate([p[name] for p in parts], axis=int(name == 'correct')) for name in parts[0]}
-  done = whole.pop('done')
-  return Verdicts(
-    **whole
-    | dict(
-      correct=dict(zip(readouts, whole['correct'])),
-      scores=whole['scores'][done],
-      outcomes=whole['outcomes'][done],
-    ),
-    seconds=seconds / (-(-count // batch) * batch),
-  )
+  compiled = {}
+
+  def evaluate(params: Params, prompt: Prompt, reference: Reference, key, *, watch=lambda done: None) -> Verdicts:
+    count = prompt.length.shape[0]
+    size = min(batch, count)
+    keys = problem_keys(key, count)
+    parts, seconds = [], 0.0
+    for start in range(0, count, size):
+      rows = jnp.arange(start, start + size) % count
+      data = jax.tree.map(lambda x, rows=rows: jnp.asarray(x)[rows], (keys, prompt, reference))
+      if size not in compiled:
+        compiled[size] = run.lower(params, *data).compile()
+      began = time.perf_counter()
+      part = jax.device_get(compiled[size](params, *data))
+      seconds += time.perf_counter() - began
+      keep = min(size, count - start)
+      parts.append({name: x[:keep] for name, x in part.items()})
+      watch(keep)
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    done = whole.pop('done')
+    whole |= dict(
+      correct=dict(zip(readouts, whole['correct'].T)), scores=whole['scores'][done], outcomes=whole['outcomes'][done]
+    )
+    return Verdicts(**whole, seconds=seconds / (-(-count // size) * size))
+
+  return evaluate
 
 
 def result(stage: str, task: str, readout: Readout, verdicts: Verdicts, *, seed: int) -> Result:

@@ -4,6 +4,7 @@ import jax
 import optax
 
 from o1jax.learning.optimizer import apply_gradients, trained
+from o1jax.model.compute import supervised_flops
 from o1jax.policy.initialise import next_token_loss
 from o1jax.types import Metrics, Sequences, TrainState
 
@@ -18,6 +19,7 @@ def supervised_update(model, optimizer: optax.GradientTransformation):
     grads, metrics = jax.grad(loss, has_aux=True)(trained(state.params))
     metrics['gradient_norm'] = optax.global_norm(grads)
     metrics['tokens'] = rows.length.sum()
+    metrics['flops'] = supervised_flops(model.config, rows)
     state = apply_gradients(state, grads, optimizer)
     return state.replace(update=state.update + 1), metrics
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from o1jax.types import Array, KeyValue
 
+
 class Segment(NamedTuple):
   """Keys and values, and which query may read which of them (broadcastable to [B, W, A, Q, S], True = reads)."""
 

@@ -43,18 +43,23 @@ def logits_of(model: LanguageModel, params: Params, hidden: Array) -> Array:
   return apply(model, params, hidden, method='logits')
 
 
-def forward_rows(model, params, tokens: Array, length: Array, *, with_value: bool = True) -> Output:
-  """Plain causal pass over rows. tokens [B, T], length [B] -> Output with W = A = 1 axes."""
+def forward_rows(model, params, tokens: Array, length: Array, segment=None, *, with_value: bool = True) -> Output:
+  """Plain causal pass over rows. tokens [B, T], length [B] -> Output with W = A = 1 axes.
+
+  segment [B, T] (optional): a token reads only tokens of its own segment.
+  """
   batch, width = tokens.shape
   positions = jnp.broadcast_to(jnp.arange(width), (batch, 1, 1, width))
   mask = jnp.tri(width, dtype=bool) & (jnp.arange(width) < length[:, None, None])
+  if segment is not None:
+    mask &= segment[:, :, None] == segment[:, None, :]
   return apply(
     model, params, tokens[:, None, None], positions, Context(mask[:, None, None]), with_value=with_value
   )
 
 
 def prefill(model, params, prompt: Prompt) -> tuple[Output, Array, Array]:
-  """Runs the prompt. Returns the output (its caches without the W and A axes), the last hidden state [B, D], the value [B]."""
+  """Runs the prompt. Returns the output (caches without W and A axes), the last hidden state [B, D], the value [B]."""
   out = forward_rows(model, params, prompt.tokens, prompt.length)
   last = prompt.length - 1
   hidden = jnp.take_along_axis(out.hidden[:, 0, 0], last[:, None, None], axis=1)[:, 0]

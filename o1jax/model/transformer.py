@@ -53,7 +53,7 @@ class Block(nn.Module):
 
   @nn.compact
   def __call__(self, x, cached, positions, context: Context):
-    """x [B, W, A, Q, D]; cached: this layer's (prompt, path, own) of the context. Returns x and its own keys, values."""
+    """x [B, W, A, Q, D]; cached: this layer's (prompt, path, own) of the context. Returns x and its own `KeyValue`."""
     c = self.config
     h = _norm(c, 'attention_norm')(x)
     lead = x.shape[:-1]

@@ -13,9 +13,12 @@ from o1jax.types import Array, Params, Sequences
 
 def next_token_loss(model, params: Params, rows: Sequences) -> tuple[Array, dict[str, Array]]:
   """Mean cross-entropy in nats over the masked target tokens, and the share of them predicted exactly."""
-  hidden = forward_rows(model, params, rows.tokens, rows.length, with_value=False).hidden[:, 0, 0]
+  out = forward_rows(model, params, rows.tokens, rows.length, rows.segment, with_value=False)
+  hidden = out.hidden[:, 0, 0]
   logits = logits_of(model, params, hidden[:, :-1])
-  target, mask = rows.tokens[:, 1:], rows.mask[:, 1:]
+  target = rows.tokens[:, 1:]
+  # The first token of a text has nothing to be predicted from but the text packed before it.
+  mask = rows.mask[:, 1:] & (rows.segment[:, 1:] == rows.segment[:, :-1])
   count = jnp.maximum(mask.sum(), 1)
   chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), target[..., None], axis=-1)[..., 0]
   loss = -jnp.sum(jnp.where(mask, chosen, 0)) / count

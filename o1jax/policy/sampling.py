@@ -106,13 +106,7 @@ def decode_steps(
   """
   step, width = tree.tokens.shape[-1], tree.mask.shape[-1]
   lead = (*parents.shape, width)
-  ids = path[..., 1:]
-  gathered = mask = None
-  if ids.shape[-1]:
-    gathered = each_layer(lambda kv: gather_path(kv, ids), cache.nodes)
-    mask = path_mask(tree.length, ids, step)[:, :, None, None]
-  prompt_width = jax.tree.leaves(cache.prompt)[0].shape[-1]
-  prompt_mask = shared_mask(jnp.arange(prompt_width) < cache.prompt_length[:, None])
+  above = _shared_context(tree, cache, path)
   start = cache.prompt_length[:, None] + tree_lib.pick(tree.length, path).sum(-1)
   root = (parents == tree_lib.ROOT)[..., None]
   hidden = jnp.where(root, cache.root_hidden[:, None], tree_lib.pick(cache.hidden, parents))
@@ -122,15 +116,7 @@ def decode_steps(
     logits = logits_of(model, params, steps.hidden)
     token, logprob = _next_token(keys, t, logits, sampling)
     token = jnp.where(closed, 0, token)
-    context = Context(
-      self_mask=jnp.ones((1, 1, 1, 1, 1), bool),
-      prompt=cache.prompt,
-      prompt_mask=prompt_mask,
-      path=gathered,
-      path_mask=mask,
-      own=steps.cache,
-      own_mask=(jnp.arange(step) < t)[None, None, None, None],
-    )
+    context = above._replace(own=steps.cache, own_mask=(jnp.arange(step) < t)[None, None, None, None])
     positions = jnp.broadcast_to((start + t)[..., None, None], (*lead, 1))
     out = apply(model, params, token[..., None], positions, context)
 
@@ -163,6 +149,23 @@ def decode_steps(
     lambda carry: (carry[0] < step) & ~jnp.all(carry[1]), body, (jnp.int32(0), closed, steps)
   )
   return steps
+
+
+def _shared_context(tree: Tree, cache: TreeCache, path: Array) -> Context:
+  """What the A siblings of each expansion read in common, gathered once: the prompt and their parent's path."""
+  ids, step = path[..., 1:], tree.tokens.shape[-1]
+  width = jax.tree.leaves(cache.prompt)[0].shape[-1]
+  context = Context(
+    self_mask=jnp.ones((1, 1, 1, 1, 1), bool),
+    prompt=cache.prompt,
+    prompt_mask=shared_mask(jnp.arange(width) < cache.prompt_length[:, None]),
+  )
+  if not ids.shape[-1]:
+    return context
+  return context._replace(
+    path=each_layer(lambda kv: gather_path(kv, ids), cache.nodes),
+    path_mask=path_mask(tree.length, ids, step)[:, :, None, None],
+  )
 
 
 def _next_token(keys, t, logits, sampling: Sampling):

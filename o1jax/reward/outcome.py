@@ -1,4 +1,4 @@
-"""Outcome reward: the exact verdict on finished solutions (arXiv:2412.14135, section 4, reward from the environment)."""
+"""Outcome reward: the exact verdict on finished solutions (arXiv:2412.14135, section 4, from the environment)."""
 
 import jax
 import jax.numpy as jnp

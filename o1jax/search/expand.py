@@ -72,7 +72,11 @@ def expand(
     return jax.lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), slot, axis=axis)
 
   tree = tree.replace(**{name: write(getattr(tree, name), new) for name, new in fields.items()})
-  nodes = each_layer(lambda old, new: jax.tree.map(lambda x, y: write(x, y, axis=2), old, new), cache.nodes, steps.cache)
+
+  def write_blocks(old, new):
+    return jax.tree.map(lambda x, y: write(x, y, axis=2), old, new)
+
+  nodes = each_layer(write_blocks, cache.nodes, steps.cache)
   return tree, cache.replace(nodes=nodes, hidden=write(cache.hidden, steps.hidden))
 
 

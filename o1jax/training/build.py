@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax
-from ml_collections import ConfigDict
 
 from o1jax.data import builder, pipeline
 from o1jax.fused import search_and_learn
@@ -23,7 +22,7 @@ from o1jax.search.mcts import mcts
 from o1jax.tasks import cipher, countdown
 from o1jax.text.steps import Behaviours
 from o1jax.text.tokenizer import Tokenizer
-from o1jax.training.config import ConfigError, require
+from o1jax.training.config import ConfigDict, ConfigError, require
 from o1jax.types import Array, Params, Prompt, Reference, Task
 
 TASKS = {'countdown': countdown.task, 'cipher': cipher.task}

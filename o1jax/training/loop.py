@@ -30,7 +30,7 @@ def run_updates(
   writer: MetricsWriter,
   save_every: int,
   show: tuple[str, ...] = ('loss',),
-  after: Callable[[TrainState], dict] | None = None,
+  after: Callable[[TrainState, dict], dict] | None = None,
   after_every: int = 0,
 ) -> TrainState:
   """Runs a stage to `updates`, from its latest checkpoint if there is one. The last state is saved.
@@ -44,7 +44,8 @@ def run_updates(
     writer: of metrics.
     save_every: updates between checkpoints.
     show: metrics on the progress bar.
-    after: called with the state before the first and after each `after_every` updates; its numbers join the metrics.
+    after: called with (state, metrics) before the first and after each `after_every` updates; what it returns joins
+      the metrics.
     after_every: 0 = never.
 
   Raises:
@@ -57,7 +58,7 @@ def run_updates(
   done = int(state.update)
   writer.begin(stage, done)
   if after and done == 0:
-    after(state)
+    after(state, {})
   with Interrupt() as interrupt, Progress(updates, description=stage, initial=done) as progress:
     while done < updates and not interrupt.requested:
       state, metrics = update(state)
@@ -67,7 +68,7 @@ def run_updates(
         raise Diverged(f'{stage}: the loss of update {done} is {values["loss"]}; lower the learning rate or the clip, '
                        f'and run again from the checkpoint of update {checkpoints.latest_step() or 0}')  # fmt: skip
       if after and done % after_every == 0:
-        values |= after(state)
+        values |= after(state, values)
       writer.write(done, values)
       progress.advance(tokens=int(values.get('tokens', 0)), **{name: values[name] for name in show})
       if done % save_every == 0 or done == updates or interrupt.requested:

@@ -1,18 +1,14 @@
 """The stages of the main job, in the paper's order: initialise, reward, learn (search and learn), evaluate, report."""
 
 import dataclasses
-import functools
 import json
 import pathlib
-import time
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from o1jax.data import pipeline
-from o1jax.evaluation.accuracy import Readout, evaluate
-from o1jax.evaluation.compute import token_flops
+from o1jax.evaluation.accuracy import Readout, evaluator
 from o1jax.evaluation.statistics import wilson_interval
 from o1jax.learning.optimizer import init_state
 from o1jax.learning.schedule import plateaued
@@ -28,11 +24,11 @@ from o1jax.training.build import (
 )
 from o1jax.training.checkpoint import Checkpoints
 from o1jax.training.loop import run_updates
-from o1jax.training.metrics import MetricsWriter
+from o1jax.training.metrics import MetricsWriter, read_metrics
 from o1jax.training.workdir import write_atomic
 from o1jax.types import Params
 
-POLICIES = {'initialised': 'reward', 'learned': 'learn'}  # what results call a policy, and the stage that made it
+GREEDY = Readout('greedy', 1, 'first')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +112,7 @@ def learn(run: Run) -> None:
   if section.control:
     settings = run.experiment.config.instruct.copy_and_resolve_references()
     settings.updates = section.updates * section.minibatches
-    curve = Curve(run, 'supervised control', flops=_control_flops(run, settings))
+    curve = Curve(run, 'supervised control', stage='control')
     every = section.validate_every * section.minibatches
     params = supervise(run, run.params('reward'), _demonstrations(run), settings, stage='control', after=curve.measure,
                        after_every=every)  # fmt: skip
@@ -130,11 +126,10 @@ def search_and_learn(run: Run) -> Params:
   update, optimizer = fused_update(e, section)
   warm, main = weights(section.warmup_weights), weights(section.weights)
   reference = jax.tree.map(jnp.copy, params.policy) if section.weights.kl else None
-  curve = Curve(run, 'greedy', flops=_fused_flops(run, section))
+  curve = Curve(run, 'greedy', stage='learn')
 
   def step(state):
-    before = [p['accuracy'] for p in curve.points if p['update'] <= int(state.update)]
-    over = plateaued(before, patience=section.patience, min_gain=section.min_gain)
+    over = plateaued(curve.accuracies(int(state.update)), patience=section.patience, min_gain=section.min_gain)
     state, metrics = update(state, *_pool(run), jax.random.fold_in(e.key, 1), main if over else warm)
     return state, metrics | {'policy_gradient': jnp.float32(over)}
 
@@ -156,52 +151,60 @@ def search_and_learn(run: Run) -> Params:
 class Curve:
   """Validation accuracy of greedy decoding during a stage, kept in report/data/train_curve.json."""
 
-  def __init__(self, run: Run, method: str, *, flops):
-    """flops: update -> FLOPs spent in the stage by then."""
-    self.run, self.method, self.flops = run, method, flops
+  def __init__(self, run: Run, method: str, *, stage: str):
+    self._run, self._method, self._stage = run, method, stage
     self._path = run.workdir / 'report' / 'data' / 'train_curve.json'
+    self._evaluate = build_evaluator(run, 'best_of_n', 1, [GREEDY], greedy=True)
 
-  @property
-  def points(self) -> list[dict]:
-    """This curve's points so far, by update."""
-    return [point for point in self._all() if point['method'] == self.method]
+  def accuracies(self, update: int) -> list[float]:
+    """What was measured up to an update, oldest first."""
+    return [p['accuracy'] for p in self._points() if p['method'] == self._method and p['update'] <= update]
 
-  def _all(self):
-    return json.loads(self._path.read_text()) if self._path.exists() else []
-
-  def measure(self, state) -> dict:
-    """Adds a point. A point of the same update is replaced."""
+  def measure(self, state, values: dict) -> dict:
+    """Adds the point of a state, whose update gave the metrics `values`. A point of the same update is replaced."""
     update = int(state.update)
-    right = greedy(self.run, state.params, self.run.experiment.data.validation)
+    e = self._run.experiment
+    right = self._evaluate(state.params, *e.data.validation, e.key).correct[GREEDY]
     low, high = wilson_interval(int(right.sum()), len(right))
-    point = dict(method=self.method, update=update, flops=self.flops(update), tokens=0.0, ci_low=low, ci_high=high,
-                 accuracy=float(right.mean()))  # fmt: skip
-    others = [p for p in self._all() if (p['method'], p['update']) != (self.method, update)]
+    point = dict(method=self._method, update=update, accuracy=float(right.mean()), ci_low=low, ci_high=high)
+    before = [row for row in read_metrics(self._run.workdir, self._stage) if row['update'] < update]
+    for cost in ('flops', 'tokens'):
+      point[cost] = float(sum(row[cost] for row in before) + values.get(cost, 0))
+    others = [p for p in self._points() if (p['method'], p['update']) != (self._method, update)]
     points = sorted([*others, point], key=lambda p: (p['method'], p['update']))
-    self._path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(self._path, json.dumps(points))
+    write_data(self._run, 'train_curve', points)
     return {'validation_accuracy': point['accuracy']}
 
-
-def greedy(run: Run, params: Params, problems) -> np.ndarray:
-  """Whether greedy decoding solves each problem."""
-  readout = Readout('greedy', 1, 'first')
-  return search_problems(run, params, problems, 'best_of_n', 1, [readout], greedy=True).correct[readout]
+  def _points(self):
+    return json.loads(self._path.read_text()) if self._path.exists() else []
 
 
-def search_problems(run: Run, params, problems, method, budget, readouts, *, greedy=False, watch=lambda done: None):
-  """Evaluates one method at one budget by the config."""
+def write_data(run: Run, name: str, data) -> None:
+  """Leaves report/data/NAME.json for the report."""
+  folder = run.workdir / 'report' / 'data'
+  folder.mkdir(parents=True, exist_ok=True)
+  write_atomic(folder / f'{name}.json', json.dumps(data))
+
+
+def build_evaluator(run: Run, method: str, budget: int, readouts: list[Readout], *, greedy: bool = False):
+  """An evaluator of one test-time search by the config; `rows` of it bounds the candidates decoded at once."""
   e, section = run.experiment, run.experiment.config.evaluate
-  return evaluate(
+  width = budget if method == 'best_of_n' else section.search.candidates
+  return evaluator(
     e.model.config,
-    params,
     test_search(e, method, budget, greedy=greedy),
-    *problems,
     outcome=e.outcome,
     table=e.table,
-    key=jax.random.fold_in(e.key, 2),
     readouts=readouts,
     aggregate=section.aggregate,
-    batch=max(section.rows // (budget if method == 'best_of_n' else section.search.candidates), 1),
-    watch=watch,
+    batch=max(section.rows // width, 1),
   )
+
+
+def _demonstrations(run: Run):
+  e = run.experiment
+  return pipeline.instruction_rows(e.tokenizer, e.data.demonstrations, row_length=e.config.shapes.row_length)
+
+
+def _pool(run: Run):
+  return jax.tree.map(jnp.asarray, run.experiment.data.pool)

@@ -66,13 +66,18 @@ def test_plain_rows_hold_every_text_whole_and_in_order(tokenizer, texts):
   assert found == texts
 
 
-def test_instruction_rows_mask_the_prompt_out(tokenizer, demonstrations):
+def test_instruction_rows_mask_the_prompts_out_and_keep_the_texts_apart(tokenizer, demonstrations):
   rows = pipeline.instruction_rows(tokenizer, demonstrations, row_length=150)
-  for i, (problem, steps) in enumerate(demonstrations):
-    tokens = rows.tokens[i, :rows.length[i]]
+  assert len(rows.tokens) < len(demonstrations)
+  assert ((rows.segment > 0) == (np.arange(150) < rows.length[:, None])).all()
+  texts = [(i, n) for i, row in enumerate(rows.segment) for n in range(1, row.max() + 1)]
+  assert len(texts) == len(demonstrations)
+  for (i, n), (problem, steps) in zip(texts, demonstrations):
+    own = rows.segment[i] == n
+    tokens, mask = rows.tokens[i][own], rows.mask[i][own]
     assert tokenizer.decode(tokens) == problem.prompt + join_steps(steps) and tokens[-1] == tokenizer.eos_id
-    assert tokenizer.decode(rows.tokens[i][~rows.mask[i]]) == problem.prompt
-    assert tokenizer.decode(rows.tokens[i][rows.mask[i]]) == join_steps(steps)
+    assert tokenizer.decode(tokens[~mask]) == problem.prompt
+    assert tokenizer.decode(tokens[mask]) == join_steps(steps)
 
 
 def test_a_batch_is_a_function_of_seed_and_update():

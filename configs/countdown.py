@@ -1,0 +1,30 @@
+"""Countdown with four numbers, targets 10 to 100 (Stream of Search, arXiv:2404.03683), sized for one GPU.
+
+Not measured yet: no accelerator has run this config. `python -m experiments.o1 --config=configs/countdown.py
+--workdir=runs/countdown`; the shapes are checked on a CPU by the tests.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import quickstart
+
+
+def get_config() -> ConfigDict:
+  """The main job on four numbers with a 10M-parameter policy and Gumbel search in training."""
+  c = quickstart.get_config()
+  c.task.numbers = 4
+  c.task.max_number = 50
+  c.task.behaviours.dead_end = 0.5
+  c.data = ConfigDict(dict(demonstrations=20_000, texts=200_000, pool=100_000, validation=500, test=1000))
+  c.shapes = ConfigDict(dict(prompt_length=24, step_length=24, max_steps=16, row_length=256))
+  c.model.variant = '10m'
+  c.model.changes = ConfigDict(dict(own_critic=False, dtype='bfloat16'))
+  for section in (c.pretrain, c.instruct):
+    section.updates, section.batch, section.optimizer.learning_rate = 5000, 256, 1e-3
+  c.reward.updates, c.reward.batch = 300, 256
+  c.learn.updates, c.learn.batch, c.learn.validate_every = 500, 256, 50
+  c.learn.search = ConfigDict(dict(method='gumbel', budget=32, candidates=8, verify_leaves=True))
+  c.evaluate.rows = 8192
+  c.evaluate.search.candidates = 8
+  c.evaluate.simulations = (1, 4, 16, 64, 128)
+  return c

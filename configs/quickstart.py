@@ -1,0 +1,93 @@
+"""Countdown with three numbers on a laptop: the whole roadmap in minutes."""
+
+from ml_collections import ConfigDict
+
+
+def get_config(argument: str = '') -> ConfigDict:
+  """The main job; `:smoke` is the same job made tiny, for tests."""
+  if argument not in ('', 'smoke'):
+    raise ValueError(f'configs/quickstart.py:{argument} is unknown; use quickstart.py or quickstart.py:smoke')
+  c = ConfigDict()
+  c.seed = 0
+  c.stages = ('initialise', 'reward', 'learn', 'evaluate', 'report')
+  c.save_every = 100
+  c.task = ConfigDict(
+    dict(
+      name='countdown',
+      numbers=3,
+      max_number=15,
+      max_target=100,
+      behaviours=dict(analysis=0.2, decomposition=0.2, evaluation=0.9, dead_end=0.3, max_dead_ends=1),
+    )
+  )
+  c.data = ConfigDict(dict(demonstrations=1500, texts=20_000, pool=2900, validation=300, test=500))
+  c.tokenizer = ConfigDict(dict(vocab_size=320))
+  c.shapes = ConfigDict(dict(prompt_length=16, step_length=18, max_steps=10, row_length=124))
+  c.model = ConfigDict(dict(variant='0.5m', changes=dict(own_critic=False)))
+  c.sampling = ConfigDict(dict(granularity='line', temperature=1.0, top_k=0, top_p=1.0))
+  c.pretrain = supervised(updates=350, learning_rate=2e-3)
+  c.instruct = supervised(updates=350, learning_rate=1e-3)
+  c.reward = searching(updates=40, batch=64, learning_rate=5e-4, weights=dict(value=1.0, kl=0.3))
+  c.learn = searching(updates=60, batch=32, learning_rate=3e-4, weights=dict(gradient=1.0, value=0.5))
+  c.learn.warmup_weights = losses(clone=1.0, distill=0.5, value=0.5)
+  c.learn.validate_every = 10
+  c.learn.patience = 2
+  c.learn.min_gain = 0.01
+  c.learn.control = True
+  c.evaluate = ConfigDict(
+    dict(
+      policies=('initialised', 'learned', 'control'),
+      samples=(1, 2, 4, 8, 16, 32, 64),
+      tree_methods=('gumbel',),
+      simulations=(1, 4, 16, 32, 64),
+      rule='weighted',
+      aggregate='last',
+      rows=512,
+      search=dict(method='gumbel', budget=32, candidates=4, verify_leaves=False),
+    )
+  )
+  if argument == 'smoke':
+    smoke(c)
+  return c
+
+
+def supervised(*, updates: int, learning_rate: float) -> ConfigDict:
+  """A stage of next-token prediction."""
+  return ConfigDict(dict(updates=updates, batch=32, optimizer=dict(learning_rate=learning_rate)))
+
+
+def searching(*, updates: int, batch: int, learning_rate: float, weights: dict) -> ConfigDict:
+  """A stage of searching and learning from the trees."""
+  return ConfigDict(
+    dict(
+      updates=updates,
+      batch=batch,
+      minibatches=4,
+      clip=0.2,
+      optimizer=dict(learning_rate=learning_rate, end_fraction=0.3),
+      search=dict(method='best_of_n', budget=8, candidates=4, verify_leaves=True),
+      credit=dict(advantage='group', value='monte_carlo', discount=0.95, normalise=True),
+      weights=losses(**weights),
+    )
+  )
+
+
+def losses(**weights) -> ConfigDict:
+  """Loss weights; what is not named is 0."""
+  return ConfigDict(dict(clone=0.0, distill=0.0, gradient=0.0, kl=0.0, value=0.0, entropy=0.0) | weights)
+
+
+def smoke(c: ConfigDict) -> None:
+  """Shrinks the job to less than a minute; its accuracies mean nothing."""
+  c.data = ConfigDict(dict(demonstrations=64, texts=256, pool=64, validation=16, test=16))
+  c.model.variant = 'nano'
+  for section in (c.pretrain, c.instruct):
+    section.updates, section.batch = 4, 8
+  for section in (c.reward, c.learn):
+    section.updates, section.batch, section.minibatches, section.search.budget = 2, 8, 2, 2
+  c.learn.validate_every = 1
+  c.learn.search.method = 'gumbel'
+  c.evaluate.samples = (1, 2)
+  c.evaluate.simulations = (2, 4)
+  c.evaluate.rows = 32
+  c.evaluate.search.budget = 4

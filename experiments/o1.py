@@ -1,0 +1,70 @@
+"""The main job: initialise, reward, learn, evaluate, report.
+
+  python -m experiments.o1 --config=configs/quickstart.py --workdir=runs/quickstart [--config.a.b=value]
+
+The same command again goes on where it stopped. Stages that are done are not done again.
+"""
+
+import sys
+import time
+import warnings
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from o1jax.training import measure, stages
+from o1jax.training.build import build
+from o1jax.training.config import ConfigError, check_config, require
+from o1jax.training.loop import Diverged, Stopped
+from o1jax.training.metrics import MetricsWriter
+from o1jax.training.workdir import mark_stage_done, open_workdir, stage_done
+
+STAGES = {
+  'initialise': stages.initialise,
+  'reward': stages.reward,
+  'learn': stages.learn,
+  'evaluate': measure.evaluate,
+  'report': measure.report,
+}
+STOPPED = 3
+
+_CONFIG = config_flags.DEFINE_config_file('config', None, 'what to run', lock_config=True)
+_WORKDIR = flags.DEFINE_string('workdir', None, 'folder of the run; made if need be')
+flags.mark_flags_as_required(['config', 'workdir'])
+
+
+def run(config, workdir: str) -> None:
+  """Runs the stages that `config.stages` names and that are not done yet."""
+  unknown = [stage for stage in config.stages if stage not in STAGES]
+  require(not unknown, f'config.stages names {unknown}: choose from {", ".join(STAGES)}')
+  check_config(config)
+  workdir = open_workdir(workdir, config)
+  job = stages.Run(build(config, workdir), workdir, MetricsWriter(workdir))
+  for stage, work in STAGES.items():
+    if stage not in config.stages:
+      continue
+    if stage_done(workdir, stage) and stage != 'report':
+      print(f'{stage}: done before', file=sys.stderr)
+      continue
+    began = time.monotonic()
+    work(job)
+    mark_stage_done(workdir, stage)
+    print(f'{stage}: {time.monotonic() - began:.0f} s', file=sys.stderr)
+
+
+def main(argv):
+  if len(argv) > 1:
+    app.usage(shorthelp=True, detailed_error=f'unexpected arguments: {" ".join(argv[1:])}', exitcode=2)
+  warnings.filterwarnings('ignore', module='orbax')
+  logging.set_verbosity(logging.WARNING)  # libraries report every file they touch
+  try:
+    run(_CONFIG.value, _WORKDIR.value)
+  except (ConfigError, Diverged) as error:
+    sys.exit(f'error: {error}')
+  except Stopped as stop:
+    print(stop, file=sys.stderr)
+    sys.exit(STOPPED)
+
+
+if __name__ == '__main__':
+  app.run(main)

@@ -1,0 +1,47 @@
+"""What decoding and learning cost: tokens generated and analytic FLOPs, the critic's included.
+
+Two FLOPs a multiply-add; matrix products and attention only, as is usual (norms, rotary positions and softmax are
+left out). A backward pass counts as two forward passes.
+"""
+
+import jax.numpy as jnp
+
+from o1jax import tree as tree_lib
+from o1jax.model.variants import ModelConfig, matmul_parameters
+from o1jax.types import Array, Prompt, Sequences, Tree
+
+
+def token_flops(config: ModelConfig, context, *, critic: bool = True):
+  """Forward FLOPs of one token that reads `context` tokens, itself included."""
+  head = config.vocab_size * config.width
+  trunk = 2 * (matmul_parameters(config) - head) + 4 * config.layers * config.heads * config.head_width * context
+  score = 2 * (config.width**2 + config.width) + (trunk if config.own_critic else 0)
+  return trunk + 2 * head + (score if critic else 0)
+
+
+def search_cost(config: ModelConfig, prompt: Prompt, tree: Tree) -> tuple[Array, Array]:
+  """Tokens generated and FLOPs spent on each problem, ([B], [B]); the prompt's own pass is in the FLOPs.
+
+  Every branch counts, pruned and duplicate ones too.
+  """
+  length = jnp.where((tree.expanded >= 0)[..., None], tree.length, 0).astype(jnp.float32)
+  start = tree_lib.step_start(tree, prompt.length)[..., None].astype(jnp.float32)
+  size = prompt.length.astype(jnp.float32)
+  tokens = length.sum(axis=(1, 2))
+  read = _triangle(size) + jnp.sum(length * start + _triangle(length), axis=(1, 2))
+  return tokens, _cost(config, tokens + size, read)
+
+
+def supervised_flops(config: ModelConfig, rows: Sequences) -> Array:
+  """FLOPs of a forward and backward pass over supervised rows, padding left out, []."""
+  length = rows.length.astype(jnp.float32)
+  return 3 * _cost(config, length.sum(), _triangle(length).sum(), critic=False)
+
+
+def _triangle(length: Array) -> Array:
+  return length * (length + 1) / 2
+
+
+def _cost(config, tokens, read, *, critic=True):
+  fixed = token_flops(config, 0, critic=critic)
+  return tokens * fixed + read * (token_flops(config, 1, critic=critic) - fixed)

@@ -1,0 +1,295 @@
+"""Credit against closed forms, hand-drawn trees, walks in plain Python, and mctx itself."""
+
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from o1jax import tree as tree_lib
+from o1jax.learning import credit as credit_lib
+from o1jax.learning.credit import assign_credit
+from o1jax.reward import process
+from o1jax.search import mcts as mcts_lib
+from tests import toys
+
+expert_weight = jax.jit(credit_lib.expert_weight)
+group_advantage = jax.jit(credit_lib.group_advantage, static_argnames='normalise')
+critic_advantage = jax.jit(credit_lib.critic_advantage)
+td_lambda = jax.jit(credit_lib.td_lambda)
+improved_policy = jax.jit(credit_lib.improved_policy)
+monte_carlo = jax.jit(process.monte_carlo)
+
+# Depth R = 3. Nodes 1, 2 under the root; 3 (right), 4 (wrong) under 1; 5, 6 (wrong) under 2; 7 (right), 8 (cut off)
+# under 5. Every leaf has ended.
+DRAWN = dict(
+  expanded=[0, 1, 2, 5], width=2, max_steps=3,
+  terminal=[[0, 0], [1, 1], [0, 1], [1, 0]],
+  outcome=[[0, 0], [1, 0], [0, 0], [1, 0]],
+  prior=[[0.5, 0.5], [0.75, 0.25], [0.6, 0.4], [0.25, 0.75]],
+  value=[[0.9, 0.5], [0.8, 0.7], [0.2, 0.6], [0.4, 0.3]],
+)  # fmt: skip
+ENDS, RIGHT = [1, 3, 0, 2, 2, 3], [True, False, False, True, False, True]
+
+
+def chain_advantages(values):
+  """[N] numbers of the chains ENDS as a field of their tree: each on all steps of its chain."""
+  return np.array([[values[i] if r < (ENDS[i] or 3) else 0] for r in range(3) for i in range(len(ENDS))])
+
+
+def imagined_start(model, params, prompt, *, slots, candidates, step_length, max_steps):
+  """An empty tree without a model under it."""
+  tree = tree_lib.empty(prompt.length.shape[0], slots, candidates, step_length, max_steps)
+  return tree.replace(root_value=jnp.linspace(0.1, 0.9, prompt.length.shape[0])), jnp.zeros(())
+
+
+def imagined_expand(model, params, keys, tree, cache, parents, *, slot, **settings):
+  """Expansion into random values, priors and endings instead of text."""
+  parents = jnp.where(tree_lib.expandable(tree, parents), parents, tree_lib.NONE)
+  made = (parents >= 0)[..., None] & jnp.ones(tree_lib.candidates(tree), bool)
+  draw = jax.vmap(lambda key: jax.random.uniform(key, (3, 1, made.shape[-1])))(keys)
+  value, terminal = jnp.where(made, draw[:, 0], 0), made & (draw[:, 2] < 0.2)
+  new = dict(
+    expanded=parents, path=tree_lib.path_to(tree, parents), mask=made, value=value, terminal=terminal,
+    prior=jnp.where(made, draw[:, 1] / draw[:, 1].sum(-1, keepdims=True), 0), reward=jnp.where(terminal, value, 0),
+  )  # fmt: skip
+  write = lambda old, x: jax.lax.dynamic_update_slice_in_dim(old, x.astype(old.dtype), slot, axis=1)
+  return tree.replace(**{name: write(getattr(tree, name), x) for name, x in new.items()}), cache
+
+
+class TestExpertWeight:
+  def test_hand_drawn(self):
+    expected = [[0.5, 0.5], [0.5, 0], [0.5, 0], [0.5, 0]]
+    np.testing.assert_allclose(expert_weight(toys.hand_tree(**DRAWN))[0], expected)
+
+  @pytest.mark.parametrize('seed', range(4))
+  def test_shares_of_the_correct_solutions(self, seed):
+    tree = toys.random_tree(seed)
+    weight = np.asarray(expert_weight(tree))
+    for b in range(3):
+      one = toys.problem(tree, b)
+      correct = one.outcome.sum()
+      np.testing.assert_allclose(weight[b][one.outcome > 0].sum(), correct > 0, rtol=1e-6)
+      for _, x, a in toys.nodes(tree.replace(mask=one.mask[None])):
+        through = sum(one.outcome[i] for i in toys.below(one, 1 + x * 3 + a))
+        np.testing.assert_allclose(weight[b, x, a], through / max(correct, 1), rtol=1e-6)
+
+  def test_none_where_nothing_is_correct(self):
+    tree = toys.random_tree(1)
+    np.testing.assert_array_equal(expert_weight(tree.replace(outcome=jnp.zeros_like(tree.outcome))), 0)
+
+
+class TestGroupAdvantage:
+  @pytest.mark.parametrize('normalise', [True, False])
+  def test_is_grpo_on_chains(self, normalise):
+    tree = toys.chains(ENDS, RIGHT, max_steps=3)
+    reward = np.array(RIGHT, float)
+    grpo = (reward - reward.mean()) / (reward.std() if normalise else 1)
+    found = group_advantage(tree, normalise=normalise)
+    np.testing.assert_allclose(found[0], chain_advantages(grpo), rtol=1e-3, atol=1e-6)
+
+  @pytest.mark.parametrize('seed', range(4))
+  def test_sums_to_zero_over_a_problems_solutions(self, seed):
+    tree = toys.random_tree(seed, slots=12)
+    gain, over = np.asarray(group_advantage(tree)), np.asarray(process.ended(tree))
+    np.testing.assert_allclose((gain * over).sum((1, 2)), 0, atol=1e-4)
+    assert np.abs(gain * over).max() > 0.1
+
+  def test_is_the_mean_below_minus_that_of_all(self):
+    tree = toys.hand_tree(**DRAWN)  # 5 solutions, 2 right
+    means = np.array([[1 / 2, 1 / 3], [1, 0], [1 / 2, 0], [1, 0]])
+    np.testing.assert_allclose(group_advantage(tree, normalise=False)[0], means - 2 / 5, rtol=1e-5)
+
+  @pytest.mark.parametrize('right', [True, False])
+  def test_is_zero_where_all_agree(self, right):
+    tree = toys.chains([1, 2, 3], [right] * 3, max_steps=3)
+    np.testing.assert_array_equal(group_advantage(tree), 0)
+
+
+class TestCriticAdvantage:
+  def test_is_the_target_minus_the_parents_value(self):
+    tree = toys.hand_tree(**DRAWN, root_value=0.3)
+    target = jnp.arange(8.0).reshape(1, 4, 2)
+    expected = np.array([[0 - 0.3, 1 - 0.3], [2 - 0.9, 3 - 0.9], [4 - 0.5, 5 - 0.5], [6 - 0.2, 7 - 0.2]])
+    np.testing.assert_allclose(critic_advantage(tree, target, jnp.ones_like(tree.mask))[0], expected, rtol=1e-6)
+
+  def test_is_zero_where_nothing_is_known(self):
+    tree = toys.hand_tree(**DRAWN)
+    np.testing.assert_array_equal(critic_advantage(tree, tree.value, jnp.zeros_like(tree.mask)), 0)
+
+  @pytest.mark.parametrize('seed', range(3))
+  def test_progress_telescopes_along_every_path(self, seed):
+    tree = toys.random_tree(seed)
+    gain = np.asarray(critic_advantage(tree, tree.value, tree.mask))
+    for b, x, a in toys.nodes(tree):
+      line = np.array(toys.ancestors(np.asarray(tree.expanded[b]), 3, 1 + x * 3 + a))
+      whole = gain[b].reshape(-1)[line - 1].sum()
+      np.testing.assert_allclose(whole, tree.value[b, x, a] - tree.root_value[b], atol=1e-5)
+
+
+class TestTdLambda:
+  def test_at_one_it_is_the_expected_outcome(self):
+    target, informed = td_lambda(toys.hand_tree(**DRAWN), discount=1.0)
+    expected = [[0.75, 0.6 * 0.25], [1, 0], [0.25, 0], [1, 0]]
+    np.testing.assert_allclose(target[0], expected, rtol=1e-6)
+    assert informed.all()
+
+  def test_at_zero_it_is_one_step(self):
+    target, _ = td_lambda(toys.hand_tree(**DRAWN), discount=0.0)
+    expected = [[0.75, 0.6 * 0.2], [1, 0], [0.25, 0], [1, 0]]  # solutions are verdicts, what is open is the critic's
+    np.testing.assert_allclose(target[0], expected, rtol=1e-6)
+
+  def test_between_it_mixes(self):
+    target, _ = td_lambda(toys.hand_tree(**DRAWN), discount=0.4)
+    np.testing.assert_allclose(target[0, 0], [0.75, 0.6 * (0.6 * 0.2 + 0.4 * 0.25)], rtol=1e-6)
+
+  def test_is_monte_carlo_on_chains_at_one(self):
+    tree = toys.chains(ENDS, RIGHT, max_steps=3)
+    target, informed = td_lambda(tree, discount=1.0)
+    mean, count = monte_carlo(tree)
+    np.testing.assert_allclose(target, mean)
+    np.testing.assert_array_equal(informed, count > 0)
+
+  @pytest.mark.parametrize('seed, discount', [(0, 1.0), (1, 0.7), (2, 0.0)])
+  def test_every_node_of_random_trees(self, seed, discount):
+    tree = toys.random_tree(seed, slots=10, max_steps=4)
+    target, informed = td_lambda(tree, discount=discount)
+    _, count = monte_carlo(tree)
+    np.testing.assert_array_equal(np.asarray(informed), np.asarray((count > 0) & tree.mask))
+
+    def expected(one, x, a):
+      if toys.over(one, x, a):
+        return one.outcome[x, a]
+      kids = [y for y in range(10) if one.expanded[y] == 1 + x * 3 + a]
+      if not kids or not any(toys.over(one, *i) for i in toys.below(one, 1 + x * 3 + a)):
+        return one.value[x, a]
+      y, = kids
+      mixed = [
+        one.outcome[y, k] if toys.over(one, y, k) else (1 - discount) * one.value[y, k] + discount * expected(one, y, k)
+        for k in range(3)
+      ]
+      return np.dot(one.prior[y], mixed)
+
+    for b, x, a in toys.nodes(tree):
+      np.testing.assert_allclose(target[b, x, a], expected(toys.problem(tree, b), x, a), rtol=1e-5, atol=1e-6)
+
+
+class TestImprovedPolicy:
+  @pytest.mark.parametrize('simulations', [3, 12])
+  def test_is_mctxs_at_the_root_of_its_search(self, monkeypatch, simulations):
+    seen = []
+
+    def watched(*args, **settings):
+      seen.append(mctx_policy(*args, **settings))
+      return seen[-1]
+
+    mctx_policy = mcts_lib.mctx.gumbel_muzero_policy
+    fake = types.SimpleNamespace(**{**vars(mcts_lib.mctx), 'gumbel_muzero_policy': watched})
+    monkeypatch.setattr(mcts_lib, 'mctx', fake)
+    monkeypatch.setattr(mcts_lib, 'start', imagined_start)
+    monkeypatch.setattr(mcts_lib, 'expand', imagined_expand)
+    prompt, _ = toys.problems(8)
+
+    @jax.jit
+    def search(keys):
+      tree = mcts_lib.mcts(None, None, keys, prompt, simulations=simulations, candidates=4,
+                           sampling=toys.SAMPLING, step_length=1, max_steps=3)  # fmt: skip
+      return tree, seen.pop().action_weights
+
+    tree, weights = search(jax.random.split(jax.random.key(1), 8))
+    assert 0.1 < np.asarray(weights).max(-1).std() and np.asarray(tree.visits[:, 0]).sum() == 8 * simulations
+    np.testing.assert_allclose(improved_policy(tree)[:, 0], weights, rtol=1e-4, atol=1e-6)
+
+  @pytest.mark.parametrize('seed', range(3))
+  def test_is_a_distribution_over_real_siblings_where_it_searched(self, seed):
+    tree = toys.random_tree(seed)
+    policy = np.asarray(improved_policy(tree))
+    searched = np.asarray(tree.visits).sum(-1) > 0
+    assert searched.any() and (~searched).any() and (policy >= 0).all()
+    np.testing.assert_allclose(policy.sum(-1), searched, rtol=1e-5)
+    assert not policy[~np.asarray(tree.mask)].any()
+
+  def test_prefers_the_better_of_equally_likely_siblings(self):
+    tree = toys.hand_tree([0], width=3, max_steps=1, visits=[[2, 2, 2]], q=[[0.1, 0.9, 0.5]])
+    sigma = 0.1 * (50 + 2) * np.array([0, 1, 0.5])
+    np.testing.assert_allclose(improved_policy(tree)[0, 0], np.exp(sigma) / np.exp(sigma).sum(), rtol=1e-4)
+
+  def test_completes_what_was_not_visited_by_the_mixed_value(self):
+    tree = toys.hand_tree(
+      [0], width=3, max_steps=1, root_value=0.2, prior=[[0.5, 0.3, 0.2]], visits=[[3, 1, 0]], q=[[0.6, 0.8, 0]]
+    )
+    mixed = (0.2 + 4 * (0.5 * 0.6 + 0.3 * 0.8) / 0.8) / 5
+    q = np.array([0.6, 0.8, mixed])
+    weight = np.array([0.5, 0.3, 0.2]) * np.exp(5.3 * (q - q.min()) / (q.max() - q.min()))
+    np.testing.assert_allclose(improved_policy(tree)[0, 0], weight / weight.sum(), rtol=1e-4)
+
+  def test_is_the_prior_where_all_values_are_equal(self):
+    prior = [0.5, 0.3, 0.2]
+    tree = toys.hand_tree([0], width=3, max_steps=1, prior=[prior], visits=[[1, 1, 1]], q=[[0.4] * 3])
+    np.testing.assert_allclose(improved_policy(tree)[0, 0], prior, rtol=1e-5)
+
+
+class TestAll:
+  @pytest.mark.parametrize('settings', [{}, dict(advantage='critic', value='td')])
+  def test_permuting_candidates_permutes_credit(self, settings):
+    tree = toys.random_tree(3)
+    order = np.random.default_rng(0).permuted(np.broadcast_to(np.arange(3), tree.mask.shape), axis=-1)
+    assign = jax.jit(lambda tree: assign_credit(tree, **settings))
+    moved = jax.tree.map(lambda x: toys.moved_field(x, order), assign(tree))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), assign(toys.permute(tree, order)), moved)
+
+  @pytest.mark.parametrize('settings', [{}, dict(advantage='critic', value='td')])
+  def test_larger_arrays_change_nothing(self, settings):
+    tree = toys.random_tree(4)
+    assign = jax.jit(lambda tree: assign_credit(tree, **settings))
+    larger = jax.tree.map(np.asarray, assign(toys.pad(tree, slots=2, candidates=2, tokens=1)))
+    for name, x in vars(assign(tree)).items():
+      y = getattr(larger, name)
+      np.testing.assert_allclose(y[:, :8, :3], x, atol=1e-6)
+      if name != 'value_target':  # read under its mask only
+        assert not y[:, 8:].any() and not y[:, :, 3:].any()
+
+  def test_credit_is_constant(self):
+    tree = toys.random_tree(0)
+
+    def total(value, root_value, outcome):
+      given = assign_credit(
+        tree.replace(value=value, root_value=root_value, outcome=outcome), advantage='critic', value='td'
+      )
+      return sum(jnp.sum(x) for x in jax.tree.leaves(given))
+
+    given = tree.value, tree.root_value, tree.outcome
+    total = jax.jit(total)
+    for grad in jax.jit(jax.grad(total, argnums=(0, 1, 2)))(*given):
+      np.testing.assert_array_equal(grad, 0)
+    assert abs(total(given[0] + 0.1, *given[1:]) - total(*given)) > 1e-3
+
+  def test_settings_choose_the_parts(self):
+    tree = toys.random_tree(2)
+    by_group = jax.jit(assign_credit)(tree)
+    by_critic = jax.jit(lambda tree: assign_credit(tree, advantage='critic', value='td', discount=0.5))(tree)
+    target, informed = td_lambda(tree, discount=0.5)
+    np.testing.assert_allclose(by_group.value_target, monte_carlo(tree)[0])
+    np.testing.assert_allclose(by_group.advantage, group_advantage(tree), atol=1e-6)
+    np.testing.assert_allclose(by_critic.value_target, target, atol=1e-6)
+    np.testing.assert_allclose(by_critic.advantage, critic_advantage(tree, target, informed), atol=1e-6)
+    np.testing.assert_array_equal(by_critic.value_mask, informed)
+
+  @pytest.mark.parametrize('wrong', [dict(advantage='grpo'), dict(value='mc')])
+  def test_unknown_settings_are_refused(self, wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}='{next(iter(wrong.values()))}'"):
+      assign_credit(toys.random_tree(), **wrong)
+
+
+def test_larger_toy_trees_spell_the_same_solutions():
+  """The helper of these tests and the library agree on what a path is."""
+  tree = toys.random_tree(5)
+  ids = np.arange(24)
+  spell = jax.jit(tree_lib.solution_tokens)
+  text, length = spell(tree, jnp.tile(1 + ids, (3, 1)))
+  larger = toys.pad(tree, slots=1, candidates=2, tokens=2, depth=1)
+  same, same_length = spell(larger, jnp.tile(1 + ids // 3 * 5 + ids % 3, (3, 1)))
+  real = np.asarray(tree.mask).reshape(3, -1)
+  np.testing.assert_array_equal(same_length[real], length[real])
+  np.testing.assert_array_equal(same[..., : text.shape[-1]][real], text[real])
