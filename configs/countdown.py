@@ -15,7 +15,9 @@ def get_config() -> ConfigDict:
   c.task.numbers = 4
   c.task.max_number = 50
   c.task.behaviours.dead_end = 0.5
-  c.data = ConfigDict(dict(demonstrations=20_000, texts=200_000, pool=100_000, validation=500, test=1000))
+  c.data = ConfigDict(
+    dict(demonstrations=20_000, texts=200_000, pool=100_000, validation=500, test=500, test_targets=500)
+  )
   c.shapes = ConfigDict(dict(prompt_length=24, step_length=24, max_steps=16, row_length=256))
   c.model.variant = '10m'
   c.model.changes = ConfigDict(dict(own_critic=False, dtype='bfloat16'))

@@ -15,12 +15,12 @@ def get_config(argument: str = '') -> ConfigDict:
     dict(
       name='countdown',
       numbers=3,
-      max_number=15,
+      max_number=12,
       max_target=100,
       behaviours=dict(analysis=0.2, decomposition=0.2, evaluation=0.9, dead_end=0.3, max_dead_ends=1),
     )
   )
-  c.data = ConfigDict(dict(demonstrations=1500, texts=20_000, pool=2900, validation=300, test=500))
+  c.data = ConfigDict(dict(demonstrations=1000, texts=20_000, pool=1479, validation=285, test=311, test_targets=214))
   c.tokenizer = ConfigDict(dict(vocab_size=320))
   c.shapes = ConfigDict(dict(prompt_length=16, step_length=18, max_steps=10, row_length=124))
   c.model = ConfigDict(dict(variant='0.5m', changes=dict(own_critic=False)))
@@ -63,6 +63,7 @@ def searching(*, updates: int, batch: int, learning_rate: float, weights: dict) 
       updates=updates,
       batch=batch,
       minibatches=4,
+      slots=0,
       clip=0.2,
       optimizer=dict(learning_rate=learning_rate, end_fraction=0.3),
       search=dict(method='best_of_n', budget=8, candidates=4, verify_leaves=True),
@@ -79,7 +80,7 @@ def losses(**weights) -> ConfigDict:
 
 def smoke(c: ConfigDict) -> None:
   """Shrinks the job to less than a minute; its accuracies mean nothing."""
-  c.data = ConfigDict(dict(demonstrations=64, texts=256, pool=64, validation=16, test=16))
+  c.data = ConfigDict(dict(demonstrations=64, texts=256, pool=64, validation=16, test=8, test_targets=8))
   c.model.variant = 'nano'
   for section in (c.pretrain, c.instruct):
     section.updates, section.batch = 4, 8
@@ -88,6 +89,6 @@ def smoke(c: ConfigDict) -> None:
   c.learn.validate_every = 1
   c.learn.search.method = 'gumbel'
   c.evaluate.samples = (1, 2)
-  c.evaluate.simulations = (2, 4)
+  c.evaluate.simulations = (4,)
   c.evaluate.rows = 32
   c.evaluate.search.budget = 4

@@ -32,6 +32,7 @@ def search_and_learn(
   optimizer: optax.GradientTransformation,
   batch: int,
   minibatches: int = 1,
+  slots: int = 0,
   credit: dict | None = None,
   objective: Objective = Objective(),
 ):
@@ -44,6 +45,8 @@ def search_and_learn(
     optimizer: steps once a minibatch.
     batch: problems an update.
     minibatches: divides `batch`; later ones are off-policy, which the stored log-probs correct.
+    slots: most expansions of a problem that are learned from (the first ones that were used); 0 = all. Trees are
+      allocated for the worst case, so fewer save much time and lose little; `slots_lost` tells how much.
     credit: keyword settings of `assign_credit`.
     objective: settings of the losses.
 
@@ -59,7 +62,7 @@ def search_and_learn(
     prompt, reference = draw_problems(draw_key, prompts, references, batch)
     tree = search(state.params, problem_keys(search_key, batch), prompt, reference)
     state, metrics = learn(model, state, prompt, reference, tree, weights, outcome=outcome, optimizer=optimizer,
-                           minibatches=minibatches, credit=credit, objective=objective)  # fmt: skip
+                           minibatches=minibatches, slots=slots, credit=credit, objective=objective)  # fmt: skip
     return state, metrics
 
   return jax.jit(update, donate_argnums=0)
@@ -67,12 +70,15 @@ def search_and_learn(
 
 def learn(
   model, state: TrainState, prompt: Prompt, reference: Reference, tree: Tree, weights: Weights, *, outcome, optimizer,
-  minibatches: int = 1, credit: dict | None = None, objective: Objective = Objective(),
+  minibatches: int = 1, slots: int = 0, credit: dict | None = None, objective: Objective = Objective(),
 ) -> tuple[TrainState, Metrics]:  # fmt: skip
   """The learning half of the fused step, on a finished search."""
-  tree = judge(reference, tree, outcome)
+  whole = judge(reference, tree, outcome)
+  given = assign_credit(whole, **(credit or {}))
+  tree, order = tree_lib.compact(whole, slots or whole.mask.shape[1])
+  given = jax.tree.map(lambda x: jnp.take_along_axis(x, order[..., None], axis=1), given)
   frozen = reference_logprob(model, state.params, prompt, tree, objective)
-  data = prompt, tree, assign_credit(tree, **(credit or {})), frozen
+  data = prompt, tree, given, frozen
 
   def step(state, part):
     prompt, tree, given, frozen = part
@@ -86,7 +92,8 @@ def learn(
 
   parts = jax.tree.map(lambda x: x.reshape(minibatches, -1, *x.shape[1:]), data)
   state, metrics = jax.lax.scan(step, state, parts)
-  metrics = {name: value.mean() for name, value in metrics.items()} | search_metrics(tree)
+  metrics = {name: value.mean() for name, value in metrics.items()} | search_metrics(whole)
+  metrics['slots_lost'] = 1 - jnp.sum(tree.expanded >= 0) / jnp.maximum(jnp.sum(whole.expanded >= 0), 1)
   # Learning reads the very tokens that search made: forward, backward (twice that), and the reference's forward.
   searched = search_cost(model.config, prompt, tree)[1].sum()
   metrics['flops'] = searched * (4 + (frozen is not None))

@@ -148,6 +148,30 @@ def solution_tokens(tree: Tree, ids: Array) -> tuple[Array, Array]:
   return jnp.where(inside, packed, 0), ends[..., -1]
 
 
+def compact(tree: Tree, slots: int) -> tuple[Tree, Array]:
+  """The same search with its used slots moved to the front, and only the first `slots` of them kept.
+
+  A slot is filled after the one that holds its parent, so what falls off is never missed by what stays.
+
+  Returns:
+    (tree [B, slots, A, L], order [B, slots]: which old slot each new one is).
+  """
+  width = candidates(tree)
+  order = jnp.argsort(tree.expanded < 0, axis=1, stable=True)
+  rank = jnp.argsort(order, axis=1)
+  order = order[:, :slots]
+
+  def renumber(ids):
+    slot = jnp.maximum(ids - 1, 0) // width
+    moved = jax.vmap(lambda rank, slot: rank[slot])(rank, slot)
+    return jnp.where(ids > 0, 1 + moved * width + (ids - 1) % width, ids)
+
+  tree = tree.replace(expanded=renumber(tree.expanded), path=renumber(tree.path))
+  root_value = tree.root_value
+  tree = jax.vmap(lambda tree, order: jax.tree.map(lambda x: x[order], tree))(tree.replace(root_value=rank), order)
+  return tree.replace(root_value=root_value), order
+
+
 def generated_tokens(tree: Tree) -> Array:
   """Tokens generated for each problem, [B]: every branch counts, pruned and duplicate ones too."""
   return jnp.sum(jnp.where(tree.expanded[..., None] >= 0, tree.length, 0), axis=(1, 2))

@@ -4,3 +4,5 @@ import os
 
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('MPLBACKEND', 'Agg')
+# Tests compile much and compute little.
+os.environ.setdefault('XLA_FLAGS', '--xla_backend_optimization_level=0')

@@ -17,14 +17,22 @@ from o1jax.types import Params, Prompt, Reference, Tree
 PAD, EOS, NEWLINE = 0, 1, 2
 TEXTS = ('', '', '\n', *'abcdefgh')  # of each token
 TABLE = np.array([list(text.encode() or b'\0') for text in TEXTS], np.uint8), np.array([len(t) for t in TEXTS])
-CONFIG = ModelConfig(vocab_size=len(TEXTS), width=16, layers=2, heads=2, kv_heads=1, head_width=8, mlp_width=32)
+CONFIG = ModelConfig(vocab_size=len(TEXTS), width=16, layers=1, heads=2, kv_heads=1, head_width=8, mlp_width=32)
 MODEL = LanguageModel(CONFIG)
 SAMPLING = Sampling(eos_id=EOS, delimiter_id=NEWLINE)
 
 
 @functools.lru_cache
 def _params(seed):
-  return jax.tree.map(np.asarray, nn.unbox(forward.init(MODEL, jax.random.key(seed))))
+  """As `forward.init` makes them, but drawn by NumPy: compiling its initialisers takes seconds."""
+  rng = np.random.default_rng(seed)
+
+  def draw(path, x):
+    spread = {'kernel': x.shape[0] ** -0.5, 'embedding': 0.02, 'scale': 0}[path[-1].key]
+    return (rng.normal(0, spread, x.shape) + (spread == 0)).astype(x.dtype)
+
+  shapes = jax.eval_shape(lambda: nn.unbox(forward.init(MODEL, jax.random.key(0))))
+  return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 def params(seed=0, *, reference=False) -> Params:

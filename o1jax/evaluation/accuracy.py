@@ -68,7 +68,7 @@ def evaluator(
     table: bytes of every token.
     readouts: what to read off the trees.
     aggregate: how step values make a solution's score.
-    batch: problems at once.
+    batch: most problems at once.
 
   Returns:
     (params, prompt, reference, key, *, watch) -> Verdicts; `watch` is called with the number of problems just done.
@@ -96,7 +96,8 @@ def evaluator(
 
   def evaluate(params: Params, prompt: Prompt, reference: Reference, key, *, watch=lambda done: None) -> Verdicts:
     count = prompt.length.shape[0]
-    size = min(batch, count)
+    rounds = -(-count // batch)
+    size = -(-count // rounds)  # as equal as can be: what fills up the last batch is work for nothing
     keys = problem_keys(key, count)
     parts, seconds = [], 0.0
     for start in range(0, count, size):

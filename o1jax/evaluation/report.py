@@ -188,7 +188,7 @@ def _footer(config, versions):
       continue
     text = html.escape(json.dumps(content, indent=2, ensure_ascii=False))
     parts.append(f'<details><summary>{name}</summary><pre>{text}</pre></details>')
-  known = {**(config or {}), **(versions or {})}
+  known = {**(config or {}), **(versions[-1] if versions else {})}  # the newest environment comes last
   stamp = ' · '.join(
     f'{key} {value}'
     for key, value in known.items()

@@ -36,8 +36,7 @@ def assign_credit(
     discount: lambda of TD; 1 trusts outcomes only.
     normalise: divide the group advantage by the problem's standard deviation, as GRPO does.
   """
-  if advantage not in ADVANTAGES or value not in VALUES:
-    raise ValueError(f'advantage={advantage!r} must be one of {ADVANTAGES} and value={value!r} one of {VALUES}')
+  check_credit(advantage=advantage, value=value, discount=discount, normalise=normalise)
   mean, count = monte_carlo(tree)
   target, informed = (mean, count > 0) if value == 'monte_carlo' else td_lambda(tree, discount=discount)
   if advantage == 'group':
@@ -46,6 +45,16 @@ def assign_credit(
     gain = critic_advantage(tree, target, informed)
   credit = Credit(expert_weight(tree), gain, improved_policy(tree), target, informed)
   return jax.lax.stop_gradient(credit)
+
+
+def check_credit(*, advantage: str, value: str, discount: float, normalise: bool) -> None:
+  """Raises ValueError for settings that `assign_credit` has no meaning for."""
+  if advantage not in ADVANTAGES:
+    raise ValueError(f'advantage {advantage!r} is unknown; choose one of {", ".join(ADVANTAGES)}')
+  if value not in VALUES:
+    raise ValueError(f'value {value!r} is unknown; choose one of {", ".join(VALUES)}')
+  if not 0 <= discount <= 1:
+    raise ValueError(f'discount={discount} is the lambda of TD: give a number in [0, 1]')
 
 
 def expert_weight(tree: Tree) -> Array:

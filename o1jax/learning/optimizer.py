@@ -1,35 +1,71 @@
-"""AdamW with warm-up and cosine decay, over the trained part of `Params`."""
+"""The optimizer: Muon or AdamW with warm-up and cosine decay, over the trained part of `Params`."""
 
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 
 from o1jax.types import Params, TrainState
 
+OPTIMIZERS = ('muon', 'adamw')
 
-def adamw(
+
+def build_optimizer(
   *,
   learning_rate: float,
-  updates: int,
+  steps: int,
+  name: str = 'muon',
+  adam_learning_rate: float = 3e-3,
   warmup: int = 20,
   end_fraction: float = 0.1,
   weight_decay: float = 0.01,
   clip_norm: float = 1.0,
   beta2: float = 0.98,
 ) -> optax.GradientTransformation:
-  """Linear warm-up, cosine to `end_fraction` of the peak, global-norm clipping, decay on matrices only."""
-  warmup = min(warmup, max(updates // 2, 1))
-  schedule = optax.warmup_cosine_decay_schedule(
-    0.0, learning_rate, warmup, max(updates, warmup + 1), learning_rate * end_fraction
-  )
+  """Linear warm-up, cosine to `end_fraction` of the peak, global-norm clipping, decay on matrices only.
 
-  def matrices(params):
-    return jax.tree.map(lambda x: x.ndim > 1, params)
+  Args:
+    learning_rate: peak, of the matrices inside blocks with 'muon', of all with 'adamw'.
+    steps: optimizer steps of the whole schedule.
+    name: 'muon' (Jordan et al. 2024; optax.contrib) orthogonalises the momentum of matrices and leaves the embedding
+      and the norms to Adam; 'adamw' (arXiv:1711.05101) is for all.
+    adam_learning_rate: peak of Adam beside Muon.
+    warmup: steps, at most half of them.
+    end_fraction: last learning rate over the peak.
+    weight_decay: on matrices.
+    clip_norm: of the whole gradient.
+    beta2: of Adam.
+  """
+  if name not in OPTIMIZERS:
+    raise ValueError(f'optimizer {name!r} is unknown; choose one of {", ".join(OPTIMIZERS)}')
+  warmup = min(warmup, max(steps // 2, 1))
 
-  return optax.chain(
-    optax.clip_by_global_norm(clip_norm),
-    optax.adamw(schedule, b2=beta2, weight_decay=weight_decay, mask=matrices),
-  )
+  def schedule(peak):
+    return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, max(steps, warmup + 1), peak * end_fraction)
+
+  if name == 'adamw':
+    rule = optax.adamw(schedule(learning_rate), b2=beta2, weight_decay=weight_decay, mask=_matrices)
+  else:
+    rule = optax.contrib.muon(
+      schedule(learning_rate), adam_learning_rate=schedule(adam_learning_rate), adam_b2=beta2,
+      weight_decay=weight_decay, muon_weight_dimension_numbers=_block_matrices,
+    )  # fmt: skip
+  return optax.chain(optax.clip_by_global_norm(clip_norm), rule)
+
+
+def _matrices(params):
+  # By name, not by rank alone: with scanned layers the scales of norms are stacked into a matrix.
+  return jax.tree_util.tree_map_with_path(lambda path, x: x.ndim > 1 and path[-1].key != 'scale', params)
+
+
+def _block_matrices(params):
+  """Muon's dimension numbers: [.., in, out] for kernels, None (Adam) for the embedding and the scales of norms."""
+
+  def numbers(path, x):
+    last = x.ndim - 1
+    return optax.contrib.MuonDimensionNumbers(last - 1, last) if path[-1].key == 'kernel' else None
+
+  return jax.tree_util.tree_map_with_path(numbers, params)
 
 
 def trained(params: Params) -> Params:

@@ -78,9 +78,11 @@ def truncate(logits: Array, *, top_k: int = 0, top_p: float = 1.0) -> Array:
 
 def sample_token(uniform: Array, logits: Array) -> Array:
   """Inverse-CDF sample: one uniform number a token instead of V Gumbels. uniform [...], logits [..., V] -> [...]."""
-  mass = jnp.cumsum(jax.nn.softmax(logits, axis=-1), axis=-1)
-  token = jnp.sum(mass <= uniform[..., None] * mass[..., -1:], axis=-1)
-  return jnp.minimum(token, logits.shape[-1] - 1).astype(jnp.int32)
+  probs = jax.nn.softmax(logits, axis=-1)
+  mass = jnp.cumsum(probs, axis=-1)
+  # Sums taken in parallel may differ by a rounding where nothing was added: a token without mass is never chosen.
+  above = jnp.where(probs > 0, mass > uniform[..., None] * mass[..., -1:], -1)
+  return jnp.argmax(above, axis=-1).astype(jnp.int32)
 
 
 def decode_steps(

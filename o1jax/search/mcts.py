@@ -92,15 +92,12 @@ def mcts(
   }[algorithm]
   (tree, cache), searched = _search(carry, grow, simulations, jax.random.fold_in(keys[0], 2**31 - 1), algorithm, policy)
   filled = simulations + 1
+  # Below a finished node mctx walks on through a slot that we left unused: those visits are nobody's.
+  visits = jnp.where(tree.mask[:, :filled], searched.children_visits, 0)
+  q = searched.children_rewards + searched.children_discounts * searched.children_values
   tree = tree.replace(
-    visits=tree.visits.at[:, :filled].set(searched.children_visits),
-    q=tree.q.at[:, :filled].set(
-      jnp.where(
-        searched.children_visits > 0,
-        searched.children_rewards + searched.children_discounts * searched.children_values,
-        0,
-      )
-    ),
+    visits=tree.visits.at[:, :filled].set(visits),
+    q=tree.q.at[:, :filled].set(jnp.where(visits > 0, q, 0)),
   )
   return _finish(tree, cache, grow, filled)
 

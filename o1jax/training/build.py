@@ -10,14 +10,17 @@ import jax
 
 from o1jax.data import builder, pipeline
 from o1jax.fused import search_and_learn
+from o1jax.learning.credit import check_credit
 from o1jax.learning.objective import Objective, Weights
-from o1jax.learning.optimizer import adamw
+from o1jax.learning.optimizer import build_optimizer
 from o1jax.model import forward
 from o1jax.model.transformer import LanguageModel
 from o1jax.model.variants import variant
 from o1jax.policy.sampling import Sampling
 from o1jax.reward.outcome import outcome
+from o1jax.reward.process import AGGREGATES
 from o1jax.search.best_of_n import best_of_n
+from o1jax.search.choose import RULES
 from o1jax.search.mcts import mcts
 from o1jax.tasks import cipher, countdown
 from o1jax.text.steps import Behaviours
@@ -77,23 +80,22 @@ def build(config: ConfigDict, workdir: pathlib.Path) -> Experiment:
       test_prompts=[problem.prompt for problem in problems['test']],
     )
     shape = variant(config.model.variant, tokenizer.vocab_size, **config.model.changes.to_dict())
-    for section in (config.reward.search, config.learn.search, config.evaluate.search):
-      check_search(section, config)
+    experiment = Experiment(
+      config=config,
+      task=task,
+      tokenizer=tokenizer,
+      data=data,
+      model=LanguageModel(shape),
+      table=tokenizer.bytes_table(),
+      outcome=functools.partial(outcome, verify=task.verify, table=tokenizer.bytes_table()),
+      key=jax.random.key(config.seed),
+    )
+    check(experiment)
+    return experiment
   except ConfigError:
     raise
   except ValueError as error:
     raise ConfigError(str(error)) from None
-  table = tokenizer.bytes_table()
-  return Experiment(
-    config=config,
-    task=task,
-    tokenizer=tokenizer,
-    data=data,
-    model=LanguageModel(shape),
-    table=table,
-    outcome=functools.partial(outcome, verify=task.verify, table=table),
-    key=jax.random.key(config.seed),
-  )
 
 
 def build_task(config: ConfigDict) -> Task:
@@ -121,10 +123,41 @@ def _data(config, task, workdir):
   problems = {
     'pool': pool[: size.pool],
     'validation': task.problems('validation', size.validation, config.seed),
-    'test': task.problems('test', size.test, config.seed),
+    # Targets that training never saw are the harder half of a test, where the task holds some out.
+    'test': task.problems('test', size.test, config.seed)
+    + (task.problems('test_targets', size.test_targets, config.seed) if size.test_targets else []),
   }
   texts = builder.read_text(task.name, workdir / 'data')
   return texts, builder.read(task.name, workdir / 'data', 'train'), problems
+
+
+def check(experiment: Experiment) -> None:
+  """Builds, without compiling, all that the stages will build, so that a setting that cannot work fails here."""
+  config = experiment.config
+  sampling(experiment)
+  for name in ('pretrain', 'instruct'):
+    build_optimizer(steps=config[name].updates, **config[name].optimizer.to_dict())
+  problems = experiment.data.pool[0].length.shape[0]
+  for name in ('reward', 'learn'):
+    section = config[name]
+    require(
+      section.batch <= problems,
+      f'config.{name}.batch={section.batch} is more than the {problems} problems of the pool: give a smaller batch, or '
+      'raise config.data.pool',
+    )
+    check_search(section.search, config)
+    check_credit(**section.credit.to_dict())
+    fused_update(experiment, section)
+    weights(section.weights)
+  section = config.evaluate
+  check_search(section.search, config)
+  require(section.rule in RULES, f'config.evaluate.rule is {section.rule!r}: choose one of {", ".join(RULES)}')
+  require(
+    section.aggregate in AGGREGATES,
+    f'config.evaluate.aggregate is {section.aggregate!r}: choose one of {", ".join(AGGREGATES)}',
+  )
+  bad = [method for method in section.tree_methods if method not in METHODS[1:]]
+  require(not bad, f'config.evaluate.tree_methods names {bad}: choose from {", ".join(METHODS[1:])}')
 
 
 def check_search(search: ConfigDict, config: ConfigDict) -> None:
@@ -188,7 +221,7 @@ def _drop_model(search, model, params, keys, prompt, **settings):
 
 def fused_update(experiment: Experiment, section: ConfigDict) -> tuple[Callable, object]:
   """The compiled search-and-learn update of a config section, and its optimizer."""
-  optimizer = build_optimizer(section, steps=section.updates * section.minibatches)
+  optimizer = build_optimizer(steps=section.updates * section.minibatches, **section.optimizer.to_dict())
   update = search_and_learn(
     experiment.model,
     search=train_search(experiment, section.search),
@@ -196,15 +229,11 @@ def fused_update(experiment: Experiment, section: ConfigDict) -> tuple[Callable,
     optimizer=optimizer,
     batch=section.batch,
     minibatches=section.minibatches,
+    slots=section.slots,
     credit=section.credit.to_dict(),
     objective=Objective(clip=section.clip, temperature=experiment.config.sampling.temperature or 1.0),
   )
   return update, optimizer
-
-
-def build_optimizer(section: ConfigDict, *, steps: int):
-  """AdamW over so many optimizer steps."""
-  return adamw(updates=steps, **section.optimizer.to_dict())
 
 
 def weights(section: ConfigDict) -> Weights:

@@ -1,6 +1,7 @@
 """The last two stages: evaluate the policies that a run made, and write the report."""
 
 import dataclasses
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -11,15 +12,16 @@ from o1jax.evaluation import results
 from o1jax.evaluation.accuracy import Readout, coverage, result
 from o1jax.evaluation.report import build_report
 from o1jax.evaluation.statistics import calibration
-from o1jax.evaluation.tree_view import drawn_nodes
+from o1jax.evaluation.tree_view import DrawnNode, drawn_nodes
 from o1jax.fused import problem_keys
 from o1jax.reward.outcome import judge
 from o1jax.search.choose import choose
 from o1jax.text.steps import ANSWER, count_behaviours
-from o1jax.training.build import test_search
-from o1jax.training.metrics import Progress
+from o1jax.training.build import build, test_search
+from o1jax.training.metrics import MetricsWriter, Progress
 from o1jax.training.stages import GREEDY, Run, build_evaluator, write_data
-from o1jax.types import Params, Prompt, Tree
+from o1jax.training.workdir import load_config
+from o1jax.types import Params, Prompt, Reference, Tree
 
 POLICIES = {'initialised': 'reward', 'learned': 'learn', 'control': 'control'}  # name in results: stage that made it
 SAMPLED = ('majority', 'best', 'weighted')
@@ -82,43 +84,68 @@ def measure_behaviours(run: Run, params: Params) -> dict[str, float]:
   return {behaviour: count.share for behaviour, count in count_behaviours(texts).items()}
 
 
-def search_one(run: Run, params: Params, prompt: Prompt, *, method: str = '', budget: int = 0) -> Tree:
-  """Searches B problems by the config and returns their trees; `outcome` is not filled, nothing was judged."""
-  section = run.experiment.config.evaluate.search
-  search = jax.jit(test_search(run.experiment, method or section.method, budget or section.budget))
-  return search(params, problem_keys(run.experiment.key, prompt.length.shape[0]), prompt)
+@dataclasses.dataclass(frozen=True)
+class Picture:
+  """One searched problem, ready to be drawn.
+
+  answer: text of the chosen answer, '' where none was finished; correct: its verdict; nodes: see `tree_view`;
+  wrong: how many finished solutions were wrong, where at least one was right, else 0.
+  """
+
+  prompt: str
+  answer: str
+  correct: bool
+  nodes: list[DrawnNode]
+  wrong: int
+
+
+def load_run(workdir: str | pathlib.Path) -> Run:
+  """The run in a workdir, to look at. ConfigError if there is none."""
+  workdir = pathlib.Path(workdir).expanduser().resolve()
+  return Run(build(load_config(workdir), workdir), workdir, MetricsWriter(workdir))
+
+
+def pose(run: Run, index: int) -> tuple[Prompt, Reference]:
+  """One test problem, as a batch of one."""
+  return jax.tree.map(lambda x: jnp.asarray(x)[index : index + 1], run.experiment.data.test)
+
+
+def draw(run: Run, params: Params, prompt: Prompt, reference: Reference) -> Picture:
+  """Searches one problem by the config (`evaluate.search`); the reference is for the verdict afterwards."""
+  return draw_all(run, params, prompt, reference)[0]
+
+
+def draw_all(run: Run, params: Params, prompt: Prompt, reference: Reference) -> list[Picture]:
+  """`draw` of B problems."""
+  e, section = run.experiment, run.experiment.config.evaluate
+  search = jax.jit(test_search(e, section.search.method, section.search.budget))
+  tree = judge(reference, search(params, problem_keys(e.key, prompt.length.shape[0]), prompt), e.outcome)
+  chosen = np.asarray(choose(tree, rule=section.rule, table=e.table))
+  tree, prompt = jax.device_get((tree, prompt))
+  pictures = []
+  for i, node in enumerate(chosen.tolist()):
+    one = jax.tree.map(lambda x, i=i: x[i], tree)
+    question = e.tokenizer.decode(prompt.tokens[i, : prompt.length[i]]).strip()
+    nodes = drawn_nodes(one, e.tokenizer.decode, chosen=node or None, prompt=question)
+    right, over = int((one.outcome > 0).sum()), int(tree_lib.finished(one).sum())
+    answer = _step_text(run, one, node).removeprefix(ANSWER) if node else ''
+    correct = bool(node) and bool(one.outcome.reshape(-1)[node - 1] > 0)
+    pictures.append(Picture(question, answer, correct, nodes, wrong=(over - right) * (right > 0)))
+  return pictures
+
+
+def _step_text(run: Run, tree: Tree, node: int) -> str:
+  slot, candidate = divmod(node - 1, tree.mask.shape[-1])
+  return run.experiment.tokenizer.decode(tree.tokens[slot, candidate, : tree.length[slot, candidate]])
 
 
 def draw_search(run: Run, params: Params) -> None:
-  """Leaves report/data/tree.json: of the first test problems, one whose search met both right and wrong answers."""
-  e = run.experiment
-  prompt, reference = jax.tree.map(lambda x: jnp.asarray(x)[:16], e.data.test)
-  tree = judge(reference, search_one(run, params, prompt), e.outcome)
-  chosen = choose(tree, rule=e.config.evaluate.rule, table=e.table)
-  right = np.asarray(tree_lib.pick(tree.outcome, chosen[:, None])[:, 0]) > 0
-  ended = np.asarray(tree_lib.finished(tree).sum((1, 2)))
-  mixed = np.asarray((tree.outcome > 0).sum((1, 2)))
-  # A problem worth looking at: solved, and not at first sight.
-  worth = right * 1000.0 + (ended - mixed) * (mixed > 0)
-  i = int(np.argmax(worth))
-  picture = jax.tree.map(lambda x: np.asarray(x)[i], tree)
-  node = int(chosen[i])
-  nodes = drawn_nodes(picture, e.tokenizer.decode, chosen=node or None, prompt=e.data.test_prompts[i])
-  answer = e.tokenizer.decode(tree_tokens(picture, node)).split(ANSWER)[-1] if node else ''
-  write_data(
-    run,
-    'tree',
-    dict(
-      prompt=e.data.test_prompts[i], nodes=[dataclasses.asdict(n) for n in nodes], verdict=bool(right[i]),
-      answer=answer,
-    ),
-  )  # fmt: skip
-
-
-def tree_tokens(tree: Tree, node: int) -> list[int]:
-  """Tokens of the step at one node of one problem's tree on the host."""
-  slot, candidate = divmod(node - 1, tree.mask.shape[-1])
-  return [int(t) for t in tree.tokens[slot, candidate, : tree.length[slot, candidate]]]
+  """Leaves report/data/tree.json: of the first test problems, a solved one whose search met wrong answers too."""
+  problems = jax.tree.map(lambda x: jnp.asarray(x)[:16], run.experiment.data.test)
+  picture = max(draw_all(run, params, *problems), key=lambda p: (p.correct, p.wrong))
+  nodes = [dataclasses.asdict(node) for node in picture.nodes]
+  data = dict(prompt=picture.prompt, nodes=nodes, verdict=picture.correct, answer=picture.answer)
+  write_data(run, 'tree', data)
 
 
 def report(run: Run) -> None:

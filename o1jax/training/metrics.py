@@ -113,12 +113,12 @@ class Progress:
     self._tokens = 0
     self._pending = None
 
-  def advance(self, *, tokens: int = 0, **numbers: Any) -> None:
-    """Counts one update, the tokens it read or generated, and its numbers by name."""
-    self._done += 1
+  def advance(self, count: int = 1, *, tokens: int = 0, **numbers: Any) -> None:
+    """Counts an update (or `count` of them), the tokens it read or generated, and its numbers by name."""
+    self._done += count
     self._tokens += tokens
     self._pending = numbers
-    self._bar.update(1)
+    self._bar.update(count)
     if time.monotonic() - self._shown >= self._interval:
       self._show()
 

@@ -10,13 +10,12 @@ import jax.numpy as jnp
 from o1jax.data import pipeline
 from o1jax.evaluation.accuracy import Readout, evaluator
 from o1jax.evaluation.statistics import wilson_interval
-from o1jax.learning.optimizer import init_state
+from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.learning.schedule import plateaued
 from o1jax.learning.supervised import supervised_update
 from o1jax.training.build import (
   Experiment,
   abstract_params,
-  build_optimizer,
   fresh_params,
   fused_update,
   test_search,
@@ -38,6 +37,7 @@ class Run:
   experiment: Experiment
   workdir: pathlib.Path
   writer: MetricsWriter
+  evaluators: dict = dataclasses.field(default_factory=dict)  # compiled searches, by what they are
 
   def finish(self, stage: str, params: Params) -> None:
     """Keeps the parameters a stage ends with, for the stages after it."""
@@ -64,7 +64,7 @@ def initialise(run: Run) -> None:
 
 def supervise(run: Run, params: Params, rows, section, *, stage: str, after=None, after_every: int = 0) -> Params:
   """Next-token training of `params` on rows, by a config section."""
-  optimizer = build_optimizer(section, steps=section.updates)
+  optimizer = build_optimizer(steps=section.updates, **section.optimizer.to_dict())
   step = supervised_update(run.experiment.model, optimizer)
   stream = pipeline.batches(rows, batch_size=section.batch, seed=run.experiment.config.seed)
   state = run_updates(
@@ -187,10 +187,13 @@ def write_data(run: Run, name: str, data) -> None:
 
 
 def build_evaluator(run: Run, method: str, budget: int, readouts: list[Readout], *, greedy: bool = False):
-  """An evaluator of one test-time search by the config; `rows` of it bounds the candidates decoded at once."""
+  """An evaluator of one test-time search by the config, compiled once a run; `rows` bounds what is decoded at once."""
   e, section = run.experiment, run.experiment.config.evaluate
+  name = method, budget, tuple(readouts), greedy
+  if name in run.evaluators:
+    return run.evaluators[name]
   width = budget if method == 'best_of_n' else section.search.candidates
-  return evaluator(
+  run.evaluators[name] = evaluator(
     e.model.config,
     test_search(e, method, budget, greedy=greedy),
     outcome=e.outcome,
@@ -199,6 +202,7 @@ def build_evaluator(run: Run, method: str, budget: int, readouts: list[Readout],
     aggregate=section.aggregate,
     batch=max(section.rows // width, 1),
   )
+  return run.evaluators[name]
 
 
 def _demonstrations(run: Run):

@@ -52,7 +52,7 @@ def write_run(folder):
   for name, content in files.items():
     (data / f'{name}.json').write_text(json.dumps(content))
   (folder / 'config.json').write_text(json.dumps({'seed': 3, 'name': EVIL}))
-  (folder / 'versions.json').write_text(json.dumps({'git_revision': 'abc1234'}))
+  (folder / 'versions.json').write_text(json.dumps([{'git_revision': 'older00'}, {'git_revision': 'abc1234'}]))
   return folder
 
 

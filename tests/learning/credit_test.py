@@ -176,8 +176,7 @@ class TestTdLambda:
 
 
 class TestImprovedPolicy:
-  @pytest.mark.parametrize('simulations', [3, 12])
-  def test_is_mctxs_at_the_root_of_its_search(self, monkeypatch, simulations):
+  def test_is_mctxs_at_the_root_of_its_search(self, monkeypatch):
     seen = []
 
     def watched(*args, **settings):
@@ -193,12 +192,12 @@ class TestImprovedPolicy:
 
     @jax.jit
     def search(keys):
-      tree = mcts_lib.mcts(None, None, keys, prompt, simulations=simulations, candidates=4,
+      tree = mcts_lib.mcts(None, None, keys, prompt, simulations=7, candidates=4,
                            sampling=toys.SAMPLING, step_length=1, max_steps=3)  # fmt: skip
       return tree, seen.pop().action_weights
 
     tree, weights = search(jax.random.split(jax.random.key(1), 8))
-    assert 0.1 < np.asarray(weights).max(-1).std() and np.asarray(tree.visits[:, 0]).sum() == 8 * simulations
+    assert 0.1 < np.asarray(weights).max(-1).std() and np.asarray(tree.visits[:, 0]).sum() == 8 * 7
     np.testing.assert_allclose(improved_policy(tree)[:, 0], weights, rtol=1e-4, atol=1e-6)
 
   @pytest.mark.parametrize('seed', range(3))
@@ -230,25 +229,27 @@ class TestImprovedPolicy:
     np.testing.assert_allclose(improved_policy(tree)[0, 0], prior, rtol=1e-5)
 
 
+@jax.jit
+def assign(tree):
+  """Credit by both kinds of advantage and of value."""
+  return assign_credit(tree), assign_credit(tree, advantage='critic', value='td', discount=0.5)
+
+
 class TestAll:
-  @pytest.mark.parametrize('settings', [{}, dict(advantage='critic', value='td')])
-  def test_permuting_candidates_permutes_credit(self, settings):
+  def test_permuting_candidates_permutes_credit(self):
     tree = toys.random_tree(3)
     order = np.random.default_rng(0).permuted(np.broadcast_to(np.arange(3), tree.mask.shape), axis=-1)
-    assign = jax.jit(lambda tree: assign_credit(tree, **settings))
     moved = jax.tree.map(lambda x: toys.moved_field(x, order), assign(tree))
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), assign(toys.permute(tree, order)), moved)
 
-  @pytest.mark.parametrize('settings', [{}, dict(advantage='critic', value='td')])
-  def test_larger_arrays_change_nothing(self, settings):
+  def test_larger_arrays_change_nothing(self):
     tree = toys.random_tree(4)
-    assign = jax.jit(lambda tree: assign_credit(tree, **settings))
-    larger = jax.tree.map(np.asarray, assign(toys.pad(tree, slots=2, candidates=2, tokens=1)))
-    for name, x in vars(assign(tree)).items():
-      y = getattr(larger, name)
-      np.testing.assert_allclose(y[:, :8, :3], x, atol=1e-6)
-      if name != 'value_target':  # read under its mask only
-        assert not y[:, 8:].any() and not y[:, :, 3:].any()
+    for small, large in zip(assign(tree), assign(toys.pad(tree, slots=2, candidates=2, tokens=1))):
+      for name, x in vars(small).items():
+        y = np.asarray(getattr(large, name))
+        np.testing.assert_allclose(y[:, :8, :3], x, atol=1e-6)
+        if name != 'value_target':  # read under its mask only
+          assert not y[:, 8:].any() and not y[:, :, 3:].any()
 
   def test_credit_is_constant(self):
     tree = toys.random_tree(0)
@@ -267,8 +268,7 @@ class TestAll:
 
   def test_settings_choose_the_parts(self):
     tree = toys.random_tree(2)
-    by_group = jax.jit(assign_credit)(tree)
-    by_critic = jax.jit(lambda tree: assign_credit(tree, advantage='critic', value='td', discount=0.5))(tree)
+    by_group, by_critic = assign(tree)
     target, informed = td_lambda(tree, discount=0.5)
     np.testing.assert_allclose(by_group.value_target, monte_carlo(tree)[0])
     np.testing.assert_allclose(by_group.advantage, group_advantage(tree), atol=1e-6)

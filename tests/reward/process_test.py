@@ -85,4 +85,4 @@ class TestSolutionScore:
 
   def test_an_unknown_aggregate_is_refused(self):
     with pytest.raises(ValueError, match="'mean' is unknown; choose one of last, min, product"):
-      solution_score(toys.random_tree(), jnp.array([[1]] * 3), aggregate='mean')
+      score(toys.random_tree(), jnp.array([[1]] * 3), aggregate='mean')

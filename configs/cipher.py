@@ -1,0 +1,33 @@
+"""The cipher of OpenAI's o1 announcement: letter pairs whose average place in the alphabet is one letter.
+
+`python -m experiments.o1 --config=configs/cipher.py --workdir=runs/cipher`
+"""
+
+from ml_collections import ConfigDict
+
+from configs import quickstart
+
+
+def get_config() -> ConfigDict:
+  """The main job on the cipher: characters as tokens, a word a step."""
+  c = quickstart.get_config()
+  c.task = ConfigDict(
+    dict(
+      name='cipher',
+      min_words=1,
+      max_words=6,
+      max_letters=10,
+      invented=0.3,
+      behaviours=dict(analysis=0.1, decomposition=0.3, evaluation=0.1, dead_end=0.1, max_dead_ends=1),
+    )
+  )
+  c.data = ConfigDict(dict(demonstrations=2000, texts=20_000, pool=3000, validation=200, test=500, test_targets=0))
+  c.tokenizer.vocab_size = 0  # characters only: a merged token would hide the letters that pair up
+  c.shapes = ConfigDict(dict(prompt_length=132, step_length=64, max_steps=14, row_length=480))
+  for section in (c.pretrain, c.instruct):
+    section.batch = 8
+  c.reward.batch = c.learn.batch = 16
+  c.evaluate.samples = (1, 2, 4, 8, 16)
+  c.evaluate.simulations = (1, 4, 8)
+  c.evaluate.search.budget = 8
+  return c

@@ -1,0 +1,164 @@
+"""Accuracy under search: the same verdicts in any batches, those of plain Python on the text that was chosen."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from o1jax import tree as tree_lib
+from o1jax.evaluation import accuracy
+from o1jax.evaluation.accuracy import Readout, Verdicts, coverage, evaluator, result
+from o1jax.evaluation.statistics import pass_at_k, wilson_interval
+from o1jax.fused import problem_keys
+from o1jax.model.compute import search_cost
+from o1jax.search.best_of_n import best_of_n
+from o1jax.search.choose import choose
+from tests import toys
+
+COUNT, SAMPLES = 11, 6
+KEY = jax.random.key(3)
+READOUTS = [
+  Readout('best', SAMPLES, 'best'),
+  Readout('majority', SAMPLES, 'majority'),
+  Readout('first', 1, 'first', chains=1),
+  Readout('weighted', 3, 'weighted', chains=3),
+]
+
+
+@pytest.fixture(scope='module')
+def problems():
+  return toys.problems(COUNT, wanted='a')
+
+
+@pytest.fixture(scope='module')
+def search():
+  return jax.jit(functools.partial(_drop_model, samples=SAMPLES, sampling=toys.SAMPLING, step_length=3, max_steps=3))
+
+
+def _drop_model(params, keys, prompt, **settings):
+  return best_of_n(toys.MODEL, params, keys, prompt, **settings)
+
+
+@pytest.fixture(scope='module')
+def evaluate(search):
+  """By batch size; the function compiles once a size."""
+  return functools.cache(lambda batch: evaluator(
+    toys.CONFIG, search, outcome=toys.OUTCOME, table=toys.TABLE, readouts=READOUTS, batch=batch))  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def verdicts(evaluate, problems):
+  return evaluate(5)(toys.params(), *problems, KEY)
+
+
+@pytest.fixture(scope='module')
+def tree(search, problems):
+  return search(toys.params(), problem_keys(KEY, COUNT), problems[0])
+
+
+def texts(tree, b):
+  """The text of every finished solution of a problem, by node id."""
+  one = toys.problem(tree, b)
+  found = {}
+  for x, a in np.argwhere(one.mask & one.terminal):
+    line = [((node - 1), one.length.reshape(-1)[node - 1]) for node in toys.ancestors(one.expanded, 1, 1 + x + a)]
+    found[1 + int(x)] = ''.join(toys.decode(one.tokens.reshape(-1, 3)[i, :n]) for i, n in reversed(line))
+  return found
+
+
+class TestVerdicts:
+  def test_do_not_depend_on_the_batches(self, evaluate, verdicts, problems):
+    seen = []
+    whole = evaluate(64)(toys.params(), *problems, KEY, watch=seen.append)  # in one; before: 4, 4 and 3 of 4
+    assert seen == [COUNT]
+    for readout in READOUTS:
+      np.testing.assert_array_equal(whole.correct[readout], verdicts.correct[readout])
+    for name in ('tokens', 'samples', 'right', 'outcomes', 'chosen'):
+      np.testing.assert_array_equal(getattr(whole, name), getattr(verdicts, name))
+    np.testing.assert_allclose(whole.scores, verdicts.scores, rtol=1e-5)
+    np.testing.assert_allclose(whole.flops, verdicts.flops, rtol=1e-6)
+
+  def test_say_how_far_they_are(self, evaluate, problems):
+    seen = []
+    evaluate(5)(toys.params(), *problems, KEY, watch=seen.append)
+    assert seen == [4, 4, 3]
+
+  def test_follow_the_parameters_given(self, evaluate, verdicts, problems):
+    other = evaluate(5)(toys.params(5), *problems, KEY)
+    assert (other.tokens != verdicts.tokens).any()
+    again = evaluate(5)(toys.params(), *problems, KEY)
+    np.testing.assert_array_equal(again.tokens, verdicts.tokens)
+
+  def test_are_those_of_plain_python_on_the_text_chosen(self, verdicts, tree):
+    pick = jax.jit(lambda tree: [choose(tree, rule=r.rule, table=toys.TABLE, first=r.chains) for r in READOUTS])
+    chosen = [np.asarray(nodes) for nodes in pick(tree)]
+    np.testing.assert_array_equal(verdicts.chosen, chosen[0])
+    for readout, nodes in zip(READOUTS, chosen):
+      expected = [node > 0 and 'a' in texts(tree, b)[node] for b, node in enumerate(nodes)]
+      np.testing.assert_array_equal(verdicts.correct[readout], expected)
+      assert 0 < sum(expected) < COUNT
+
+  def test_count_what_was_found(self, verdicts, tree):
+    finished = [texts(tree, b) for b in range(COUNT)]
+    np.testing.assert_array_equal(verdicts.right, [sum('a' in t for t in found.values()) for found in finished])
+    np.testing.assert_array_equal(verdicts.samples, SAMPLES)
+    outcomes = ['a' in found[node] for found in finished for node in sorted(found)]
+    np.testing.assert_array_equal(verdicts.outcomes, outcomes)
+    np.testing.assert_allclose(verdicts.scores, np.asarray(tree.value)[np.asarray(tree_lib.finished(tree))], rtol=1e-5)
+
+  def test_are_billed_every_token(self, verdicts, tree, problems):
+    np.testing.assert_array_equal(verdicts.tokens, tree_lib.generated_tokens(tree))
+    np.testing.assert_allclose(verdicts.flops, search_cost(toys.CONFIG, problems[0], tree)[1], rtol=1e-6)
+
+  def test_a_readout_of_few_chains_reads_only_those(self, verdicts, tree):
+    for b in range(COUNT):
+      first = [t for node, t in texts(tree, b).items() if (node - 1) % SAMPLES == 0]  # chain 0
+      assert verdicts.correct[READOUTS[2]][b] == any('a' in t for t in first)
+
+
+def test_the_search_is_never_handed_the_reference(problems):
+  handed = []
+
+  def spy(*args):
+    handed.append(args)
+    raise InterruptedError
+
+  run = evaluator(toys.CONFIG, spy, outcome=toys.OUTCOME, table=toys.TABLE, readouts=READOUTS)
+  with pytest.raises(InterruptedError):
+    run(toys.params(), *problems, KEY)
+  (given,) = handed
+  shapes = [x.shape for x in jax.tree.leaves(given[1:])]
+  assert len(given) == 3 and shapes == [(COUNT,), problems[0].tokens.shape, (COUNT,)]
+
+
+class TestRows:
+  RIGHT = np.array([6, 0, 2, 1])
+
+  @pytest.fixture
+  def verdicts(self):
+    correct = {Readout('vote', 6, 'majority'): np.array([1, 0, 1, 0], bool),
+               Readout('vote', 2, 'majority', chains=2): np.array([1, 0, 0, 0], bool)}  # fmt: skip
+    return Verdicts(correct=correct, tokens=np.array([60, 80, 100, 120]), flops=np.array([6e3, 8e3, 1e4, 1.2e4]),
+                    samples=np.full(4, 6), right=self.RIGHT, scores=np.zeros(0), outcomes=np.zeros(0),
+                    chosen=np.zeros(4), seconds=3.0)  # fmt: skip
+
+  def test_all_chains_pay_for_all(self, verdicts):
+    whole, _ = (result('learned', 'toy', readout, verdicts, seed=5) for readout in verdicts.correct)
+    low, high = wilson_interval(2, 4)
+    assert whole == accuracy.Result('learned', 'toy', 'vote', 6, 90, 9e3, 0.5, low, high, 4, 5, 3.0)
+
+  def test_some_chains_pay_their_share(self, verdicts):
+    _, some = (result('learned', 'toy', readout, verdicts, seed=5) for readout in verdicts.correct)
+    assert (some.budget, some.accuracy) == (2, 0.25)
+    np.testing.assert_allclose((some.tokens, some.flops, some.seconds), (30, 3e3, 1.0))
+
+  def test_coverage_is_pass_at_k_of_the_right_ones(self, verdicts):
+    rows = coverage('learned', 'toy', verdicts, [1, 2, 6], seed=0)
+    for row, k in zip(rows, (1, 2, 6)):
+      assert (row.method, row.budget, row.problems) == ('pass@k', k, 4)
+      np.testing.assert_allclose(row.accuracy, pass_at_k(6, self.RIGHT, k).mean())
+      np.testing.assert_allclose((row.tokens, row.flops, row.seconds), (15 * k, 1.5e3 * k, k / 2))
+      assert 0 <= row.ci_low <= row.accuracy <= row.ci_high <= 1
+    np.testing.assert_allclose(rows[0].accuracy, self.RIGHT.mean() / 6)
+    np.testing.assert_allclose(rows[2].accuracy, 3 / 4)

@@ -1,0 +1,103 @@
+"""The main job on its smoke config: what it leaves, that it goes on where it stopped, and what it refuses."""
+
+import csv
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+CONFIG = '--config=configs/quickstart.py:smoke'
+
+
+def job(workdir, *arguments, config=CONFIG, timeout=280):
+  command = [sys.executable, '-m', 'experiments.o1', config, f'--workdir={workdir}', *arguments]
+  return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, env=os.environ)
+
+
+@pytest.fixture(scope='session')
+def run(tmp_path_factory):
+  """A finished smoke run and what it printed."""
+  workdir = tmp_path_factory.mktemp('run') / 'smoke'
+  done = job(workdir)
+  assert done.returncode == 0, done.stderr
+  return workdir, done
+
+
+def rows(workdir):
+  with open(workdir / 'results.csv', newline='') as file:
+    return list(csv.DictReader(file))
+
+
+def metrics(workdir):
+  return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+
+
+def test_the_run_leaves_what_it_promises(run):
+  workdir, done = run
+  columns = 'stage,task,method,budget,tokens,flops,accuracy,ci_low,ci_high,problems,seed,seconds'
+  assert (workdir / 'results.csv').read_text().splitlines()[0] == columns
+  for name in ('config.json', 'versions.json', 'tokenizer.model', 'report/index.html', 'tensorboard', 'checkpoints'):
+    assert (workdir / name).exists(), name
+  assert 'index.html' in done.stdout and 'mcts_gumbel' in done.stdout
+  assert {row['stage'] for row in rows(workdir)} == {'initialised', 'learned', 'control'}
+
+
+def test_every_update_is_in_the_metrics_once(run):
+  config = json.loads((run[0] / 'config.json').read_text())
+  for stage, updates in (('pretrain', config['pretrain']['updates']), ('learn', config['learn']['updates'])):
+    assert [row['update'] for row in metrics(run[0]) if row['stage'] == stage] == list(range(1, updates + 1))
+
+
+def test_results_are_billed_and_bounded(run):
+  found = rows(run[0])
+  for row in found:
+    assert 0 <= float(row['ci_low']) <= float(row['accuracy']) <= float(row['ci_high']) <= 1
+    assert float(row['flops']) > float(row['tokens']) > 0
+  cost = {(r['method'], int(r['budget'])): float(r['tokens']) for r in found if r['stage'] == 'learned'}
+  assert cost['majority', 2] == pytest.approx(2 * cost['majority', 1])
+  assert cost['mcts_gumbel', 4] > cost['greedy', 1]
+
+
+def test_the_same_command_does_nothing_again_and_another_config_is_refused(run):
+  before = (run[0] / 'results.csv').read_text(), (run[0] / 'metrics.jsonl').read_text()
+  again = job(run[0])
+  assert again.returncode == 0 and 'learn: done before' in again.stderr
+  assert before == ((run[0] / 'results.csv').read_text(), (run[0] / 'metrics.jsonl').read_text())
+  other = job(run[0], '--config.learn.updates=3')
+  assert other.returncode == 1 and 'learn.updates' in other.stderr and 'Traceback' not in other.stderr
+
+
+@pytest.mark.parametrize(
+  'arguments, words',
+  [
+    (('--config.evaluate.search.candidates=1',), ('candidates=1', 'at least 2')),
+    (('--config.shapes.prompt_length=4',), ('prompt_length=4', 'raise it')),
+    (('--config.shapes.step_length=5',), ('step_length=5', 'raise it')),
+    (('--config.learn.search.method=astar',), ('astar', 'choose one of')),
+    (('--config.sampling.granularity=word',), ('word', 'choose one of')),
+    (('--config.learn.minibatches=3',), ('minibatches=3', 'divi')),
+    (('--config.stages=("initialize",)',), ('initialize', 'choose')),
+  ],
+)
+def test_bad_settings_are_one_clear_line_before_anything_is_compiled(tmp_path, arguments, words):
+  done = job(tmp_path / 'run', *arguments)
+  assert done.returncode == 1 and 'Traceback' not in done.stderr
+  last = done.stderr.strip().splitlines()[-1]
+  assert all(word in last for word in words), last
+  assert not (tmp_path / 'run' / 'metrics.jsonl').exists()
+
+
+def test_an_unknown_key_is_an_error(tmp_path):
+  done = job(tmp_path / 'run', '--config.learn.updatez=3')
+  assert done.returncode != 0 and 'updatez' in done.stderr
+
+
+def test_a_foreign_folder_is_left_alone(tmp_path):
+  (tmp_path / 'thesis.txt').write_text('mine')
+  done = job(tmp_path)
+  assert done.returncode == 1 and 'thesis.txt' in done.stderr
+  assert [path.name for path in tmp_path.iterdir()] == ['thesis.txt']

@@ -1,0 +1,229 @@
+"""The fused step: it is search, then learning; compiled once; a function of seed and update; and it learns."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from o1jax import fused
+from o1jax import tree as tree_lib
+from o1jax.learning.objective import Weights
+from o1jax.learning.optimizer import build_optimizer, init_state
+from o1jax.reward.outcome import judge
+from o1jax.search.expand import expand, start
+from tests import toys
+
+POOL, BATCH, WIDTH = 12, 8, 4
+OPTIMIZER = build_optimizer(
+  name='adamw', learning_rate=0.01, steps=200, warmup=1, weight_decay=0.0, end_fraction=1.0
+)
+KEY = jax.random.key(7)
+MIXED = dict(clone=1.0, distill=0.5, gradient=1.0, kl=0.1, value=0.5, entropy=0.01)
+
+
+def bush(params, keys, prompt, reference):
+  """The least search with all that a tree can hold: expands the root, then its candidates, and knows the verdicts."""
+  tree, cache = start(toys.MODEL, params, prompt, slots=1 + WIDTH, candidates=WIDTH, step_length=3, max_steps=2)
+  root = jnp.zeros((BATCH, 1), jnp.int32)
+  for slot, parents in ((0, root), (1, root + jnp.arange(1, 1 + WIDTH))):
+    keys = jax.vmap(jax.random.fold_in, (0, None))(keys, slot)
+    tree, cache = expand(toys.MODEL, params, keys, tree, cache, parents, slot=slot, sampling=toys.SAMPLING)
+  q = judge(reference, tree, toys.OUTCOME).outcome
+  return tree.replace(visits=tree.mask.astype(jnp.int32), q=jnp.where(tree.mask, q, 0))
+
+
+class Setup(NamedTuple):
+  """The fused update, its parts, and one entry for each time its search was traced."""
+
+  update: object
+  search: object
+  judge: object
+  learn: object
+  traces: list
+
+
+@pytest.fixture(scope='module')
+def setup():
+  traces = []
+
+  def counted(*args):
+    traces.append(1)
+    return bush(*args)
+
+  given = dict(outcome=toys.OUTCOME, optimizer=OPTIMIZER)
+  update = fused.search_and_learn(toys.MODEL, search=counted, batch=BATCH, minibatches=2, **given)
+  learn = jax.jit(functools.partial(fused.learn, toys.MODEL, **given))
+  return Setup(update, jax.jit(bush), jax.jit(judge, static_argnums=2), learn, traces)
+
+
+@pytest.fixture(scope='module')
+def pool():
+  return toys.problems(POOL)
+
+
+@pytest.fixture(scope='module')
+def grown(setup, pool):
+  """The problems that the first update draws, and what its search makes of them."""
+  draw_key, search_key = jax.random.split(jax.random.fold_in(KEY, 0))
+  prompt, reference = fused.draw_problems(draw_key, *pool, BATCH)
+  return prompt, reference, setup.search(fresh().params, fused.problem_keys(search_key, BATCH), prompt, reference)
+
+
+def weights(**given):
+  return jax.tree.map(jnp.float32, Weights(**given))
+
+
+def fresh():
+  return init_state(toys.params(reference=True), OPTIMIZER)
+
+
+def half(grown, first):
+  """One of two minibatches."""
+  return jax.tree.map(lambda x: x[: BATCH // 2] if first else x[BATCH // 2 :], grown)
+
+
+def run(setup, pool, updates, *, key=KEY, **given):
+  state, history = fresh(), []
+  for _ in range(updates):
+    state, metrics = setup.update(state, *pool, key, weights(**given))
+    history.append(metrics)
+  return state, jax.tree.map(lambda *x: np.array(x), *history)
+
+
+def assert_close(x, y, **tolerance):
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), x, y)
+
+
+class TestUpdate:
+  def test_is_search_then_learning_minibatch_by_minibatch(self, setup, pool, grown):
+    state, metrics = setup.update(fresh(), *pool, KEY, weights(**MIXED))
+    first, early = setup.learn(fresh(), *half(grown, True), weights(**MIXED))
+    second, late = setup.learn(first, *half(grown, False), weights(**MIXED))
+    assert state.update == 1
+    assert_close(state.params, second.params, rtol=1e-4, atol=1e-5)
+    assert_close(state.optimizer, second.optimizer, rtol=1e-3, atol=1e-5)
+    for name in ('loss', 'loss_clone', 'loss_distill', 'loss_gradient', 'loss_value', 'gradient_norm'):
+      np.testing.assert_allclose(metrics[name], (early[name] + late[name]) / 2, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(metrics['tokens'], tree_lib.generated_tokens(grown[2]).sum())
+    np.testing.assert_allclose(metrics['flops'], early['flops'] + late['flops'], rtol=1e-5)
+
+  def test_the_first_minibatch_is_on_policy(self, setup, grown):
+    _, metrics = setup.learn(fresh(), *half(grown, True), weights(**MIXED))
+    assert metrics['ratio_gap'] < 1e-5 and metrics['loss_kl'] < 1e-6
+
+  def test_is_traced_once(self, setup, pool):
+    run(setup, pool, 2, **MIXED)
+    before = len(setup.traces)
+    run(setup, pool, 3, clone=0.1, kl=3.0)
+    assert before == len(setup.traces) == 1
+
+  def test_is_a_function_of_the_seed_and_the_update(self, setup, pool):
+    first, second = run(setup, pool, 2, **MIXED), run(setup, pool, 2, **MIXED)
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+    other, _ = run(setup, pool, 2, key=jax.random.key(8), **MIXED)
+    assert any((x != y).any() for x, y in zip(*map(jax.tree.leaves, (first[0].params, other.params))))
+    assert first[1]['tokens'][0] != first[1]['tokens'][1]
+
+  def test_the_state_is_donated_and_the_reference_kept(self, setup, pool):
+    state = fresh()
+    after, _ = setup.update(state, *pool, KEY, weights(**MIXED))
+    assert all(x.is_deleted() for x in jax.tree.leaves((state.params.policy, state.optimizer)))
+    jax.tree.map(np.testing.assert_array_equal, after.params.reference, toys.params().policy)
+
+  def test_minibatches_must_divide_the_batch(self):
+    with pytest.raises(ValueError, match='batch=8 does not divide into minibatches=3'):
+      fused.search_and_learn(toys.MODEL, search=bush, outcome=toys.OUTCOME, optimizer=OPTIMIZER, batch=8, minibatches=3)
+
+
+class TestLearning:
+  """The right answers hold the letter a; a fresh policy writes any of the letters."""
+
+  def share(self, setup, params, pool):
+    """Of the finished solutions that a policy samples, those that are right."""
+    prompt, reference = jax.tree.map(lambda x: x[:BATCH], pool)
+    tree = setup.search(params, fused.problem_keys(KEY, BATCH), prompt, reference)
+    tree = setup.judge(reference, tree, toys.OUTCOME)
+    return float(tree.outcome.sum() / tree_lib.finished(tree).sum())
+
+  @pytest.mark.parametrize('loss', ['clone', 'gradient', 'distill'])
+  def test_each_objective_alone_learns_what_is_right(self, setup, pool, loss):
+    state, history = run(setup, pool, 40, **{loss: 1.0})
+    before, after = self.share(setup, fresh().params, pool), self.share(setup, state.params, pool)
+    assert before < 0.5 and after > 0.85, (before, after)
+    assert history['finished'][-1] == 1
+
+  def test_the_critic_learns_to_tell(self, setup, pool):
+    _, history = run(setup, pool, 60, value=1.0)
+    assert history['loss_value'][-10:].mean() < history['loss_value'][:3].mean() - 0.1
+
+  def test_no_weight_moves_nothing(self, setup, pool):
+    state, _ = run(setup, pool, 2)
+    assert_close(state.params, fresh().params, atol=1e-7)
+
+  def test_the_kl_keeps_the_policy_near_the_reference(self, setup, pool):
+    free = run(setup, pool, 20, gradient=1.0)[1]['loss_kl']
+    held = run(setup, pool, 20, gradient=1.0, kl=10.0)[1]['loss_kl']
+    assert free[-1] > 0.2 and held[-1] < 0.1 * free[-1], (free[-1], held[-1])
+
+
+class TestNothingToLearnFrom:
+  """Where a problem teaches nothing, its losses are finite and what has nothing to say is zero."""
+
+  def check(self, setup, prompt, reference, tree, silent):
+    state, metrics = setup.learn(fresh(), prompt, reference, tree, weights(**MIXED))
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves((state.params, state.optimizer, metrics)))
+    losses = {name: metrics[f'loss_{name}'] for name in ('clone', 'gradient', 'distill', 'value')}
+    assert {name for name, loss in losses.items() if loss == 0} == set(silent)
+    return metrics
+
+  def test_no_solution_is_correct(self, setup, grown):
+    prompt, _, tree = half(grown, True)
+    _, never = toys.problems(BATCH // 2, wanted='z')
+    metrics = self.check(setup, prompt, never, tree, ['clone', 'gradient'])
+    assert metrics['accuracy'] == metrics['solved'] == 0 and metrics['finished'] > 0
+
+  def test_no_solution_is_finished(self, setup, grown):
+    prompt, reference, tree = half(grown, True)
+    open_ended = tree.replace(terminal=jnp.zeros_like(tree.mask))
+    metrics = self.check(setup, prompt, reference, open_ended, ['clone', 'gradient'])
+    assert metrics['accuracy'] == metrics['finished'] == 0
+
+  def test_nothing_was_searched(self, setup, grown):
+    prompt, reference, tree = half(grown, True)
+    empty = tree_lib.empty(BATCH // 2, *tree.tokens.shape[1:], tree.path.shape[-1])
+    metrics = self.check(setup, prompt, reference, empty, ['clone', 'gradient', 'distill', 'value'])
+    assert metrics['tokens'] == metrics['expansions'] == 0
+
+
+class TestProblems:
+  def test_are_drawn_together_and_without_repetition(self, pool):
+    prompt, reference = pool
+    tagged = reference.replace(numbers=jnp.arange(POOL)[:, None])
+    for seed in range(5):
+      drawn, given = fused.draw_problems(jax.random.key(seed), prompt, tagged, 9)
+      ids = np.asarray(given.numbers[:, 0])
+      assert len(set(ids)) == 9
+      np.testing.assert_array_equal(drawn.tokens, prompt.tokens[ids])
+      np.testing.assert_array_equal(drawn.length, prompt.length[ids])
+
+  def test_all_of_them_can_be_drawn(self, pool):
+    drawn, _ = fused.draw_problems(KEY, *pool, POOL)
+    np.testing.assert_array_equal(np.sort(drawn.tokens, axis=0), np.sort(pool[0].tokens, axis=0))
+
+  def test_keys_do_not_depend_on_the_batch(self):
+    few, many = (jax.random.key_data(fused.problem_keys(KEY, count)) for count in (3, 8))
+    np.testing.assert_array_equal(few, many[:3])
+    assert len(np.unique(many, axis=0)) == 8
+
+
+def test_search_metrics_are_what_a_hand_drawn_tree_says():
+  tree = toys.hand_tree(
+    [0, 1, -1], width=3, max_steps=2, mask=[[1, 1, 0], [1, 1, 1], [0, 0, 0]], length=[[4, 2, 4], [1, 1, 3], [0] * 3],
+    terminal=[[0, 1, 0], [1, 1, 0], [0] * 3], outcome=[[0, 0, 0], [1, 0, 0], [0] * 3],
+  )  # fmt: skip
+  found = fused.search_metrics(jax.tree.map(lambda x: jnp.concatenate([x, x * (x.dtype != jnp.float32)]), tree))
+  expected = dict(accuracy=1 / 6, solved=0.5, finished=1.0, distinct=10 / 12, tokens=30, expansions=2)
+  assert_close(found, expected, rtol=1e-6)

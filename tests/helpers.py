@@ -1,0 +1,185 @@
+"""A tiny transformer that is far from uniform, two language models without any weights, and trees grown with them."""
+
+import functools
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from o1jax import tree as tree_lib
+from o1jax.model import forward
+from o1jax.model.transformer import LanguageModel, Output
+from o1jax.model.variants import ModelConfig
+from o1jax.policy.sampling import Sampling, Steps
+from o1jax.search.expand import expand, start
+from o1jax.types import KeyValue, Params, Prompt, Tree
+
+EOS, DELIMITER, VOCAB = 1, 2, 11
+LINE = Sampling(eos_id=EOS, delimiter_id=DELIMITER)
+CONFIG = ModelConfig(vocab_size=VOCAB, width=16, layers=2, heads=4, kv_heads=2, head_width=8, mlp_width=24)
+
+# Tests compile much and run little.
+jit = functools.partial(
+  jax.jit,
+  compiler_options={'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True},
+)
+
+
+def random_params(model: LanguageModel, seed: int = 0) -> Params:
+  """Parameters several times larger than fresh ones, so that a wrong key or mask changes what comes out."""
+  shapes = jax.eval_shape(lambda key: nn.unbox(forward.init(model, key)), jax.random.key(0))
+  rng = np.random.default_rng(seed)
+
+  def draw(path, shape):
+    name = path[-1].key
+    scale = {'scale': 0.2, 'embedding': 0.4}.get(name, 2 * shape.shape[-2] ** -0.5 if shape.ndim > 1 else 0)
+    return jnp.asarray((name == 'scale') + scale * rng.normal(size=shape.shape), jnp.float32)
+
+  return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+@functools.cache
+def tiny(**changes) -> tuple[LanguageModel, Params]:
+  """A model of the tiny config with changes, and its parameters."""
+  model = LanguageModel(ModelConfig(**{**CONFIG.__dict__, **changes}))
+  return model, random_params(model)
+
+
+def prompts(batch: int = 3, width: int = 5, seed: int = 0) -> Prompt:
+  """Random prompts; the padding holds 0."""
+  rng = np.random.default_rng(seed)
+  length = rng.permutation(np.arange(batch) % 3) + width - 2
+  tokens = np.where(np.arange(width) < length[:, None], rng.integers(2, VOCAB, (batch, width)), 0)
+  return Prompt(tokens=jnp.asarray(tokens, jnp.int32), length=jnp.asarray(length, jnp.int32))
+
+
+def keys(batch: int = 3, seed: int = 0):
+  return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(batch))
+
+
+@functools.cache
+def growers(model, *, sampling=LINE, merge=True, slots=6, candidates=3, step_length=4, max_steps=3):
+  """Compiled `start` (params, prompt) and `expand` (params, keys, tree, cache, parents, slot)."""
+  shape = dict(slots=slots, candidates=candidates, step_length=step_length, max_steps=max_steps)
+  begin = jit(functools.partial(start, model, **shape))
+
+  def grow(params, keys, tree, cache, parents, slot):
+    return expand(model, params, keys, tree, cache, jnp.asarray(parents), slot=slot, sampling=sampling, merge=merge)
+
+  return begin, jit(grow)
+
+
+def bushy_tree(model, params, prompt, *, seed=0, **settings):
+  """A random tree with two expansions at once: what no single search algorithm makes, but any might."""
+  begin, grow = growers(model, **settings)
+  tree, cache = begin(params, prompt)
+  batch, slots, _ = tree.mask.shape
+  rng = np.random.default_rng(seed)
+  every = tree_lib.node_ids(tree).reshape(1, -1).repeat(batch, 0)
+  parents = np.broadcast_to([tree_lib.ROOT, tree_lib.NONE], (batch, 2))
+  for slot in range(0, slots, 2):
+    tree, cache = grow(params, keys(batch, seed + slot), tree, cache, parents, slot)
+    leaf, expanded = np.array(tree_lib.expandable(tree, every)), np.asarray(tree.expanded)
+    for b, x in np.argwhere(expanded > 0):
+      leaf[b, expanded[b, x] - 1] = False
+    parents = np.array([np.append(rng.permutation(1 + np.flatnonzero(row)), [-1, -1])[:2] for row in leaf])
+  return tree
+
+
+def climb(tree: Tree, b: int, node: int) -> list[int]:
+  """The nodes from below the root down to `node`, read off `expanded` alone."""
+  line = []
+  while node > 0:
+    line.insert(0, int(node))
+    node = int(tree.expanded[b, (node - 1) // tree.mask.shape[-1]])
+  return line
+
+
+def spell(tree: Tree, b: int, node: int) -> list[list[int]]:
+  """The tokens of each step on the way to `node`."""
+  _, _, width, length = tree.tokens.shape
+  tokens, lengths = (np.asarray(x[b]).reshape(-1, *x.shape[3:]) for x in (tree.tokens, tree.length))
+  return [tokens[i - 1, : lengths[i - 1]].tolist() for i in climb(tree, b, node)]
+
+
+def real_nodes(tree: Tree):
+  """(b, x, a, id) of every candidate of every used slot, merged twins included."""
+  width = tree.mask.shape[-1]
+  used = np.argwhere(np.asarray(tree.expanded) >= 0)
+  return [(b, x, a, 1 + x * width + a) for b, x in used for a in range(width)]
+
+
+class Markov(NamedTuple):
+  """A language model in which the last token decides everything; its parameters are two tables, see `tables`.
+
+  `watch`, if given, is called each time that a forward pass runs.
+  """
+
+  watch: object = None
+
+  def apply(self, variables, *args, method=None, with_value=True):
+    """What `LanguageModel.apply` gives, hidden states being one-hot tokens and keys being nothing."""
+    params = variables['params']
+    if method == 'logits':
+      return args[0] @ params['policy']
+    tokens = args[0]
+    if self.watch is not None:
+      jax.debug.callback(self.watch)
+    lead = (tokens.shape[0], 1, *tokens.shape[1:3])
+    nothing = KeyValue(jnp.zeros((*lead, 1, tokens.shape[3])), jnp.zeros((*lead, tokens.shape[3], 1)))
+    hidden = jax.nn.one_hot(tokens, len(params['critic']))
+    return Output(hidden, params['critic'][tokens], {'policy': (nothing,)})
+
+
+def tables(logits, values) -> Params:
+  """Parameters of `Markov`: logits [V, V] of the next token after each token, values [V] in logits of P(correct)."""
+  return Params(policy=jnp.asarray(logits, jnp.float32), critic=jnp.asarray(values, jnp.float32))
+
+
+class World(NamedTuple):
+  """A search problem by table: state 0 is the root, and candidate `a` of state s is always `children[s, a]`.
+
+  children [S, A] int, equal entries being duplicates; values [B, S] in (0, 1); terminal [S] bool.
+  """
+
+  children: np.ndarray
+  values: np.ndarray
+  terminal: np.ndarray
+
+  def ask(self, root_value=0.5) -> tuple[Params, Prompt]:
+    """What `search` and `Markov` make this world's search out of."""
+    batch = self.values.shape[0]
+    prompt = Prompt(tokens=jnp.ones((batch, 1), jnp.int32), length=jnp.ones(batch, jnp.int32))
+    logit = np.log(root_value / (1 - root_value))
+    return tables(np.zeros((2, 2)), np.full(2, logit)).replace(reference=jax.tree.map(jnp.asarray, self)), prompt
+
+
+def decode_in_world(model, params, keys, tree, cache, parents, path, *, sampling) -> Steps:
+  """Stands in for `decode_steps`: a step is one token, the state it leads to; the world is `params.reference`."""
+  world = params.reference
+  state = tree_lib.pick(tree.tokens[..., 0], parents)
+  kids = world.children[state]
+  there = (parents >= 0)[..., None] & jnp.ones_like(kids, bool)
+  values = world.values[jnp.arange(kids.shape[0])[:, None, None], kids]
+  return Steps(
+    tokens=kids[..., None].astype(jnp.int32),
+    length=there.astype(jnp.int32),
+    logprob=jnp.zeros((*kids.shape, 1)),
+    terminal=there & world.terminal[kids],
+    value=jnp.log(values / (1 - values)).astype(jnp.float32),
+    hidden=jnp.zeros((*kids.shape, cache.hidden.shape[-1])),
+    cache=jax.tree.map(lambda old: old[:, :, : kids.shape[1]], cache.nodes),
+  )
+
+
+def random_world(batch=4, *, states=40, multiplicity=(2, 1, 1), ends=0.25, seed=0) -> World:
+  """A random graph of states; the candidates of a state come in the given multiplicities."""
+  rng = np.random.default_rng(seed)
+  several = np.array([rng.choice(np.arange(1, states), len(multiplicity), replace=False) for _ in range(states)])
+  return World(
+    children=np.repeat(several, multiplicity, axis=1),
+    values=rng.uniform(0.05, 0.95, (batch, states)),
+    terminal=rng.random(states) < ends,
+  )

@@ -1,0 +1,121 @@
+"""The optimizers' schedule, what they decay, how Muon steps, and that nothing touches the reference."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from o1jax.learning.optimizer import OPTIMIZERS, apply_gradients, build_optimizer, init_state, trained
+from o1jax.model import forward
+from o1jax.model.transformer import LanguageModel
+from o1jax.model.variants import ModelConfig
+from o1jax.types import Params
+from tests import toys
+
+
+def sizes_of_steps(*, steps, **settings):
+  """How far a parameter goes at each of `steps` + 3 steps: with a constant gradient Adam's step is its rate."""
+  optimizer = build_optimizer(name='adamw', steps=steps, weight_decay=0.0, **settings)
+  params = Params(policy={'scale': jnp.zeros(3)}, critic={'scale': jnp.zeros(2)})
+  step = jax.jit(lambda state: apply_gradients(state, jax.tree.map(jnp.ones_like, params), optimizer))
+  state, places = init_state(params, optimizer), [0.0]
+  for _ in range(steps + 3):
+    state = step(state)
+    places.append(float(state.params.policy['scale'][0]))
+  return -np.diff(places)
+
+
+class TestSchedule:
+  def test_rises_falls_and_stays(self):
+    rate = sizes_of_steps(learning_rate=0.01, steps=40, warmup=10, end_fraction=0.2)
+    np.testing.assert_allclose(rate[:11], 0.001 * np.arange(11), rtol=1e-3, atol=1e-8)
+    half = 0.01 * (0.2 + 0.8 * 0.5)
+    np.testing.assert_allclose(rate[[25, 40, 41, 42]], [half, 0.002, 0.002, 0.002], rtol=1e-3)
+    assert (np.diff(rate[10:41]) < 0).all()
+
+  @pytest.mark.parametrize('steps', [1, 2, 5])
+  def test_a_short_run_has_a_short_warm_up(self, steps):
+    rate = sizes_of_steps(learning_rate=0.01, steps=steps, warmup=20)
+    assert np.isfinite(rate).all() and rate.max() <= 0.01 * 1.001
+    if steps > 1:
+      np.testing.assert_allclose(rate[: steps + 1].max(), 0.01, rtol=1e-3)
+
+  def test_a_large_gradient_is_clipped(self):
+    optimizer = build_optimizer(name='adamw', learning_rate=1.0, steps=10, clip_norm=1.0)
+    params = {'kernel': jnp.zeros((2, 2))}
+    update = jax.jit(lambda size: optimizer.update({'kernel': jnp.full((2, 2), size)}, optimizer.init(params), params))
+    jax.tree.map(np.testing.assert_allclose, update(0.5), update(50.0))
+
+  def test_an_unknown_name_is_refused(self):
+    with pytest.raises(ValueError, match="'sgd' is unknown; choose one of muon, adamw"):
+      build_optimizer(name='sgd', learning_rate=1.0, steps=10)
+
+
+class TestMuon:
+  def step(self, gradient, **settings):
+    """The first step that is not of size 0, at rate 1."""
+    optimizer = build_optimizer(
+      learning_rate=1.0, steps=10, warmup=1, end_fraction=1.0, weight_decay=0.0, adam_learning_rate=0.5, **settings
+    )
+    params = jax.tree.map(jnp.zeros_like, gradient)
+
+    @jax.jit
+    def second(gradient):
+      state = optimizer.update(gradient, optimizer.init(params), params)[1]
+      return optimizer.update(gradient, state, params)[0]
+
+    return second(gradient)
+
+  def test_steps_as_far_in_every_direction_of_a_matrix(self):
+    left, right = (np.linalg.qr(np.random.default_rng(seed).normal(size=(6, 6)))[0] for seed in (0, 1))
+    gradient = left @ np.diag([1.0, 0.9, 0.5, 0.3, 0.2, 0.1]) @ right
+    step = np.asarray(self.step({'kernel': jnp.asarray(gradient)}, clip_norm=9.0)['kernel'])
+    strength = np.diag(left.T @ step @ right.T)
+    assert (strength < -0.5).all() and (strength > -1.4).all()
+    np.testing.assert_allclose(left.T @ step @ right.T, np.diag(strength), atol=1e-4)
+
+  def test_layers_of_a_stack_are_matrices_of_their_own(self):
+    gradient = jax.random.normal(jax.random.key(0), (2, 4, 6))
+    stacked = self.step({'kernel': gradient}, clip_norm=99.0)['kernel']
+    alone = self.step({'a': {'kernel': gradient[0]}, 'b': {'kernel': gradient[1]}}, clip_norm=99.0)
+    np.testing.assert_allclose(stacked, jnp.stack([x['kernel'] for x in alone.values()]), atol=1e-5)
+
+  def test_leaves_embedding_and_scales_to_adam(self):
+    gradient = {'embedding': jax.random.normal(jax.random.key(0), (5, 3)), 'scale': jnp.ones(3)}
+    step = self.step(gradient)
+    for name, x in step.items():
+      np.testing.assert_allclose(x, -0.5 * np.sign(gradient[name]), rtol=0.2)  # Nesterov goes a little further
+
+
+class TestApply:
+  @pytest.mark.parametrize('name', OPTIMIZERS)
+  def test_the_reference_is_left_alone(self, name):
+    params = toys.params(reference=True)
+    optimizer = build_optimizer(name=name, learning_rate=0.1, steps=10, warmup=1)
+    state = init_state(params, optimizer)
+    assert len(jax.tree.leaves(trained(params))) < len(jax.tree.leaves(params))
+    ones = jax.tree.map(jnp.ones_like, trained(params))
+    step = jax.jit(lambda state: apply_gradients(state, ones, optimizer))
+    moved = step(step(state))
+    jax.tree.map(np.testing.assert_array_equal, moved.params.reference, params.reference)
+    for x, y in zip(jax.tree.leaves(trained(moved.params)), jax.tree.leaves(trained(params))):
+      assert (np.asarray(x) != np.asarray(y)).all()
+    assert moved.update == 0
+
+  @pytest.mark.parametrize('scanned', [False, True])
+  @pytest.mark.parametrize('name, embedding', [('adamw', 0.95), ('muon', 1.0)])
+  def test_matrices_decay_and_scales_do_not(self, name, embedding, scanned):
+    config = ModelConfig(vocab_size=9, width=8, layers=2, heads=2, kv_heads=1, head_width=4, mlp_width=8,
+                         scan_layers=scanned)  # fmt: skip
+    shapes = jax.eval_shape(lambda: nn.unbox(forward.init(LanguageModel(config), jax.random.key(0))))
+    params = jax.tree.map(lambda x: jnp.asarray(np.linspace(1, 2, x.size, dtype=x.dtype).reshape(x.shape)), shapes)
+    optimizer = build_optimizer(
+      name=name, learning_rate=0.1, adam_learning_rate=0.1, steps=10, warmup=1, weight_decay=0.5, end_fraction=1.0
+    )
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    step = jax.jit(lambda state: apply_gradients(state, zeros, optimizer))
+    moved = step(step(init_state(params, optimizer))).params
+    expected = {'kernel': 0.95, 'embedding': embedding, 'scale': 1.0}
+    for (path, before), after in zip(jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(moved)):
+      np.testing.assert_allclose(after / before, expected[path[-1].key], rtol=1e-3, err_msg=str(path))

@@ -1,0 +1,58 @@
+"""One supervised update: it learns, counts, and leaves the reference alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from o1jax.learning.optimizer import build_optimizer, init_state
+from o1jax.learning.supervised import supervised_update
+from o1jax.model.compute import supervised_flops
+from o1jax.types import Sequences
+from tests import toys
+
+OPTIMIZER = build_optimizer(name='adamw', learning_rate=0.03, steps=100, warmup=5, weight_decay=0.0)
+
+
+@pytest.fixture(scope='module')
+def update():
+  return supervised_update(toys.MODEL, OPTIMIZER)
+
+
+@pytest.fixture
+def rows():
+  """Prompts of 3 tokens, each answered by its own tokens backwards."""
+  prompt = np.random.default_rng(0).integers(3, len(toys.TEXTS), (8, 3))
+  tokens = np.concatenate([prompt, prompt[:, ::-1], np.full((8, 1), toys.EOS)], axis=1)
+  mask = np.broadcast_to(np.arange(7) >= 3, tokens.shape)
+  return Sequences(jnp.asarray(tokens), jnp.full(8, 7), jnp.asarray(mask), jnp.ones((8, 7), int))
+
+
+def test_it_learns_a_small_set_by_heart(update, rows):
+  state = init_state(toys.params(reference=True), OPTIMIZER)
+  losses = []
+  for _ in range(100):
+    state, metrics = update(state, rows)
+    losses.append(float(metrics['loss']))
+  assert losses[0] > 1.5 and losses[-1] < 0.1 and metrics['token_accuracy'] > 0.9
+
+
+def test_it_counts_updates_and_tokens(update, rows):
+  state, metrics = update(init_state(toys.params(reference=True), OPTIMIZER), rows)
+  again, _ = update(state, rows)
+  assert again.update == 2 and metrics['tokens'] == 56
+  jax.tree.map(np.testing.assert_array_equal, again.params.reference, toys.params().policy)
+  np.testing.assert_allclose(metrics['flops'], supervised_flops(toys.CONFIG, rows))
+  assert metrics['gradient_norm'] > 0
+
+
+def test_it_is_a_function_of_state_and_rows(update, rows):
+  first, _ = update(init_state(toys.params(reference=True), OPTIMIZER), rows)
+  second, _ = update(init_state(toys.params(reference=True), OPTIMIZER), rows)
+  jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+def test_the_state_is_donated(update, rows):
+  state = init_state(toys.params(reference=True), OPTIMIZER)
+  update(state, rows)
+  assert all(x.is_deleted() for x in jax.tree.leaves(state.params))
