@@ -55,6 +55,8 @@ def run_updates(
   checkpoints = Checkpoints(workdir / 'checkpoints' / stage)
   if checkpoints.latest_step() is not None:
     state = checkpoints.restore(jax.eval_shape(lambda x: x, state))
+  # Restored arrays are committed to their device and fresh ones are not: mixed, the second update would compile anew.
+  state = jax.device_put(state, jax.devices()[0])
   done = int(state.update)
   writer.begin(stage, done)
   if after and done == 0:

@@ -75,7 +75,7 @@ def measure_behaviours(run: Run, params: Params) -> dict[str, float]:
   """Share of sampled solutions that show each behaviour; one sample for each validation problem."""
   e = run.experiment
   prompt = jax.tree.map(jnp.asarray, e.data.validation[0])
-  search = jax.jit(test_search(e, 'best_of_n', 1))
+  search = run.once('sample', lambda: jax.jit(test_search(e, 'best_of_n', 1)))
   tree = jax.device_get(search(params, problem_keys(e.key, prompt.length.shape[0]), prompt))
   texts = []
   for i in range(prompt.length.shape[0]):
@@ -118,7 +118,8 @@ def draw(run: Run, params: Params, prompt: Prompt, reference: Reference) -> Pict
 def draw_all(run: Run, params: Params, prompt: Prompt, reference: Reference) -> list[Picture]:
   """`draw` of B problems."""
   e, section = run.experiment, run.experiment.config.evaluate
-  search = jax.jit(test_search(e, section.search.method, section.search.budget))
+  method, budget = section.search.method, section.search.budget
+  search = run.once('draw', lambda: jax.jit(test_search(e, method, budget)))
   tree = judge(reference, search(params, problem_keys(e.key, prompt.length.shape[0]), prompt), e.outcome)
   chosen = np.asarray(choose(tree, rule=section.rule, table=e.table))
   tree, prompt = jax.device_get((tree, prompt))

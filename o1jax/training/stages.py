@@ -37,7 +37,13 @@ class Run:
   experiment: Experiment
   workdir: pathlib.Path
   writer: MetricsWriter
-  evaluators: dict = dataclasses.field(default_factory=dict)  # compiled searches, by what they are
+  _kept: dict = dataclasses.field(default_factory=dict)
+
+  def once(self, name, make):
+    """`make()` the first time, and what it made from then on: a compiled search serves every policy of the run."""
+    if name not in self._kept:
+      self._kept[name] = make()
+    return self._kept[name]
 
   def finish(self, stage: str, params: Params) -> None:
     """Keeps the parameters a stage ends with, for the stages after it."""
@@ -189,20 +195,15 @@ def write_data(run: Run, name: str, data) -> None:
 def build_evaluator(run: Run, method: str, budget: int, readouts: list[Readout], *, greedy: bool = False):
   """An evaluator of one test-time search by the config, compiled once a run; `rows` bounds what is decoded at once."""
   e, section = run.experiment, run.experiment.config.evaluate
-  name = method, budget, tuple(readouts), greedy
-  if name in run.evaluators:
-    return run.evaluators[name]
   width = budget if method == 'best_of_n' else section.search.candidates
-  run.evaluators[name] = evaluator(
-    e.model.config,
-    test_search(e, method, budget, greedy=greedy),
-    outcome=e.outcome,
-    table=e.table,
-    readouts=readouts,
-    aggregate=section.aggregate,
-    batch=max(section.rows // width, 1),
-  )
-  return run.evaluators[name]
+
+  def make():
+    search = test_search(e, method, budget, greedy=greedy)
+    batch = max(section.rows // width, 1)
+    return evaluator(e.model.config, search, outcome=e.outcome, table=e.table, readouts=readouts,
+                     aggregate=section.aggregate, batch=batch)  # fmt: skip
+
+  return run.once((method, budget, tuple(readouts), greedy), make)
 
 
 def _demonstrations(run: Run):

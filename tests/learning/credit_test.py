@@ -192,12 +192,12 @@ class TestImprovedPolicy:
 
     @jax.jit
     def search(keys):
-      tree = mcts_lib.mcts(None, None, keys, prompt, simulations=7, candidates=4,
+      tree = mcts_lib.mcts(None, None, keys, prompt, simulations=3, candidates=4,
                            sampling=toys.SAMPLING, step_length=1, max_steps=3)  # fmt: skip
       return tree, seen.pop().action_weights
 
     tree, weights = search(jax.random.split(jax.random.key(1), 8))
-    assert 0.1 < np.asarray(weights).max(-1).std() and np.asarray(tree.visits[:, 0]).sum() == 8 * 7
+    assert 0.1 < np.asarray(weights).max(-1).std() and np.asarray(tree.visits[:, 0]).sum() == 8 * 3  # some stay unvisited
     np.testing.assert_allclose(improved_policy(tree)[:, 0], weights, rtol=1e-4, atol=1e-6)
 
   @pytest.mark.parametrize('seed', range(3))

@@ -103,7 +103,7 @@ class TestDistillation:
   TARGET = np.array([[[0.2, 0.7, 0.1], [0.6, 0.4, 0.0], [1.0, 0.0, 0.0]]], np.float32)
 
   def loss(self, change, target=TARGET, prior=PRIOR):
-    sampled = jnp.full(self.MASK.shape, -3.0)
+    sampled = jnp.array([[[-3.0, -1.0, -5.0], [-2.0, -4.0, -3.0], [-1.0, -2.0, -3.0]]])
     return distillation(sampled + change, sampled, prior, jnp.asarray(target), self.MASK)
 
   def change_to(self, policy):

@@ -14,7 +14,7 @@ from o1jax.learning.schedule import plateaued
   ([0.5, 0.4, 0.52], False),
   ([0.5, 0.52, 0.4], False),  # the best of the last two counts
   ([0.5, 0.505, 0.508], True),  # too small a gain
-  ([0.5, 0.8, 0.6, 0.7], True),  # compared with the best before, not with the latest
+  ([0.8, 0.5, 0.6, 0.7], True),  # compared with the best before, not with the latest
   ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], False),
   ([0.1, 0.2, 0.3, 0.4, 0.4, 0.4], True),
 ])  # fmt: skip

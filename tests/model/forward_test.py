@@ -24,7 +24,7 @@ CASES = [
 
 
 @functools.cache
-def learn(model, temperature=1.0):
+def learn(model, temperature):
   return jit(functools.partial(forward_tree, model, temperature=temperature))
 
 
@@ -141,8 +141,8 @@ def test_padding_changes_nothing():
   """A wider prompt, junk behind every end, more slots, longer steps, deeper paths: the same numbers."""
   model, params = tiny()
   prompt = prompts()
-  tree = bushy_tree(model, params, prompt)
-  before = learn(model)(params, prompt, tree)
+  tree = bushy_tree(model, params, prompt, sampling=LINE)
+  before = learn(model, 1.0)(params, prompt, tree)
   rng = np.random.default_rng(0)
   junk = lambda shape: rng.integers(0, CONFIG.vocab_size, shape)
   wide = np.pad(prompt.tokens, [(0, 0), (0, 3)])
@@ -150,7 +150,7 @@ def test_padding_changes_nothing():
   larger = jit(functools.partial(pad, slots=2, tokens=1, depth=1))(tree)
   real = np.arange(5) < np.asarray(larger.length)[..., None]
   larger = larger.replace(tokens=jnp.asarray(np.where(real, larger.tokens, junk(larger.tokens.shape)), jnp.int32))
-  after = learn(model)(params, Prompt(jnp.asarray(wide, jnp.int32), prompt.length), larger)
+  after = learn(model, 1.0)(params, Prompt(jnp.asarray(wide, jnp.int32), prompt.length), larger)
   slots, step = tree.mask.shape[1], tree.tokens.shape[-1]
   np.testing.assert_allclose(after.logprob[:, :slots, :, :step], before.logprob, atol=1e-4)
   np.testing.assert_allclose(after.value[:, :slots], before.value, atol=1e-4)
