@@ -17,6 +17,7 @@ def get_config(argument: str = '') -> ConfigDict:
       numbers=3,
       max_number=12,
       max_target=100,
+      fact_share=0.25,
       behaviours=dict(analysis=0.2, decomposition=0.2, evaluation=0.9, dead_end=0.3, max_dead_ends=1),
     )
   )

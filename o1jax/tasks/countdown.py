@@ -51,13 +51,13 @@ class Move(NamedTuple):
 Path = tuple[Move, ...]
 
 
-def task(*, numbers: int = 3, max_number: int = 15, max_target: int = 100,
+def task(*, numbers: int = 3, max_number: int = 15, max_target: int = 100, fact_share: float = 0.5,
          behaviours: Behaviours = Behaviours()) -> types.Task:
   """Countdown with `numbers` numbers in 1..max_number and targets in 10..max_target.
 
   Problems carry `numbers=(target, n1, ..)` in the order of the prompt. The splits are 'train', 'validation' and
   'test', which share no multiset with target, and 'test_targets', whose targets no other split has. Verdicts follow
-  the grammar of `o1jax.tasks.infix`.
+  the grammar of `o1jax.tasks.infix`. Of the plain texts, `fact_share` are number facts, the rest worked solutions.
 
   Raises:
     ValueError: for settings out of range.
@@ -68,11 +68,14 @@ def task(*, numbers: int = 3, max_number: int = 15, max_target: int = 100,
     raise ValueError(f'countdown with max_number={max_number}: give at least 2.')
   if not MIN_TARGET <= max_target <= infix.LIMIT:
     raise ValueError(f'countdown with max_target={max_target}: give {MIN_TARGET}..{infix.LIMIT}.')
+  if not 0 <= fact_share <= 1:
+    raise ValueError(f'countdown with fact_share={fact_share}: it is a share, give a number in [0, 1].')
   return types.Task(
       name='countdown',
       problems=functools.partial(_problems, numbers=numbers, max_number=max_number, max_target=max_target),
       demonstrate=functools.partial(_demonstrate, behaviours=behaviours),
-      facts=functools.partial(_facts, numbers=numbers, max_number=max_number, max_target=max_target),
+      facts=functools.partial(_facts, numbers=numbers, max_number=max_number, max_target=max_target,
+                              fact_share=fact_share),
       verify=lambda reference, text, length: infix.verify(text, length, reference.numbers),
       check=lambda problem, text: infix.check(problem.numbers, text))
 
@@ -255,9 +258,9 @@ def expression(given: list[int], path: Path) -> str:
 # --- plain text ---
 
 
-def _facts(rng: np.random.Generator, *, numbers, max_number, max_target) -> str:
+def _facts(rng: np.random.Generator, *, numbers, max_number, max_target, fact_share) -> str:
   """Number facts as they occur on the way ('3*7=21 5+21=26'), or an untagged worked solution of a training problem."""
-  if rng.random() < 0.5:
+  if rng.random() < fact_share:
     return ' '.join(str(_random_move(rng, numbers, max_number)) for _ in range(int(rng.integers(2, 5))))
   while True:
     state = _draw_state(rng, numbers, max_number)

@@ -23,7 +23,7 @@ from o1jax.training.stages import GREEDY, Run, build_evaluator, write_data
 from o1jax.training.workdir import load_config
 from o1jax.types import Params, Prompt, Reference, Tree
 
-POLICIES = {'initialised': 'reward', 'learned': 'learn', 'control': 'control'}  # name in results: stage that made it
+POLICIES = {'initialised': 'reward', 'control': 'control', 'learned': 'learn'}  # name in results: stage that made it
 SAMPLED = ('majority', 'best', 'weighted')
 
 

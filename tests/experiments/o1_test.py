@@ -7,6 +7,8 @@ import pathlib
 import subprocess
 import sys
 
+import nbclient
+import nbformat
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -101,3 +103,14 @@ def test_a_foreign_folder_is_left_alone(tmp_path):
   done = job(tmp_path)
   assert done.returncode == 1 and 'thesis.txt' in done.stderr
   assert [path.name for path in tmp_path.iterdir()] == ['thesis.txt']
+
+
+def test_the_notebook_runs_on_a_run(run, monkeypatch):
+  monkeypatch.setenv('O1JAX_RUN', str(run[0]))
+  path = ROOT / 'notebooks' / '01_one_search.ipynb'
+  notebook = nbformat.read(path, as_version=4)
+  nbclient.NotebookClient(notebook, timeout=240, resources={'metadata': {'path': str(path.parent)}}).execute()
+  printed = ''.join(output.get('text', '') for cell in notebook.cells for output in cell.get('outputs', []))
+  assert 'make ' in printed and 'mcts_gumbel' in printed
+  images = [output.data for cell in notebook.cells for output in cell.get('outputs', []) if 'data' in output]
+  assert any('image/svg+xml' in data for data in images)

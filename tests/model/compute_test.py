@@ -30,17 +30,21 @@ def test_flops_are_what_the_compiler_counts(own_critic):
   """A dense pass over T tokens is T tokens that read T each; norms, rotations and softmax are the few per cent over."""
   shape = dict(width=256, heads=8, kv_heads=4, head_width=32, mlp_width=512, vocab_size=300)
   config = dataclasses.replace(CONFIG, own_critic=own_critic, **shape)
-  model, rows = LanguageModel(config), 96
+  model = LanguageModel(config)
+  params = jax.eval_shape(functools.partial(random_params, model))
 
   def run(params, tokens, length):
     out = forward_rows(model, params, tokens, length)
     return logits_of(model, params, out.hidden), out.value
 
-  params = jax.eval_shape(functools.partial(random_params, model))
-  arguments = params, jax.ShapeDtypeStruct((2, rows), jnp.int32), jax.ShapeDtypeStruct((2,), jnp.int32)
-  counted = jax.jit(run).lower(*arguments).cost_analysis()['flops']
-  ours = 2 * rows * token_flops(config, rows)
-  assert ours < counted < 1.06 * ours
+  def counted(size):
+    rows = jax.ShapeDtypeStruct((2, size), jnp.int32), jax.ShapeDtypeStruct((2,), jnp.int32)
+    return jax.jit(run).lower(params, *rows).cost_analysis()['flops'] / (2 * size)
+
+  short, long = counted(100), counted(500)
+  assert token_flops(config, 100) < short < 1.05 * token_flops(config, 100)
+  read = token_flops(config, 500) - token_flops(config, 100)
+  assert read < long - short < 1.1 * read
 
 
 def test_critic_is_billed():

@@ -1,0 +1,82 @@
+"""The loop of a stage: interruptions lose nothing, resumed is equal to uninterrupted, a lost loss stops the run."""
+
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from o1jax.training.loop import Diverged, Stopped, run_updates
+from o1jax.training.metrics import MetricsWriter, read_metrics
+from o1jax.types import Params, TrainState
+
+UPDATES = 7
+
+
+def fresh():
+  return TrainState(update=jnp.int32(0), params=Params(policy={'w': jnp.ones(3)}, critic={}), optimizer={})
+
+
+@jax.jit
+def walk(state):
+  noise = jax.random.normal(jax.random.fold_in(jax.random.key(3), state.update), (3,))
+  weights = state.params.policy['w'] + noise
+  state = state.replace(update=state.update + 1, params=state.params.replace(policy={'w': weights}))
+  return state, {'loss': weights.sum(), 'tokens': 5}
+
+
+def run(workdir, update=walk, **settings):
+  return run_updates(fresh(), update, stage='toy', updates=UPDATES, workdir=workdir, writer=MetricsWriter(workdir),
+                     **{'save_every': 3, **settings})  # fmt: skip
+
+
+def interrupted_at(number):
+  def update(state):
+    if int(state.update) == number:
+      os.kill(os.getpid(), signal.SIGINT)
+    return walk(state)
+
+  return update
+
+
+@pytest.mark.parametrize('number', [0, 2, 5])
+def test_an_interrupted_stage_ends_as_if_it_had_not_been(tmp_path, number):
+  whole = run(tmp_path / 'whole')
+  with pytest.raises(Stopped, match=f'after update {number + 1} of {UPDATES}'):
+    run(tmp_path / 'cut', interrupted_at(number))
+  again = run(tmp_path / 'cut')
+  assert (again.params.policy['w'] == whole.params.policy['w']).all()
+  values = [[(row['update'], row['loss']) for row in read_metrics(tmp_path / name)] for name in ('whole', 'cut')]
+  assert values[0] == values[1] and [update for update, _ in values[1]] == list(range(1, UPDATES + 1))
+
+
+def test_a_finished_stage_is_not_updated_again(tmp_path):
+  whole = run(tmp_path)
+
+  def never(state):
+    raise AssertionError('updated')
+
+  assert (run(tmp_path, never).params.policy['w'] == whole.params.policy['w']).all()
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(tmp_path):
+  def update(state):
+    state, metrics = walk(state)
+    return state, metrics | {'loss': jnp.where(state.update == 5, jnp.nan, metrics['loss'])}
+
+  with pytest.raises(Diverged, match='update 5 is nan.*checkpoint of update 3'):
+    run(tmp_path, update)
+  assert int(run(tmp_path).update) == UPDATES
+
+
+def test_after_sees_the_start_and_every_so_many_updates_and_its_numbers_are_kept(tmp_path):
+  seen = []
+
+  def after(state, values):
+    seen.append((int(state.update), values.get('tokens')))
+    return {'validation': float(state.update)}
+
+  run(tmp_path, after=after, after_every=3)
+  assert seen == [(0, None), (3, 5), (6, 5)]
+  assert [row.get('validation') for row in read_metrics(tmp_path)] == [None, None, 3.0, None, None, 6.0, None]
