@@ -34,8 +34,9 @@ def search_cost(config: ModelConfig, prompt: Prompt, tree: Tree) -> tuple[Array,
 
 def supervised_flops(config: ModelConfig, rows: Sequences) -> Array:
   """FLOPs of a forward and backward pass over supervised rows, padding left out, []."""
-  length = rows.length.astype(jnp.float32)
-  return 3 * _cost(config, length.sum(), _triangle(length).sum(), critic=False)
+  own = rows.segment[:, :, None] == rows.segment[:, None, :]  # a token reads its own text only
+  read = jnp.sum(jnp.tril(own) & (rows.segment > 0)[:, :, None], dtype=jnp.float32)
+  return 3 * _cost(config, rows.length.sum().astype(jnp.float32), read, critic=False)
 
 
 def _triangle(length: Array) -> Array:

@@ -45,8 +45,8 @@ def choose(tree: Tree, *, rule: str, table: tuple[Array, Array], aggregate: str 
   else:
     score = solution_score(tree, ids, aggregate=aggregate)
     support = score if rule == 'best' else _votes(tree, ids, done, table, 1.0 if rule == 'majority' else score)
-    # Among equal votes the critic decides; among equal scores the first stands.
-    support = support + 1e-4 * score if rule != 'majority' else support
+    if rule == 'weighted':
+      support += 1e-4 * score  # of the solutions that share the chosen answer, the likeliest stands
   best = jnp.argmax(jnp.where(done, support, -1), axis=-1)
   return jnp.where(done.any(-1), 1 + best, 0)
 
@@ -59,15 +59,19 @@ def chain_of(tree: Tree) -> Array:
 
 
 def answer_keys(tree: Tree, ids: Array, table: tuple[Array, Array]) -> Array:
-  """A hash of each solution's answer text, spaces left out. ids [B, N] -> uint32 [B, N]."""
+  """A hash of each solution's answer text, spaces left out. ids [B, N] -> uint32 [B, N].
 
-  def one(text, length):
+  A solution without an answer agrees with no other: its key is its own.
+  """
+
+  def one(node, text, length):
     answer, rest = after_last(text, length, ANSWER.encode(), size=_ANSWER_BYTES)
     kept = (jnp.arange(_ANSWER_BYTES) < rest) & (answer != ord(' '))
     place = jnp.cumsum(kept) - kept
-    return jnp.sum(jnp.where(kept, jnp.asarray(_WEIGHTS)[place] * (answer + jnp.uint32(1)), 0), dtype=jnp.uint32)
+    key = jnp.sum(jnp.where(kept, jnp.asarray(_WEIGHTS)[place] * (answer + jnp.uint32(1)), 0), dtype=jnp.uint32)
+    return jnp.where(kept.any(), key, jnp.uint32(2**31) + node.astype(jnp.uint32))
 
-  return jax.vmap(jax.vmap(one))(*solution_bytes(tree, ids, table))
+  return jax.vmap(jax.vmap(one))(ids, *solution_bytes(tree, ids, table))
 
 
 def _votes(tree, ids, done, table, weight):

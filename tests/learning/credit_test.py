@@ -197,7 +197,8 @@ class TestImprovedPolicy:
       return tree, seen.pop().action_weights
 
     tree, weights = search(jax.random.split(jax.random.key(1), 8))
-    assert 0.1 < np.asarray(weights).max(-1).std() and np.asarray(tree.visits[:, 0]).sum() == 8 * 3  # some stay unvisited
+    assert np.asarray(weights).max(-1).std() > 0.1
+    assert np.asarray(tree.visits[:, 0]).sum() == 8 * 3  # some stay unvisited
     np.testing.assert_allclose(improved_policy(tree)[:, 0], weights, rtol=1e-4, atol=1e-6)
 
   @pytest.mark.parametrize('seed', range(3))
@@ -278,7 +279,8 @@ class TestAll:
 
   @pytest.mark.parametrize('wrong', [dict(advantage='grpo'), dict(value='mc')])
   def test_unknown_settings_are_refused(self, wrong):
-    with pytest.raises(ValueError, match=f"{next(iter(wrong))}='{next(iter(wrong.values()))}'"):
+    (name, value), = wrong.items()
+    with pytest.raises(ValueError, match=f"{name} '{value}' is unknown; choose one of"):
       assign_credit(toys.random_tree(), **wrong)
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from o1jax import tree as tree_lib
 from o1jax.learning.credit import assign_credit
 from o1jax.learning.objective import Objective, Weights, reference_logprob, tree_loss
 from o1jax.reward import process
@@ -12,7 +13,7 @@ from tests import toys
 
 WEIGHTS = Weights(clone=1.0, distill=0.5, gradient=2.0, kl=0.3, value=0.7, entropy=0.1)
 # Nothing is cut off at depth R, so that a larger R changes no verdict.
-TREE = (lambda tree: tree.replace(terminal=tree.terminal | process.ended(tree)))(toys.random_tree(1))
+TREE = (lambda tree: tree.replace(terminal=tree.terminal | process.ended(tree)))(toys.random_tree(6))
 PROMPT, _ = toys.problems(3)
 
 
@@ -56,6 +57,24 @@ def test_padding_changes_no_loss(loss, whole):
   larger = toys.pad(TREE, slots=1, candidates=2, tokens=3, depth=1)
   wider = PROMPT.replace(tokens=jnp.pad(PROMPT.tokens, ((0, 0), (0, 3)), constant_values=7))
   assert_same(loss(wider, larger), whole)
+
+
+def test_moving_unused_slots_away_changes_no_loss(loss, whole):
+  larger = toys.pad(TREE, slots=3)
+  small, order = tree_lib.compact(larger, 8)
+  assert (np.asarray(small.expanded) != TREE.expanded).any(axis=1).sum() > 1
+  used = np.asarray(small.expanded) >= 0
+  assert (used == np.sort(used)[:, ::-1]).all() and used.sum() == (np.asarray(TREE.expanded) >= 0).sum()
+  np.testing.assert_array_equal(small.path, toys.paths(np.asarray(small.expanded), 3, 3))
+  assert_same(loss(PROMPT, small), whole)
+  moved = jax.tree.map(lambda x: jnp.take_along_axis(x, order[..., None], axis=1), assign_credit(larger))
+  jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), moved, assign_credit(small))
+
+
+def test_slots_that_fall_off_are_missed_by_none_that_stay():
+  small, _ = tree_lib.compact(TREE, 3)
+  np.testing.assert_array_equal(small.path, toys.paths(np.asarray(small.expanded), 3, 3))
+  assert (small.expanded <= 3 * 3).all()
 
 
 def test_what_stands_on_padding_is_not_read(loss, whole):

@@ -86,8 +86,9 @@ def test_a_pruned_branch_is_paid_for():
   np.testing.assert_allclose(saved[1], sum(token_flops(CONFIG, 2 + t) for t in range(1, 5)), rtol=1e-4)
 
 
-def test_supervised_flops_are_three_forward_passes():
-  length = np.array([3, 6])
-  rows = Sequences(*(jnp.zeros((2, 8), jnp.int32), jnp.asarray(length)), *[jnp.ones((2, 8), jnp.int32)] * 2)
-  forward = sum(token_flops(CONFIG, read, critic=False) for size in length for read in range(1, size + 1))
+def test_supervised_flops_are_three_forward_passes_over_each_text():
+  segment = jnp.array([[1, 1, 1, 0, 0, 0, 0, 0], [1, 1, 2, 2, 2, 2, 0, 0]])
+  length = (segment > 0).sum(1)
+  rows = Sequences(tokens=jnp.zeros_like(segment), length=length, mask=segment > 0, segment=segment)
+  forward = sum(token_flops(CONFIG, read, critic=False) for size in (3, 2, 4) for read in range(1, size + 1))
   np.testing.assert_allclose(supervised_flops(CONFIG, rows), 3 * forward, rtol=1e-5)
