@@ -126,6 +126,11 @@ def _split(state: State, target: int) -> str:
   return splits.split_of(f'countdown {target} {state}')
 
 
+def _gives_away(root: State, result: int) -> bool:
+  """Whether an attempt that ends in `result` solves a problem that training must not see."""
+  return result >= MIN_TARGET and _split(root, result) != 'train'
+
+
 def _targets(state: State, split: str, max_target: int) -> list[int]:
   return sorted(t for t in reachable(state) if MIN_TARGET <= t <= max_target and _split(state, t) == split)
 
@@ -218,7 +223,7 @@ def _attempts(root: State, target: int, dead_ends: int, rng) -> list[tuple[Path,
     state = kept[-1].state if kept else root
     wrong = []
     for path in paths(state):
-      if path[-1].result != target:
+      if path[-1].result != target and not _gives_away(root, path[-1].result):
         losing = next(move.state for move in path if target not in reachable(move.state))
         if losing not in failed:  # the same mistake is not made twice
           wrong.append((any(m.result > 99 for m in path), abs(path[-1].result - target) + _cost(path), path, losing))
@@ -259,7 +264,11 @@ def expression(given: list[int], path: Path) -> str:
 
 
 def _facts(rng: np.random.Generator, *, numbers, max_number, max_target, fact_share) -> str:
-  """Number facts as they occur on the way ('3*7=21 5+21=26'), or an untagged worked solution of a training problem."""
+  """Number facts as they occur on the way ('3*7=21 5+21=26'), or an untagged worked attempt at a training problem.
+
+  Half of the attempts are random and mostly fail: if every worked line led to its target, a policy would learn to
+  write the target for the last result instead of computing it.
+  """
   if rng.random() < fact_share:
     return ' '.join(str(_random_move(rng, numbers, max_number)) for _ in range(int(rng.integers(2, 5))))
   while True:
@@ -269,15 +278,37 @@ def _facts(rng: np.random.Generator, *, numbers, max_number, max_target, fact_sh
       break
   target = int(rng.choice(targets))
   problem = _problem([int(n) for n in rng.permutation(state)], target)
-  steps = _demonstrate(problem, rng, behaviours=Behaviours(analysis=0, decomposition=0, evaluation=0, dead_end=0))
-  return problem.prompt + DELIMITER.join(step[step.index('>') + 1:] for step in steps)
+  if rng.random() < 0.5:
+    path = _random_path(rng, state)
+    lines = [f'{move};{",".join(map(str, move.state))}' for move in path]
+    answer = expression(problem.numbers[1:], path)
+  else:
+    steps = _demonstrate(problem, rng, behaviours=Behaviours(analysis=0, decomposition=0, evaluation=0, dead_end=0))
+    *lines, answer = (step[step.index('>') + 1:] for step in steps)
+  result = int(lines[-1].split(';')[1])
+  lines += [f'{result} ok', answer] if result == target else [f'{result} no']
+  return problem.prompt + DELIMITER.join(lines)
+
+
+def _random_path(rng, root) -> Path:
+  while True:
+    path, state = [], root
+    while len(state) > 1:
+      path.append(_random_choice(rng, state))
+      state = path[-1].state
+    if not _gives_away(root, path[-1].result):
+      return tuple(path)
+
+
+def _random_choice(rng, state) -> Move:
+  # Large products are rare on the way to a small target, so they are here.
+  options = [move for move in moves(state) if move.result <= 99] or moves(state)
+  return options[int(rng.integers(len(options)))]
 
 
 def _random_move(rng, numbers, max_number) -> Move:
   state = _draw_state(rng, numbers, max_number)
   for _ in range(int(rng.integers(1, numbers))):
-    # Large products are rare on the way to a small target, so they are here.
-    options = [move for move in moves(state) if move.result <= 99] or moves(state)
-    move = options[int(rng.integers(len(options)))]
+    move = _random_choice(rng, state)
     state = move.state
   return move

@@ -130,6 +130,10 @@ def test_keys_ignore_spaces_and_work():
   assert len(set(_keys(['|ab', ' |ab', 'cd|a b', 'e|f|  ab ', '\n|ab ']))) == 1
 
 
+def test_solutions_without_an_answer_agree_with_nobody():
+  assert len(set(_keys(['ab', 'ab', '|', 'cd|', '|ab']))) == 5
+
+
 def test_keys_tell_answers_apart():
   rng = np.random.default_rng(0)
   answers = {''.join(rng.choice(list('abcdefgh'), rng.integers(1, 9))) for _ in range(3000)}

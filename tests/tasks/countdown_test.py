@@ -175,17 +175,36 @@ def test_facts_are_true_and_give_no_problem_away():
   task = countdown.task()
   rng = np.random.default_rng(0)
   held = {identity(p) for split in SPLITS[1:] for p in everything(task, split)}
-  kinds = set()
+  kinds, verdicts = set(), set()
   for _ in range(500):
     text = task.facts(rng)
     for left, op, right, result in re.findall(r'(\d+)([-+*/])(\d+)=(\d+)', text):
       assert eval(f'{left}{op}{right}') == int(result)
     kinds.add(text.startswith('make'))
     if text.startswith('make'):
-      target, *given = map(int, re.findall(r'\d+', text.split('\n')[0]))
-      assert (target, tuple(sorted(given))) not in held
-      assert countdown.infix.check((target, *given), ANSWER + text.split('\n')[-1])
-  assert kinds == {True, False}
+      prompt, *lines = text.split('\n')
+      target, *given = map(int, re.findall(r'\d+', prompt))
+      made = int(lines[1].split(';')[1])
+      verdicts.add(made == target)
+      assert not {(target, tuple(sorted(given))), (made, tuple(sorted(given)))} & held
+      if made == target:
+        assert lines[2] == f'{target} ok' and countdown.infix.check((target, *given), ANSWER + lines[3])
+      else:
+        assert lines[2:] == [f'{made} no']
+  assert kinds == verdicts == {True, False}
+
+
+def test_dead_ends_give_no_problem_away():
+  task = countdown.task(behaviours=Behaviours(dead_end=1))
+  held = {identity(p) for split in SPLITS[1:] for p in everything(task, split)}
+  rng = np.random.default_rng(0)
+  failed = 0
+  for problem in task.problems('train', 500, 0):
+    for step in task.demonstrate(problem, rng):
+      if step.endswith(' no'):
+        failed += 1
+        assert (int(re.findall(r'\d+', step)[0]), tuple(sorted(problem.numbers[1:]))) not in held
+  assert failed > 400
 
 
 @pytest.mark.parametrize('setting', [{'numbers': 1}, {'numbers': 5}, {'max_number': 1}, {'max_target': 9}])
