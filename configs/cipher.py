@@ -1,6 +1,6 @@
 """The cipher of OpenAI's o1 announcement: letter pairs whose average place in the alphabet is one letter.
 
-`python -m experiments.o1 --config=configs/cipher.py --workdir=runs/cipher`
+`python -m experiments.o1 --config=configs/cipher.py --workdir=runs/cipher`. Not measured yet.
 """
 
 from ml_collections import ConfigDict

@@ -1,4 +1,8 @@
-"""Countdown with three numbers on a laptop: the whole roadmap in minutes."""
+"""Countdown with three numbers on a laptop: the whole roadmap in minutes.
+
+`python -m experiments.o1 --config=configs/quickstart.py --workdir=runs/quickstart`. Not measured yet: see
+experiments/LOG.md for what is known.
+"""
 
 from ml_collections import ConfigDict
 
@@ -18,7 +22,7 @@ def get_config(argument: str = '') -> ConfigDict:
       max_number=12,
       max_target=100,
       fact_share=0.25,
-      behaviours=dict(analysis=0.2, decomposition=0.2, evaluation=0.9, dead_end=0.3, max_dead_ends=1),
+      behaviours=dict(analysis=0.2, decomposition=0.2, evaluation=0.9, dead_end=0.5, max_dead_ends=1),
     )
   )
   c.data = ConfigDict(dict(demonstrations=1000, texts=20_000, pool=1479, validation=285, test=311, test_targets=214))
@@ -26,10 +30,10 @@ def get_config(argument: str = '') -> ConfigDict:
   c.shapes = ConfigDict(dict(prompt_length=16, step_length=18, max_steps=10, row_length=124))
   c.model = ConfigDict(dict(variant='0.5m', changes=dict(own_critic=False)))
   c.sampling = ConfigDict(dict(granularity='line', temperature=1.0, top_k=0, top_p=1.0))
-  c.pretrain = supervised(updates=350, learning_rate=2e-3)
-  c.instruct = supervised(updates=350, learning_rate=1e-3)
-  c.reward = searching(updates=40, batch=64, learning_rate=5e-4, weights=dict(value=1.0, kl=0.3))
-  c.learn = searching(updates=60, batch=32, learning_rate=3e-4, weights=dict(gradient=1.0, value=0.5))
+  c.pretrain = supervised(updates=900, learning_rate=2e-2, adam_learning_rate=5e-3)
+  c.instruct = supervised(updates=250, learning_rate=1e-2, adam_learning_rate=2.5e-3)
+  c.reward = searching(updates=24, learning_rate=5e-3, weights=dict(value=1.0, kl=1.0))
+  c.learn = searching(updates=40, learning_rate=3e-3, weights=dict(gradient=1.0, value=0.5))
   c.learn.warmup_weights = losses(clone=1.0, distill=0.5, value=0.5)
   c.learn.validate_every = 10
   c.learn.patience = 2
@@ -52,21 +56,24 @@ def get_config(argument: str = '') -> ConfigDict:
   return c
 
 
-def supervised(*, updates: int, learning_rate: float) -> ConfigDict:
+def supervised(*, updates: int, learning_rate: float, adam_learning_rate: float) -> ConfigDict:
   """A stage of next-token prediction."""
-  return ConfigDict(dict(updates=updates, batch=32, optimizer=dict(learning_rate=learning_rate)))
+  optimizer = dict(name='muon', learning_rate=learning_rate, adam_learning_rate=adam_learning_rate)
+  return ConfigDict(dict(updates=updates, batch=16, optimizer=optimizer))
 
 
-def searching(*, updates: int, batch: int, learning_rate: float, weights: dict) -> ConfigDict:
+def searching(*, updates: int, learning_rate: float, weights: dict) -> ConfigDict:
   """A stage of searching and learning from the trees."""
   return ConfigDict(
     dict(
       updates=updates,
-      batch=batch,
+      batch=32,
       minibatches=4,
-      slots=0,
+      slots=56,
       clip=0.2,
-      optimizer=dict(learning_rate=learning_rate, end_fraction=0.3),
+      optimizer=dict(
+        name='muon', learning_rate=learning_rate, adam_learning_rate=learning_rate / 10, end_fraction=0.3
+      ),
       search=dict(method='best_of_n', budget=8, candidates=4, verify_leaves=True),
       credit=dict(advantage='group', value='monte_carlo', discount=0.95, normalise=True),
       weights=losses(**weights),

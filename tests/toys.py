@@ -82,6 +82,7 @@ def ancestors(expanded, width: int, node: int) -> list[int]:
   """The node, then what lies above it, the root left out. Reads `expanded` only, [X] of one problem."""
   found = []
   while node > 0:
+    assert len(found) <= len(expanded), 'a node lies above itself'
     found.append(int(node))
     node = expanded[(node - 1) // width]
   return found
