@@ -37,8 +37,8 @@ class Verdicts(NamedTuple):
   correct: dict[Readout, np.ndarray]  # [N] bool
   tokens: np.ndarray  # [N]
   flops: np.ndarray  # [N]
-  samples: np.ndarray  # [N] chains or finished solutions
-  right: np.ndarray  # [N] of them, correct
+  samples: np.ndarray  # [N] slots that expand the root: the chains of a best-of-N tree
+  right: np.ndarray  # [N] finished solutions that are correct
   scores: np.ndarray  # [M] critic score of every finished solution
   outcomes: np.ndarray  # [M] its verdict
   chosen: np.ndarray  # [N] node id chosen by the first readout, 0 = none
@@ -134,12 +134,15 @@ def result(stage: str, task: str, readout: Readout, verdicts: Verdicts, *, seed:
 
 
 def coverage(stage: str, task: str, verdicts: Verdicts, budgets: list[int], *, seed: int) -> list[Result]:
-  """pass@k by the unbiased estimator (arXiv:2107.03374), one row a budget. The interval is normal over problems."""
+  """pass@k of a best-of-N search by the unbiased estimator (arXiv:2107.03374), one row a budget.
+
+  The interval is normal over problems.
+  """
   samples = int(verdicts.samples.max())
   rows = []
   for k in budgets:
     each = pass_at_k(np.full(len(verdicts.right), samples), verdicts.right, k)
-    spread = 1.96 * each.std(ddof=1) / np.sqrt(len(each))
+    spread = 1.96 * each.std(ddof=min(1, len(each) - 1)) / np.sqrt(len(each))
     mean = float(each.mean())
     rows.append(
       Result(

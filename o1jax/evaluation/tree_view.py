@@ -224,7 +224,9 @@ def _symbol(node):
 
 
 def _plain(text):
-  return ' '.join(text.split()) or '(nothing)'
+  # A policy may write any byte, and XML allows no control characters, not even escaped.
+  shown = (char if char.isprintable() else '\ufffd' for char in ' '.join(text.split()))
+  return ''.join(shown) or '(nothing)'
 
 
 def _lines(row, room):

@@ -122,7 +122,8 @@ def improved_policy(tree: Tree, *, value_scale: float = 0.1, visit_offset: float
   """Gumbel MuZero's improved policy over siblings (Danihelka et al. 2022, eq. 11 and appendix D), [B, X, A].
 
   softmax(log prior + sigma(completed Q)); Q of unvisited siblings is completed by the mixed value, and rescaled to
-  [0, 1] within the slot as in mctx. 0 on slots that the search never descended from.
+  [0, 1] over the slot's real siblings. (mctx counts masked ones too; where none is masked the two agree.) 0 on slots
+  that the search never descended from.
   """
   prior = jnp.where(tree.mask, tree.prior, 0)
   visits = jnp.where(tree.mask, tree.visits, 0)

@@ -32,7 +32,7 @@ def build_optimizer(
     adam_learning_rate: peak of Adam beside Muon.
     warmup: steps, at most half of them.
     end_fraction: last learning rate over the peak.
-    weight_decay: on matrices.
+    weight_decay: on matrices; with 'muon' on those inside blocks only.
     clip_norm: of the whole gradient.
     beta2: of Adam.
   """

@@ -118,6 +118,12 @@ class TestText:
 
 
 class TestSvg:
+  def test_any_byte_a_policy_writes_leaves_it_well_formed(self):
+    text = bytes(range(256)).decode('latin-1') + '\ufffe\uffff'
+    nodes = tree_view.drawn_nodes(small_tree(), lambda ids: f'{text}{word(ids)}', chosen=3)
+    ET.fromstring(tree_view.tree_svg(nodes))
+    assert all(line.isprintable() for line in tree_view.tree_text(nodes).splitlines())
+
   def test_parses_and_shows_every_visited_node(self):
     root = ET.fromstring(tree_view.tree_svg(tree_view.drawn_nodes(small_tree(), word, chosen=3)))
     words = [''.join(text.itertext()) for text in root.iter('text')]
