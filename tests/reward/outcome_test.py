@@ -15,7 +15,7 @@ from o1jax.text.steps import ANSWER, DELIMITER, join_steps
 from o1jax.text.tokenizer import Tokenizer
 from tests import toys
 
-PROBLEMS, WIDTH, STEP, DEPTH = 12, 4, 24, 9
+PROBLEMS, WIDTH, STEP, DEPTH = 12, 4, 24, 10
 
 
 @pytest.fixture(scope='module')
