@@ -19,3 +19,8 @@ def plateaued(history: Sequence[float], *, patience: int = 2, min_gain: float = 
   if len(history) <= patience:
     return False
   return max(history[-patience:]) < max(history[:-patience]) + min_gain
+
+
+def ever_plateaued(history: Sequence[float], *, patience: int = 2, min_gain: float = 0.01) -> bool:
+  """True from the first plateau on: what policy gradient gains afterwards must not bring cloning back."""
+  return any(plateaued(history[:n], patience=patience, min_gain=min_gain) for n in range(1, len(history) + 1))

@@ -3,7 +3,7 @@
 A segment is shared by as many candidates as its rank says: [B, K, S, E] by all of a problem (the prompt), [B, K, W, S,
 E] by the A siblings of one expansion (the path), [B, K, W, A, S, E] by nobody (a candidate's own step). Heads stand
 right behind the batch, so each product is one plain batched matrix product, with the sharing axes folded into its rows;
-keys are kept transposed, [..., E, S], because reading them row by row made decoding eight times slower on a CPU.
+keys are kept transposed, [..., E, S], because reading them row by row made scores eight times slower on a CPU.
 """
 
 from typing import NamedTuple

@@ -11,7 +11,7 @@ from o1jax.data import pipeline
 from o1jax.evaluation.accuracy import Readout, evaluator
 from o1jax.evaluation.statistics import wilson_interval
 from o1jax.learning.optimizer import build_optimizer, init_state
-from o1jax.learning.schedule import plateaued
+from o1jax.learning.schedule import ever_plateaued
 from o1jax.learning.supervised import supervised_update
 from o1jax.training.build import (
   Experiment,
@@ -97,10 +97,10 @@ def reward(run: Run) -> None:
   params = run.params('initialise')
   update, optimizer = fused_update(run.experiment, section)
   state = init_state(params.replace(reference=jax.tree.map(jnp.copy, params.policy)), optimizer)
-  fixed = weights(section.weights)
+  fixed, pool = weights(section.weights), _pool(run)
   state = run_updates(
     state,
-    lambda state: update(state, *_pool(run), run.experiment.key, fixed),
+    lambda state: update(state, *pool, run.experiment.key, fixed),
     stage='reward',
     updates=section.updates,
     workdir=run.workdir,
@@ -126,17 +126,17 @@ def learn(run: Run) -> None:
 
 
 def search_and_learn(run: Run) -> Params:
-  """Cloning warm-up until it stops paying on validation, then policy gradient; see `plateaued`."""
+  """Cloning warm-up until it stops paying on validation, then policy gradient; see `ever_plateaued`."""
   e, section = run.experiment, run.experiment.config.learn
   params = run.params('reward')
   update, optimizer = fused_update(e, section)
   warm, main = weights(section.warmup_weights), weights(section.weights)
-  reference = jax.tree.map(jnp.copy, params.policy) if section.weights.kl else None
-  curve = Curve(run, 'greedy', stage='learn')
+  reference = jax.tree.map(jnp.copy, params.policy) if section.weights.kl or section.warmup_weights.kl else None
+  curve, pool = Curve(run, 'greedy', stage='learn'), _pool(run)
 
   def step(state):
-    over = plateaued(curve.accuracies(int(state.update)), patience=section.patience, min_gain=section.min_gain)
-    state, metrics = update(state, *_pool(run), jax.random.fold_in(e.key, 1), main if over else warm)
+    over = ever_plateaued(curve.accuracies(int(state.update)), patience=section.patience, min_gain=section.min_gain)
+    state, metrics = update(state, *pool, jax.random.fold_in(e.key, 1), main if over else warm)
     return state, metrics | {'policy_gradient': jnp.float32(over)}
 
   state = run_updates(

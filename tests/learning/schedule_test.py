@@ -2,7 +2,7 @@
 
 import pytest
 
-from o1jax.learning.schedule import plateaued
+from o1jax.learning.schedule import ever_plateaued, plateaued
 
 
 @pytest.mark.parametrize('history, expected', [
@@ -32,3 +32,9 @@ def test_patience_is_how_many_validations_may_fail():
   assert [plateaued(history, patience=p) for p in (1, 2, 3, 4, 5)] == [True, True, True, False, False]
   with pytest.raises(ValueError, match='patience=0'):
     plateaued(history, patience=0)
+
+
+def test_a_plateau_is_not_forgotten_when_accuracy_rises_again():
+  history = [0.2, 0.3, 0.3, 0.3, 0.5, 0.7]
+  assert plateaued(history[:4]) and not plateaued(history)
+  assert [ever_plateaued(history[:n]) for n in range(7)] == [False, False, False, False, True, True, True]
