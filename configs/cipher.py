@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
   for section in (c.pretrain, c.instruct):
     section.batch = 8
   c.reward.batch = c.learn.batch = 16
-  c.evaluate.samples = (1, 2, 4, 8, 16)
-  c.evaluate.simulations = (1, 4, 8)
+  for name in ('initialised', 'learned'):
+    c.evaluate.policies[name] = ConfigDict(dict(samples=(1, 2, 4, 8, 16), simulations=(1, 4, 8)))
   c.evaluate.search.budget = 8
   return c

@@ -28,5 +28,6 @@ def get_config() -> ConfigDict:
   c.learn.search = ConfigDict(dict(method='gumbel', budget=32, candidates=8, verify_leaves=True))
   c.evaluate.rows = 8192
   c.evaluate.search.candidates = 8
-  c.evaluate.simulations = (1, 4, 16, 64, 128)
+  for name in ('initialised', 'learned'):
+    c.evaluate.policies[name] = ConfigDict(dict(samples=(1, 2, 4, 8, 16, 32, 64), simulations=(1, 4, 16, 64, 128)))
   return c

@@ -22,18 +22,19 @@ def get_config(argument: str = '') -> ConfigDict:
       max_number=12,
       max_target=100,
       fact_share=0.25,
-      behaviours=dict(analysis=0.2, decomposition=0.2, evaluation=0.9, dead_end=0.5, max_dead_ends=1),
+      behaviours=dict(analysis=0.1, decomposition=0.1, evaluation=1.0, dead_end=0.4, max_dead_ends=1),
     )
   )
   c.data = ConfigDict(dict(demonstrations=1000, texts=20_000, pool=1479, validation=285, test=311, test_targets=214))
   c.tokenizer = ConfigDict(dict(vocab_size=320))
-  c.shapes = ConfigDict(dict(prompt_length=16, step_length=18, max_steps=10, row_length=124))
-  c.model = ConfigDict(dict(variant='0.5m', changes=dict(own_critic=False)))
-  c.sampling = ConfigDict(dict(granularity='line', temperature=1.0, top_k=0, top_p=1.0))
-  c.pretrain = supervised(updates=900, learning_rate=2e-2, adam_learning_rate=5e-3)
-  c.instruct = supervised(updates=250, learning_rate=1e-2, adam_learning_rate=2.5e-3)
-  c.reward = searching(updates=24, learning_rate=5e-3, weights=dict(value=1.0, kl=1.0))
-  c.learn = searching(updates=40, learning_rate=3e-3, weights=dict(gradient=1.0, value=0.5))
+  c.shapes = ConfigDict(dict(prompt_length=16, step_length=18, max_steps=12, row_length=128))
+  c.model = ConfigDict(dict(variant='0.5m', changes=dict(own_critic=False, kv_heads=1)))
+  c.sampling = ConfigDict(dict(granularity='line', temperature=0.8, top_k=0, top_p=1.0))
+  c.pretrain = supervised(updates=1300, learning_rate=2e-2, adam_learning_rate=5e-3)
+  c.instruct = supervised(updates=200, learning_rate=7e-3, adam_learning_rate=1.75e-3)
+  c.instruct.rehearsal = 0.5  # share of each batch that is plain text again
+  c.reward = searching(updates=20, learning_rate=5e-3, weights=dict(value=1.0, kl=1.0))
+  c.learn = searching(updates=30, learning_rate=3e-3, weights=dict(gradient=1.0, value=0.5))
   c.learn.warmup_weights = losses(clone=1.0, distill=0.5, value=0.5)
   c.learn.validate_every = 10
   c.learn.patience = 2
@@ -41,10 +42,12 @@ def get_config(argument: str = '') -> ConfigDict:
   c.learn.control = True
   c.evaluate = ConfigDict(
     dict(
-      policies=('initialised', 'learned', 'control'),
-      samples=(1, 2, 4, 8, 16, 32, 64),
+      policies=dict(
+        initialised=dict(samples=(1, 2, 4, 8, 16, 32), simulations=(1, 4, 16, 32, 64)),
+        learned=dict(samples=(1, 2, 4, 8, 16), simulations=(32,)),
+        control=dict(samples=(), simulations=()),
+      ),
       tree_methods=('gumbel',),
-      simulations=(1, 4, 16, 32, 64),
       rule='weighted',
       aggregate='last',
       rows=512,
@@ -59,7 +62,7 @@ def get_config(argument: str = '') -> ConfigDict:
 def supervised(*, updates: int, learning_rate: float, adam_learning_rate: float) -> ConfigDict:
   """A stage of next-token prediction."""
   optimizer = dict(name='muon', learning_rate=learning_rate, adam_learning_rate=adam_learning_rate)
-  return ConfigDict(dict(updates=updates, batch=16, optimizer=optimizer))
+  return ConfigDict(dict(updates=updates, batch=15, optimizer=optimizer))
 
 
 def searching(*, updates: int, learning_rate: float, weights: dict) -> ConfigDict:
@@ -69,7 +72,7 @@ def searching(*, updates: int, learning_rate: float, weights: dict) -> ConfigDic
       updates=updates,
       batch=32,
       minibatches=4,
-      slots=56,
+      tokens=112,
       clip=0.2,
       optimizer=dict(
         name='muon', learning_rate=learning_rate, adam_learning_rate=learning_rate / 10, end_fraction=0.3
@@ -96,7 +99,7 @@ def smoke(c: ConfigDict) -> None:
     section.updates, section.batch, section.minibatches, section.search.budget = 2, 8, 2, 2
   c.learn.validate_every = 1
   c.learn.search.method = 'gumbel'
-  c.evaluate.samples = (1, 2)
-  c.evaluate.simulations = (4,)
+  for name in ('initialised', 'learned'):
+    c.evaluate.policies[name] = ConfigDict(dict(samples=(1, 2), simulations=(4,)))
   c.evaluate.rows = 32
   c.evaluate.search.budget = 4

@@ -32,7 +32,7 @@ def search_and_learn(
   optimizer: optax.GradientTransformation,
   batch: int,
   minibatches: int = 1,
-  slots: int = 0,
+  chains: int = 0,
   credit: dict | None = None,
   objective: Objective = Objective(),
 ):
@@ -45,10 +45,10 @@ def search_and_learn(
     optimizer: steps once a minibatch.
     batch: problems an update.
     minibatches: divides `batch`; later ones are off-policy, which the stored log-probs correct.
-    slots: most expansions of a problem that are learned from (the first ones that were used); 0 = all. Trees are
-      allocated for the worst case, so fewer save much time and lose little; `slots_lost` tells how much.
+    chains: N of a best-of-N search, whose chains are learned from apart; 0 for any other.
     credit: keyword settings of `assign_credit`.
-    objective: settings of the losses.
+    objective: settings of the losses. A tree (or chain) that has more tokens than `objective.tokens` is cropped;
+      the metric `tokens_lost` tells how much that costs.
 
   Returns:
     The jitted (TrainState, pool Prompt, pool Reference, key, Weights) -> (TrainState, metrics). The state is donated;
@@ -62,7 +62,7 @@ def search_and_learn(
     prompt, reference = draw_problems(draw_key, prompts, references, batch)
     tree = search(state.params, problem_keys(search_key, batch), prompt, reference)
     state, metrics = learn(model, state, prompt, reference, tree, weights, outcome=outcome, optimizer=optimizer,
-                           minibatches=minibatches, slots=slots, credit=credit, objective=objective)  # fmt: skip
+                           minibatches=minibatches, chains=chains, credit=credit, objective=objective)  # fmt: skip
     return state, metrics
 
   return jax.jit(update, donate_argnums=0)
@@ -70,13 +70,17 @@ def search_and_learn(
 
 def learn(
   model, state: TrainState, prompt: Prompt, reference: Reference, tree: Tree, weights: Weights, *, outcome, optimizer,
-  minibatches: int = 1, slots: int = 0, credit: dict | None = None, objective: Objective = Objective(),
+  minibatches: int = 1, chains: int = 0, credit: dict | None = None, objective: Objective = Objective(),
 ) -> tuple[TrainState, Metrics]:  # fmt: skip
   """The learning half of the fused step, on a finished search."""
   whole = judge(reference, tree, outcome)
   given = assign_credit(whole, **(credit or {}))
-  tree, order = tree_lib.compact(whole, slots or whole.mask.shape[1])
-  given = jax.tree.map(lambda x: jnp.take_along_axis(x, order[..., None], axis=1), given)
+  tree = whole
+  if chains:
+    tree, given = tree_lib.split_chains(tree, chains), tree_lib.split_chains(given, chains)
+    prompt = jax.tree.map(lambda x: jnp.repeat(x, chains, axis=0), prompt)
+  if objective.tokens:
+    tree = tree_lib.crop(tree, objective.tokens)
   frozen = reference_logprob(model, state.params, prompt, tree, objective)
   data = prompt, tree, given, frozen
 
@@ -93,7 +97,7 @@ def learn(
   parts = jax.tree.map(lambda x: x.reshape(minibatches, -1, *x.shape[1:]), data)
   state, metrics = jax.lax.scan(step, state, parts)
   metrics = {name: value.mean() for name, value in metrics.items()} | search_metrics(whole)
-  metrics['slots_lost'] = 1 - jnp.sum(tree.expanded >= 0) / jnp.maximum(jnp.sum(whole.expanded >= 0), 1)
+  metrics['tokens_lost'] = 1 - tree_lib.generated_tokens(tree).sum() / jnp.maximum(metrics['tokens'], 1)
   # Learning reads the very tokens that search made: forward, backward (twice that), and the reference's forward.
   searched = search_cost(model.config, prompt, tree)[1].sum()
   metrics['flops'] = searched * (4 + (frozen is not None))

@@ -148,28 +148,37 @@ def solution_tokens(tree: Tree, ids: Array) -> tuple[Array, Array]:
   return jnp.where(inside, packed, 0), ends[..., -1]
 
 
-def compact(tree: Tree, slots: int) -> tuple[Tree, Array]:
-  """The same search with its used slots moved to the front, and only the first `slots` of them kept.
+def crop(tree: Tree, tokens: int) -> Tree:
+  """The tree up to its first so many tokens: slots that hold later ones become unused.
 
   A slot is filled after the one that holds its parent, so what falls off is never missed by what stays.
-
-  Returns:
-    (tree [B, slots, A, L], order [B, slots]: which old slot each new one is).
   """
-  width = candidates(tree)
-  order = jnp.argsort(tree.expanded < 0, axis=1, stable=True)
-  rank = jnp.argsort(order, axis=1)
-  order = order[:, :slots]
+  made = jnp.sum(jnp.where(tree.expanded[..., None] >= 0, tree.length, 0), axis=-1)
+  keep = (tree.expanded >= 0) & (jnp.cumsum(made, axis=1) <= tokens)
+  return tree.replace(
+    expanded=jnp.where(keep, tree.expanded, NONE),
+    path=jnp.where(keep[..., None], tree.path, NONE),
+    length=jnp.where(keep[..., None], tree.length, 0),
+    mask=tree.mask & keep[..., None],
+  )
 
-  def renumber(ids):
-    slot = jnp.maximum(ids - 1, 0) // width
-    moved = jax.vmap(lambda rank, slot: rank[slot])(rank, slot)
-    return jnp.where(ids > 0, 1 + moved * width + (ids - 1) % width, ids)
 
-  tree = tree.replace(expanded=renumber(tree.expanded), path=renumber(tree.path))
-  root_value = tree.root_value
-  tree = jax.vmap(lambda tree, order: jax.tree.map(lambda x: x[order], tree))(tree.replace(root_value=rank), order)
-  return tree.replace(root_value=root_value), order
+def split_chains(fields, chains: int):
+  """Per-slot fields [B, R*N, ...] of a best-of-N search, N = `chains`, as those of B*N trees of one chain each.
+
+  Independent chains have nothing but the prompt in common: apart, no attention is computed between them. Any pytree;
+  the ids in a `Tree` are renamed.
+  """
+
+  def part(x):
+    x = jnp.moveaxis(x.reshape(x.shape[0], -1, chains, *x.shape[2:]), 2, 1)
+    return x.reshape(-1, *x.shape[2:])
+
+  if not isinstance(fields, Tree):
+    return jax.tree.map(part, fields)
+  rename = lambda ids: jnp.where(ids > 0, 1 + (ids - 1) // chains, ids)
+  named = fields.replace(expanded=rename(fields.expanded), path=rename(fields.path), root_value=None)
+  return jax.tree.map(part, named).replace(root_value=jnp.repeat(fields.root_value, chains))
 
 
 def generated_tokens(tree: Tree) -> Array:

@@ -130,7 +130,8 @@ class Markov(NamedTuple):
     lead = (tokens.shape[0], 1, *tokens.shape[1:3])
     nothing = KeyValue(jnp.zeros((*lead, 1, tokens.shape[3])), jnp.zeros((*lead, tokens.shape[3], 1)))
     hidden = jax.nn.one_hot(tokens, len(params['critic']))
-    return Output(hidden, params['critic'][tokens], {'policy': (nothing,)})
+    own = args[2].own
+    return Output(hidden, params['critic'][tokens], {'policy': (nothing,)} if own is None else own)
 
 
 def tables(logits, values) -> Params:

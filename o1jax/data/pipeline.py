@@ -65,7 +65,7 @@ def encode_problems(tokenizer: Tokenizer, problems: Sequence[types.Problem], *,
 
 
 def plain_rows(tokenizer: Tokenizer, texts: Sequence[str], *, row_length: int) -> types.Sequences:
-  """Rows for pre-training: whole texts, each closed by the end token, packed in order; all but padding is a target.
+  """Rows for pre-training: whole texts, each closed by the end token, packed first-fit; all but padding is a target.
 
   Raises:
     ValueError: for no texts, or one that does not fit in a row.
@@ -117,6 +117,22 @@ def batches(rows, *, batch_size: int, seed: int = 0) -> Callable[[int], types.Se
   return lambda update: stream[int(update)]
 
 
+def mixed_batches(rows, others, *, batch_size: int, share: float, seed: int = 0) -> Callable[[int], types.Sequences]:
+  """`batches` of which a share, rounded down to whole rows, comes from `others`: rehearsal of an earlier stage.
+
+  Raises:
+    ValueError: where the share is not in [0, 1), or there are no rows to draw from.
+  """
+  if not 0 <= share < 1:
+    raise ValueError(f'a share of {share} of each batch for rehearsal: give a number in [0, 1).')
+  rehearsed = int(share * batch_size)
+  new = batches(rows, batch_size=batch_size - rehearsed, seed=seed)
+  if not rehearsed:
+    return new
+  old = batches(others, batch_size=rehearsed, seed=seed + 1)
+  return lambda update: jax.tree.map(lambda *leaves: np.concatenate(leaves), new(update), old(update))
+
+
 def check_steps(tokenizer: Tokenizer, demonstrations: Iterable[Demonstration], *, step_length: int,
                 max_steps: int) -> None:
   """Makes sure that search can express every demonstration.
@@ -159,15 +175,22 @@ class _Piece(NamedTuple):
   start: int
 
 
+_OPEN_ROWS = 32  # how many rows are tried for a piece: enough to fill them to about 98 %
+
+
 def _pack(pieces: Sequence[_Piece], row_length: int, pad: int) -> types.Sequences:
-  rows = [[]]
+  rows, room = [], []
   for piece in pieces:
     if len(piece.ids) > row_length:
       raise ValueError(f'the {piece.kind} {piece.text!r} has {len(piece.ids)} tokens with its end, and row_length='
                        f'{row_length}: raise it to at least {len(piece.ids)}, or make the task smaller.')
-    if sum(len(other.ids) for other in rows[-1]) + len(piece.ids) > row_length:
+    first = max(len(rows) - _OPEN_ROWS, 0)
+    fit = next((i for i in range(first, len(rows)) if room[i] >= len(piece.ids)), len(rows))
+    if fit == len(rows):
       rows.append([])
-    rows[-1].append(piece)
+      room.append(row_length)
+    rows[fit].append(piece)
+    room[fit] -= len(piece.ids)
   flat = [[t for piece in row for t in piece.ids] for row in rows]
   target = [[i >= piece.start for piece in row for i in range(len(piece.ids))] for row in rows]
   segment = [[n for n, piece in enumerate(row, 1) for _ in piece.ids] for row in rows]

@@ -31,10 +31,12 @@ class Objective:
   Attributes:
     clip: epsilon of the clipped surrogate.
     temperature: of the distribution that is trained, that of sampling.
+    tokens: room for the tokens of a tree, see `tree.crop`; 0 = as many as it can hold.
   """
 
   clip: float = 0.2
   temperature: float = 1.0
+  tokens: int = 0
 
 
 def tree_loss(
@@ -52,7 +54,9 @@ def tree_loss(
 
   reference: log-probs [B, X, A, L] of the frozen policy; None leaves the KL out.
   """
-  out = forward_tree(model, params, prompt, tree, temperature=objective.temperature)
+  out = forward_tree(
+    model, params, prompt, tree, temperature=objective.temperature, tokens=objective.tokens
+  )
   node = tree.mask & (tree.expanded >= 0)[..., None]
   token = node[..., None] & (jnp.arange(tree.tokens.shape[-1]) < tree.length[..., None])
   parts = {
@@ -76,5 +80,7 @@ def reference_logprob(model, params: Params, prompt: Prompt, tree: Tree, objecti
   if params.reference is None:
     return None
   frozen = params.replace(policy=params.reference, reference=None)
-  out: TreeOutput = forward_tree(model, frozen, prompt, tree, temperature=objective.temperature)
+  out: TreeOutput = forward_tree(
+    model, frozen, prompt, tree, temperature=objective.temperature, tokens=objective.tokens
+  )
   return jax.lax.stop_gradient(out.logprob)

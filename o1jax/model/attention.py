@@ -22,10 +22,11 @@ class Segment(NamedTuple):
 
 
 class Context(NamedTuple):
-  """What the tokens of a forward pass may read besides themselves; `None` = nothing.
+  """What the tokens of a forward pass may read; `None` = nothing. The key-value entries hold all layers.
 
-  The key-value entries hold all layers. `self_mask` [.., Q, Q] is broadcastable to [B, W, A, Q, Q]. With `gather` [B,
-  X, R-1] (node ids), the path is taken from the keys that this very pass computes: that is learning.
+  `self_mask` [.., Q, Q], broadcastable to [B, W, A, Q, Q], is for the tokens of the pass themselves. With `own`, the
+  keys of a candidate's tokens so far, it is [.., Q, S] for those: the pass writes its own keys into them at `at` before
+  it reads. Written afterwards, XLA would copy them at every token.
   """
 
   self_mask: Array
@@ -34,8 +35,7 @@ class Context(NamedTuple):
   path: KeyValue | None = None
   path_mask: Array | None = None
   own: KeyValue | None = None
-  own_mask: Array | None = None
-  gather: Array | None = None
+  at: Array | None = None
 
 
 def rotate(x: Array, positions: Array, base: float) -> Array:

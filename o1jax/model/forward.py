@@ -1,5 +1,6 @@
 """The three uses of the one attention: rows of text, the prompt before decoding, and a whole tree in one pass."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -96,8 +97,11 @@ def path_mask(tree_length: Array, ids: Array, step: int) -> Array:
   return (jnp.arange(step) < lengths[..., None]).reshape(*ids.shape[:2], -1)
 
 
-def forward_tree(model, params: Params, prompt: Prompt, tree: Tree, *, temperature: float = 1.0) -> TreeOutput:
+def forward_tree(model, params: Params, prompt: Prompt, tree: Tree, *, temperature: float = 1.0, tokens: int = 0):
   """Log-prob and value of every node in one pass; no prefix is computed twice (docs/DESIGN.md, "one attention").
+
+  The tree is one row a problem: the prompt, then the tokens of all nodes in the order of their ids, without padding. A
+  token reads the prompt, its node's ancestors, and its own node up to itself.
 
   Args:
     model: the language model.
@@ -105,44 +109,73 @@ def forward_tree(model, params: Params, prompt: Prompt, tree: Tree, *, temperatu
     prompt: B problems.
     tree: a finished search over them.
     temperature: of the distribution whose log-probs are wanted, that of sampling.
+    tokens: room for tokens in a row, see `tree.crop`; 0 = X * A * L, what a tree can hold.
 
   Returns:
     See `TreeOutput`; entries of unused slots and padding are 0.
   """
-  step = tree.tokens.shape[-1]
-  head, root_hidden, root_value = prefill(model, params, prompt)
-  ids = tree.path[..., 1:]
-  column = jnp.arange(step)
-  real = column < jnp.where(tree.expanded[..., None] >= 0, tree.length, 0)[..., None]
-  context = Context(
-    self_mask=jnp.tri(step, dtype=bool)[None, None, None],
-    prompt=head.cache,
-    prompt_mask=shared_mask(jnp.arange(prompt.tokens.shape[1]) < prompt.length[:, None]),
-    path_mask=path_mask(tree.length, ids, step)[:, :, None, None],
-    gather=ids if ids.shape[-1] else None,
-  )
-  if not ids.shape[-1]:
-    context = context._replace(path_mask=None)
-  positions = tree_lib.step_start(tree, prompt.length)[..., None, None] + column
-  positions = jnp.broadcast_to(positions, tree.tokens.shape)
-  out = apply(model, params, tree.tokens, positions, context)
+  batch, slots, width, step = tree.tokens.shape
+  first = prompt.tokens.shape[1]  # where the tokens of nodes begin in a row
+  length = jnp.where(tree.expanded[..., None] >= 0, tree.length, 0).reshape(batch, -1)
+  end = jnp.cumsum(length, axis=1)
+  place = jnp.arange(tokens or slots * width * step)
+  node = jax.vmap(functools.partial(jnp.searchsorted, side='right'), (0, None))(end, place)
+  node = jnp.minimum(node, slots * width - 1)
+  offset = place - _take(end - length, node)
+  row = jnp.concatenate([prompt.tokens, _take(tree.tokens.reshape(batch, -1), node * step + offset)], axis=1)
+  positions = _take(tree_lib.step_start(tree, prompt.length), node // width) + offset
+  positions = jnp.concatenate([jnp.broadcast_to(jnp.arange(first), prompt.tokens.shape), positions], axis=1)
+  mask = _row_mask(tree, prompt, node, place < end[:, -1:])
+  out = apply(model, params, row[:, None, None], positions[:, None, None], Context(mask[:, None, None]))
+  hidden, value = out.hidden[:, 0, 0], out.value[:, 0, 0]
 
-  last = jnp.maximum(tree.length - 1, 0)[..., None]
-  ends = jnp.take_along_axis(out.hidden, last[..., None], axis=3)[:, :, :, 0]
-  above = tree_lib.pick(ends, tree.expanded)
-  above = jnp.where((tree.expanded == tree_lib.ROOT)[..., None], root_hidden[:, None], above)
-  above = jnp.broadcast_to(above[:, :, None, None], (*tree.tokens.shape[:3], 1, above.shape[-1]))
-  before = jnp.concatenate([above, out.hidden[..., :-1, :]], axis=3)
+  last = prompt.length[:, None] - 1
+  node_end = first + end - 1
+  parent = _take(tree.expanded, node // width)
+  parent_end = jnp.where(parent > tree_lib.ROOT, _take(node_end, jnp.maximum(parent - 1, 0)), last)
+  before = _take(hidden, jnp.where(offset > 0, first + place - 1, parent_end))
   scores = jax.nn.log_softmax(logits_of(model, params, before) / temperature)
-  logprob = jnp.take_along_axis(scores, tree.tokens[..., None], axis=-1)[..., 0]
+  logprob = _take(scores.reshape(batch, -1), place * scores.shape[-1] + row[:, first:])
   entropy = -jnp.sum(jnp.exp(scores) * scores, axis=-1)
-  value = jnp.take_along_axis(out.value, last, axis=3)[..., 0]
+
+  where = (end - length)[..., None] + jnp.arange(step)  # [B, X*A, L]: the place of every token of the tree
+  real = (jnp.arange(step) < length[..., None]) & (where < place.size)
+
+  def unpack(values):
+    found = _take(values, jnp.where(real, where, 0).reshape(batch, -1)).reshape(real.shape)
+    return jnp.where(real, found, 0).reshape(tree.tokens.shape)
+
+  value_there = jnp.where(real[..., 0], _take(value, jnp.where(real[..., 0], node_end, 0)), 0)
   return TreeOutput(
-    logprob=jnp.where(real, logprob, 0),
-    entropy=jnp.where(real, entropy, 0),
-    value=jnp.where(real[..., 0], value, 0),
-    root_value=root_value,
+    logprob=unpack(logprob),
+    entropy=unpack(entropy),
+    value=value_there.reshape(tree.mask.shape),
+    root_value=_take(value, last)[:, 0],
   )
+
+
+def _take(x: Array, index: Array) -> Array:
+  """x [B, N, ...] at index [B, M] -> [B, M, ...]."""
+  return jnp.take_along_axis(x, index.reshape(*index.shape, *[1] * (x.ndim - 2)), axis=1)
+
+
+def _row_mask(tree: Tree, prompt: Prompt, node: Array, real: Array) -> Array:
+  """Who reads whom in a row of `forward_tree`, [B, P+T, P+T]. node [B, T], counted from 0; real [B, T]."""
+  batch, slots, width = tree.mask.shape
+  first, size = prompt.tokens.shape[1], node.shape[1]
+
+  def one(path, node, real):
+    above = jnp.zeros((slots, 1 + slots * width), bool)
+    above = above.at[jnp.arange(slots)[:, None], jnp.where(path > 0, path, 0)].set(True)[:, 1:]
+    ancestor = above[node // width][:, node]
+    own = (node[:, None] == node) & jnp.tri(size, dtype=bool)
+    return (ancestor | own) & real
+
+  inner = jax.vmap(one)(tree.path, node, real)
+  shown = jnp.arange(first) < prompt.length[:, None]
+  to_prompt = jnp.broadcast_to(shown[:, None], (batch, size, first))
+  causal = jnp.pad(jnp.tri(first, dtype=bool) & shown[:, None], ((0, 0), (0, 0), (0, size)))
+  return jnp.concatenate([causal, jnp.concatenate([to_prompt, inner], axis=2)], axis=1)
 
 
 def shared_mask(mask: Array) -> Array:

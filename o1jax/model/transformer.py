@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from o1jax.model.attention import Context, Segment, attend, gather_path, rotate
+from o1jax.model.attention import Context, Segment, attend, rotate
 from o1jax.model.variants import ModelConfig
 from o1jax.types import Array, KeyValue
 
@@ -19,7 +19,7 @@ ACTIVATION = ('batch', None, None, None, 'embed')
 
 class Output(NamedTuple):
   """hidden [B, W, A, Q, D] after the last norm; value [B, W, A, Q] in logits of P(correct); cache: keys and values of
-  the pass's own tokens, per trunk and layer."""
+  the pass's own tokens, per trunk and layer; with `Context.own`, that with them written into it."""
 
   hidden: Array
   value: Array
@@ -53,7 +53,8 @@ class Block(nn.Module):
 
   @nn.compact
   def __call__(self, x, cached, positions, context: Context):
-    """x [B, W, A, Q, D]; cached: this layer's (prompt, path, own) of the context. Returns x and its own `KeyValue`."""
+    """x [B, W, A, Q, D]; cached: this layer's (prompt, path, own) of the context. Returns x and its own
+    `KeyValue`: of this pass, or with `own` of all that was written there."""
     c = self.config
     h = _norm(c, 'attention_norm')(x)
     lead = x.shape[:-1]
@@ -65,10 +66,11 @@ class Block(nn.Module):
     value = value.reshape(key.shape)
     kv = KeyValue(jnp.moveaxis(key, (4, 5), (1, 4)), jnp.moveaxis(value, 4, 1))
     prompt, path, own = cached
-    if context.gather is not None:
-      path = gather_path(kv, context.gather)
+    if own is not None:
+      put = jax.lax.dynamic_update_slice_in_dim
+      kv = KeyValue(put(own.key, kv.key, context.at, axis=5), put(own.value, kv.value, context.at, axis=4))
     segments = [Segment(kv, context.self_mask)]
-    for part, mask in ((prompt, context.prompt_mask), (path, context.path_mask), (own, context.own_mask)):
+    for part, mask in ((prompt, context.prompt_mask), (path, context.path_mask)):
       if part is not None:
         segments.append(Segment(part, mask))
     query = jnp.moveaxis(query.reshape(*lead, c.kv_heads, -1, c.head_width), 4, 1)

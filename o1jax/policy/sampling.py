@@ -1,6 +1,7 @@
 """Sampling steps: decode A candidates under W nodes of every problem until each has closed its step."""
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +11,7 @@ from o1jax import tree as tree_lib
 from o1jax.model.attention import Context, gather_path
 from o1jax.model.forward import apply, empty_blocks, logits_of, path_mask, shared_mask
 from o1jax.model.transformer import each_layer
-from o1jax.types import Array, KeyValue, Tree, TreeCache
+from o1jax.types import Array, Tree, TreeCache
 
 GRANULARITIES = ('token', 'line', 'tokens', 'solution')
 
@@ -51,15 +52,16 @@ class Sampling:
 
 
 class Steps(NamedTuple):
-  """A freshly decoded generation of candidates. All [B, W, A, ...]; `cache` holds their keys and values."""
+  """Freshly decoded candidates. All [B, W, A, ...]; S tokens in a row, which may hold several steps of L."""
 
-  tokens: Array  # [B, W, A, L] int32
-  length: Array  # [B, W, A] int32
-  logprob: Array  # [B, W, A, L]
+  tokens: Array  # [B, W, A, S] int32
+  length: Array  # [B, W, A] int32, of S
+  logprob: Array  # [B, W, A, S]
+  place: Array  # [B, W, A, S] int32: number of the token's step * L + number of the token in it
+  value: Array  # [B, W, A, S] logits of P(correct) after each token
   terminal: Array  # [B, W, A] bool
-  value: Array  # [B, W, A] logits of P(correct) after the step
-  hidden: Array  # [B, W, A, D] after the step's last token
-  cache: Any  # each layer [B, K, W, A, ...]
+  hidden: Array  # [B, W, A, D] after the last token
+  cache: Any  # keys and values, each layer [B, K, W, A, ...]
 
 
 def truncate(logits: Array, *, top_k: int = 0, top_p: float = 1.0) -> Array:
@@ -90,8 +92,8 @@ def decode_steps(
 ) -> Steps:
   """Decodes A candidate steps under each parent.
 
-  The loop ends as soon as every candidate has closed its step. What a candidate reads: the prompt, its parent's path
-  (gathered once, shared by the A siblings) and its own tokens so far.
+  What a candidate reads: the prompt, its parent's path (gathered once, shared by the A siblings) and its own tokens
+  so far.
 
   Args:
     model: the language model.
@@ -104,69 +106,133 @@ def decode_steps(
     sampling: see `Sampling`.
 
   Returns:
-    See `Steps`; candidates under parent -1 have length 0.
+    See `Steps`, with S = L; candidates under parent -1 have length 0.
   """
-  step, width = tree.tokens.shape[-1], tree.mask.shape[-1]
-  lead = (*parents.shape, width)
-  above = _shared_context(tree, cache, path)
+  lead = (*parents.shape, tree.mask.shape[-1])
   start = cache.prompt_length[:, None] + tree_lib.pick(tree.length, path).sum(-1)
   root = (parents == tree_lib.ROOT)[..., None]
   hidden = jnp.where(root, cache.root_hidden[:, None], tree_lib.pick(cache.hidden, parents))
+  hidden = jnp.broadcast_to(hidden[:, :, None], (*lead, hidden.shape[-1]))
+  closed = jnp.broadcast_to((parents < 0)[..., None], lead)
+  context = _shared_context(tree, cache, path)
+  return decode(
+    model, params, keys, context, start, hidden, closed, sampling=sampling, step_length=tree.tokens.shape[-1]
+  )
+
+
+def decode(
+  model,
+  params,
+  keys: Array,
+  context: Context,
+  start: Array,
+  hidden: Array,
+  closed: Array,
+  *,
+  sampling: Sampling,
+  step_length: int,
+  steps: int = 1,
+) -> Steps:
+  """Decodes up to `steps` steps in a row for every candidate; the loop ends as soon as all have closed their last.
+
+  Args:
+    model: the language model.
+    params: policy and critic are read.
+    keys: [B] one key a problem.
+    context: what candidates read besides their own tokens; it holds at least the prompt.
+    start: [B, W] position of the first token.
+    hidden: [B, W, A, D] after the token before it.
+    closed: [B, W, A] candidates for which nothing is decoded.
+    sampling: see `Sampling`.
+    step_length: L.
+    steps: most steps in a row; S = steps * L.
+
+  Returns:
+    See `Steps`.
+  """
+  lead, size = closed.shape, steps * step_length
+  row = functools.partial(jnp.zeros, (*lead, size))
+  empty = functools.partial(empty_blocks, nodes=lead[1:])
+  at = functools.partial(jax.lax.dynamic_update_index_in_dim, axis=3)
 
   def body(carry):
-    t, closed, steps = carry
-    logits = logits_of(model, params, steps.hidden)
+    t, closed, place, made = carry
+    logits = logits_of(model, params, made.hidden)
     token, logprob = _next_token(keys, t, logits, sampling)
     token = jnp.where(closed, 0, token)
-    context = above._replace(own=steps.cache, own_mask=(jnp.arange(step) < t)[None, None, None, None])
+    width = jax.tree.leaves(made.cache)[0].shape[-1]
+    reads = context._replace(own=made.cache, at=t, self_mask=(jnp.arange(width) <= t)[None, None, None, None])
     positions = jnp.broadcast_to((start + t)[..., None, None], (*lead, 1))
-    out = apply(model, params, token[..., None], positions, context)
-
-    def write(kv, new):
-      put = jax.lax.dynamic_update_slice_in_dim
-      return KeyValue(put(kv.key, new.key, t, axis=5), put(kv.value, new.value, t, axis=4))
-
-    steps = Steps(
-      tokens=jax.lax.dynamic_update_index_in_dim(steps.tokens, token, t, axis=3),
-      length=steps.length + ~closed,
-      logprob=jax.lax.dynamic_update_index_in_dim(steps.logprob, jnp.where(closed, 0, logprob), t, axis=3),
-      terminal=steps.terminal | (~closed & (token == sampling.eos_id)),
-      value=jnp.where(closed, steps.value, out.value[..., 0]),
-      hidden=jnp.where(closed[..., None], steps.hidden, out.hidden[..., 0, :]),
-      cache=each_layer(write, steps.cache, out.cache),
+    out = apply(model, params, token[..., None], positions, reads)
+    made = Steps(
+      tokens=at(made.tokens, token, t),
+      length=made.length + ~closed,
+      logprob=at(made.logprob, jnp.where(closed, 0, logprob), t),
+      place=at(made.place, place, t),
+      value=at(made.value, out.value[..., 0], t),
+      terminal=made.terminal | (~closed & (token == sampling.eos_id)),
+      hidden=jnp.where(closed[..., None], made.hidden, out.hidden[..., 0, :]),
+      cache=out.cache,
     )
-    return t + 1, closed | sampling.closes(token), steps
+    step = place // step_length
+    over = sampling.closes(token)
+    place = jnp.where(over, (step + 1) * step_length, place + 1)
+    return t + 1, closed | (token == sampling.eos_id) | (place >= size), place, made
 
-  steps = Steps(
-    tokens=jnp.zeros((*lead, step), jnp.int32),
+  made = Steps(
+    tokens=row(jnp.int32),
     length=jnp.zeros(lead, jnp.int32),
-    logprob=jnp.zeros((*lead, step)),
+    logprob=row(),
+    place=row(jnp.int32),
+    value=row(),
     terminal=jnp.zeros(lead, bool),
-    value=jnp.zeros(lead),
-    hidden=jnp.broadcast_to(hidden[:, :, None], (*lead, hidden.shape[-1])),
-    cache=each_layer(lambda kv: empty_blocks(kv, lead[1:], step), cache.nodes),
+    hidden=hidden,
+    cache=each_layer(functools.partial(empty, step=0), context.prompt),
   )
-  closed = jnp.broadcast_to((parents < 0)[..., None], lead)
-  _, _, steps = jax.lax.while_loop(
-    lambda carry: (carry[0] < step) & ~jnp.all(carry[1]), body, (jnp.int32(0), closed, steps)
-  )
-  return steps
+  carry = jnp.int32(0), closed, jnp.zeros(lead, jnp.int32), made
+
+  def unfinished(width, carry):
+    return (carry[0] < width) & ~jnp.all(carry[1])
+
+  # Every token reads the whole of its own cache, so the cache starts small and grows with the rows.
+  for width in _widths(size):
+    *carry, made = carry
+    blocks = each_layer(functools.partial(empty, step=width), context.prompt)
+    made = made._replace(cache=jax.tree.map(_lay_into, blocks, made.cache))
+    carry = jax.lax.while_loop(functools.partial(unfinished, width), body, (*carry, made))
+  return carry[-1]
+
+
+def _widths(size: int) -> list[int]:
+  widths = [64]
+  while widths[-1] < size:
+    widths.append(2 * widths[-1])
+  return [*widths[:-1], size]
+
+
+def _lay_into(block: Array, part: Array) -> Array:
+  return jax.lax.dynamic_update_slice(block, part, (0,) * block.ndim)
 
 
 def _shared_context(tree: Tree, cache: TreeCache, path: Array) -> Context:
   """What the A siblings of each expansion read in common, gathered once: the prompt and their parent's path."""
   ids, step = path[..., 1:], tree.tokens.shape[-1]
-  width = jax.tree.leaves(cache.prompt)[0].shape[-1]
-  context = Context(
-    self_mask=jnp.ones((1, 1, 1, 1, 1), bool),
-    prompt=cache.prompt,
-    prompt_mask=shared_mask(jnp.arange(width) < cache.prompt_length[:, None]),
-  )
+  context = prompt_context(cache)
   if not ids.shape[-1]:
     return context
   return context._replace(
     path=each_layer(lambda kv: gather_path(kv, ids), cache.nodes),
     path_mask=path_mask(tree.length, ids, step)[:, :, None, None],
+  )
+
+
+def prompt_context(cache: TreeCache) -> Context:
+  """What a candidate under the root reads besides its own tokens."""
+  width = jax.tree.leaves(cache.prompt)[0].shape[-1]
+  return Context(
+    self_mask=jnp.ones((1, 1, 1, 1, 1), bool),
+    prompt=cache.prompt,
+    prompt_mask=shared_mask(jnp.arange(width) < cache.prompt_length[:, None]),
   )
 
 

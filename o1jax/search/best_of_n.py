@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from o1jax import tree as tree_lib
-from o1jax.policy.sampling import Sampling
-from o1jax.search.expand import expand, start
+from o1jax.policy.sampling import Sampling, Steps, decode, prompt_context
+from o1jax.search.expand import start
 from o1jax.types import Array, Params, Prompt, Tree
 
 
@@ -20,10 +20,11 @@ def best_of_n(
   step_length: int,
   max_steps: int,
 ) -> Tree:
-  """Samples N chains for every problem, all chains one step further in each round.
+  """Samples N chains for every problem.
 
-  Slot `round*N + i` holds the step that chain i takes in that round, so A = 1 and X = N*R; the N slots of round 0 all
-  expand the root. Chains are independent samples: they are never merged.
+  Chains never branch, so each is decoded in one go and cut into steps afterwards: no chain waits for the others at
+  the end of a step. Slot `r*N + i` holds step r of chain i, so A = 1 and X = N*R; the N slots of step 0 expand the
+  root. Chains are independent samples: they are never merged.
 
   Args:
     model: the language model.
@@ -38,23 +39,57 @@ def best_of_n(
   Returns:
     Tree [B, N*R, 1, L].
   """
-  tree, cache = start(
-    model, params, prompt, slots=samples * max_steps, candidates=1, step_length=step_length, max_steps=max_steps
+  root, cache = start(model, params, prompt, slots=0, candidates=1, step_length=step_length, max_steps=max_steps)
+  lead = (prompt.length.shape[0], 1, samples)
+  chains = decode(
+    model,
+    params,
+    keys,
+    prompt_context(cache),
+    prompt.length[:, None],
+    jnp.broadcast_to(cache.root_hidden[:, None, None], (*lead, cache.root_hidden.shape[-1])),
+    jnp.zeros(lead, bool),
+    sampling=sampling,
+    step_length=step_length,
+    steps=max_steps,
   )
-  first = jnp.full((prompt.length.shape[0], samples), tree_lib.ROOT)
+  chains = jax.tree.map(lambda x: x[:, 0], chains._replace(cache=None))
+  return cut_into_steps(chains, step_length, max_steps).replace(root_value=root.root_value)
 
-  def round_(carry):
-    r, parents, tree, cache = carry
-    round_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, r)
-    tree, cache = expand(
-      model, params, round_keys, tree, cache, parents, slot=r * samples, sampling=sampling, merge=False
-    )
-    made = 1 + r * samples + jnp.arange(samples)
-    return r + 1, jnp.where(tree_lib.expandable(tree, made[None] + 0 * parents), made, tree_lib.NONE), tree, cache
 
-  def unfinished(carry):
-    r, parents, _, _ = carry
-    return (r < max_steps) & jnp.any(parents >= 0)
+def cut_into_steps(chains: Steps, step_length: int, max_steps: int) -> Tree:
+  """N decoded chains [B, N, R*L] as a tree [B, N*R, 1, L]; its `root_value` is left 0."""
+  batch, samples = chains.length.shape
+  written = jnp.arange(max_steps * step_length) < chains.length[..., None]
+  place = jnp.where(written, chains.place, max_steps * step_length)
 
-  _, _, tree, _ = jax.lax.while_loop(unfinished, round_, (jnp.int32(0), first, tree, cache))
-  return tree
+  def lay(row):
+    """Rows [B, N, R*L] -> [B, R, N, L]: every token at its place in its step, 0 elsewhere."""
+    laid = jax.vmap(jax.vmap(lambda place, x: jnp.zeros_like(x).at[place].set(x, mode='drop')))(place, row)
+    return jnp.moveaxis(laid.reshape(batch, samples, max_steps, step_length), 2, 1)
+
+  length = lay(written.astype(jnp.int32)).sum(-1)
+  used = length > 0
+  last = used & ~jnp.pad(used[:, 1:], ((0, 0), (0, 1), (0, 0)))
+  terminal = last & chains.terminal[:, None]
+  end = jnp.maximum(length - 1, 0)[..., None]
+  value = jnp.where(used, jax.nn.sigmoid(jnp.take_along_axis(lay(chains.value), end, axis=-1)[..., 0]), 0)
+  made = 1 + jnp.arange(max_steps * samples).reshape(max_steps, samples)
+  above = jnp.concatenate([jnp.full_like(made[:1], tree_lib.ROOT), made[:-1]])  # [R, N]: the parent of each
+  path = jnp.where(jnp.tri(max_steps, dtype=bool)[:, None], above.T, tree_lib.NONE)  # [R, N, R]
+  fields = dict(
+    tokens=lay(chains.tokens),
+    length=length,
+    logprob=lay(chains.logprob),
+    terminal=terminal,
+    mask=used,
+    prior=used.astype(jnp.float32),
+    value=value,
+    reward=jnp.where(terminal, value, 0),
+  )
+  tree = tree_lib.empty(batch, max_steps * samples, 1, step_length, max_steps)
+  return tree.replace(
+    expanded=jnp.where(used, above, tree_lib.NONE).reshape(batch, -1),
+    path=jnp.where(used[..., None], path, tree_lib.NONE).reshape(batch, -1, max_steps),
+    **{name: field.reshape(batch, max_steps * samples, 1, *field.shape[3:]) for name, field in fields.items()},
+  )

@@ -54,7 +54,8 @@ def expand(
   prior = jnp.where(made, 1 / steps.length.shape[-1], 0)
   if merge:
     prior, made = merge_duplicates(steps.tokens, prior, made)
-  value = jax.nn.sigmoid(steps.value)
+  last = jnp.maximum(steps.length - 1, 0)[..., None]
+  value = jax.nn.sigmoid(jnp.take_along_axis(steps.value, last, axis=-1)[..., 0])
   fields = dict(
     expanded=parents,
     path=path,

@@ -141,9 +141,8 @@ def _problems(split, count, seed, *, draw) -> list[types.Problem]:
 
 def _demonstrate(problem: types.Problem, rng: np.random.Generator, *, behaviours: Behaviours) -> list[str]:
   words = problem.prompt.strip(DELIMITER).split(' ')[1:]
-  analyse, plan, evaluate, fail = rng.random(4) < (
-      behaviours.analysis, behaviours.decomposition, behaviours.evaluation, behaviours.dead_end)
-  mistakes = min(int(rng.integers(behaviours.max_dead_ends)) + 1, len(words)) if fail else 0
+  analyse, plan, evaluate = rng.random(3) < (behaviours.analysis, behaviours.decomposition, behaviours.evaluation)
+  mistakes = min(behaviours.draw_dead_ends(rng), len(words))
   misread = set(rng.permutation(len(words))[:mistakes].tolist())
 
   steps = [TAGS['analysis'] + 'two letters make one'] if analyse else []

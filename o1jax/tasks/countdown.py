@@ -1,18 +1,18 @@
 """Countdown: reach a target with + - * / from given numbers, each used exactly once.
 
 After Stream of Search (arXiv:2404.03683): solutions are walks through states (the numbers left), so a dead end and
-the return from it can be written down and learned. Every step shows the state it leads to, sorted, so that it can be
+the return from it can be written down and learned. Every step shows the numbers it leaves, sorted, so that it can be
 judged on its own:
 
     make 26 from 7,3,5
     <analysis>3,5,7 to 26
     <decomposition>21 then 26            the results it intends to pass through
     <completion>3*7=21;5,21              a move; the numbers left
-    <completion>21-5=16;16
-    <evaluation>16 no                    only once a single number is left
+    <completion>21-5=16                  the last number is the result
+    <evaluation>16 for 26 no             side by side, so that they are easy to compare
     <correction>back;5,21                the last state from which the target can be reached
-    <alternative>5+21=26;26              the first move after a correction
-    <evaluation>26 ok
+    <alternative>5+21=26                 the first move after a correction
+    <evaluation>26 for 26 ok
     <answer>5+3*7
 """
 
@@ -75,7 +75,7 @@ def task(*, numbers: int = 3, max_number: int = 15, max_target: int = 100, fact_
       problems=functools.partial(_problems, numbers=numbers, max_number=max_number, max_target=max_target),
       demonstrate=functools.partial(_demonstrate, behaviours=behaviours),
       facts=functools.partial(_facts, numbers=numbers, max_number=max_number, max_target=max_target,
-                              fact_share=fact_share),
+                              fact_share=fact_share, behaviours=behaviours),
       verify=lambda reference, text, length: infix.verify(text, length, reference.numbers),
       check=lambda problem, text: infix.check(problem.numbers, text))
 
@@ -190,30 +190,33 @@ def _demonstrate(problem: types.Problem, rng: np.random.Generator, *, behaviours
   root = tuple(sorted(given))
   if target not in reachable(root):
     raise ValueError(f'countdown cannot demonstrate {problem.prompt!r}: no solution exists.')
-  analyse, plan, evaluate, fail = rng.random(4) < (
-      behaviours.analysis, behaviours.decomposition, behaviours.evaluation, behaviours.dead_end)
-  dead_ends = int(rng.integers(behaviours.max_dead_ends)) + 1 if fail else 0
-  attempts = _attempts(root, target, dead_ends, rng)
+  analyse, plan, evaluate = rng.random(3) < (behaviours.analysis, behaviours.decomposition, behaviours.evaluation)
+  attempts = _attempts(root, target, behaviours.draw_dead_ends(rng), rng)
 
   steps = [f'{TAGS["analysis"]}{_join(root)} to {target}'] if analyse else []
   if plan:
     # What it sets out to do: the first attempt's intermediate results, then the target.
     goals = [*(move.result for move in attempts[0][1][:-1]), target]
     steps.append(TAGS['decomposition'] + ' then '.join(map(str, goals)))
+  return steps + _write(attempts, root, target, given, evaluate=evaluate)
+
+
+def _write(attempts: list[tuple[Path, Path]], root: State, target: int, given: list[int], *, evaluate: bool):
+  """The steps of attempts in order, and the answer if the last one reaches the target."""
+  steps = []
   for i, (kept, tail) in enumerate(attempts):
     if i:
-      state = kept[-1].state if kept else root
-      steps.append(f'{TAGS["correction"]}back;{_join(state)}')
+      steps.append(f'{TAGS["correction"]}back;{_join(kept[-1].state if kept else root)}')
     for j, move in enumerate(tail):
       tag = TAGS['alternative'] if i and not j else TAGS['completion']
-      steps.append(f'{tag}{move};{_join(move.state)}')
+      left = f';{_join(move.state)}' if len(move.state) > 1 else ''
+      steps.append(f'{tag}{move}{left}')
     result = tail[-1].result
     if result != target:
-      steps.append(f'{TAGS["evaluation"]}{result} no')
+      steps.append(f'{TAGS["evaluation"]}{result} for {target} no')
     elif evaluate:
-      steps.append(f'{TAGS["evaluation"]}{result} ok')
-  kept, tail = attempts[-1]
-  return [*steps, ANSWER + expression(given, kept + tail)]
+      steps.append(f'{TAGS["evaluation"]}{result} for {target} ok')
+  return [*steps, ANSWER + expression(given, kept + tail)] if result == target else steps
 
 
 def _attempts(root: State, target: int, dead_ends: int, rng) -> list[tuple[Path, Path]]:
@@ -263,31 +266,33 @@ def expression(given: list[int], path: Path) -> str:
 # --- plain text ---
 
 
-def _facts(rng: np.random.Generator, *, numbers, max_number, max_target, fact_share) -> str:
-  """Number facts as they occur on the way ('3*7=21 5+21=26'), or an untagged worked attempt at a training problem.
+def _facts(rng: np.random.Generator, *, numbers, max_number, max_target, fact_share, behaviours) -> str:
+  """Number facts as they occur on the way ('3*7=21 5+21=26'), or untagged work on a training problem.
 
-  Half of the attempts are random and mostly fail: if every worked line led to its target, a policy would learn to
-  write the target for the last result instead of computing it.
+  Half of the work is random attempts, up to as many as a demonstration may hold, which mostly fail: if all work led
+  to its target, a policy would learn to write the target for the last result instead of computing it.
   """
   if rng.random() < fact_share:
     return ' '.join(str(_random_move(rng, numbers, max_number)) for _ in range(int(rng.integers(2, 5))))
   while True:
-    state = _draw_state(rng, numbers, max_number)
-    targets = _targets(state, 'train', max_target)
+    root = _draw_state(rng, numbers, max_number)
+    targets = _targets(root, 'train', max_target)
     if targets:
       break
   target = int(rng.choice(targets))
-  problem = _problem([int(n) for n in rng.permutation(state)], target)
+  given = [int(n) for n in rng.permutation(root)]
   if rng.random() < 0.5:
-    path = _random_path(rng, state)
-    lines = [f'{move};{",".join(map(str, move.state))}' for move in path]
-    answer = expression(problem.numbers[1:], path)
+    attempts = _attempts(root, target, behaviours.draw_dead_ends(rng), rng)
   else:
-    steps = _demonstrate(problem, rng, behaviours=Behaviours(analysis=0, decomposition=0, evaluation=0, dead_end=0))
-    *lines, answer = (step[step.index('>') + 1:] for step in steps)
-  result = int(lines[-1].split(';')[1])
-  lines += [f'{result} ok', answer] if result == target else [f'{result} no']
-  return problem.prompt + DELIMITER.join(lines)
+    attempts = []
+    for _ in range(1 + behaviours.draw_dead_ends(rng)):
+      attempts.append(((), _random_path(rng, root)))
+      if attempts[-1][1][-1].result == target:
+        break
+  steps = _write(attempts, root, target, given, evaluate=True)
+  # The prompt is worded otherwise than a problem's, so that tuning on demonstrations leaves this text alone.
+  lines = [f'{target} from {_join(given)}', *(step[step.index('>') + 1:] for step in steps)]
+  return DELIMITER.join(lines)
 
 
 def _random_path(rng, root) -> Path:

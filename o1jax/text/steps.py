@@ -8,6 +8,8 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 BEHAVIOURS = ('analysis', 'decomposition', 'completion', 'alternative', 'evaluation', 'correction')
 TAGS = {behaviour: f'<{behaviour}>' for behaviour in BEHAVIOURS}
 ANSWER = '<answer>'
@@ -23,9 +25,10 @@ class Behaviours:
     analysis: share of demonstrations that begin by restating the problem, in [0, 1].
     decomposition: share that announce subgoals.
     evaluation: share that check the result before they answer.
-    dead_end: share that hold a genuine dead end: a legal attempt that fails, an evaluation that says so, a
-      correction that returns to where the target could still be reached, and an alternative from there.
-    max_dead_ends: most dead ends in one demonstration; their number is uniform on 1..max_dead_ends.
+    dead_end: chance that an attempt is a genuine dead end: a legal attempt that fails, an evaluation that says so, a
+      correction that returns to where the target could still be reached, and an alternative from there. The chance is
+      the same for every attempt: were it lower after a dead end, a policy would learn to claim success there.
+    max_dead_ends: most dead ends in one demonstration.
   """
 
   analysis: float = 0.5
@@ -41,6 +44,11 @@ class Behaviours:
     if self.max_dead_ends < 1:
       raise ValueError(f'behaviours.max_dead_ends={self.max_dead_ends} must be >= 1; '
                        'for no dead ends set behaviours.dead_end=0.')
+
+  def draw_dead_ends(self, rng: np.random.Generator) -> int:
+    """How many dead ends a demonstration holds: geometric, cut at `max_dead_ends`."""
+    failed = rng.random(self.max_dead_ends) < self.dead_end
+    return int(np.cumprod(failed).sum())
 
 
 class BehaviourCount(NamedTuple):

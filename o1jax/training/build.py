@@ -30,6 +30,7 @@ from o1jax.types import Array, Params, Prompt, Reference, Task
 
 TASKS = {'countdown': countdown.task, 'cipher': cipher.task}
 METHODS = ('best_of_n', 'gumbel', 'puct')
+POLICIES = {'initialised': 'reward', 'control': 'control', 'learned': 'learn'}  # name in results: stage that made it
 
 
 class Data(NamedTuple):
@@ -156,6 +157,8 @@ def check(experiment: Experiment) -> None:
     section.aggregate in AGGREGATES,
     f'config.evaluate.aggregate is {section.aggregate!r}: choose one of {", ".join(AGGREGATES)}',
   )
+  unknown = [name for name in section.policies if name not in POLICIES]
+  require(not unknown, f'config.evaluate.policies names {unknown}: choose from {", ".join(POLICIES)}')
   bad = [method for method in section.tree_methods if method not in METHODS[1:]]
   require(not bad, f'config.evaluate.tree_methods names {bad}: choose from {", ".join(METHODS[1:])}')
 
@@ -229,9 +232,11 @@ def fused_update(experiment: Experiment, section: ConfigDict) -> tuple[Callable,
     optimizer=optimizer,
     batch=section.batch,
     minibatches=section.minibatches,
-    slots=section.slots,
+    chains=section.search.budget if section.search.method == 'best_of_n' else 0,
     credit=section.credit.to_dict(),
-    objective=Objective(clip=section.clip, temperature=experiment.config.sampling.temperature or 1.0),
+    objective=Objective(
+      clip=section.clip, temperature=experiment.config.sampling.temperature or 1.0, tokens=section.tokens
+    ),
   )
   return update, optimizer
 

@@ -1,9 +1,7 @@
 """Checkpoints: pytrees on disk through Orbax, refused in one line where they do not fit."""
 
-import contextlib
 import logging
 import pathlib
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -26,15 +24,13 @@ class Checkpoints:
     # Synchronous, so that the arrays may be donated to the next update as soon as `save` returns.
     options = ocp.CheckpointManagerOptions(
       max_to_keep=keep, enable_async_checkpointing=False, cleanup_tmp_directories=True)
-    with _quiet():
-      self._manager = ocp.CheckpointManager(
-        self.directory, options=options, item_handlers=ocp.StandardCheckpointHandler())
+    self._manager = ocp.CheckpointManager(
+      self.directory, options=options, item_handlers=ocp.StandardCheckpointHandler())
 
   def save(self, step: int, state: Any) -> None:
     """Writes the state, whole or not at all; on return it is on disk. A step already there is left as it is."""
     if step not in self.steps():
-      with _quiet():
-        self._manager.save(step, args=ocp.args.StandardSave(_by_path(state)), force=True)
+      self._manager.save(step, args=ocp.args.StandardSave(_by_path(state)), force=True)
 
   def restore(self, template: Any, step: int | None = None) -> Any:
     """Returns the state saved at a step, by default the latest, with the template's structure and shardings.
@@ -53,11 +49,9 @@ class Checkpoints:
     if step not in steps:
       raise ConfigError(f'{self.directory} holds no checkpoint of step {step}: it holds {steps}')
     wanted = {path: _abstract(leaf) for path, leaf in _by_path(template).items()}
-    with _quiet():
-      found = {path: _describe(leaf) for path, leaf in self._manager.item_metadata(step).items()}
+    found = {path: _describe(leaf) for path, leaf in self._manager.item_metadata(step).items()}
     self._fits(step, found, {path: _describe(leaf) for path, leaf in wanted.items()})
-    with _quiet():
-      leaves = self._manager.restore(step, args=ocp.args.StandardRestore(wanted))
+    leaves = self._manager.restore(step, args=ocp.args.StandardRestore(wanted))
     return jax.tree.unflatten(jax.tree.structure(template), [leaves[path] for path in wanted])
 
   def steps(self) -> list[int]:
@@ -70,8 +64,7 @@ class Checkpoints:
 
   def close(self) -> None:
     """Releases the folder."""
-    with _quiet():
-      self._manager.close()
+    self._manager.close()
 
   def _fits(self, step: int, found: dict[str, str], wanted: dict[str, str]) -> None:
     for path in dict.fromkeys([*wanted, *found]):
@@ -98,13 +91,10 @@ def _describe(leaf: Any) -> str:
   return f'{np.dtype(leaf.dtype).name}{list(leaf.shape)}'
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-  # Orbax reports every save and restore, and warns of what is settled here, through absl's logger.
-  logger = logging.getLogger('absl')
-  level = logger.level
-  logger.setLevel(logging.ERROR)
-  try:
-    yield
-  finally:
-    logger.setLevel(level)
+def _not_orbax(record: logging.LogRecord) -> bool:
+  # Orbax reports every save and restore, and warns of what is settled here, through absl's logger; some of it from
+  # threads of its own, so that lowering the logger's level around our calls would miss it.
+  return record.levelno >= logging.ERROR or '/orbax/' not in pathlib.PurePath(record.pathname).as_posix()
+
+
+logging.getLogger('absl').addFilter(_not_orbax)

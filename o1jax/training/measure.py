@@ -17,13 +17,12 @@ from o1jax.fused import problem_keys
 from o1jax.reward.outcome import judge
 from o1jax.search.choose import choose
 from o1jax.text.steps import ANSWER, count_behaviours
-from o1jax.training.build import build, test_search
+from o1jax.training.build import POLICIES, build, test_search
 from o1jax.training.metrics import MetricsWriter, Progress
 from o1jax.training.stages import GREEDY, Run, build_evaluator, write_data
 from o1jax.training.workdir import load_config
 from o1jax.types import Params, Prompt, Reference, Tree
 
-POLICIES = {'initialised': 'reward', 'control': 'control', 'learned': 'learn'}  # name in results: stage that made it
 SAMPLED = ('majority', 'best', 'weighted')
 
 
@@ -34,12 +33,12 @@ def evaluate(run: Run) -> None:
   policies = {name: stage for name, stage in POLICIES.items() if name in section.policies and _made(run, stage)}
   for name, stage in policies.items():
     params = run.params(stage)
-    rows, verdicts = evaluate_policy(run, name, params, searches=name != 'control')
+    rows, verdicts = evaluate_policy(run, name, params)
     results.append_results(run.workdir / 'results.csv', rows)
     if verdicts is not None:
       calibrations[name] = calibration(verdicts.scores, verdicts.outcomes)
     behaviours[name] = measure_behaviours(run, params)
-    if name != 'control':
+    if section.policies[name].simulations:
       draw_search(run, params)
     write_data(run, 'behaviours', behaviours)
     write_data(run, 'calibration', calibrations)
@@ -49,15 +48,16 @@ def _made(run: Run, stage: str) -> bool:
   return (run.workdir / 'checkpoints' / f'{stage}_params').exists()
 
 
-def evaluate_policy(run: Run, name: str, params: Params, *, searches: bool = True):
-  """All rows of one policy, and the verdicts on its sampled solutions (None without searches)."""
+def evaluate_policy(run: Run, name: str, params: Params):
+  """All rows of one policy, and the verdicts on its sampled solutions (None if it is not to be sampled)."""
   e, section = run.experiment, run.experiment.config.evaluate
+  budgets = section.policies[name]
   plan = [('best_of_n', 1, [GREEDY], True)]
-  sampled = [Readout(rule, n, rule, n) for n in section.samples for rule in SAMPLED]
-  if searches:
-    plan.append(('best_of_n', max(section.samples), sampled, False))
-    for method in section.tree_methods:
-      plan += [(method, n, [Readout(f'mcts_{method}', n, section.rule)], False) for n in section.simulations]
+  if budgets.samples:
+    sampled = [Readout(rule, n, rule, n) for n in budgets.samples for rule in SAMPLED]
+    plan.append(('best_of_n', max(budgets.samples), sampled, False))
+  for method in section.tree_methods:
+    plan += [(method, n, [Readout(f'mcts_{method}', n, section.rule)], False) for n in budgets.simulations]
   rows, kept = [], None
   count = len(e.data.test_prompts)
   for method, budget, readouts, greedy in plan:
@@ -66,7 +66,7 @@ def evaluate_policy(run: Run, name: str, params: Params, *, searches: bool = Tru
       verdicts = run_evaluator(params, *e.data.test, e.key, watch=lambda n, p=progress: p.advance(n))
     rows += [result(name, e.task.name, readout, verdicts, seed=e.config.seed) for readout in readouts]
     if method == 'best_of_n' and not greedy:
-      rows += coverage(name, e.task.name, verdicts, list(section.samples), seed=e.config.seed)
+      rows += coverage(name, e.task.name, verdicts, list(budgets.samples), seed=e.config.seed)
       kept = verdicts
   return rows, kept
 

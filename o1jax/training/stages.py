@@ -62,17 +62,17 @@ class Run:
 def initialise(run: Run) -> None:
   """Policy initialisation: pre-training on plain text, then instruction tuning on few demonstrations."""
   e, config = run.experiment, run.experiment.config
-  plain = pipeline.plain_rows(e.tokenizer, e.data.texts, row_length=config.shapes.row_length)
-  params = supervise(run, fresh_params(e), plain, config.pretrain, stage='pretrain')
+  section = config.pretrain
+  stream = pipeline.batches(_plain(run), batch_size=section.batch, seed=config.seed)
+  params = supervise(run, fresh_params(e), stream, section, stage='pretrain')
   params = supervise(run, params, _demonstrations(run), config.instruct, stage='instruct')
   run.finish('initialise', params)
 
 
-def supervise(run: Run, params: Params, rows, section, *, stage: str, after=None, after_every: int = 0) -> Params:
-  """Next-token training of `params` on rows, by a config section."""
+def supervise(run: Run, params: Params, stream, section, *, stage: str, after=None, after_every: int = 0) -> Params:
+  """Next-token training of `params` on a stream of batches, by a config section."""
   optimizer = build_optimizer(steps=section.updates, **section.optimizer.to_dict())
   step = supervised_update(run.experiment.model, optimizer)
-  stream = pipeline.batches(rows, batch_size=section.batch, seed=run.experiment.config.seed)
   state = run_updates(
     init_state(params, optimizer),
     lambda state: step(state, stream(state.update)),
@@ -206,9 +206,18 @@ def build_evaluator(run: Run, method: str, budget: int, readouts: list[Readout],
   return run.once((method, budget, tuple(readouts), greedy), make)
 
 
-def _demonstrations(run: Run):
+def _plain(run: Run):
   e = run.experiment
-  return pipeline.instruction_rows(e.tokenizer, e.data.demonstrations, row_length=e.config.shapes.row_length)
+  return pipeline.plain_rows(e.tokenizer, e.data.texts, row_length=e.config.shapes.row_length)
+
+
+def _demonstrations(run: Run):
+  """Batches of demonstrations with some plain text among them, lest arithmetic be forgotten for format."""
+  e, section = run.experiment, run.experiment.config.instruct
+  rows = pipeline.instruction_rows(e.tokenizer, e.data.demonstrations, row_length=e.config.shapes.row_length)
+  return pipeline.mixed_batches(
+    rows, _plain(run), batch_size=section.batch, share=section.rehearsal, seed=e.config.seed
+  )
 
 
 def _pool(run: Run):

@@ -1,5 +1,7 @@
 """The objective on a tree does not see padding, the order of problems, or that of siblings."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from o1jax import tree as tree_lib
 from o1jax.learning.credit import assign_credit
 from o1jax.learning.objective import Objective, Weights, reference_logprob, tree_loss
 from o1jax.reward import process
+from o1jax.search.best_of_n import best_of_n
 from tests import toys
 
 WEIGHTS = Weights(clone=1.0, distill=0.5, gradient=2.0, kl=0.3, value=0.7, entropy=0.1)
@@ -59,22 +62,56 @@ def test_padding_changes_no_loss(loss, whole):
   assert_same(loss(wider, larger), whole)
 
 
-def test_moving_unused_slots_away_changes_no_loss(loss, whole):
-  larger = toys.pad(TREE, slots=3)
-  small, order = tree_lib.compact(larger, 8)
-  assert (np.asarray(small.expanded) != TREE.expanded).any(axis=1).sum() > 1
-  used = np.asarray(small.expanded) >= 0
-  assert (used == np.sort(used)[:, ::-1]).all() and used.sum() == (np.asarray(TREE.expanded) >= 0).sum()
-  np.testing.assert_array_equal(small.path, toys.paths(np.asarray(small.expanded), 3, 3))
-  assert_same(loss(PROMPT, small), whole)
-  moved = jax.tree.map(lambda x: jnp.take_along_axis(x, order[..., None], axis=1), assign_credit(larger))
-  jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), moved, assign_credit(small))
+def test_room_for_the_tokens_that_are_there_is_enough(params, whole):
+  made = tree_lib.generated_tokens(TREE)
+  assert made.max() < TREE.tokens[0].size
+  room = Objective(tokens=int(made.max()))
+  frozen = reference_logprob(toys.MODEL, params, PROMPT, TREE, room)
+  found = tree_loss(
+    toys.MODEL, params, PROMPT, TREE, assign_credit(TREE), WEIGHTS, reference=frozen, objective=room
+  )[1]
+  assert_same(found, whole)
 
 
-def test_slots_that_fall_off_are_missed_by_none_that_stay():
-  small, _ = tree_lib.compact(TREE, 5)
+def test_a_cropped_tree_is_the_beginning_of_its_search(loss):
+  """What stays is whole: no slot without its parent, and the losses of the same search stopped there."""
+  room = int(tree_lib.generated_tokens(TREE).min()) - 1
+  small = tree_lib.crop(TREE, room)
+  made = tree_lib.generated_tokens(small)
+  assert (made <= room).all() and (made > 0).all()
+  for b in range(3):
+    kept = np.flatnonzero(small.expanded[b] >= 0)
+    used = np.flatnonzero(TREE.expanded[b] >= 0)
+    assert 0 < len(kept) < len(used) and (kept == used[: len(kept)]).all()
+    spent = np.cumsum(TREE.length[b].sum(-1)[used])
+    assert len(kept) == np.sum(spent <= room)
   np.testing.assert_array_equal(small.path, toys.paths(np.asarray(small.expanded), 3, 3))
-  assert (small.expanded <= 5 * 3).all()
+  stopped = TREE.replace(expanded=small.expanded, path=small.path, mask=small.mask, outcome=TREE.outcome * small.mask)
+  assert_same(loss(PROMPT, small.replace(outcome=stopped.outcome)), loss(PROMPT, stopped))
+
+
+def test_chains_apart_lose_what_they_lose_together(params):
+  """A best-of-4 search as 12 trees of one chain: the same losses, and each chain's own tokens in order."""
+  search = functools.partial(best_of_n, toys.MODEL, samples=4, sampling=toys.SAMPLING, step_length=4, max_steps=3)
+  keys = jax.random.split(jax.random.key(0), 3)
+  tree = jax.jit(search)(params, keys, PROMPT)
+  tree = tree.replace(outcome=jnp.where(tree.terminal, tree.tokens[..., 0] % 2, 0).astype(jnp.float32))
+  assert 0 < tree.outcome.sum() < tree.terminal.sum()
+  given = assign_credit(tree)
+  apart = tree_lib.split_chains(tree, 4)
+  assert apart.mask.shape == (12, 3, 1)
+  np.testing.assert_array_equal(apart.path, toys.paths(np.asarray(apart.expanded), 1, 3))
+  for b, i in np.ndindex(3, 4):
+    np.testing.assert_array_equal(apart.tokens[4 * b + i], tree.tokens[b, i::4])
+    np.testing.assert_array_equal(apart.root_value[4 * b + i], tree.root_value[b])
+  prompt = jax.tree.map(lambda x: jnp.repeat(x, 4, axis=0), PROMPT)
+
+  @jax.jit
+  def parts(prompt, tree, given):
+    frozen = reference_logprob(toys.MODEL, params, prompt, tree, Objective())
+    return tree_loss(toys.MODEL, params, prompt, tree, given, WEIGHTS, reference=frozen)[1]
+
+  assert_same(parts(prompt, apart, tree_lib.split_chains(given, 4)), parts(PROMPT, tree, given))
 
 
 def test_what_stands_on_padding_is_not_read(loss, whole):

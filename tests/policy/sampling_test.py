@@ -99,7 +99,7 @@ def _compiled(sampling, samples, step_length, watch):
 def _decode(sampling, *, samples=200, step_length=4, ends=0.0, watch=None):
   """One step of each chain. `ends` is added to the logits of the tokens that end something."""
   logits = np.array(_random_logits(V, V, seed=3, spread=1.5))
-  logits[:, :3] += ends
+  logits[:, [EOS, DELIMITER]] += ends
   values = np.linspace(-2, 2, V)
   prompt = prompts(2)
   prompt = prompt.replace(tokens=prompt.tokens % V)

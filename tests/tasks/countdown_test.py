@@ -86,8 +86,9 @@ def walk(problem, steps):
       assert len(goals) == len(root) - 1 and goals[-1] == str(target) and visited == [root]
     elif tag in ('completion', 'alternative'):
       assert corrected == (tag == 'alternative')
-      left, op, right, result, state = re.fullmatch(r'(\d+)([-+*/])(\d+)=(\d+);([\d,]+)', content).groups()
-      left, right, result, state = int(left), int(right), int(result), list(map(int, state.split(',')))
+      left, op, right, result, state = re.fullmatch(r'(\d+)([-+*/])(\d+)=(\d+)(?:;([\d,]+))?', content).groups()
+      left, right, result = int(left), int(right), int(result)
+      state = list(map(int, state.split(','))) if state else [result]  # the last number is the result
       assert {'+': left + right, '-': left - right, '*': left * right, '/': left / (right or 1)}[op] == result >= 0
       expected = visited[-1].copy()
       expected.remove(left)
@@ -97,7 +98,7 @@ def walk(problem, steps):
       corrected = False
     elif tag == 'evaluation':
       value, = visited[-1]
-      assert content == f'{value} {"ok" if value == target else "no"}'
+      assert content == f'{value} for {target} {"ok" if value == target else "no"}'
     elif tag == 'correction':
       # To a state that was visited and from which the target can be reached, unlike from the one after it.
       back = list(map(int, content.removeprefix('back;').split(',')))
@@ -131,7 +132,7 @@ def test_dead_ends_end_near_the_target():
   misses = []
   for problem in task.problems('train', 200, 0):
     text = join_steps(task.demonstrate(problem, rng))
-    misses += [abs(int(value) - problem.numbers[0]) for value in re.findall(r'<evaluation>(\d+) no', text)]
+    misses += [abs(int(value) - problem.numbers[0]) for value in re.findall(r'<evaluation>(\d+) for \d+ no', text)]
   assert len(misses) == 200 and np.median(misses) < 15
 
 
@@ -172,26 +173,33 @@ def test_moves_by_hand():
 
 
 def test_facts_are_true_and_give_no_problem_away():
-  task = countdown.task()
+  task = countdown.task(behaviours=Behaviours(dead_end=0.5, max_dead_ends=2))
   rng = np.random.default_rng(0)
   held = {identity(p) for split in SPLITS[1:] for p in everything(task, split)}
-  kinds, verdicts = set(), set()
-  for _ in range(500):
+  endings, attempts, last = set(), set(), set()
+  for _ in range(600):
     text = task.facts(rng)
     for left, op, right, result in re.findall(r'(\d+)([-+*/])(\d+)=(\d+)', text):
       assert eval(f'{left}{op}{right}') == int(result)
-    kinds.add(text.startswith('make'))
-    if text.startswith('make'):
-      prompt, *lines = text.split('\n')
-      target, *given = map(int, re.findall(r'\d+', prompt))
-      made = int(lines[1].split(';')[1])
-      verdicts.add(made == target)
-      assert not {(target, tuple(sorted(given))), (made, tuple(sorted(given)))} & held
-      if made == target:
-        assert lines[2] == f'{target} ok' and countdown.infix.check((target, *given), ANSWER + lines[3])
-      else:
-        assert lines[2:] == [f'{made} no']
-  assert kinds == verdicts == {True, False}
+    assert not text.startswith('make')  # work is worded otherwise than a problem
+    if ' from ' not in text:
+      continue
+    prompt, *lines = text.split('\n')
+    target, *given = map(int, re.findall(r'\d+', prompt))
+    claims = [(int(value), claim) for value, claim in re.findall(rf'\n(\d+) for {target} (ok|no)', text)]
+    for value, claim in claims:
+      assert (value == target) == (claim == 'ok')
+      assert not {(target, tuple(sorted(given))), (value, tuple(sorted(given)))} & held
+    solved = claims[-1][1] == 'ok'
+    assert [claim for _, claim in claims[:-1]] == ['no'] * (len(claims) - 1)
+    assert lines[-1] == f'{claims[-1][0]} for {target} no' if not solved else (
+        countdown.infix.check((target, *given), ANSWER + lines[-1]))
+    endings.add(solved)
+    attempts.add(len(claims))
+    if len(claims) == 3:
+      last.add(solved)
+  # No attempt, not even the last one there may be, is sure to succeed.
+  assert endings == last == {True, False} and attempts == {1, 2, 3}
 
 
 def test_dead_ends_give_no_problem_away():

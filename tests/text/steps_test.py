@@ -1,5 +1,6 @@
 """Laws of the step format."""
 
+import numpy as np
 import pytest
 
 from o1jax.text import steps
@@ -33,3 +34,11 @@ def test_behaviours_out_of_range_name_the_setting_and_the_value(setting):
   (name, value), = setting.items()
   with pytest.raises(ValueError, match=f'behaviours.{name}={value}'):
     steps.Behaviours(**setting)
+
+
+def test_every_attempt_fails_with_the_same_chance():
+  rng = np.random.default_rng(0)
+  drawn = [steps.Behaviours(dead_end=0.4, max_dead_ends=2).draw_dead_ends(rng) for _ in range(4000)]
+  shares = np.bincount(drawn, minlength=4) / 4000
+  np.testing.assert_allclose(shares, [0.6, 0.4 * 0.6, 0.4 * 0.4, 0], atol=0.03)
+  assert steps.Behaviours(dead_end=0, max_dead_ends=3).draw_dead_ends(rng) == 0
