@@ -34,10 +34,10 @@ def get_config(argument: str = '') -> ConfigDict:
   c.instruct = supervised(updates=200, learning_rate=7e-3, adam_learning_rate=1.75e-3)
   c.instruct.rehearsal = 0.5  # share of each batch that is plain text again
   c.reward = searching(updates=20, learning_rate=5e-3, weights=dict(value=1.0, kl=1.0))
-  c.learn = searching(updates=30, learning_rate=3e-3, weights=dict(gradient=1.0, value=0.5))
+  c.learn = searching(updates=40, learning_rate=3e-3, weights=dict(gradient=1.0, value=0.5))
   c.learn.warmup_weights = losses(clone=1.0, distill=0.5, value=0.5)
-  c.learn.validate_every = 10
-  c.learn.patience = 2
+  c.learn.validate_every = 4
+  c.learn.patience = 1
   c.learn.min_gain = 0.01
   c.learn.control = True
   c.evaluate = ConfigDict(
