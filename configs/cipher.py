@@ -18,16 +18,17 @@ def get_config() -> ConfigDict:
       max_words=6,
       max_letters=10,
       invented=0.3,
-      behaviours=dict(analysis=0.1, decomposition=0.3, evaluation=0.1, dead_end=0.1, max_dead_ends=1),
+      behaviours=dict(analysis=0.1, decomposition=0.1, evaluation=0.1, dead_end=0.1, max_dead_ends=1),
     )
   )
   c.data = ConfigDict(dict(demonstrations=2000, texts=20_000, pool=3000, validation=200, test=500, test_targets=0))
   c.tokenizer.vocab_size = 0  # characters only: a merged token would hide the letters that pair up
   c.shapes = ConfigDict(dict(prompt_length=132, step_length=64, max_steps=14, row_length=480))
   for section in (c.pretrain, c.instruct):
-    section.batch = 8
-  c.reward.batch = c.learn.batch = 16
+    section.batch = 6
+  for section in (c.reward, c.learn):
+    section.updates, section.batch, section.search.budget, section.tokens = 12, 16, 4, 320
   for name in ('initialised', 'learned'):
-    c.evaluate.policies[name] = ConfigDict(dict(samples=(1, 2, 4, 8, 16), simulations=(1, 4, 8)))
+    c.evaluate.policies[name] = ConfigDict(dict(samples=(1, 2, 4, 8), simulations=(8,)))
   c.evaluate.search.budget = 8
   return c

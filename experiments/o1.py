@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 
+import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
@@ -39,6 +40,7 @@ def run(config, workdir: str) -> None:
   require(not unknown, f'config.stages names {unknown}: choose from {", ".join(STAGES)}')
   check_config(config)
   workdir = open_workdir(workdir, config)
+  jax.config.update('jax_disable_most_optimizations', config.fast_compile)
   job = stages.Run(build(config, workdir), workdir, MetricsWriter(workdir))
   for stage, work in STAGES.items():
     if stage not in config.stages:

@@ -157,21 +157,32 @@ class World(NamedTuple):
     return tables(np.zeros((2, 2)), np.full(2, logit)).replace(reference=jax.tree.map(jnp.asarray, self)), prompt
 
 
-def decode_in_world(model, params, keys, tree, cache, parents, path, *, sampling) -> Steps:
-  """Stands in for `decode_steps`: a step is one token, the state it leads to; the world is `params.reference`."""
+def decode_in_world(model, params, keys, tree, cache, parents, path, *, sampling, candidates=None, steps=1) -> Steps:
+  """Stands in for `decode_steps`: a step is one token, the state it leads to; the world is `params.reference`. With
+  several steps, each candidate goes on to the first child of its state until one ends or is at depth R."""
   world = params.reference
-  state = tree_lib.pick(tree.tokens[..., 0], parents)
-  kids = world.children[state]
-  there = (parents >= 0)[..., None] & jnp.ones_like(kids, bool)
-  values = world.values[jnp.arange(kids.shape[0])[:, None, None], kids]
+  kids = world.children[tree_lib.pick(tree.tokens[..., 0], parents)][..., :candidates]
+  lead, limit = kids.shape, 1 + path.shape[-1] - jnp.sum(path >= 0, axis=-1)[..., None]
+  tokens, goes_on, ended = [], [], []
+  alive = (parents >= 0)[..., None] & jnp.ones(lead, bool)
+  for step in range(steps):
+    alive &= step < limit
+    tokens.append(kids)
+    goes_on.append(alive)
+    ended.append(alive & world.terminal[kids])
+    alive &= ~world.terminal[kids]
+    kids = world.children[kids][..., 0]
+  tokens, goes_on = jnp.stack(tokens, axis=-1), jnp.stack(goes_on, axis=-1)
+  values = world.values[jnp.arange(lead[0])[:, None, None, None], tokens]
   return Steps(
-    tokens=kids[..., None].astype(jnp.int32),
-    length=there.astype(jnp.int32),
-    logprob=jnp.zeros((*kids.shape, 1)),
-    terminal=there & world.terminal[kids],
+    tokens=jnp.where(goes_on, tokens, 0).astype(jnp.int32),
+    length=goes_on.sum(-1).astype(jnp.int32),
+    logprob=jnp.zeros(tokens.shape),
+    place=jnp.broadcast_to(jnp.arange(steps), tokens.shape),
     value=jnp.log(values / (1 - values)).astype(jnp.float32),
-    hidden=jnp.zeros((*kids.shape, cache.hidden.shape[-1])),
-    cache=jax.tree.map(lambda old: old[:, :, : kids.shape[1]], cache.nodes),
+    terminal=jnp.stack(ended, axis=-1).any(-1),
+    hidden=jnp.zeros((*lead, cache.hidden.shape[-1])),
+    cache=jax.tree.map(lambda old: old[:, :, : lead[1]], cache.nodes),
   )
 
 

@@ -78,7 +78,7 @@ def plain_rows(tokenizer: Tokenizer, texts: Sequence[str], *, row_length: int) -
 
 def instruction_rows(tokenizer: Tokenizer, demonstrations: Sequence[Demonstration], *,
                      row_length: int) -> types.Sequences:
-  """Rows for instruction tuning: prompt, solution, end token, packed in order; prompts are no targets.
+  """Rows for instruction tuning: prompt, solution, end token, packed first-fit; prompts are no targets.
 
   Raises:
     ValueError: for no demonstrations, or one that does not fit in a row.

@@ -88,12 +88,22 @@ def sample_token(uniform: Array, logits: Array) -> Array:
 
 
 def decode_steps(
-  model, params, keys: Array, tree: Tree, cache: TreeCache, parents: Array, path: Array, *, sampling: Sampling
+  model,
+  params,
+  keys: Array,
+  tree: Tree,
+  cache: TreeCache,
+  parents: Array,
+  path: Array,
+  *,
+  sampling: Sampling,
+  candidates: int | None = None,
+  steps: int = 1,
 ) -> Steps:
-  """Decodes A candidate steps under each parent.
+  """Decodes candidates under each parent.
 
-  What a candidate reads: the prompt, its parent's path (gathered once, shared by the A siblings) and its own tokens
-  so far.
+  What a candidate reads: the prompt, its parent's path (gathered once, shared by the siblings) and its own tokens so
+  far.
 
   Args:
     model: the language model.
@@ -104,19 +114,32 @@ def decode_steps(
     parents: [B, W] ids of the nodes to expand, -1 = none (nothing is decoded there).
     path: [B, W, R] from the root to each parent.
     sampling: see `Sampling`.
+    candidates: for each parent; None = A.
+    steps: most steps in a row for each candidate, which never goes below depth R.
 
   Returns:
-    See `Steps`, with S = L; candidates under parent -1 have length 0.
+    See `Steps`, with S = steps * L; candidates under parent -1 have length 0.
   """
-  lead = (*parents.shape, tree.mask.shape[-1])
+  lead = (*parents.shape, candidates or tree.mask.shape[-1])
   start = cache.prompt_length[:, None] + tree_lib.pick(tree.length, path).sum(-1)
   root = (parents == tree_lib.ROOT)[..., None]
   hidden = jnp.where(root, cache.root_hidden[:, None], tree_lib.pick(cache.hidden, parents))
   hidden = jnp.broadcast_to(hidden[:, :, None], (*lead, hidden.shape[-1]))
   closed = jnp.broadcast_to((parents < 0)[..., None], lead)
   context = _shared_context(tree, cache, path)
+  limit = 1 + path.shape[-1] - jnp.sum(path >= 0, axis=-1)  # a parent at depth d has a path of d + 1 ids
   return decode(
-    model, params, keys, context, start, hidden, closed, sampling=sampling, step_length=tree.tokens.shape[-1]
+    model,
+    params,
+    keys,
+    context,
+    start,
+    hidden,
+    closed,
+    sampling=sampling,
+    step_length=tree.tokens.shape[-1],
+    steps=steps,
+    limit=limit if steps > 1 else None,
   )
 
 
@@ -132,6 +155,7 @@ def decode(
   sampling: Sampling,
   step_length: int,
   steps: int = 1,
+  limit: Array | None = None,
 ) -> Steps:
   """Decodes up to `steps` steps in a row for every candidate; the loop ends as soon as all have closed their last.
 
@@ -146,11 +170,13 @@ def decode(
     sampling: see `Sampling`.
     step_length: L.
     steps: most steps in a row; S = steps * L.
+    limit: [B, W] most steps of each parent's candidates, at least 1; None = `steps` for all.
 
   Returns:
     See `Steps`.
   """
   lead, size = closed.shape, steps * step_length
+  room = size if limit is None else jnp.minimum(limit, steps)[..., None] * step_length
   row = functools.partial(jnp.zeros, (*lead, size))
   empty = functools.partial(empty_blocks, nodes=lead[1:])
   at = functools.partial(jax.lax.dynamic_update_index_in_dim, axis=3)
@@ -177,7 +203,7 @@ def decode(
     step = place // step_length
     over = sampling.closes(token)
     place = jnp.where(over, (step + 1) * step_length, place + 1)
-    return t + 1, closed | (token == sampling.eos_id) | (place >= size), place, made
+    return t + 1, closed | (token == sampling.eos_id) | (place >= room), place, made
 
   made = Steps(
     tokens=row(jnp.int32),
@@ -212,6 +238,43 @@ def _widths(size: int) -> list[int]:
 
 def _lay_into(block: Array, part: Array) -> Array:
   return jax.lax.dynamic_update_slice(block, part, (0,) * block.ndim)
+
+
+class Chains(NamedTuple):
+  """Rows of several steps, cut into them: [B, R, N, ...] for R steps of N rows; a step of length 0 was not taken."""
+
+  tokens: Array  # [B, R, N, L]
+  length: Array
+  logprob: Array  # [B, R, N, L]
+  terminal: Array
+  value: Array  # P(correct) after the step
+
+  @property
+  def used(self) -> Array:
+    """The steps that were taken."""
+    return self.length > 0
+
+
+def cut(rows: Steps, step_length: int) -> Chains:
+  """Cuts decoded rows [B, N, R*L] (one parent, its axis taken away) into their steps."""
+  batch, count = rows.length.shape
+  size = rows.tokens.shape[-1]
+  written = jnp.arange(size) < rows.length[..., None]
+  place = jnp.where(written, rows.place, size)
+
+  def lay(row):
+    """[B, N, R*L] -> [B, R, N, L]: every token at its place in its step, 0 elsewhere."""
+    laid = jax.vmap(jax.vmap(lambda place, x: jnp.zeros_like(x).at[place].set(x, mode='drop')))(place, row)
+    return jnp.moveaxis(laid.reshape(batch, count, -1, step_length), 2, 1)
+
+  length = lay(written.astype(jnp.int32)).sum(-1)
+  used = length > 0
+  last = used & ~jnp.pad(used[:, 1:], ((0, 0), (0, 1), (0, 0)))
+  end = jnp.maximum(length - 1, 0)[..., None]
+  value = jax.nn.sigmoid(jnp.take_along_axis(lay(rows.value), end, axis=-1)[..., 0])
+  return Chains(
+    lay(rows.tokens), length, lay(rows.logprob), last & rows.terminal[:, None], jnp.where(used, value, 0)
+  )
 
 
 def _shared_context(tree: Tree, cache: TreeCache, path: Array) -> Context:

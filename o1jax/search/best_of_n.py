@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from o1jax import tree as tree_lib
-from o1jax.policy.sampling import Sampling, Steps, decode, prompt_context
+from o1jax.policy.sampling import Chains, Sampling, cut, decode, prompt_context
 from o1jax.search.expand import start
 from o1jax.types import Array, Params, Prompt, Tree
 
@@ -41,7 +41,7 @@ def best_of_n(
   """
   root, cache = start(model, params, prompt, slots=0, candidates=1, step_length=step_length, max_steps=max_steps)
   lead = (prompt.length.shape[0], 1, samples)
-  chains = decode(
+  rows = decode(
     model,
     params,
     keys,
@@ -53,43 +53,23 @@ def best_of_n(
     step_length=step_length,
     steps=max_steps,
   )
-  chains = jax.tree.map(lambda x: x[:, 0], chains._replace(cache=None))
-  return cut_into_steps(chains, step_length, max_steps).replace(root_value=root.root_value)
+  rows = jax.tree.map(lambda x: x[:, 0], rows._replace(cache=None))
+  return _as_tree(cut(rows, step_length)).replace(root_value=root.root_value)
 
 
-def cut_into_steps(chains: Steps, step_length: int, max_steps: int) -> Tree:
-  """N decoded chains [B, N, R*L] as a tree [B, N*R, 1, L]; its `root_value` is left 0."""
-  batch, samples = chains.length.shape
-  written = jnp.arange(max_steps * step_length) < chains.length[..., None]
-  place = jnp.where(written, chains.place, max_steps * step_length)
-
-  def lay(row):
-    """Rows [B, N, R*L] -> [B, R, N, L]: every token at its place in its step, 0 elsewhere."""
-    laid = jax.vmap(jax.vmap(lambda place, x: jnp.zeros_like(x).at[place].set(x, mode='drop')))(place, row)
-    return jnp.moveaxis(laid.reshape(batch, samples, max_steps, step_length), 2, 1)
-
-  length = lay(written.astype(jnp.int32)).sum(-1)
-  used = length > 0
-  last = used & ~jnp.pad(used[:, 1:], ((0, 0), (0, 1), (0, 0)))
-  terminal = last & chains.terminal[:, None]
-  end = jnp.maximum(length - 1, 0)[..., None]
-  value = jnp.where(used, jax.nn.sigmoid(jnp.take_along_axis(lay(chains.value), end, axis=-1)[..., 0]), 0)
-  made = 1 + jnp.arange(max_steps * samples).reshape(max_steps, samples)
+def _as_tree(chains: Chains) -> Tree:
+  batch, steps, samples, step_length = chains.tokens.shape
+  made = 1 + jnp.arange(steps * samples).reshape(steps, samples)
   above = jnp.concatenate([jnp.full_like(made[:1], tree_lib.ROOT), made[:-1]])  # [R, N]: the parent of each
-  path = jnp.where(jnp.tri(max_steps, dtype=bool)[:, None], above.T, tree_lib.NONE)  # [R, N, R]
-  fields = dict(
-    tokens=lay(chains.tokens),
-    length=length,
-    logprob=lay(chains.logprob),
-    terminal=terminal,
-    mask=used,
-    prior=used.astype(jnp.float32),
-    value=value,
-    reward=jnp.where(terminal, value, 0),
+  path = jnp.where(jnp.tri(steps, dtype=bool)[:, None], above.T, tree_lib.NONE)  # [R, N, R]
+  fields = chains._asdict() | dict(
+    mask=chains.used,
+    prior=chains.used.astype(jnp.float32),
+    reward=jnp.where(chains.terminal, chains.value, 0),
   )
-  tree = tree_lib.empty(batch, max_steps * samples, 1, step_length, max_steps)
+  tree = tree_lib.empty(batch, steps * samples, 1, step_length, steps)
   return tree.replace(
-    expanded=jnp.where(used, above, tree_lib.NONE).reshape(batch, -1),
-    path=jnp.where(used[..., None], path, tree_lib.NONE).reshape(batch, -1, max_steps),
-    **{name: field.reshape(batch, max_steps * samples, 1, *field.shape[3:]) for name, field in fields.items()},
+    expanded=jnp.where(chains.used, above, tree_lib.NONE).reshape(batch, -1),
+    path=jnp.where(chains.used[..., None], path, tree_lib.NONE).reshape(batch, -1, steps),
+    **{name: field.reshape(batch, steps * samples, 1, *field.shape[3:]) for name, field in fields.items()},
   )

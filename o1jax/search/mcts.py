@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import mctx
 
 from o1jax import tree as tree_lib
-from o1jax.policy.sampling import Sampling
+from o1jax.policy.sampling import Sampling, cut, decode_steps
 from o1jax.search.expand import expand, start
 from o1jax.types import Array, OutcomeFn, Params, Prompt, Reference, Tree
 
@@ -37,8 +37,7 @@ def mcts(
 
   Candidates are samples of the policy, so their prior is uniform times multiplicity (their log-probs would count the
   policy twice). Leaves are valued by the critic. If no candidate has finished a solution when the simulations are
-  spent, the likeliest leaf is continued step by step, by the critic's choice, until one has; those slots count in the
-  tokens like all others.
+  spent, the policy continues the likeliest leaf until one has; those slots count in the tokens like all others.
 
   Args:
     model: the language model.
@@ -79,9 +78,7 @@ def mcts(
       model, params, slot_keys, tree, cache, parents, slot=slot, sampling=sampling, merge=merge
     )
     if verify is not None:
-      made = jnp.broadcast_to(1 + slot * candidates + jnp.arange(candidates), (parents.shape[0], candidates))
-      verdict = jnp.where(tree_lib.pick(tree.terminal, made, fill=False), verify(reference, tree, made), 0)
-      tree = tree.replace(reward=tree_lib.put(tree.reward, made, verdict))
+      tree = _reward_by(verify, reference, tree, 1 + slot * candidates + jnp.arange(candidates))
     return tree, cache
 
   root = jnp.full((prompt.length.shape[0], 1), tree_lib.ROOT)
@@ -99,7 +96,11 @@ def mcts(
     visits=tree.visits.at[:, :filled].set(visits),
     q=tree.q.at[:, :filled].set(jnp.where(visits > 0, q, 0)),
   )
-  return _finish(tree, cache, grow, filled)
+  if max_steps == 1:
+    return tree
+  last_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, filled)
+  tree = _finish(model, params, last_keys, tree, cache, filled, sampling=sampling)
+  return tree if verify is None else _reward_by(verify, reference, tree, tree_lib.node_ids(tree)[filled:].reshape(-1))
 
 
 def _search(carry, grow, simulations, key, algorithm, settings):
@@ -159,21 +160,45 @@ def _prior_logits(prior: Array) -> Array:
   return jnp.where(prior > 0, jnp.log(jnp.maximum(prior, 1e-9)), jnp.finfo(jnp.float32).min)
 
 
-def _finish(tree: Tree, cache, grow, slot: int) -> Tree:
-  """Continues the likeliest leaf of each problem that has no finished solution, one expansion a slot."""
+def _reward_by(verify, reference, tree: Tree, ids: Array) -> Tree:
+  """Rewards the finished ones among nodes `ids` [N] by the verifier."""
+  ids = jnp.broadcast_to(ids, (tree.mask.shape[0], ids.shape[0]))
+  verdict = jnp.where(tree_lib.pick(tree.terminal, ids, fill=False), verify(reference, tree, ids), 0)
+  return tree.replace(reward=tree_lib.put(tree.reward, ids, verdict))
 
-  def step(carry):
-    slot, tree, cache = carry
-    parents = jnp.where(_unsolved(tree), likeliest_leaf(tree), tree_lib.NONE)
-    tree, cache = grow(tree, cache, parents[:, None], slot)
-    return slot + 1, tree, cache
 
-  def unfinished(carry):
-    slot, tree, _ = carry
-    return (slot < tree.mask.shape[1]) & jnp.any(_unsolved(tree) & (likeliest_leaf(tree) > 0))
+def _finish(model, params, keys, tree: Tree, cache, slot: int, *, sampling: Sampling) -> Tree:
+  """Continues the likeliest leaf of each problem that has no finished solution to its end, in one chain of steps.
 
-  _, tree, _ = jax.lax.while_loop(unfinished, step, (jnp.int32(slot), tree, cache))
-  return tree
+  The steps fill the first candidate of slots `slot` and on.
+  """
+  batch, slots, width = tree.mask.shape
+  room = slots - slot
+  leaf = jnp.where(_unsolved(tree), likeliest_leaf(tree), tree_lib.ROOT)[:, None]
+  leaf = jnp.where(leaf > 0, leaf, tree_lib.NONE)
+  path = tree_lib.path_to(tree, leaf)
+  rows = decode_steps(model, params, keys, tree, cache, leaf, path, sampling=sampling, candidates=1,
+                      steps=room)  # fmt: skip
+  rows = jax.tree.map(lambda x: x[:, 0], rows._replace(cache=None))
+  chain = cut(rows, tree.tokens.shape[-1])
+  used = chain.used[..., 0]
+  made = 1 + jnp.arange(slot, slots) * width
+  above = jnp.concatenate([leaf, jnp.broadcast_to(made[:-1], (batch, room - 1))], axis=1)
+  # Column c of a path: the leaf's own, and from there on the chain's.
+  depth = jnp.sum(path >= 0, axis=-1, keepdims=True)
+  column, step = jnp.arange(path.shape[-1]), jnp.arange(room)[:, None]
+  behind = column - depth
+  own = jnp.where((behind >= 0) & (behind < step), 1 + (slot + behind) * width, tree_lib.NONE)
+  whole = jnp.where(behind < 0, path, own)
+  fields = chain._asdict() | dict(
+    mask=chain.used, prior=chain.used.astype(jnp.float32), reward=jnp.where(chain.terminal, chain.value, 0)
+  )
+  fields = {name: getattr(tree, name).at[:, slot:, :1].set(field) for name, field in fields.items()}
+  return tree.replace(
+    expanded=tree.expanded.at[:, slot:].set(jnp.where(used, above, tree_lib.NONE)),
+    path=tree.path.at[:, slot:].set(jnp.where(used[..., None], whole, tree_lib.NONE)),
+    **fields,
+  )
 
 
 def _unsolved(tree: Tree) -> Array:
@@ -181,18 +206,12 @@ def _unsolved(tree: Tree) -> Array:
 
 
 def likeliest_leaf(tree: Tree) -> Array:
-  """The unexpanded candidate of highest value among the deepest that can still grow, [B]; 0 if there is none.
-
-  Deepest first: a continuation that was begun is followed to its end before another is tried.
-  """
+  """The unexpanded candidate of highest value that can still grow, [B]; 0 if there is none."""
   ids = tree_lib.node_ids(tree).reshape(-1)
   everyone = jnp.broadcast_to(ids, (tree.mask.shape[0], ids.shape[0]))
-  parents = tree.expanded
   taken = jnp.zeros((tree.mask.shape[0], ids.shape[0] + 1), bool)
   rows = jnp.arange(tree.mask.shape[0])[:, None]
-  taken = taken.at[rows, jnp.maximum(parents, 0)].set(True)[:, 1:]
+  taken = taken.at[rows, jnp.maximum(tree.expanded, 0)].set(True)[:, 1:]
   free = tree_lib.expandable(tree, everyone) & ~taken
-  depth = jnp.broadcast_to(tree_lib.parent_depth(tree)[..., None], tree.mask.shape).reshape(free.shape)
-  score = jnp.where(free, depth + tree.value.reshape(free.shape), -1)
-  best = jnp.argmax(score, axis=-1)
+  best = jnp.argmax(jnp.where(free, tree.value.reshape(free.shape), -1), axis=-1)
   return jnp.where(jnp.any(free, axis=-1), 1 + best, 0)

@@ -55,15 +55,22 @@ def test_the_prompt_does_not_depend_on_the_answer(tokenizer):
   assert (one.tokens == other.tokens).all() and (one.length == other.length).all()
 
 
-def test_plain_rows_hold_every_text_whole_and_in_order(tokenizer, texts):
-  rows = pipeline.plain_rows(tokenizer, texts, row_length=80)
-  assert len(rows.tokens) < len(texts) and (rows.mask == (np.arange(80) < rows.length[:, None])).all()
+def test_plain_rows_hold_every_text_whole(tokenizer, texts):
+  rows = pipeline.plain_rows(tokenizer, texts, row_length=100)
+  assert len(rows.tokens) < len(texts) and (rows.mask == (np.arange(100) < rows.length[:, None])).all()
   found = []
   for tokens, length in zip(rows.tokens, rows.length):
     assert tokens[length - 1] == tokenizer.eos_id
     ends = np.flatnonzero(tokens[:length] == tokenizer.eos_id)
     found += [tokenizer.decode(part) for part in np.split(tokens[:length], ends + 1)[:-1]]
-  assert found == texts
+  assert sorted(found) == sorted(texts)
+
+
+def test_rows_are_full(tokenizer, texts):
+  """A text goes to the first row that has room: no two rows near each other could be one."""
+  rows = pipeline.plain_rows(tokenizer, texts, row_length=100)
+  assert len(rows.length) > 20
+  assert min(a + b for a, b in zip(rows.length, rows.length[1:])) > 100
 
 
 def test_instruction_rows_mask_the_prompts_out_and_keep_the_texts_apart(tokenizer, demonstrations):
@@ -72,7 +79,10 @@ def test_instruction_rows_mask_the_prompts_out_and_keep_the_texts_apart(tokenize
   assert ((rows.segment > 0) == (np.arange(150) < rows.length[:, None])).all()
   texts = [(i, n) for i, row in enumerate(rows.segment) for n in range(1, row.max() + 1)]
   assert len(texts) == len(demonstrations)
-  for (i, n), (problem, steps) in zip(texts, demonstrations):
+  left = {d.problem.prompt: d for d in demonstrations}
+  for i, n in texts:
+    first = tokenizer.decode(rows.tokens[i][(rows.segment[i] == n) & ~rows.mask[i]])
+    problem, steps = left.pop(first)
     own = rows.segment[i] == n
     tokens, mask = rows.tokens[i][own], rows.mask[i][own]
     assert tokenizer.decode(tokens) == problem.prompt + join_steps(steps) and tokens[-1] == tokenizer.eos_id
@@ -90,6 +100,17 @@ def test_a_batch_is_a_function_of_seed_and_update():
   assert all((batch['b'] == 2 * batch['a'][:, None] + [0, 1]).all() for batch in map(stream, range(20)))
   epochs = np.concatenate(forwards).reshape(-1, 10)
   assert (np.sort(epochs, axis=1) == np.arange(10)).all() and len({tuple(epoch) for epoch in epochs}) == len(epochs)
+
+
+def test_a_share_of_a_mixed_batch_is_from_the_other_rows():
+  stream = pipeline.mixed_batches(np.arange(10), np.arange(100, 130), batch_size=8, share=0.4, seed=3)
+  assert all((stream(update) < 10).tolist() == [True] * 5 + [False] * 3 for update in range(20))
+  assert set(np.concatenate([stream(u) for u in range(10)])) == {*range(10), *range(100, 130)}
+  alone = pipeline.mixed_batches(np.arange(10), np.zeros(0), batch_size=8, share=0.1, seed=3)
+  assert np.array_equal(alone(4), pipeline.batches(np.arange(10), batch_size=8, seed=3)(4))
+  for share in (1.0, -0.1):
+    with pytest.raises(ValueError, match=f'{share} .* give a number in'):
+      pipeline.mixed_batches(np.arange(10), np.arange(10), batch_size=8, share=share)
 
 
 def test_a_batch_may_be_larger_than_the_data():

@@ -42,6 +42,7 @@ def _compiled(simulations, candidates, max_steps, algorithm):
 
     with pytest.MonkeyPatch.context() as patch:
       patch.setattr(expand, 'decode_steps', decode_in_world)
+      patch.setattr(mcts, 'decode_steps', decode_in_world)
       patch.setattr(mcts, '_search', spy)
       tree = mcts.mcts(
         Markov(), params, keys, prompt, simulations=simulations, candidates=candidates, max_steps=max_steps,
@@ -254,7 +255,7 @@ def test_a_search_goes_on_until_something_is_finished():
   tree = search(_corridor(9), **SIX)
   np.testing.assert_array_equal(tree.expanded, [[0, 1, 3, 5, 7, 9, 11, 13, 15] + [-1] * 9] * 2)
   np.testing.assert_array_equal(np.argwhere(tree_lib.finished(tree)), [[0, 8, 0], [1, 8, 0]])
-  np.testing.assert_array_equal(tree_lib.generated_tokens(tree), [9 * 2] * 2)
+  np.testing.assert_array_equal(tree_lib.generated_tokens(tree), [7 * 2 + 2] * 2)
   # Only simulations count in the statistics.
   np.testing.assert_array_equal(tree.visits[0, :, 0], [6, 5, 4, 3, 2, 1] + [0] * 12)
 
@@ -287,8 +288,8 @@ def test_likeliest_leaf():
   tree = hand_tree(
     [0, 1], width=2, max_steps=3, terminal=[[0, 0], [1, 0]], value=[[0.5, 0.8], [0.9, 0.3]]
   )
-  assert likeliest_leaf(tree)[0] == 4
-  assert likeliest_leaf(tree.replace(mask=tree.mask.at[0, 1, 1].set(False)))[0] == 2
+  assert likeliest_leaf(tree)[0] == 2
+  assert likeliest_leaf(tree.replace(mask=tree.mask.at[0, 0, 1].set(False)))[0] == 4
   assert likeliest_leaf(tree.replace(terminal=jnp.ones_like(tree.terminal)))[0] == 0
 
 
