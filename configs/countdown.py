@@ -25,6 +25,7 @@ def get_config() -> ConfigDict:
     section.updates, section.batch, section.optimizer.learning_rate = 5000, 256, 1e-3
   c.reward.updates, c.reward.batch = 300, 256
   c.learn.updates, c.learn.batch, c.learn.validate_every = 500, 256, 50
+  c.reward.tokens, c.learn.tokens = 256, 2048
   c.learn.search = ConfigDict(dict(method='gumbel', budget=32, candidates=8, verify_leaves=True))
   c.evaluate.rows = 8192
   c.evaluate.search.candidates = 8

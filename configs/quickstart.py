@@ -31,11 +31,11 @@ def get_config(argument: str = '') -> ConfigDict:
   c.shapes = ConfigDict(dict(prompt_length=16, step_length=18, max_steps=10, row_length=128))
   c.model = ConfigDict(dict(variant='0.5m', changes=dict(own_critic=False, kv_heads=1)))
   c.sampling = ConfigDict(dict(granularity='line', temperature=0.8, top_k=0, top_p=1.0))
-  c.pretrain = supervised(updates=1000, learning_rate=2e-2, adam_learning_rate=5e-3)
+  c.pretrain = supervised(updates=1300, learning_rate=2e-2, adam_learning_rate=5e-3)
   c.instruct = supervised(updates=200, learning_rate=7e-3, adam_learning_rate=1.75e-3)
   c.instruct.rehearsal = 0.5  # share of each batch that is plain text again
-  c.reward = searching(updates=18, learning_rate=5e-3, weights=dict(value=1.0, kl=1.0))
-  c.learn = searching(updates=32, learning_rate=3e-3, weights=dict(gradient=1.0, value=0.5))
+  c.reward = searching(updates=24, learning_rate=5e-3, weights=dict(value=1.0, kl=1.0))
+  c.learn = searching(updates=28, learning_rate=3e-3, weights=dict(gradient=1.0, value=0.5))
   c.learn.warmup_weights = losses(clone=1.0, distill=0.5, value=0.5)
   c.learn.validate_every = 4
   c.learn.patience = 1
@@ -93,6 +93,8 @@ def losses(**weights) -> ConfigDict:
 def smoke(c: ConfigDict) -> None:
   """Shrinks the job to less than a minute; its accuracies mean nothing."""
   c.fast_compile = True
+  c.task.behaviours.dead_end = 0.0
+  c.shapes.max_steps = 6
   c.data = ConfigDict(dict(demonstrations=64, texts=256, pool=64, validation=16, test=8, test_targets=8))
   c.model.variant = 'nano'
   for section in (c.pretrain, c.instruct):
@@ -100,8 +102,8 @@ def smoke(c: ConfigDict) -> None:
   for section in (c.reward, c.learn):
     section.updates, section.batch, section.minibatches, section.search.budget = 2, 8, 2, 2
   c.learn.validate_every = 1
-  c.learn.search.method = 'gumbel'
+  c.learn.search.method, c.learn.search.verify_leaves = 'gumbel', False  # a verifier in the loop compiles for seconds
   for name in ('initialised', 'learned'):
     c.evaluate.policies[name] = ConfigDict(dict(samples=(1, 2), simulations=(4,)))
-  c.evaluate.rows = 32
+  c.evaluate.rows = 64
   c.evaluate.search.budget = 4

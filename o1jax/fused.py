@@ -108,7 +108,7 @@ def search_metrics(tree: Tree) -> Metrics:
   """What a judged search found and what it cost."""
   done = tree_lib.finished(tree)
   used = tree.expanded >= 0
-  made = jnp.maximum(jnp.sum(used * tree.mask.shape[-1]), 1)
+  made = jnp.maximum(jnp.sum(used[..., None] & (tree.length > 0)), 1)
   return {
     'accuracy': jnp.sum(tree.outcome) / jnp.maximum(done.sum(), 1),
     'solved': jnp.mean(jnp.any(tree.outcome > 0, axis=(1, 2))),

@@ -105,10 +105,10 @@ def spell(tree: Tree, b: int, node: int) -> list[list[int]]:
 
 
 def real_nodes(tree: Tree):
-  """(b, x, a, id) of every candidate of every used slot, merged twins included."""
+  """(b, x, a, id) of every candidate that was generated, merged twins included."""
   width = tree.mask.shape[-1]
-  used = np.argwhere(np.asarray(tree.expanded) >= 0)
-  return [(b, x, a, 1 + x * width + a) for b, x in used for a in range(width)]
+  made = (np.asarray(tree.expanded) >= 0)[..., None] & (np.asarray(tree.length) > 0)
+  return [(b, x, a, 1 + x * width + a) for b, x, a in np.argwhere(made)]
 
 
 class Markov(NamedTuple):

@@ -16,7 +16,7 @@ from o1jax.model.compute import search_cost
 from o1jax.reward.outcome import judge
 from o1jax.reward.process import solution_score
 from o1jax.search.choose import choose
-from o1jax.types import Params, Prompt, Reference
+from o1jax.types import Params, Prompt, Reference, Tree
 
 
 class Readout(NamedTuple):
@@ -43,6 +43,7 @@ class Verdicts(NamedTuple):
   outcomes: np.ndarray  # [M] its verdict
   chosen: np.ndarray  # [N] node id chosen by the first readout, 0 = none
   seconds: float  # per problem, without compilation
+  trees: Tree  # judged, of the first problems: as many as were searched at once
 
 
 def evaluator(
@@ -80,7 +81,7 @@ def evaluator(
     ids = jnp.broadcast_to(tree_lib.node_ids(tree).reshape(-1), (prompt.length.shape[0], tree.mask[0].size))
     picks = [choose(tree, rule=r.rule, table=table, aggregate=aggregate, first=r.chains) for r in readouts]
     tokens, flops = search_cost(model_config, prompt, tree)
-    return dict(
+    return tree, dict(
       correct=jnp.stack([tree_lib.pick(tree.outcome, pick[:, None])[:, 0] > 0 for pick in picks], axis=1),
       tokens=tokens,
       flops=flops,
@@ -99,15 +100,17 @@ def evaluator(
     rounds = -(-count // batch)
     size = -(-count // rounds)  # as equal as can be: what fills up the last batch is work for nothing
     keys = problem_keys(key, count)
-    parts, seconds = [], 0.0
+    parts, trees, seconds = [], None, 0.0
     for start in range(0, count, size):
       rows = jnp.arange(start, start + size) % count
       data = jax.tree.map(lambda x, rows=rows: jnp.asarray(x)[rows], (keys, prompt, reference))
       if size not in compiled:
         compiled[size] = run.lower(params, *data).compile()
       began = time.perf_counter()
-      part = jax.device_get(compiled[size](params, *data))
+      tree, part = compiled[size](params, *data)
+      part = jax.device_get(part)
       seconds += time.perf_counter() - began
+      trees = jax.device_get(tree) if trees is None else trees
       keep = min(size, count - start)
       parts.append({name: x[:keep] for name, x in part.items()})
       watch(keep)
@@ -116,7 +119,7 @@ def evaluator(
     whole |= dict(
       correct=dict(zip(readouts, whole['correct'].T)), scores=whole['scores'][done], outcomes=whole['outcomes'][done]
     )
-    return Verdicts(**whole, seconds=seconds / (-(-count // size) * size))
+    return Verdicts(**whole, seconds=seconds / (-(-count // size) * size), trees=trees)
 
   return evaluate
 

@@ -248,7 +248,8 @@ def weights(section: ConfigDict) -> Weights:
 
 def fresh_params(experiment: Experiment) -> Params:
   """Untrained parameters, a function of the seed."""
-  return nn.unbox(forward.init(experiment.model, jax.random.fold_in(experiment.key, 0)))
+  init = jax.jit(lambda key: nn.unbox(forward.init(experiment.model, key)))  # op by op, each would be compiled
+  return init(jax.random.fold_in(experiment.key, 0))
 
 
 def abstract_params(experiment: Experiment) -> Params:

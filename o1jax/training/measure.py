@@ -9,7 +9,7 @@ import numpy as np
 
 from o1jax import tree as tree_lib
 from o1jax.evaluation import results
-from o1jax.evaluation.accuracy import Readout, coverage, result
+from o1jax.evaluation.accuracy import Readout, Verdicts, coverage, result
 from o1jax.evaluation.report import build_report
 from o1jax.evaluation.statistics import calibration
 from o1jax.evaluation.tree_view import DrawnNode, drawn_nodes
@@ -33,13 +33,13 @@ def evaluate(run: Run) -> None:
   policies = {name: stage for name, stage in POLICIES.items() if name in section.policies and _made(run, stage)}
   for name, stage in policies.items():
     params = run.params(stage)
-    rows, verdicts = evaluate_policy(run, name, params)
+    rows, sampled, searched = evaluate_policy(run, name, params)
     results.append_results(run.workdir / 'results.csv', rows)
-    if verdicts is not None:
-      calibrations[name] = calibration(verdicts.scores, verdicts.outcomes)
+    if sampled is not None:
+      calibrations[name] = calibration(sampled.scores, sampled.outcomes)
     behaviours[name] = measure_behaviours(run, params)
-    if section.policies[name].simulations:
-      draw_search(run, params)
+    if searched is not None:
+      draw_search(run, searched)
     write_data(run, 'behaviours', behaviours)
     write_data(run, 'calibration', calibrations)
 
@@ -49,7 +49,7 @@ def _made(run: Run, stage: str) -> bool:
 
 
 def evaluate_policy(run: Run, name: str, params: Params):
-  """All rows of one policy, and the verdicts on its sampled solutions (None if it is not to be sampled)."""
+  """All rows of one policy, the verdicts on its sampled solutions and those of the tree search to draw, or None."""
   e, section = run.experiment, run.experiment.config.evaluate
   budgets = section.policies[name]
   plan = [('best_of_n', 1, [GREEDY], True)]
@@ -58,7 +58,7 @@ def evaluate_policy(run: Run, name: str, params: Params):
     plan.append(('best_of_n', max(budgets.samples), sampled, False))
   for method in section.tree_methods:
     plan += [(method, n, [Readout(f'mcts_{method}', n, section.rule)], False) for n in budgets.simulations]
-  rows, kept = [], None
+  rows, sampled_verdicts, searched = [], None, {}
   count = len(e.data.test_prompts)
   for method, budget, readouts, greedy in plan:
     with Progress(count, description=f'evaluate {name} {method} {budget}') as progress:
@@ -67,8 +67,10 @@ def evaluate_policy(run: Run, name: str, params: Params):
     rows += [result(name, e.task.name, readout, verdicts, seed=e.config.seed) for readout in readouts]
     if method == 'best_of_n' and not greedy:
       rows += coverage(name, e.task.name, verdicts, list(budgets.samples), seed=e.config.seed)
-      kept = verdicts
-  return rows, kept
+      sampled_verdicts = verdicts
+    elif not greedy:
+      searched[abs(budget - section.search.budget)] = verdicts  # drawn is the one nearest to the config's own search
+  return rows, sampled_verdicts, searched[min(searched)] if searched else None
 
 
 def measure_behaviours(run: Run, params: Params) -> dict[str, float]:
@@ -112,27 +114,28 @@ def pose(run: Run, index: int) -> tuple[Prompt, Reference]:
 
 def draw(run: Run, params: Params, prompt: Prompt, reference: Reference) -> Picture:
   """Searches one problem by the config (`evaluate.search`); the reference is for the verdict afterwards."""
-  return draw_all(run, params, prompt, reference)[0]
-
-
-def draw_all(run: Run, params: Params, prompt: Prompt, reference: Reference) -> list[Picture]:
-  """`draw` of B problems."""
   e, section = run.experiment, run.experiment.config.evaluate
-  method, budget = section.search.method, section.search.budget
-  search = run.once('draw', lambda: jax.jit(test_search(e, method, budget)))
-  tree = judge(reference, search(params, problem_keys(e.key, prompt.length.shape[0]), prompt), e.outcome)
-  chosen = np.asarray(choose(tree, rule=section.rule, table=e.table))
-  tree, prompt = jax.device_get((tree, prompt))
-  pictures = []
-  for i, node in enumerate(chosen.tolist()):
-    one = jax.tree.map(lambda x, i=i: x[i], tree)
-    question = e.tokenizer.decode(prompt.tokens[i, : prompt.length[i]]).strip()
-    nodes = drawn_nodes(one, e.tokenizer.decode, chosen=node or None, prompt=question)
-    right, over = int((one.outcome > 0).sum()), int(tree_lib.finished(one).sum())
-    answer = _step_text(run, one, node).removeprefix(ANSWER) if node else ''
-    correct = bool(node) and bool(one.outcome.reshape(-1)[node - 1] > 0)
-    pictures.append(Picture(question, answer, correct, nodes, wrong=(over - right) * (right > 0)))
-  return pictures
+  search = test_search(e, section.search.method, section.search.budget)
+
+  @jax.jit
+  def judged(params, keys, prompt, reference):
+    tree = judge(reference, search(params, keys, prompt), e.outcome)
+    return tree, choose(tree, rule=section.rule, table=e.table, aggregate=section.aggregate)
+
+  tree, chosen = run.once('draw', lambda: judged)(params, problem_keys(e.key, 1), prompt, reference)
+  return picture(run, *jax.device_get((tree, chosen, prompt)), 0)
+
+
+def picture(run: Run, tree: Tree, chosen: np.ndarray, prompt: Prompt, i: int) -> Picture:
+  """Problem i of a judged search, with the node `chosen` [B] of each as its answer. All on the host."""
+  e, node = run.experiment, int(chosen[i])
+  one = jax.tree.map(lambda x: x[i], tree)
+  question = e.tokenizer.decode(prompt.tokens[i, : prompt.length[i]]).strip()
+  nodes = drawn_nodes(one, e.tokenizer.decode, chosen=node or None, prompt=question)
+  right, over = int((one.outcome > 0).sum()), int(tree_lib.finished(one).sum())
+  answer = _step_text(run, one, node).removeprefix(ANSWER) if node else ''
+  correct = bool(node) and bool(one.outcome.reshape(-1)[node - 1] > 0)
+  return Picture(question, answer, correct, nodes, wrong=(over - right) * (right > 0))
 
 
 def _step_text(run: Run, tree: Tree, node: int) -> str:
@@ -140,12 +143,14 @@ def _step_text(run: Run, tree: Tree, node: int) -> str:
   return run.experiment.tokenizer.decode(tree.tokens[slot, candidate, : tree.length[slot, candidate]])
 
 
-def draw_search(run: Run, params: Params) -> None:
+def draw_search(run: Run, searched: Verdicts) -> None:
   """Leaves report/data/tree.json: of the first test problems, a solved one whose search met wrong answers too."""
-  problems = jax.tree.map(lambda x: jnp.asarray(x)[:16], run.experiment.data.test)
-  picture = max(draw_all(run, params, *problems), key=lambda p: (p.correct, p.wrong))
-  nodes = [dataclasses.asdict(node) for node in picture.nodes]
-  data = dict(prompt=picture.prompt, nodes=nodes, verdict=picture.correct, answer=picture.answer)
+  prompt, _ = run.experiment.data.test
+  count = min(16, len(searched.trees.mask))
+  pictures = [picture(run, searched.trees, searched.chosen, prompt, i) for i in range(count)]
+  best = max(pictures, key=lambda p: (p.correct, p.wrong))
+  nodes = [dataclasses.asdict(node) for node in best.nodes]
+  data = dict(prompt=best.prompt, nodes=nodes, verdict=best.correct, answer=best.answer)
   write_data(run, 'tree', data)
 
 

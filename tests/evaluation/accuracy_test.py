@@ -79,6 +79,11 @@ class TestVerdicts:
     np.testing.assert_allclose(whole.scores, verdicts.scores, rtol=1e-5)
     np.testing.assert_allclose(whole.flops, verdicts.flops, rtol=1e-6)
 
+  def test_keep_the_judged_trees_of_the_first_problems(self, verdicts, tree):
+    assert verdicts.trees.mask.shape[0] == 4
+    np.testing.assert_array_equal(verdicts.trees.tokens, tree.tokens[:4])
+    np.testing.assert_array_equal(verdicts.trees.outcome.sum((1, 2)), verdicts.right[:4])
+
   def test_say_how_far_they_are(self, evaluate, problems):
     seen = []
     evaluate(5)(toys.params(), *problems, KEY, watch=seen.append)
@@ -141,7 +146,7 @@ class TestRows:
                Readout('vote', 2, 'majority', chains=2): np.array([1, 0, 0, 0], bool)}  # fmt: skip
     return Verdicts(correct=correct, tokens=np.array([60, 80, 100, 120]), flops=np.array([6e3, 8e3, 1e4, 1.2e4]),
                     samples=np.full(4, 6), right=self.RIGHT, scores=np.zeros(0), outcomes=np.zeros(0),
-                    chosen=np.zeros(4), seconds=3.0)  # fmt: skip
+                    chosen=np.zeros(4), seconds=3.0, trees=None)  # fmt: skip
 
   def test_all_chains_pay_for_all(self, verdicts):
     whole, _ = (result('learned', 'toy', readout, verdicts, seed=5) for readout in verdicts.correct)

@@ -188,6 +188,7 @@ class TestImprovedPolicy:
     monkeypatch.setattr(mcts_lib, 'mctx', fake)
     monkeypatch.setattr(mcts_lib, 'start', imagined_start)
     monkeypatch.setattr(mcts_lib, 'expand', imagined_expand)
+    monkeypatch.setattr(mcts_lib, '_finish', lambda model, params, keys, tree, *args, **settings: tree)
     prompt, _ = toys.problems(8)
 
     @jax.jit
