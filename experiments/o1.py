@@ -17,6 +17,7 @@ from o1jax.training import measure, stages
 from o1jax.training.build import build
 from o1jax.training.config import ConfigError, check_config, require
 from o1jax.training.loop import Diverged, Stopped
+from o1jax.training.memory import keep_freed_memory
 from o1jax.training.metrics import MetricsWriter
 from o1jax.training.workdir import mark_stage_done, open_workdir, stage_done
 
@@ -59,6 +60,7 @@ def main(argv):
     app.usage(shorthelp=True, detailed_error=f'unexpected arguments: {" ".join(argv[1:])}', exitcode=2)
   warnings.filterwarnings('ignore', module='orbax')
   logging.set_verbosity(logging.WARNING)  # libraries report every file they touch
+  keep_freed_memory()
   try:
     run(_CONFIG.value, _WORKDIR.value)
   except (ConfigError, Diverged) as error:

@@ -254,6 +254,12 @@ class Chains(NamedTuple):
     """The steps that were taken."""
     return self.length > 0
 
+  def node_fields(self) -> dict[str, Array]:
+    """The steps as fields of a `Tree`: unmerged lone candidates, finished ones rewarded by the critic."""
+    return self._asdict() | dict(
+      mask=self.used, prior=self.used.astype(jnp.float32), reward=jnp.where(self.terminal, self.value, 0)
+    )
+
 
 def cut(rows: Steps, step_length: int) -> Chains:
   """Cuts decoded rows [B, N, R*L] (one parent, its axis taken away) into their steps."""

@@ -62,14 +62,12 @@ def _as_tree(chains: Chains) -> Tree:
   made = 1 + jnp.arange(steps * samples).reshape(steps, samples)
   above = jnp.concatenate([jnp.full_like(made[:1], tree_lib.ROOT), made[:-1]])  # [R, N]: the parent of each
   path = jnp.where(jnp.tri(steps, dtype=bool)[:, None], above.T, tree_lib.NONE)  # [R, N, R]
-  fields = chains._asdict() | dict(
-    mask=chains.used,
-    prior=chains.used.astype(jnp.float32),
-    reward=jnp.where(chains.terminal, chains.value, 0),
-  )
   tree = tree_lib.empty(batch, steps * samples, 1, step_length, steps)
   return tree.replace(
     expanded=jnp.where(chains.used, above, tree_lib.NONE).reshape(batch, -1),
     path=jnp.where(chains.used[..., None], path, tree_lib.NONE).reshape(batch, -1, steps),
-    **{name: field.reshape(batch, steps * samples, 1, *field.shape[3:]) for name, field in fields.items()},
+    **{
+      name: field.reshape(batch, steps * samples, 1, *field.shape[3:])
+      for name, field in chains.node_fields().items()
+    },
   )

@@ -190,10 +190,9 @@ def _finish(model, params, keys, tree: Tree, cache, slot: int, *, sampling: Samp
   behind = column - depth
   own = jnp.where((behind >= 0) & (behind < step), 1 + (slot + behind) * width, tree_lib.NONE)
   whole = jnp.where(behind < 0, path, own)
-  fields = chain._asdict() | dict(
-    mask=chain.used, prior=chain.used.astype(jnp.float32), reward=jnp.where(chain.terminal, chain.value, 0)
-  )
-  fields = {name: getattr(tree, name).at[:, slot:, :1].set(field) for name, field in fields.items()}
+  fields = {
+    name: getattr(tree, name).at[:, slot:, :1].set(field) for name, field in chain.node_fields().items()
+  }
   return tree.replace(
     expanded=tree.expanded.at[:, slot:].set(jnp.where(used, above, tree_lib.NONE)),
     path=tree.path.at[:, slot:].set(jnp.where(used[..., None], whole, tree_lib.NONE)),

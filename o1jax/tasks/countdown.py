@@ -10,7 +10,7 @@ judged on its own:
     <completion>3*7=21;5,21              a move; the numbers left
     <completion>21-5=16                  the last number is the result
     <evaluation>16 for 26 no             side by side, so that they are easy to compare
-    <correction>back;5,21                the last state from which the target can be reached
+    <correction>not 21-5;5,21            the move that went wrong, and the state before it
     <alternative>5+21=26                 the first move after a correction
     <evaluation>26 for 26 ok
     <answer>5+3*7
@@ -57,7 +57,8 @@ def task(*, numbers: int = 3, max_number: int = 15, max_target: int = 100, fact_
 
   Problems carry `numbers=(target, n1, ..)` in the order of the prompt. The splits are 'train', 'validation' and
   'test', which share no multiset with target, and 'test_targets', whose targets no other split has. Verdicts follow
-  the grammar of `o1jax.tasks.infix`. Of the plain texts, `fact_share` are number facts, the rest worked solutions.
+  the grammar of `o1jax.tasks.infix`. Of the plain texts, `fact_share` are number facts, the rest untagged work on
+  training problems, half of it attempts that mostly fail.
 
   Raises:
     ValueError: for settings out of range.
@@ -206,7 +207,10 @@ def _write(attempts: list[tuple[Path, Path]], root: State, target: int, given: l
   steps = []
   for i, (kept, tail) in enumerate(attempts):
     if i:
-      steps.append(f'{TAGS["correction"]}back;{_join(kept[-1].state if kept else root)}')
+      # Naming the move keeps the policy from making it again: without, greedy attempts repeated each other.
+      mistake = (attempts[i - 1][0] + attempts[i - 1][1])[len(kept)]
+      before = _join(kept[-1].state if kept else root)
+      steps.append(f'{TAGS["correction"]}not {mistake.left}{mistake.op}{mistake.right};{before}')
     for j, move in enumerate(tail):
       tag = TAGS['alternative'] if i and not j else TAGS['completion']
       left = f';{_join(move.state)}' if len(move.state) > 1 else ''
@@ -284,10 +288,12 @@ def _facts(rng: np.random.Generator, *, numbers, max_number, max_target, fact_sh
   if rng.random() < 0.5:
     attempts = _attempts(root, target, behaviours.draw_dead_ends(rng), rng)
   else:
-    attempts = []
+    attempts, last = [], None
     for _ in range(1 + behaviours.draw_dead_ends(rng)):
-      attempts.append(((), _random_path(rng, root)))
-      if attempts[-1][1][-1].result == target:
+      path = _random_path(rng, root, without=last)
+      attempts.append(((), path))
+      last = path[0]
+      if path[-1].result == target:
         break
   steps = _write(attempts, root, target, given, evaluate=True)
   # The prompt is worded otherwise than a problem's, so that tuning on demonstrations leaves this text alone.
@@ -295,13 +301,14 @@ def _facts(rng: np.random.Generator, *, numbers, max_number, max_target, fact_sh
   return DELIMITER.join(lines)
 
 
-def _random_path(rng, root) -> Path:
-  while True:
+def _random_path(rng, root, *, without: Move | None = None) -> Path:
+  """A walk that gives no held-out problem away and, if that is not rare, does not begin with the move `without`."""
+  for tries in itertools.count():
     path, state = [], root
     while len(state) > 1:
       path.append(_random_choice(rng, state))
       state = path[-1].state
-    if not _gives_away(root, path[-1].result):
+    if (path[0] != without or tries > 100) and not _gives_away(root, path[-1].result):
       return tuple(path)
 
 
