@@ -26,7 +26,7 @@ from o1jax.tasks import cipher, countdown
 from o1jax.text.steps import Behaviours
 from o1jax.text.tokenizer import Tokenizer
 from o1jax.training.config import ConfigDict, ConfigError, require
-from o1jax.types import Array, Params, Prompt, Reference, Task
+from o1jax.types import Array, Params, Prompt, Reference, Sequences, Task
 
 TASKS = {'countdown': countdown.task, 'cipher': cipher.task}
 METHODS = ('best_of_n', 'gumbel', 'puct')
@@ -37,7 +37,7 @@ class Data(NamedTuple):
   """What a run learns from and is measured on."""
 
   texts: list[str]
-  demonstrations: list[pipeline.Demonstration]
+  instruction: Sequences  # the demonstrations as rows
   pool: tuple[Prompt, Reference]  # training problems without demonstrations
   validation: tuple[Prompt, Reference]
   test: tuple[Prompt, Reference]
@@ -76,7 +76,7 @@ def build(config: ConfigDict, workdir: pathlib.Path) -> Experiment:
     encode = functools.partial(pipeline.encode_problems, tokenizer, prompt_length=shapes.prompt_length)
     data = Data(
       texts,
-      demonstrations,
+      pipeline.instruction_rows(tokenizer, demonstrations, row_length=shapes.row_length),
       *(encode(problems[split]) for split in ('pool', 'validation', 'test')),
       test_prompts=[problem.prompt for problem in problems['test']],
     )

@@ -214,9 +214,8 @@ def _plain(run: Run):
 def _demonstrations(run: Run):
   """Batches of demonstrations with some plain text among them, lest arithmetic be forgotten for format."""
   e, section = run.experiment, run.experiment.config.instruct
-  rows = pipeline.instruction_rows(e.tokenizer, e.data.demonstrations, row_length=e.config.shapes.row_length)
   return pipeline.mixed_batches(
-    rows, _plain(run), batch_size=section.batch, share=section.rehearsal, seed=e.config.seed
+    e.data.instruction, _plain(run), batch_size=section.batch, share=section.rehearsal, seed=e.config.seed
   )
 
 

@@ -40,3 +40,11 @@ def test_a_step_that_is_too_short_for_the_demonstrations_is_refused(name, tmp_pa
   config.shapes.step_length = 6
   with pytest.raises(ConfigError, match='step_length=6'):
     build.build(config, tmp_path)
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_a_row_that_is_too_short_for_the_demonstrations_is_refused(name, tmp_path):
+  config = CONFIGS[name]()
+  config.shapes.row_length = 20
+  with pytest.raises(ConfigError, match='row_length=20'):
+    build.build(config, tmp_path)
