@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
   c.data = ConfigDict(
     dict(demonstrations=20_000, texts=200_000, pool=100_000, validation=500, test=500, test_targets=500)
   )
-  c.shapes = ConfigDict(dict(prompt_length=24, step_length=24, max_steps=16, row_length=256))
+  c.shapes = ConfigDict(dict(prompt_length=24, step_length=24, max_steps=18, row_length=320))
   c.model.variant = '10m'
   c.model.changes = ConfigDict(dict(own_critic=False, dtype='bfloat16'))
   for section in (c.pretrain, c.instruct):

@@ -1,7 +1,7 @@
 """Countdown with three numbers on a laptop: the whole roadmap in minutes.
 
-`python -m experiments.o1 --config=configs/quickstart.py --workdir=runs/quickstart`. Not measured yet: see
-experiments/LOG.md for what is known.
+`python -m experiments.o1 --config=configs/quickstart.py --workdir=runs/quickstart`. One seed was measured (README.md,
+experiments/LOG.md): 19 minutes on 2 CPU cores, 2.1 GB.
 """
 
 from ml_collections import ConfigDict
@@ -92,7 +92,7 @@ def losses(**weights) -> ConfigDict:
 
 
 def smoke(c: ConfigDict) -> None:
-  """Shrinks the job to less than a minute; its accuracies mean nothing."""
+  """Shrinks the job to about a minute, nearly all of it compiling; its accuracies mean nothing."""
   c.fast_compile = True
   c.task.behaviours.dead_end = 0.0
   c.shapes.max_steps = 6
