@@ -207,7 +207,7 @@ def _write(attempts: list[tuple[Path, Path]], root: State, target: int, given: l
   steps = []
   for i, (kept, tail) in enumerate(attempts):
     if i:
-      # Naming the move keeps the policy from making it again: without, greedy attempts repeated each other.
+      # The move is named so that a policy can tell what not to try again.
       mistake = (attempts[i - 1][0] + attempts[i - 1][1])[len(kept)]
       before = _join(kept[-1].state if kept else root)
       steps.append(f'{TAGS["correction"]}not {mistake.left}{mistake.op}{mistake.right};{before}')
@@ -288,12 +288,10 @@ def _facts(rng: np.random.Generator, *, numbers, max_number, max_target, fact_sh
   if rng.random() < 0.5:
     attempts = _attempts(root, target, behaviours.draw_dead_ends(rng), rng)
   else:
-    attempts, last = [], None
+    attempts = []
     for _ in range(1 + behaviours.draw_dead_ends(rng)):
-      path = _random_path(rng, root, without=last)
-      attempts.append(((), path))
-      last = path[0]
-      if path[-1].result == target:
+      attempts.append(((), _random_path(rng, root, without=attempts[-1][1][0] if attempts else None)))
+      if attempts[-1][1][-1].result == target:
         break
   steps = _write(attempts, root, target, given, evaluate=True)
   # The prompt is worded otherwise than a problem's, so that tuning on demonstrations leaves this text alone.

@@ -34,17 +34,10 @@ def test_the_fused_update_of_a_config_traces_on_its_shapes(name, tmp_path):
   assert metrics['loss'].shape == ()
 
 
+@pytest.mark.parametrize('setting, size', [('step_length', 6), ('row_length', 20)])
 @pytest.mark.parametrize('name', CONFIGS)
-def test_a_step_that_is_too_short_for_the_demonstrations_is_refused(name, tmp_path):
+def test_a_shape_that_is_too_small_for_the_demonstrations_is_refused(name, setting, size, tmp_path):
   config = CONFIGS[name]()
-  config.shapes.step_length = 6
-  with pytest.raises(ConfigError, match='step_length=6'):
-    build.build(config, tmp_path)
-
-
-@pytest.mark.parametrize('name', CONFIGS)
-def test_a_row_that_is_too_short_for_the_demonstrations_is_refused(name, tmp_path):
-  config = CONFIGS[name]()
-  config.shapes.row_length = 20
-  with pytest.raises(ConfigError, match='row_length=20'):
+  config.shapes[setting] = size
+  with pytest.raises(ConfigError, match=f'{setting}={size}'):
     build.build(config, tmp_path)
