@@ -12,7 +12,7 @@ def keep_freed_memory() -> bool:
 
   XLA's CPU takes each program's temporaries from malloc and frees them after the call. By default glibc maps blocks of
   that size afresh from the system, so every page of them faults again at every update: 28,000 faults and a quarter of
-  the time of a supervised update of the quickstart (experiments/LOG.md).
+  the time of a supervised update of 15 rows of 128 tokens (experiments/LOG.md).
 
   Returns:
     Whether it took effect: False where the C library is not glibc, whose own ways stay as they are.
