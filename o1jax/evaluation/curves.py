@@ -52,7 +52,10 @@ def _stage_panels(groups, look, axis, caption):
   base, label = (
     (2, 'budget (solutions or simulations)') if axis == 'budget' else (10, 'FLOPs for one problem')
   )
-  drawings = []
+  drawings, single = [], [stage for stage, rows in groups.items() if len({row.budget for row in rows}) <= 2]
+  if len(single) < len(groups):  # a panel of one or two points says less than the table of results
+    caption += f' Not drawn, measured at too few budgets: {", ".join(single)}.' if single else ''
+    groups = {stage: rows for stage, rows in groups.items() if stage not in single}
   for stage, rows in groups.items():
     curves = [
       figures.Curve(

@@ -26,7 +26,8 @@ def build_report(workdir):
       since the start of search-and-learn; one curve a method, e.g. 'greedy' and 'supervised control'.
     behaviours.json: {stage: {behaviour: share of the samples}}.
     calibration.json: {stage: what `statistics.calibration` returns}.
-    tree.json: {"prompt": text, "nodes": DrawnNodes as dicts, "verdict": true, false or null, "answer": text}.
+    tree.json: {"policy": name, "prompt": text, "nodes": DrawnNodes as dicts, "verdict": true, false or null, "answer":
+      text}.
   A file that is missing leaves a section that says so and names the stage that writes it.
 
   Args:
@@ -157,7 +158,7 @@ def _tree(tree):
   shown = sum(node.visits > 0 for node in nodes[1:])
   return (
     f'<p>Problem:</p><pre>{html.escape(tree["prompt"])}</pre>'
-    f'<p>Answer of the search: <code>{html.escape(str(tree["answer"]))}</code> — {verdict}</p>'
+    f'<p>Answer of the search with the {html.escape(tree["policy"])} policy: <code>{html.escape(str(tree["answer"]))}</code> — {verdict}</p>'
     f'<div class="scroll">{tree_view.tree_svg(nodes)}</div><p class="caption">{len(nodes) - 1} steps were sampled '
     f'and {shown} visited. {TREE_CAPTION}</p>'
   )

@@ -39,7 +39,7 @@ def evaluate(run: Run) -> None:
       calibrations[name] = calibration(sampled.scores, sampled.outcomes)
     behaviours[name] = measure_behaviours(run, params)
     if searched is not None:
-      draw_search(run, searched)
+      draw_search(run, name, searched)
     write_data(run, 'behaviours', behaviours)
     write_data(run, 'calibration', calibrations)
 
@@ -143,14 +143,14 @@ def _step_text(run: Run, tree: Tree, node: int) -> str:
   return run.experiment.tokenizer.decode(tree.tokens[slot, candidate, : tree.length[slot, candidate]])
 
 
-def draw_search(run: Run, searched: Verdicts) -> None:
+def draw_search(run: Run, policy: str, searched: Verdicts) -> None:
   """Leaves report/data/tree.json: of the first test problems, a solved one whose search met wrong answers too."""
   prompt, _ = run.experiment.data.test
   count = min(16, len(searched.trees.mask))
   pictures = [picture(run, searched.trees, searched.chosen, prompt, i) for i in range(count)]
   best = max(pictures, key=lambda p: (p.correct, p.wrong))
   nodes = [dataclasses.asdict(node) for node in best.nodes]
-  data = dict(prompt=best.prompt, nodes=nodes, verdict=best.correct, answer=best.answer)
+  data = dict(policy=policy, prompt=best.prompt, nodes=nodes, verdict=best.correct, answer=best.answer)
   write_data(run, 'tree', data)
 
 

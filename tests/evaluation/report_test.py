@@ -47,7 +47,7 @@ def write_run(folder):
     tree_view.DrawnNode(0, -1, 'prompt', 1, 0.5, 1.0, False, None, True),
     tree_view.DrawnNode(1, 0, EVIL, 1, 0.5, 1.0, True, True, True),
   ]
-  tree = dict(prompt=EVIL, nodes=[dataclasses.asdict(node) for node in nodes], verdict=True, answer=EVIL)
+  tree = dict(policy='learned', prompt=EVIL, nodes=[dataclasses.asdict(node) for node in nodes], verdict=True, answer=EVIL)
   files = dict(train_curve=curve, behaviours=shares, calibration={'learned': table, EVIL: table}, tree=tree)
   for name, content in files.items():
     (data / f'{name}.json').write_text(json.dumps(content))
@@ -111,6 +111,10 @@ def test_the_headline_is_computed_from_the_rows(text):
   assert 'critic-weighted vote on the learned policy with budget 16, 50.0%' in lead
 
 
+def test_the_tree_says_whose_search_it_was(text):
+  assert 'Answer of the search with the learned policy' in section(text, 'tree')
+
+
 def test_the_planted_slopes_are_shown(text):
   cells = re.findall('<td class="[a-z]*">(.*?)</td>', section(text, 'test-time'))
   row = cells[cells.index('critic-weighted vote') :][:5]
@@ -142,6 +146,15 @@ def test_a_run_measured_once_is_drawn_without_fits(tmp_path):
   results.append_results(tmp_path / 'results.csv', [row])
   text = report.build_report(tmp_path).read_text(encoding='utf-8')
   assert 'no slope to fit' in text and 'On 30 held-out cipher problems' in text
+
+
+def test_a_policy_measured_at_few_budgets_gets_no_panel_of_its_own(tmp_path):
+  run = write_run(tmp_path / 'demo')
+  row = results.Result('control', 'countdown', 'greedy', 1, 9.0, 1e6, 0.2, 0.1, 0.3, 500, 0, 0.1)
+  results.append_results(run / 'results.csv', [row])
+  part = section(report.build_report(run).read_text(encoding='utf-8'), 'test-time')
+  assert 'learned policy' in part and 'control policy' not in part
+  assert 'measured at too few budgets: control.' in part
 
 
 def test_a_broken_file_is_named(tmp_path):
