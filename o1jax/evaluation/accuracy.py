@@ -46,68 +46,86 @@ class Verdicts(NamedTuple):
   trees: Tree  # judged, of the first problems: as many as were searched at once
 
 
-def evaluator(
-  model_config,
-  search: Callable,
-  *,
-  outcome,
-  table,
-  readouts: list[Readout],
-  aggregate: str = 'last',
-  batch: int = 128,
-) -> Callable[..., Verdicts]:
-  """Builds a function that searches every problem once and reads the same trees in several ways.
+class Evaluator:
+  """Searches every problem once and reads the same trees in several ways.
 
   The search sees prompts only; the reference enters afterwards, to judge. Problems are cut into equal batches (the
-  last one is filled up with problems from the start, whose results are dropped); a problem's key is its index. The
-  function compiles at its first call and may be called again with other parameters.
-
-  Args:
-    model_config: for the cost.
-    search: (params, keys, prompt) -> Tree.
-    outcome: (reference, tree, ids) -> verdicts.
-    table: bytes of every token.
-    readouts: what to read off the trees.
-    aggregate: how step values make a solution's score.
-    batch: most problems at once.
-
-  Returns:
-    (params, prompt, reference, key, *, watch) -> Verdicts; `watch` is called with the number of problems just done.
+  last one is filled up with problems from the start, whose results are dropped); a problem's key is its index.
+  Compiled once, by `compile` or the first call, for any parameters.
   """
 
-  @jax.jit
-  def run(params, keys, prompt, reference):
-    tree = judge(reference, search(params, keys, prompt), outcome)
-    ids = jnp.broadcast_to(tree_lib.node_ids(tree).reshape(-1), (prompt.length.shape[0], tree.mask[0].size))
-    picks = [choose(tree, rule=r.rule, table=table, aggregate=aggregate, first=r.chains) for r in readouts]
-    tokens, flops = search_cost(model_config, prompt, tree)
-    return tree, dict(
-      correct=jnp.stack([tree_lib.pick(tree.outcome, pick[:, None])[:, 0] > 0 for pick in picks], axis=1),
-      tokens=tokens,
-      flops=flops,
-      samples=jnp.sum(tree.expanded == tree_lib.ROOT, axis=1),
-      right=jnp.sum(tree.outcome > 0, axis=(1, 2)),
-      done=tree_lib.finished(tree),
-      scores=solution_score(tree, ids, aggregate=aggregate).reshape(tree.mask.shape),
-      outcomes=tree.outcome,
-      chosen=picks[0],
-    )
+  def __init__(
+    self,
+    model_config,
+    search: Callable,
+    *,
+    outcome,
+    table,
+    readouts: list[Readout],
+    aggregate: str = 'last',
+    batch: int = 128,
+  ):
+    """Compiles nothing yet.
 
-  compiled = {}
+    Args:
+      model_config: for the cost.
+      search: (params, keys, prompt) -> Tree.
+      outcome: (reference, tree, ids) -> verdicts.
+      table: bytes of every token.
+      readouts: what to read off the trees.
+      aggregate: how step values make a solution's score.
+      batch: most problems at once.
+    """
+    self._readouts, self._batch, self._compiled = readouts, batch, {}
 
-  def evaluate(params: Params, prompt: Prompt, reference: Reference, key, *, watch=lambda done: None) -> Verdicts:
+    @jax.jit
+    def run(params, keys, prompt, reference):
+      tree = judge(reference, search(params, keys, prompt), outcome)
+      ids = jnp.broadcast_to(tree_lib.node_ids(tree).reshape(-1), (prompt.length.shape[0], tree.mask[0].size))
+      picks = [choose(tree, rule=r.rule, table=table, aggregate=aggregate, first=r.chains) for r in readouts]
+      tokens, flops = search_cost(model_config, prompt, tree)
+      return tree, dict(
+        correct=jnp.stack([tree_lib.pick(tree.outcome, pick[:, None])[:, 0] > 0 for pick in picks], axis=1),
+        tokens=tokens,
+        flops=flops,
+        samples=jnp.sum(tree.expanded == tree_lib.ROOT, axis=1),
+        right=jnp.sum(tree.outcome > 0, axis=(1, 2)),
+        done=tree_lib.finished(tree),
+        scores=solution_score(tree, ids, aggregate=aggregate).reshape(tree.mask.shape),
+        outcomes=tree.outcome,
+        chosen=picks[0],
+      )
+
+    self._run = run
+
+  def compile(self, params: Params, prompt: Prompt, reference: Reference) -> None:
+    """Compiles for problems of these shapes, if that was not done yet; takes no more than one core."""
+    size = self._size(prompt)
+    if size not in self._compiled:
+      keys = problem_keys(jax.random.key(0), size)
+      prompt, reference = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype), (prompt, reference)
+      )
+      self._compiled[size] = self._run.lower(params, keys, prompt, reference).compile()
+
+  def _size(self, prompt):
+    """Problems in a batch, as equal as can be: what fills up the last batch is work for nothing."""
     count = prompt.length.shape[0]
-    rounds = -(-count // batch)
-    size = -(-count // rounds)  # as equal as can be: what fills up the last batch is work for nothing
+    return -(-count // -(-count // self._batch))
+
+  def __call__(
+    self, params: Params, prompt: Prompt, reference: Reference, key, *, watch=lambda done: None
+  ) -> Verdicts:
+    """Searches all problems; `watch` is called with the number of problems just done."""
+    self.compile(params, prompt, reference)
+    count, size = prompt.length.shape[0], self._size(prompt)
     keys = problem_keys(key, count)
     parts, trees, seconds = [], None, 0.0
     for start in range(0, count, size):
       rows = jnp.arange(start, start + size) % count
       data = jax.tree.map(lambda x, rows=rows: jnp.asarray(x)[rows], (keys, prompt, reference))
-      if size not in compiled:
-        compiled[size] = run.lower(params, *data).compile()
       began = time.perf_counter()
-      tree, part = compiled[size](params, *data)
+      tree, part = self._compiled[size](params, *data)
       part = jax.device_get(part)
       seconds += time.perf_counter() - began
       trees = jax.device_get(tree) if trees is None else trees
@@ -117,11 +135,11 @@ def evaluator(
     whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     done = whole.pop('done')
     whole |= dict(
-      correct=dict(zip(readouts, whole['correct'].T)), scores=whole['scores'][done], outcomes=whole['outcomes'][done]
+      correct=dict(zip(self._readouts, whole['correct'].T)),
+      scores=whole['scores'][done],
+      outcomes=whole['outcomes'][done],
     )
     return Verdicts(**whole, seconds=seconds / (-(-count // size) * size), trees=trees)
-
-  return evaluate
 
 
 def result(stage: str, task: str, readout: Readout, verdicts: Verdicts, *, seed: int) -> Result:

@@ -158,7 +158,8 @@ def _tree(tree):
   shown = sum(node.visits > 0 for node in nodes[1:])
   return (
     f'<p>Problem:</p><pre>{html.escape(tree["prompt"])}</pre>'
-    f'<p>Answer of the search with the {html.escape(tree["policy"])} policy: <code>{html.escape(str(tree["answer"]))}</code> — {verdict}</p>'
+    f'<p>Answer of the search with the {html.escape(tree["policy"])} policy: '
+    f'<code>{html.escape(str(tree["answer"]))}</code> — {verdict}</p>'
     f'<div class="scroll">{tree_view.tree_svg(nodes)}</div><p class="caption">{len(nodes) - 1} steps were sampled '
     f'and {shown} visited. {TREE_CAPTION}</p>'
   )

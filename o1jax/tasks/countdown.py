@@ -273,8 +273,10 @@ def expression(given: list[int], path: Path) -> str:
 def _facts(rng: np.random.Generator, *, numbers, max_number, max_target, fact_share, behaviours) -> str:
   """Number facts as they occur on the way ('3*7=21 5+21=26'), or untagged work on a training problem.
 
-  Half of the work is random attempts, up to as many as a demonstration may hold, which mostly fail: if all work led
-  to its target, a policy would learn to write the target for the last result instead of computing it.
+  Half of the work is random attempts, which mostly fail: if all work led to its target, a policy would learn to write
+  the target for the last result instead of computing it. A failed one is followed by another in the share
+  `behaviours.dead_end`, once more in a row than in demonstrations: learning can only find that going on pays if the
+  policy knows how to.
   """
   if rng.random() < fact_share:
     return ' '.join(str(_random_move(rng, numbers, max_number)) for _ in range(int(rng.integers(2, 5))))
@@ -288,11 +290,11 @@ def _facts(rng: np.random.Generator, *, numbers, max_number, max_target, fact_sh
   if rng.random() < 0.5:
     attempts = _attempts(root, target, behaviours.draw_dead_ends(rng), rng)
   else:
-    attempts = []
-    for _ in range(1 + behaviours.draw_dead_ends(rng)):
-      attempts.append(((), _random_path(rng, root, without=attempts[-1][1][0] if attempts else None)))
-      if attempts[-1][1][-1].result == target:
+    attempts = [((), _random_path(rng, root))]
+    for _ in range(behaviours.max_dead_ends + 1):
+      if attempts[-1][1][-1].result == target or rng.random() >= behaviours.dead_end:
         break
+      attempts.append(((), _random_path(rng, root, without=attempts[-1][1][0])))
   steps = _write(attempts, root, target, given, evaluate=True)
   # The prompt is worded otherwise than a problem's, so that tuning on demonstrations leaves this text alone.
   lines = [f'{target} from {_join(given)}', *(step[step.index('>') + 1:] for step in steps)]

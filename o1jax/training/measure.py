@@ -1,7 +1,10 @@
 """The last two stages: evaluate the policies that a run made, and write the report."""
 
 import dataclasses
+import os
 import pathlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +20,7 @@ from o1jax.fused import problem_keys
 from o1jax.reward.outcome import judge
 from o1jax.search.choose import choose
 from o1jax.text.steps import ANSWER, count_behaviours
-from o1jax.training.build import POLICIES, build, test_search
+from o1jax.training.build import POLICIES, abstract_params, build, test_search
 from o1jax.training.metrics import MetricsWriter, Progress
 from o1jax.training.stages import GREEDY, Run, build_evaluator, write_data
 from o1jax.training.workdir import load_config
@@ -31,6 +34,7 @@ def evaluate(run: Run) -> None:
   section = run.experiment.config.evaluate
   behaviours, calibrations = {}, {}
   policies = {name: stage for name, stage in POLICIES.items() if name in section.policies and _made(run, stage)}
+  compile_searches(run, [search for name in policies for search in planned(run, name)])
   for name, stage in policies.items():
     params = run.params(stage)
     rows, sampled, searched = evaluate_policy(run, name, params)
@@ -48,25 +52,54 @@ def _made(run: Run, stage: str) -> bool:
   return (run.workdir / 'checkpoints' / f'{stage}_params').exists()
 
 
+class Planned(NamedTuple):
+  """A test-time search and what is read off it."""
+
+  method: str
+  budget: int
+  readouts: list[Readout]
+  greedy: bool
+
+
+def planned(run: Run, name: str) -> list[Planned]:
+  """The searches by which the config measures a policy."""
+  section = run.experiment.config.evaluate
+  budgets = section.policies[name]
+  plan = [Planned('best_of_n', 1, [GREEDY], True)]
+  if budgets.samples:
+    sampled = [Readout(rule, n, rule, n) for n in budgets.samples for rule in SAMPLED]
+    plan.append(Planned('best_of_n', max(budgets.samples), sampled, False))
+  for method in section.tree_methods:
+    plan += [
+      Planned(method, n, [Readout(f'mcts_{method}', n, section.rule)], False) for n in budgets.simulations
+    ]
+  return plan
+
+
+def compile_searches(run: Run, searches: list[Planned]) -> None:
+  """Compiles searches side by side: XLA takes one core for a program, so two cores take half as long."""
+  evaluators = dict.fromkeys(build_evaluator(run, *search) for search in searches)
+  params, test = abstract_params(run.experiment), run.experiment.data.test
+  with Progress(len(evaluators), description='evaluate: compile') as progress:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+      for _ in pool.map(lambda evaluator: evaluator.compile(params, *test), evaluators):
+        progress.advance(1)
+
+
 def evaluate_policy(run: Run, name: str, params: Params):
   """All rows of one policy, the verdicts on its sampled solutions and those of the tree search to draw, or None."""
   e, section = run.experiment, run.experiment.config.evaluate
-  budgets = section.policies[name]
-  plan = [('best_of_n', 1, [GREEDY], True)]
-  if budgets.samples:
-    sampled = [Readout(rule, n, rule, n) for n in budgets.samples for rule in SAMPLED]
-    plan.append(('best_of_n', max(budgets.samples), sampled, False))
-  for method in section.tree_methods:
-    plan += [(method, n, [Readout(f'mcts_{method}', n, section.rule)], False) for n in budgets.simulations]
   rows, sampled_verdicts, searched = [], None, {}
   count = len(e.data.test_prompts)
-  for method, budget, readouts, greedy in plan:
+  for search in planned(run, name):
+    method, budget, readouts, greedy = search
     with Progress(count, description=f'evaluate {name} {method} {budget}') as progress:
-      run_evaluator = build_evaluator(run, method, budget, readouts, greedy=greedy)
+      run_evaluator = build_evaluator(run, *search)
       verdicts = run_evaluator(params, *e.data.test, e.key, watch=lambda n, p=progress: p.advance(n))
     rows += [result(name, e.task.name, readout, verdicts, seed=e.config.seed) for readout in readouts]
     if method == 'best_of_n' and not greedy:
-      rows += coverage(name, e.task.name, verdicts, list(budgets.samples), seed=e.config.seed)
+      samples = list(section.policies[name].samples)
+      rows += coverage(name, e.task.name, verdicts, samples, seed=e.config.seed)
       sampled_verdicts = verdicts
     elif not greedy:
       searched[abs(budget - section.search.budget)] = verdicts  # drawn is the one nearest to the config's own search

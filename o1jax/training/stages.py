@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from o1jax.data import pipeline
-from o1jax.evaluation.accuracy import Readout, evaluator
+from o1jax.evaluation.accuracy import Evaluator, Readout
 from o1jax.evaluation.statistics import wilson_interval
 from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.learning.schedule import ever_plateaued
@@ -160,7 +160,7 @@ class Curve:
   def __init__(self, run: Run, method: str, *, stage: str):
     self._run, self._method, self._stage = run, method, stage
     self._path = run.workdir / 'report' / 'data' / 'train_curve.json'
-    self._evaluate = build_evaluator(run, 'best_of_n', 1, [GREEDY], greedy=True)
+    self._evaluate = build_evaluator(run, 'best_of_n', 1, [GREEDY], True)
 
   def accuracies(self, update: int) -> list[float]:
     """What was measured up to an update, oldest first."""
@@ -192,7 +192,7 @@ def write_data(run: Run, name: str, data) -> None:
   write_atomic(folder / f'{name}.json', json.dumps(data))
 
 
-def build_evaluator(run: Run, method: str, budget: int, readouts: list[Readout], *, greedy: bool = False):
+def build_evaluator(run: Run, method: str, budget: int, readouts: list[Readout], greedy: bool) -> Evaluator:
   """An evaluator of one test-time search by the config, compiled once a run; `rows` bounds what is decoded at once."""
   e, section = run.experiment, run.experiment.config.evaluate
   width = budget if method == 'best_of_n' else section.search.candidates
@@ -200,7 +200,7 @@ def build_evaluator(run: Run, method: str, budget: int, readouts: list[Readout],
   def make():
     search = test_search(e, method, budget, greedy=greedy)
     batch = max(section.rows // width, 1)
-    return evaluator(e.model.config, search, outcome=e.outcome, table=e.table, readouts=readouts,
+    return Evaluator(e.model.config, search, outcome=e.outcome, table=e.table, readouts=readouts,
                      aggregate=section.aggregate, batch=batch)  # fmt: skip
 
   return run.once((method, budget, tuple(readouts), greedy), make)

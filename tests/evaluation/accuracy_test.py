@@ -8,7 +8,7 @@ import pytest
 
 from o1jax import tree as tree_lib
 from o1jax.evaluation import accuracy
-from o1jax.evaluation.accuracy import Readout, Verdicts, coverage, evaluator, result
+from o1jax.evaluation.accuracy import Evaluator, Readout, Verdicts, coverage, result
 from o1jax.evaluation.statistics import pass_at_k, wilson_interval
 from o1jax.fused import problem_keys
 from o1jax.model.compute import search_cost
@@ -43,7 +43,7 @@ def _drop_model(params, keys, prompt, **settings):
 @pytest.fixture(scope='module')
 def evaluate(search):
   """By batch size; the function compiles once a size."""
-  return functools.cache(lambda batch: evaluator(
+  return functools.cache(lambda batch: Evaluator(
     toys.CONFIG, search, outcome=toys.OUTCOME, table=toys.TABLE, readouts=READOUTS, batch=batch))  # fmt: skip
 
 
@@ -129,12 +129,26 @@ def test_the_search_is_never_handed_the_reference(problems):
     handed.append(args)
     raise InterruptedError
 
-  run = evaluator(toys.CONFIG, spy, outcome=toys.OUTCOME, table=toys.TABLE, readouts=READOUTS)
+  run = Evaluator(toys.CONFIG, spy, outcome=toys.OUTCOME, table=toys.TABLE, readouts=READOUTS)
   with pytest.raises(InterruptedError):
     run(toys.params(), *problems, KEY)
   (given,) = handed
   shapes = [x.shape for x in jax.tree.leaves(given[1:])]
   assert len(given) == 3 and shapes == [(COUNT,), problems[0].tokens.shape, (COUNT,)]
+
+
+def test_what_was_compiled_ahead_serves_any_parameters(search, problems):
+  traced = []
+
+  def counted(*args):
+    traced.append(args)
+    return search(*args)
+
+  run = Evaluator(toys.CONFIG, counted, outcome=toys.OUTCOME, table=toys.TABLE, readouts=READOUTS, batch=5)
+  run.compile(jax.eval_shape(toys.params), *problems)
+  for seed in (0, 1):
+    assert len(run(toys.params(seed), *problems, KEY).correct[READOUTS[0]]) == COUNT
+  assert len(traced) == 1
 
 
 class TestRows:

@@ -47,8 +47,10 @@ def write_run(folder):
     tree_view.DrawnNode(0, -1, 'prompt', 1, 0.5, 1.0, False, None, True),
     tree_view.DrawnNode(1, 0, EVIL, 1, 0.5, 1.0, True, True, True),
   ]
-  tree = dict(policy='learned', prompt=EVIL, nodes=[dataclasses.asdict(node) for node in nodes], verdict=True, answer=EVIL)
-  files = dict(train_curve=curve, behaviours=shares, calibration={'learned': table, EVIL: table}, tree=tree)
+  drawn = [dataclasses.asdict(node) for node in nodes]
+  tree = dict(policy='learned', prompt=EVIL, nodes=drawn, verdict=True, answer=EVIL)
+  calibration = {'learned': table, EVIL: table}
+  files = dict(train_curve=curve, behaviours=shares, calibration=calibration, tree=tree)
   for name, content in files.items():
     (data / f'{name}.json').write_text(json.dumps(content))
   (folder / 'config.json').write_text(json.dumps({'seed': 3, 'name': EVIL}))
