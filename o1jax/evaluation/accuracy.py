@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
@@ -43,7 +44,7 @@ class Verdicts(NamedTuple):
   outcomes: np.ndarray  # [M] its verdict
   chosen: np.ndarray  # [N] node id chosen by the first readout, 0 = none
   seconds: float  # per problem, without compilation
-  trees: Tree  # judged, of the first problems: as many as were searched at once
+  trees: Tree  # judged, of the first batch of problems
 
 
 class Evaluator:
@@ -64,6 +65,7 @@ class Evaluator:
     readouts: list[Readout],
     aggregate: str = 'last',
     batch: int = 128,
+    at_once: int = 1,
   ):
     """Compiles nothing yet.
 
@@ -74,9 +76,10 @@ class Evaluator:
       table: bytes of every token.
       readouts: what to read off the trees.
       aggregate: how step values make a solution's score.
-      batch: most problems at once.
+      batch: most problems in a batch.
+      at_once: batches in flight. A CPU's cores are not kept busy by the small operations of one.
     """
-    self._readouts, self._batch, self._compiled = readouts, batch, {}
+    self._readouts, self._batch, self._at_once, self._compiled = readouts, batch, at_once, {}
 
     @jax.jit
     def run(params, keys, prompt, reference):
@@ -119,19 +122,21 @@ class Evaluator:
     """Searches all problems; `watch` is called with the number of problems just done."""
     self.compile(params, prompt, reference)
     count, size = prompt.length.shape[0], self._size(prompt)
-    keys = problem_keys(key, count)
-    parts, trees, seconds = [], None, 0.0
-    for start in range(0, count, size):
+    keys, run = problem_keys(key, count), self._compiled[size]
+
+    def search(start):
       rows = jnp.arange(start, start + size) % count
-      data = jax.tree.map(lambda x, rows=rows: jnp.asarray(x)[rows], (keys, prompt, reference))
-      began = time.perf_counter()
-      tree, part = self._compiled[size](params, *data)
-      part = jax.device_get(part)
-      seconds += time.perf_counter() - began
-      trees = jax.device_get(tree) if trees is None else trees
-      keep = min(size, count - start)
-      parts.append({name: x[:keep] for name, x in part.items()})
-      watch(keep)
+      tree, part = run(params, *jax.tree.map(lambda x: jnp.asarray(x)[rows], (keys, prompt, reference)))
+      return jax.device_get(part), None if start else jax.device_get(tree)
+
+    parts, trees, began = [], None, time.perf_counter()
+    with ThreadPoolExecutor(self._at_once) as pool:
+      for start, (part, tree) in zip(range(0, count, size), pool.map(search, range(0, count, size))):
+        trees = tree if tree is not None else trees
+        keep = min(size, count - start)
+        parts.append({name: x[:keep] for name, x in part.items()})
+        watch(keep)
+    seconds = (time.perf_counter() - began) / count
     whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     done = whole.pop('done')
     whole |= dict(
@@ -139,7 +144,7 @@ class Evaluator:
       scores=whole['scores'][done],
       outcomes=whole['outcomes'][done],
     )
-    return Verdicts(**whole, seconds=seconds / (-(-count // size) * size), trees=trees)
+    return Verdicts(**whole, seconds=seconds, trees=trees)
 
 
 def result(stage: str, task: str, readout: Readout, verdicts: Verdicts, *, seed: int) -> Result:

@@ -152,6 +152,8 @@ def check(experiment: Experiment) -> None:
     weights(section.weights)
   section = config.evaluate
   check_search(section.search, config)
+  require(section.rows >= 1 and section.at_once >= 1, f'config.evaluate has rows={section.rows} and at_once='
+          f'{section.at_once}: give at least 1 of each')  # fmt: skip
   require(section.rule in RULES, f'config.evaluate.rule is {section.rule!r}: choose one of {", ".join(RULES)}')
   require(
     section.aggregate in AGGREGATES,

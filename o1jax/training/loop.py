@@ -22,7 +22,7 @@ class Diverged(Exception):
 
 def run_updates(
   state: TrainState,
-  update: Callable[[TrainState], tuple[TrainState, Metrics]],
+  update: Callable[[TrainState, int], tuple[TrainState, Metrics]],
   *,
   stage: str,
   updates: int,
@@ -37,7 +37,8 @@ def run_updates(
 
   Args:
     state: where the stage starts; donated.
-    update: one update, a function of the state alone (randomness and data come from `state.update`).
+    update: one update; besides the state it is told `state.update`, so that its batch can be made while the device is
+      still busy with the update before. Randomness and data come from that number.
     stage: its name, and its folder under checkpoints/.
     updates: how many in all.
     workdir: of the run.
@@ -62,19 +63,33 @@ def run_updates(
   if after and done == 0:
     after(state, {})
   with Interrupt() as interrupt, Progress(updates, description=stage, initial=done) as progress:
-    while done < updates and not interrupt.requested:
-      state, metrics = update(state)
-      done += 1
+
+    def record(number, metrics, state=None):
       values = jax.device_get(metrics)
       if not np.isfinite(values['loss']):
-        raise Diverged(f'{stage}: the loss of update {done} is {values["loss"]}; lower the learning rate or the clip, '
-                       f'and run again from the checkpoint of update {checkpoints.latest_step() or 0}')  # fmt: skip
-      if after and done % after_every == 0:
+        good = checkpoints.latest_step() or 0
+        raise Diverged(f'{stage}: the loss of update {number} is {values["loss"]}; lower the learning rate or the '
+                       f'clip, and run again from the checkpoint of update {good}')  # fmt: skip
+      if after and number % after_every == 0:
         values |= after(state, values)
-      writer.write(done, values)
+      writer.write(number, values)
       progress.advance(tokens=int(values.get('tokens', 0)), **{name: values[name] for name in show})
-      if done % save_every == 0 or done == updates or interrupt.requested:
+
+    last = None
+    while done < updates and not interrupt.requested:
+      state, metrics = update(state, done)
+      done += 1
+      if last:
+        record(*last)  # while the device works on the next one
+      last = done, metrics
+      saving = done % save_every == 0 or done == updates or interrupt.requested
+      if saving or (after and done % after_every == 0):
+        record(*last, state)
+        last = None
+      if saving:
         checkpoints.save(done, state)
+    if last:
+      record(*last)
   if done < updates:
     checkpoints.save(done, state)
   checkpoints.close()

@@ -75,7 +75,7 @@ def supervise(run: Run, params: Params, stream, section, *, stage: str, after=No
   step = supervised_update(run.experiment.model, optimizer)
   state = run_updates(
     init_state(params, optimizer),
-    lambda state: step(state, stream(state.update)),
+    lambda state, number: step(state, stream(number)),
     stage=stage,
     updates=section.updates,
     workdir=run.workdir,
@@ -100,7 +100,7 @@ def reward(run: Run) -> None:
   fixed, pool = weights(section.weights), _pool(run)
   state = run_updates(
     state,
-    lambda state: update(state, *pool, run.experiment.key, fixed),
+    lambda state, _: update(state, *pool, run.experiment.key, fixed),
     stage='reward',
     updates=section.updates,
     workdir=run.workdir,
@@ -134,8 +134,8 @@ def search_and_learn(run: Run) -> Params:
   reference = jax.tree.map(jnp.copy, params.policy) if section.weights.kl or section.warmup_weights.kl else None
   curve, pool = Curve(run, 'greedy', stage='learn'), _pool(run)
 
-  def step(state):
-    over = ever_plateaued(curve.accuracies(int(state.update)), patience=section.patience, min_gain=section.min_gain)
+  def step(state, number):
+    over = ever_plateaued(curve.accuracies(number), patience=section.patience, min_gain=section.min_gain)
     state, metrics = update(state, *pool, jax.random.fold_in(e.key, 1), main if over else warm)
     return state, metrics | {'policy_gradient': jnp.float32(over)}
 
@@ -193,7 +193,7 @@ def write_data(run: Run, name: str, data) -> None:
 
 
 def build_evaluator(run: Run, method: str, budget: int, readouts: list[Readout], greedy: bool) -> Evaluator:
-  """An evaluator of one test-time search by the config, compiled once a run; `rows` bounds what is decoded at once."""
+  """An evaluator of one test-time search by the config, compiled once a run; `rows` bounds what a batch decodes."""
   e, section = run.experiment, run.experiment.config.evaluate
   width = budget if method == 'best_of_n' else section.search.candidates
 
@@ -201,7 +201,7 @@ def build_evaluator(run: Run, method: str, budget: int, readouts: list[Readout],
     search = test_search(e, method, budget, greedy=greedy)
     batch = max(section.rows // width, 1)
     return Evaluator(e.model.config, search, outcome=e.outcome, table=e.table, readouts=readouts,
-                     aggregate=section.aggregate, batch=batch)  # fmt: skip
+                     aggregate=section.aggregate, batch=batch, at_once=section.at_once)  # fmt: skip
 
   return run.once((method, budget, tuple(readouts), greedy), make)
 

@@ -44,7 +44,8 @@ def _drop_model(params, keys, prompt, **settings):
 def evaluate(search):
   """By batch size; the function compiles once a size."""
   return functools.cache(lambda batch: Evaluator(
-    toys.CONFIG, search, outcome=toys.OUTCOME, table=toys.TABLE, readouts=READOUTS, batch=batch))  # fmt: skip
+    toys.CONFIG, search, outcome=toys.OUTCOME, table=toys.TABLE, readouts=READOUTS, batch=batch,
+    at_once=2))  # fmt: skip
 
 
 @pytest.fixture(scope='module')

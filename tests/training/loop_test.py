@@ -19,7 +19,7 @@ def fresh():
 
 
 @jax.jit
-def walk(state):
+def walk(state, _):
   noise = jax.random.normal(jax.random.fold_in(jax.random.key(3), state.update), (3,))
   weights = state.params.policy['w'] + noise
   state = state.replace(update=state.update + 1, params=state.params.replace(policy={'w': weights}))
@@ -32,10 +32,11 @@ def run(workdir, update=walk, **settings):
 
 
 def interrupted_at(number):
-  def update(state):
-    if int(state.update) == number:
+  def update(state, done):
+    assert int(state.update) == done
+    if done == number:
       os.kill(os.getpid(), signal.SIGINT)
-    return walk(state)
+    return walk(state, done)
 
   return update
 
@@ -54,15 +55,15 @@ def test_an_interrupted_stage_ends_as_if_it_had_not_been(tmp_path, number):
 def test_a_finished_stage_is_not_updated_again(tmp_path):
   whole = run(tmp_path)
 
-  def never(state):
+  def never(state, _):
     raise AssertionError('updated')
 
   assert (run(tmp_path, never).params.policy['w'] == whole.params.policy['w']).all()
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(tmp_path):
-  def update(state):
-    state, metrics = walk(state)
+  def update(state, done):
+    state, metrics = walk(state, done)
     return state, metrics | {'loss': jnp.where(state.update == 5, jnp.nan, metrics['loss'])}
 
   with pytest.raises(Diverged, match='update 5 is nan.*checkpoint of update 3'):
