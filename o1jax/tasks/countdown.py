@@ -10,7 +10,7 @@ judged on its own:
     <completion>3*7=21;5,21              a move; the numbers left
     <completion>21-5=16                  the last number is the result
     <evaluation>16 for 26 no             side by side, so that they are easy to compare
-    <correction>not 21-5;5,21            the move that went wrong, and the state before it
+    <correction>back;5,21                the last state from which the target can be reached
     <alternative>5+21=26                 the first move after a correction
     <evaluation>26 for 26 ok
     <answer>5+3*7
@@ -207,10 +207,7 @@ def _write(attempts: list[tuple[Path, Path]], root: State, target: int, given: l
   steps = []
   for i, (kept, tail) in enumerate(attempts):
     if i:
-      # The move is named so that a policy can tell what not to try again.
-      mistake = (attempts[i - 1][0] + attempts[i - 1][1])[len(kept)]
-      before = _join(kept[-1].state if kept else root)
-      steps.append(f'{TAGS["correction"]}not {mistake.left}{mistake.op}{mistake.right};{before}')
+      steps.append(f'{TAGS["correction"]}back;{_join(kept[-1].state if kept else root)}')
     for j, move in enumerate(tail):
       tag = TAGS['alternative'] if i and not j else TAGS['completion']
       left = f';{_join(move.state)}' if len(move.state) > 1 else ''
@@ -273,10 +270,8 @@ def expression(given: list[int], path: Path) -> str:
 def _facts(rng: np.random.Generator, *, numbers, max_number, max_target, fact_share, behaviours) -> str:
   """Number facts as they occur on the way ('3*7=21 5+21=26'), or untagged work on a training problem.
 
-  Half of the work is random attempts, which mostly fail: if all work led to its target, a policy would learn to write
-  the target for the last result instead of computing it. A failed one is followed by another in the share
-  `behaviours.dead_end`, once more in a row than in demonstrations: learning can only find that going on pays if the
-  policy knows how to.
+  Half of the work is random attempts, up to as many as a demonstration may hold, which mostly fail: if all work led
+  to its target, a policy would learn to write the target for the last result instead of computing it.
   """
   if rng.random() < fact_share:
     return ' '.join(str(_random_move(rng, numbers, max_number)) for _ in range(int(rng.integers(2, 5))))
@@ -290,25 +285,25 @@ def _facts(rng: np.random.Generator, *, numbers, max_number, max_target, fact_sh
   if rng.random() < 0.5:
     attempts = _attempts(root, target, behaviours.draw_dead_ends(rng), rng)
   else:
-    attempts = [((), _random_path(rng, root))]
-    for _ in range(behaviours.max_dead_ends + 1):
-      if attempts[-1][1][-1].result == target or rng.random() >= behaviours.dead_end:
+    attempts = []
+    for _ in range(1 + behaviours.draw_dead_ends(rng)):
+      attempts.append(((), _random_path(rng, root)))
+      if attempts[-1][1][-1].result == target:
         break
-      attempts.append(((), _random_path(rng, root, without=attempts[-1][1][0])))
   steps = _write(attempts, root, target, given, evaluate=True)
   # The prompt is worded otherwise than a problem's, so that tuning on demonstrations leaves this text alone.
   lines = [f'{target} from {_join(given)}', *(step[step.index('>') + 1:] for step in steps)]
   return DELIMITER.join(lines)
 
 
-def _random_path(rng, root, *, without: Move | None = None) -> Path:
-  """A walk that gives no held-out problem away and, if that is not rare, does not begin with the move `without`."""
-  for tries in itertools.count():
+def _random_path(rng, root) -> Path:
+  """A walk that gives no held-out problem away."""
+  while True:
     path, state = [], root
     while len(state) > 1:
       path.append(_random_choice(rng, state))
       state = path[-1].state
-    if (path[0] != without or tries > 100) and not _gives_away(root, path[-1].result):
+    if not _gives_away(root, path[-1].result):
       return tuple(path)
 
 

@@ -76,7 +76,7 @@ def walk(problem, steps):
   """Follows a demonstration and checks each step against the rules; returns the number of dead ends."""
   target, *given = problem.numbers
   root = sorted(given)
-  visited, made, lost, corrected = [root], [], [], None
+  visited, lost, corrected = [root], [], False
   for step in steps[:-1]:
     tag, content = re.fullmatch(r'<(\w+)>(.*)', step).groups()
     if tag == 'analysis':
@@ -85,7 +85,7 @@ def walk(problem, steps):
       goals = content.split(' then ')
       assert len(goals) == len(root) - 1 and goals[-1] == str(target) and visited == [root]
     elif tag in ('completion', 'alternative'):
-      assert (corrected is not None) == (tag == 'alternative')
+      assert corrected == (tag == 'alternative')
       left, op, right, result, state = re.fullmatch(r'(\d+)([-+*/])(\d+)=(\d+)(?:;([\d,]+))?', content).groups()
       left, right, result = int(left), int(right), int(result)
       state = list(map(int, state.split(','))) if state else [result]  # the last number is the result
@@ -95,22 +95,18 @@ def walk(problem, steps):
       expected.remove(right)
       assert state == sorted([*expected, result])
       visited.append(state)
-      made.append(f'{left}{op}{right}')
-      assert made[-1] != corrected  # another move than the one just taken back
-      corrected = None
+      corrected = False
     elif tag == 'evaluation':
       value, = visited[-1]
       assert content == f'{value} for {target} {"ok" if value == target else "no"}'
     elif tag == 'correction':
       # To a state that was visited and from which the target can be reached, unlike from the one after it.
-      mistake, back = re.fullmatch(r'not ([^;]+);([\d,]+)', content).groups()
-      back = list(map(int, back.split(',')))
+      back = list(map(int, content.removeprefix('back;').split(',')))
       place = visited.index(back)
-      assert made[place] == mistake
       assert target in tree_search(back) and target not in tree_search(visited[place + 1])
       lost.append(visited[place + 1])
-      del visited[place + 1:], made[place:]
-      corrected = mistake
+      del visited[place + 1:]
+      corrected = True
   assert visited[-1] == [target]
   assert steps[-1].startswith(ANSWER) and sum(step.startswith(ANSWER) for step in steps) == 1
   assert sum(step.endswith(' no') for step in steps) == len(lost)
@@ -157,7 +153,7 @@ def test_demonstrations_are_short_and_repeat_by_key(tmp_path):
   assert texts[7] == task.demonstrate(problems[7], np.random.default_rng(7))
   tokenizer = Tokenizer.train([p.prompt + join_steps(t) for p, t in zip(problems, texts)], tmp_path / 'tokenizer.model')
   lengths = np.array([len(tokenizer.encode(step)) + 1 for steps in texts for step in steps])
-  assert np.mean(lengths <= 16) > 0.95 and lengths.max() <= 20
+  assert np.mean(lengths <= 16) > 0.99 and lengths.max() <= 18
   for steps in texts:
     assert len(steps) <= (10 if any('<correction>' in step for step in steps) else 6)
 
@@ -177,7 +173,7 @@ def test_moves_by_hand():
 
 
 def test_facts_are_true_and_give_no_problem_away():
-  task = countdown.task(behaviours=Behaviours(dead_end=0.5, max_dead_ends=1))
+  task = countdown.task(behaviours=Behaviours(dead_end=0.5, max_dead_ends=2))
   rng = np.random.default_rng(0)
   held = {identity(p) for split in SPLITS[1:] for p in everything(task, split)}
   endings, attempts, last = set(), set(), set()
@@ -188,8 +184,6 @@ def test_facts_are_true_and_give_no_problem_away():
     assert not text.startswith('make')  # work is worded otherwise than a problem
     if ' from ' not in text:
       continue
-    for mistake, following in re.findall(r'\nnot ([^;]+);[^\n]+\n([^=]+)=', text):
-      assert following != mistake and f'\n{mistake}=' in text
     prompt, *lines = text.split('\n')
     target, *given = map(int, re.findall(r'\d+', prompt))
     claims = [(int(value), claim) for value, claim in re.findall(rf'\n(\d+) for {target} (ok|no)', text)]
@@ -204,7 +198,7 @@ def test_facts_are_true_and_give_no_problem_away():
     attempts.add(len(claims))
     if len(claims) == 3:
       last.add(solved)
-  # No attempt, not even the last one there may be, is sure to succeed; and one more is made than in demonstrations.
+  # No attempt, not even the last one there may be, is sure to succeed.
   assert endings == last == {True, False} and attempts == {1, 2, 3}
 
 
