@@ -102,7 +102,7 @@ class Evaluator:
     self._run = run
 
   def compile(self, params: Params, prompt: Prompt, reference: Reference) -> None:
-    """Compiles for problems of these shapes, if that was not done yet; takes no more than one core."""
+    """Compiles for problems of these shapes, if that was not done yet."""
     size = self._size(prompt)
     if size not in self._compiled:
       keys = problem_keys(jax.random.key(0), size)

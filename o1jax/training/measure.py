@@ -77,7 +77,7 @@ def planned(run: Run, name: str) -> list[Planned]:
 
 
 def compile_searches(run: Run, searches: list[Planned]) -> None:
-  """Compiles searches side by side: XLA takes one core for a program, so two cores take half as long."""
+  """Compiles searches side by side, as XLA takes no more than one core for a program."""
   evaluators = dict.fromkeys(build_evaluator(run, *search) for search in searches)
   params, test = abstract_params(run.experiment), run.experiment.data.test
   with Progress(len(evaluators), description='evaluate: compile') as progress:
