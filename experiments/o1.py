@@ -14,11 +14,10 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from o1jax.training import measure, stages
-from o1jax.training.build import build
 from o1jax.training.config import ConfigError, check_config, require
 from o1jax.training.loop import Diverged, Stopped
 from o1jax.training.memory import keep_freed_memory
-from o1jax.training.metrics import MetricsWriter
+from o1jax.training.run import Run
 from o1jax.training.workdir import mark_stage_done, open_workdir, stage_done
 
 STAGES = {
@@ -42,17 +41,24 @@ def run(config, workdir: str) -> None:
   check_config(config)
   workdir = open_workdir(workdir, config)
   jax.config.update('jax_disable_most_optimizations', config.fast_compile)
-  job = stages.Run(build(config, workdir), workdir, MetricsWriter(workdir))
-  for stage, work in STAGES.items():
+  job = Run.start(config, workdir)
+  due = []
+  for stage in STAGES:
     if stage not in config.stages:
       continue
     if stage_done(workdir, stage) and stage != 'report':
       print(f'{stage}: done before', file=sys.stderr)
       continue
-    began = time.monotonic()
-    work(job)
-    mark_stage_done(workdir, stage)
-    print(f'{stage}: {time.monotonic() - began:.0f} s', file=sys.stderr)
+    due.append(stage)
+  job.programs.ahead(due)
+  try:
+    for stage in due:
+      began = time.monotonic()
+      STAGES[stage](job)
+      mark_stage_done(workdir, stage)
+      print(f'{stage}: {time.monotonic() - began:.0f} s', file=sys.stderr)
+  finally:
+    job.programs.close()
 
 
 def main(argv):

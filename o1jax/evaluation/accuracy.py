@@ -47,12 +47,17 @@ class Verdicts(NamedTuple):
   trees: Tree  # judged, of the first batch of problems
 
 
+def equal_batches(count: int, most: int) -> int:
+  """Problems in a batch of at most `most`, as equal as can be: what fills up the last one is work for nothing."""
+  return -(-count // -(-count // most))
+
+
 class Evaluator:
   """Searches every problem once and reads the same trees in several ways.
 
-  The search sees prompts only; the reference enters afterwards, to judge. Problems are cut into equal batches (the
-  last one is filled up with problems from the start, whose results are dropped); a problem's key is its index.
-  Compiled once, by `compile` or the first call, for any parameters.
+  The search sees prompts only; the reference enters afterwards, to judge. The last batch is filled up with problems
+  from the start, whose results are dropped; a problem's key is its index. Compiled once, by `compile` or the first
+  call, for any parameters and problems.
   """
 
   def __init__(
@@ -76,10 +81,10 @@ class Evaluator:
       table: bytes of every token.
       readouts: what to read off the trees.
       aggregate: how step values make a solution's score.
-      batch: most problems in a batch.
+      batch: problems in a batch, see `equal_batches`.
       at_once: batches in flight. A CPU's cores are not kept busy by the small operations of one.
     """
-    self._readouts, self._batch, self._at_once, self._compiled = readouts, batch, at_once, {}
+    self._readouts, self._batch, self._at_once, self._compiled = readouts, batch, at_once, None
 
     @jax.jit
     def run(params, keys, prompt, reference):
@@ -102,27 +107,21 @@ class Evaluator:
     self._run = run
 
   def compile(self, params: Params, prompt: Prompt, reference: Reference) -> None:
-    """Compiles for problems of these shapes, if that was not done yet."""
-    size = self._size(prompt)
-    if size not in self._compiled:
-      keys = problem_keys(jax.random.key(0), size)
-      prompt, reference = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype), (prompt, reference)
-      )
-      self._compiled[size] = self._run.lower(params, keys, prompt, reference).compile()
-
-  def _size(self, prompt):
-    """Problems in a batch, as equal as can be: what fills up the last batch is work for nothing."""
-    count = prompt.length.shape[0]
-    return -(-count // -(-count // self._batch))
+    """Compiles for problems of these shapes, but for their number."""
+    keys = problem_keys(jax.random.key(0), self._batch)
+    prompt, reference = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct((self._batch, *x.shape[1:]), x.dtype), (prompt, reference)
+    )
+    self._compiled = self._run.lower(params, keys, prompt, reference).compile()
 
   def __call__(
     self, params: Params, prompt: Prompt, reference: Reference, key, *, watch=lambda done: None
   ) -> Verdicts:
     """Searches all problems; `watch` is called with the number of problems just done."""
-    self.compile(params, prompt, reference)
-    count, size = prompt.length.shape[0], self._size(prompt)
-    keys, run = problem_keys(key, count), self._compiled[size]
+    if self._compiled is None:
+      self.compile(params, prompt, reference)
+    count, size = prompt.length.shape[0], self._batch
+    keys, run = problem_keys(key, count), self._compiled
 
     def search(start):
       rows = jnp.arange(start, start + size) % count

@@ -1,10 +1,7 @@
 """The last two stages: evaluate the policies that a run made, and write the report."""
 
 import dataclasses
-import os
 import pathlib
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +9,7 @@ import numpy as np
 
 from o1jax import tree as tree_lib
 from o1jax.evaluation import results
-from o1jax.evaluation.accuracy import Readout, Verdicts, coverage, result
+from o1jax.evaluation.accuracy import Verdicts, coverage, result
 from o1jax.evaluation.report import build_report
 from o1jax.evaluation.statistics import calibration
 from o1jax.evaluation.tree_view import DrawnNode, drawn_nodes
@@ -20,21 +17,24 @@ from o1jax.fused import problem_keys
 from o1jax.reward.outcome import judge
 from o1jax.search.choose import choose
 from o1jax.text.steps import ANSWER, count_behaviours
-from o1jax.training.build import POLICIES, abstract_params, build, test_search
-from o1jax.training.metrics import MetricsWriter, Progress
-from o1jax.training.stages import GREEDY, Run, build_evaluator, write_data
+from o1jax.training.build import POLICIES, test_search
+from o1jax.training.metrics import Progress
+from o1jax.training.programs import searches_of
+from o1jax.training.run import Run
 from o1jax.training.workdir import load_config
 from o1jax.types import Params, Prompt, Reference, Tree
-
-SAMPLED = ('majority', 'best', 'weighted')
 
 
 def evaluate(run: Run) -> None:
   """Measures every policy the run has made: accuracy by method and budget, behaviours, calibration, one drawn tree."""
   section = run.experiment.config.evaluate
   behaviours, calibrations = {}, {}
-  policies = {name: stage for name, stage in POLICIES.items() if name in section.policies and _made(run, stage)}
-  compile_searches(run, [search for name in policies for search in planned(run, name)])
+  policies = {name: stage for name, stage in POLICIES.items() if name in section.policies and run.made(stage)}
+  searches = dict.fromkeys(search for name in policies for search in searches_of(run.experiment.config, name))
+  with Progress(len(searches), description='evaluate: compile') as progress:
+    for search in searches:  # all of them first: a search that is timed has the machine for itself
+      run.programs.evaluator(search)
+      progress.advance(1)
   for name, stage in policies.items():
     params = run.params(stage)
     rows, sampled, searched = evaluate_policy(run, name, params)
@@ -44,46 +44,8 @@ def evaluate(run: Run) -> None:
     behaviours[name] = measure_behaviours(run, params)
     if searched is not None:
       draw_search(run, name, searched)
-    write_data(run, 'behaviours', behaviours)
-    write_data(run, 'calibration', calibrations)
-
-
-def _made(run: Run, stage: str) -> bool:
-  return (run.workdir / 'checkpoints' / f'{stage}_params').exists()
-
-
-class Planned(NamedTuple):
-  """A test-time search and what is read off it."""
-
-  method: str
-  budget: int
-  readouts: list[Readout]
-  greedy: bool
-
-
-def planned(run: Run, name: str) -> list[Planned]:
-  """The searches by which the config measures a policy."""
-  section = run.experiment.config.evaluate
-  budgets = section.policies[name]
-  plan = [Planned('best_of_n', 1, [GREEDY], True)]
-  if budgets.samples:
-    sampled = [Readout(rule, n, rule, n) for n in budgets.samples for rule in SAMPLED]
-    plan.append(Planned('best_of_n', max(budgets.samples), sampled, False))
-  for method in section.tree_methods:
-    plan += [
-      Planned(method, n, [Readout(f'mcts_{method}', n, section.rule)], False) for n in budgets.simulations
-    ]
-  return plan
-
-
-def compile_searches(run: Run, searches: list[Planned]) -> None:
-  """Compiles searches side by side, as XLA takes no more than one core for a program."""
-  evaluators = dict.fromkeys(build_evaluator(run, *search) for search in searches)
-  params, test = abstract_params(run.experiment), run.experiment.data.test
-  with Progress(len(evaluators), description='evaluate: compile') as progress:
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-      for _ in pool.map(lambda evaluator: evaluator.compile(params, *test), evaluators):
-        progress.advance(1)
+    run.write_data('behaviours', behaviours)
+    run.write_data('calibration', calibrations)
 
 
 def evaluate_policy(run: Run, name: str, params: Params):
@@ -91,11 +53,11 @@ def evaluate_policy(run: Run, name: str, params: Params):
   e, section = run.experiment, run.experiment.config.evaluate
   rows, sampled_verdicts, searched = [], None, {}
   count = len(e.data.test_prompts)
-  for search in planned(run, name):
+  for search in searches_of(e.config, name):
     method, budget, readouts, greedy = search
     with Progress(count, description=f'evaluate {name} {method} {budget}') as progress:
-      run_evaluator = build_evaluator(run, *search)
-      verdicts = run_evaluator(params, *e.data.test, e.key, watch=lambda n, p=progress: p.advance(n))
+      evaluator = run.programs.evaluator(search)
+      verdicts = evaluator(params, *e.data.test, e.key, watch=lambda n, p=progress: p.advance(n))
     rows += [result(name, e.task.name, readout, verdicts, seed=e.config.seed) for readout in readouts]
     if method == 'best_of_n' and not greedy:
       samples = list(section.policies[name].samples)
@@ -110,8 +72,7 @@ def measure_behaviours(run: Run, params: Params) -> dict[str, float]:
   """Share of sampled solutions that show each behaviour; one sample for each validation problem."""
   e = run.experiment
   prompt = jax.tree.map(jnp.asarray, e.data.validation[0])
-  search = run.once('sample', lambda: jax.jit(test_search(e, 'best_of_n', 1)))
-  tree = jax.device_get(search(params, problem_keys(e.key, prompt.length.shape[0]), prompt))
+  tree = jax.device_get(run.programs.sampler()(params, problem_keys(e.key, prompt.length.shape[0]), prompt))
   texts = []
   for i in range(prompt.length.shape[0]):
     tokens = [t for x in range(tree.mask.shape[1]) for t in tree.tokens[i, x, 0, : tree.length[i, x, 0]]]
@@ -137,7 +98,7 @@ class Picture:
 def load_run(workdir: str | pathlib.Path) -> Run:
   """The run in a workdir, to look at. ConfigError if there is none."""
   workdir = pathlib.Path(workdir).expanduser().resolve()
-  return Run(build(load_config(workdir), workdir), workdir, MetricsWriter(workdir))
+  return Run.start(load_config(workdir), workdir)
 
 
 def pose(run: Run, index: int) -> tuple[Prompt, Reference]:
@@ -155,7 +116,7 @@ def draw(run: Run, params: Params, prompt: Prompt, reference: Reference) -> Pict
     tree = judge(reference, search(params, keys, prompt), e.outcome)
     return tree, choose(tree, rule=section.rule, table=e.table, aggregate=section.aggregate)
 
-  tree, chosen = run.once('draw', lambda: judged)(params, problem_keys(e.key, 1), prompt, reference)
+  tree, chosen = run.programs.once('draw', lambda: judged)(params, problem_keys(e.key, 1), prompt, reference)
   return picture(run, *jax.device_get((tree, chosen, prompt)), 0)
 
 
@@ -184,7 +145,7 @@ def draw_search(run: Run, policy: str, searched: Verdicts) -> None:
   best = max(pictures, key=lambda p: (p.correct, p.wrong))
   nodes = [dataclasses.asdict(node) for node in best.nodes]
   data = dict(policy=policy, prompt=best.prompt, nodes=nodes, verdict=best.correct, answer=best.answer)
-  write_data(run, 'tree', data)
+  run.write_data('tree', data)
 
 
 def report(run: Run) -> None:

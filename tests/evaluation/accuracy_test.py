@@ -8,7 +8,7 @@ import pytest
 
 from o1jax import tree as tree_lib
 from o1jax.evaluation import accuracy
-from o1jax.evaluation.accuracy import Evaluator, Readout, Verdicts, coverage, result
+from o1jax.evaluation.accuracy import Evaluator, Readout, Verdicts, coverage, equal_batches, result
 from o1jax.evaluation.statistics import pass_at_k, wilson_interval
 from o1jax.fused import problem_keys
 from o1jax.model.compute import search_cost
@@ -50,7 +50,7 @@ def evaluate(search):
 
 @pytest.fixture(scope='module')
 def verdicts(evaluate, problems):
-  return evaluate(5)(toys.params(), *problems, KEY)
+  return evaluate(4)(toys.params(), *problems, KEY)
 
 
 @pytest.fixture(scope='module')
@@ -68,10 +68,20 @@ def texts(tree, b):
   return found
 
 
+def test_equal_batches_hold_all_problems_and_fill_up_few():
+  for count in range(1, 40):
+    for most in range(1, 45):
+      batch = equal_batches(count, most)
+      batches = -(-count // batch)
+      assert 1 <= batch <= most
+      assert batches == -(-count // most)  # not one more than needed
+      assert batches * batch - count < batches
+
+
 class TestVerdicts:
   def test_do_not_depend_on_the_batches(self, evaluate, verdicts, problems):
     seen = []
-    whole = evaluate(64)(toys.params(), *problems, KEY, watch=seen.append)  # in one; before: 4, 4 and 3 of 4
+    whole = evaluate(COUNT)(toys.params(), *problems, KEY, watch=seen.append)  # in one; before: 4, 4 and 3 of 4
     assert seen == [COUNT]
     for readout in READOUTS:
       np.testing.assert_array_equal(whole.correct[readout], verdicts.correct[readout])
@@ -87,13 +97,13 @@ class TestVerdicts:
 
   def test_say_how_far_they_are(self, evaluate, problems):
     seen = []
-    evaluate(5)(toys.params(), *problems, KEY, watch=seen.append)
+    evaluate(4)(toys.params(), *problems, KEY, watch=seen.append)
     assert seen == [4, 4, 3]
 
   def test_follow_the_parameters_given(self, evaluate, verdicts, problems):
-    other = evaluate(5)(toys.params(5), *problems, KEY)
+    other = evaluate(4)(toys.params(5), *problems, KEY)
     assert (other.tokens != verdicts.tokens).any()
-    again = evaluate(5)(toys.params(), *problems, KEY)
+    again = evaluate(4)(toys.params(), *problems, KEY)
     np.testing.assert_array_equal(again.tokens, verdicts.tokens)
 
   def test_are_those_of_plain_python_on_the_text_chosen(self, verdicts, tree):
@@ -130,7 +140,7 @@ def test_the_search_is_never_handed_the_reference(problems):
     handed.append(args)
     raise InterruptedError
 
-  run = Evaluator(toys.CONFIG, spy, outcome=toys.OUTCOME, table=toys.TABLE, readouts=READOUTS)
+  run = Evaluator(toys.CONFIG, spy, outcome=toys.OUTCOME, table=toys.TABLE, readouts=READOUTS, batch=COUNT)
   with pytest.raises(InterruptedError):
     run(toys.params(), *problems, KEY)
   (given,) = handed
@@ -145,7 +155,7 @@ def test_what_was_compiled_ahead_serves_any_parameters(search, problems):
     traced.append(args)
     return search(*args)
 
-  run = Evaluator(toys.CONFIG, counted, outcome=toys.OUTCOME, table=toys.TABLE, readouts=READOUTS, batch=5)
+  run = Evaluator(toys.CONFIG, counted, outcome=toys.OUTCOME, table=toys.TABLE, readouts=READOUTS, batch=4)
   run.compile(jax.eval_shape(toys.params), *problems)
   for seed in (0, 1):
     assert len(run(toys.params(seed), *problems, KEY).correct[READOUTS[0]]) == COUNT

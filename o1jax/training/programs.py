@@ -1,0 +1,183 @@
+"""The compiled programs of a job, made ahead of their use and side by side: XLA takes one core for each."""
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from o1jax.evaluation.accuracy import Evaluator, Readout, equal_batches
+from o1jax.fused import problem_keys
+from o1jax.learning.optimizer import build_optimizer, init_state
+from o1jax.learning.supervised import supervised_update
+from o1jax.training.build import Experiment, abstract_params, fused_update, test_search, weights
+from o1jax.training.config import ConfigDict
+from o1jax.types import Params, TrainState
+
+GREEDY = Readout('greedy', 1, 'first')
+SAMPLED = ('majority', 'best', 'weighted')
+
+
+class Program(NamedTuple):
+  """A compiled update (state, *data) -> (state, metrics), and the optimizer inside it."""
+
+  update: Callable
+  optimizer: optax.GradientTransformation
+
+
+class Search(NamedTuple):
+  """A test-time search and what is read off it."""
+
+  method: str
+  budget: int
+  readouts: tuple[Readout, ...]
+  greedy: bool = False
+
+
+GREEDY_SEARCH = Search('best_of_n', 1, (GREEDY,), greedy=True)
+
+
+class Programs:
+  """The programs of a run, each compiled once: by `ahead` on other threads, or by the first who asks.
+
+  A program is known by what it is made from, so that stages with equal settings share it.
+  """
+
+  def __init__(self, experiment: Experiment):
+    """Compiles nothing yet."""
+    self._experiment, self._made = experiment, {}
+    self._pool = ThreadPoolExecutor(os.cpu_count())
+
+  def supervised(self, stage: str) -> Program:
+    """The update of 'pretrain', 'instruct' or 'control'."""
+    return self.once(*self._supervised(stage))
+
+  def searching(self, stage: str) -> Program:
+    """The fused update of 'reward' or 'learn'."""
+    return self.once(*self._searching(stage))
+
+  def evaluator(self, search: Search, split: str = 'test') -> Evaluator:
+    """Of a test-time search by the config, for the problems of a split."""
+    return self.once(*self._evaluator(search, split))
+
+  def sampler(self) -> Callable:
+    """(params, keys, prompts of the validation split) -> Tree: one sampled solution a problem."""
+    return self.once(*self._sampler())
+
+  def once(self, name, make: Callable):
+    """`make()` the first time and what it made from then on; an error in it is raised again to all who ask."""
+    made = self._made[name] if name in self._made else self._made.setdefault(name, make())
+    return made.result() if isinstance(made, Future) else made
+
+  def ahead(self, stages: Iterable[str]) -> None:
+    """Starts compiling what some stages of the job will ask for, in the order in which they will."""
+    for stage in stages:
+      for name, make in self._of_stage(stage):
+        if name not in self._made:
+          self._made[name] = self._pool.submit(make)
+
+  def close(self) -> None:
+    """Drops what `ahead` has not begun."""
+    self._pool.shutdown(wait=False, cancel_futures=True)
+
+  def _of_stage(self, stage):
+    config = self._experiment.config
+    if stage == 'initialise':
+      return [self._supervised('pretrain'), self._supervised('instruct')]
+    if stage == 'reward':
+      return [self._searching('reward')]
+    if stage == 'learn':
+      control = [self._supervised('control')] if config.learn.control else []
+      return [self._evaluator(GREEDY_SEARCH, 'validation'), self._searching('learn'), *control]
+    if stage == 'evaluate':
+      searches = [search for policy in config.evaluate.policies for search in searches_of(config, policy)]
+      return [*(self._evaluator(search, 'test') for search in searches), self._sampler()]
+    return []
+
+  # Each of these gives the name of a program and what makes it.
+
+  def _supervised(self, stage):
+    e, section = self._experiment, supervised_section(self._experiment.config, stage)
+    settings = dict(steps=section.updates, **section.optimizer.to_dict())
+
+    def make():
+      optimizer = build_optimizer(**settings)
+      state = jax.eval_shape(lambda params: init_state(params, optimizer), abstract_params(e))
+      rows = jax.tree.map(lambda x: jax.ShapeDtypeStruct((section.batch, *x.shape[1:]), x.dtype), e.data.instruction)
+      return Program(supervised_update(e.model, optimizer).lower(state, rows).compile(), optimizer)
+
+    return ('supervised', section.batch, *sorted(settings.items())), make
+
+  def _searching(self, stage):
+    e, section = self._experiment, self._experiment.config[stage]
+
+    def make():
+      update, optimizer = fused_update(e, section)
+      state = jax.eval_shape(lambda params: searching_state(params, section, optimizer), abstract_params(e))
+      return Program(update.lower(state, *e.data.pool, e.key, weights(section.weights)).compile(), optimizer)
+
+    return stage, make
+
+  def _evaluator(self, search, split):
+    e, section = self._experiment, self._experiment.config.evaluate
+    problems = getattr(e.data, split)
+    width = search.budget if search.method == 'best_of_n' else section.search.candidates
+    batch = equal_batches(problems[0].length.shape[0], max(section.rows // width, 1))
+
+    def make():
+      evaluator = Evaluator(
+        e.model.config,
+        test_search(e, search.method, search.budget, greedy=search.greedy),
+        outcome=e.outcome,
+        table=e.table,
+        readouts=list(search.readouts),
+        aggregate=section.aggregate,
+        batch=batch,
+        at_once=section.at_once,
+      )
+      evaluator.compile(abstract_params(e), *problems)
+      return evaluator
+
+    return (search, batch), make
+
+  def _sampler(self):
+    e = self._experiment
+    prompt, _ = e.data.validation
+
+    def make():
+      keys = problem_keys(e.key, prompt.length.shape[0])
+      return jax.jit(test_search(e, 'best_of_n', 1)).lower(abstract_params(e), keys, prompt).compile()
+
+    return 'sample', make
+
+
+def supervised_section(config: ConfigDict, stage: str) -> ConfigDict:
+  """The config of 'pretrain', 'instruct' or 'control': instruction tuning for as many optimizer steps as 'learn'."""
+  if stage != 'control':
+    return config[stage]
+  section = config.instruct.copy_and_resolve_references()
+  section.updates = config.learn.updates * config.learn.minibatches
+  return section
+
+
+def searching_state(params: Params, section: ConfigDict, optimizer: optax.GradientTransformation) -> TrainState:
+  """Where a stage of searching and learning starts. The frozen policy is kept only where a KL to it has weight."""
+  held = section.weights.kl or section.get('warmup_weights', section.weights).kl
+  reference = jax.tree.map(jnp.copy, params.policy) if held else None
+  return init_state(params.replace(reference=reference), optimizer)
+
+
+def searches_of(config: ConfigDict, policy: str) -> list[Search]:
+  """The searches by which the config measures a policy."""
+  section = config.evaluate
+  budgets = section.policies[policy]
+  searches = [GREEDY_SEARCH]
+  if budgets.samples:
+    readouts = [Readout(rule, n, rule, n) for n in budgets.samples for rule in SAMPLED]
+    searches.append(Search('best_of_n', max(budgets.samples), tuple(readouts)))
+  for method in section.tree_methods:
+    searches += [Search(method, n, (Readout(f'mcts_{method}', n, section.rule),)) for n in budgets.simulations]
+  return searches
