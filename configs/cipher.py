@@ -21,14 +21,20 @@ def get_config() -> ConfigDict:
       behaviours=dict(analysis=0.1, decomposition=0.1, evaluation=0.1, dead_end=0.1, max_dead_ends=1),
     )
   )
-  c.data = ConfigDict(dict(demonstrations=2000, texts=20_000, pool=3000, validation=200, test=500, test_targets=0))
+  c.data = ConfigDict(dict(demonstrations=2000, texts=20_000, pool=3000, validation=100, test=200, test_targets=0))
   c.tokenizer.vocab_size = 0  # characters only: a merged token would hide the letters that pair up
   c.shapes = ConfigDict(dict(prompt_length=132, step_length=64, max_steps=14, row_length=480))
+  c.pretrain.updates, c.instruct.updates = 1000, 400
   for section in (c.pretrain, c.instruct):
     section.batch = 6
   for section in (c.reward, c.learn):
     section.updates, section.batch, section.search.budget, section.tokens = 12, 16, 4, 320
-  for name in ('initialised', 'learned'):
-    c.evaluate.policies[name] = ConfigDict(dict(samples=(1, 2, 4, 8), simulations=(8,)))
+  c.learn.control = False
+  c.evaluate.policies = ConfigDict(
+    dict(
+      initialised=dict(samples=(1, 2, 4, 8), simulations=(1, 8)),
+      learned=dict(samples=(), simulations=(8,)),
+    )
+  )
   c.evaluate.search.budget = 8
   return c

@@ -14,6 +14,7 @@ from o1jax.learning.objective import Weights
 from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.reward.outcome import judge
 from o1jax.search.expand import expand, start
+from o1jax.search.mcts import mcts
 from tests import toys
 
 POOL, BATCH, WIDTH = 12, 8, 4
@@ -136,6 +137,26 @@ class TestUpdate:
   def test_minibatches_must_divide_the_batch(self):
     with pytest.raises(ValueError, match='batch=8 does not divide into minibatches=3'):
       fused.search_and_learn(toys.MODEL, search=bush, outcome=toys.OUTCOME, optimizer=OPTIMIZER, batch=8, minibatches=3)
+
+
+def test_mcts_and_learning_are_one_program(pool):
+  search = functools.partial(_mcts, simulations=4, candidates=WIDTH, sampling=toys.SAMPLING, step_length=3, max_steps=2)
+  update = fused.search_and_learn(toys.MODEL, search=search, outcome=toys.OUTCOME, optimizer=OPTIMIZER, batch=BATCH)
+  state, metrics = update(fresh(), *pool, KEY, weights(**MIXED))
+  draw_key, search_key = jax.random.split(jax.random.fold_in(KEY, 0))
+  prompt, reference = fused.draw_problems(draw_key, *pool, BATCH)
+  tree = jax.jit(search)(fresh().params, fused.problem_keys(search_key, BATCH), prompt, reference)
+  apart, alone = jax.jit(functools.partial(fused.learn, toys.MODEL, outcome=toys.OUTCOME, optimizer=OPTIMIZER))(
+    fresh(), prompt, reference, tree, weights(**MIXED)
+  )
+  assert_close((state.params, metrics), (apart.params, alone), rtol=1e-3, atol=1e-5)
+  judged = jax.jit(judge, static_argnums=2)(reference, tree, toys.OUTCOME)
+  ended = np.asarray(tree_lib.finished(judged) & (judged.visits > 0))
+  np.testing.assert_allclose(judged.q[ended], judged.outcome[ended], atol=1e-6)  # leaves rewarded by the verifier
+
+
+def _mcts(params, keys, prompt, reference, **settings):
+  return mcts(toys.MODEL, params, keys, prompt, verify=toys.OUTCOME, reference=reference, **settings)
 
 
 class TestLearning:

@@ -54,6 +54,10 @@ def test_every_update_is_in_the_metrics_once(run):
     assert [row['update'] for row in metrics(run[0]) if row['stage'] == stage] == list(range(1, updates + 1))
 
 
+def test_policy_gradient_takes_over_when_cloning_gains_nothing(run):
+  assert [row['policy_gradient'] for row in metrics(run[0]) if row['stage'] == 'learn'] == [0, 1]
+
+
 def test_results_are_billed_and_bounded(run):
   found = rows(run[0])
   for row in found:
@@ -94,9 +98,20 @@ def test_bad_settings_are_one_clear_line_before_anything_is_compiled(tmp_path, a
   assert not (tmp_path / 'run' / 'metrics.jsonl').exists()
 
 
-def test_an_unknown_key_is_an_error(tmp_path):
-  done = job(tmp_path / 'run', '--config.learn.updatez=3')
-  assert done.returncode != 0 and 'updatez' in done.stderr
+@pytest.mark.parametrize(
+  'arguments, words',
+  [
+    (('--config.learn.updatez=3',), ('updatez', "did you mean 'updates'")),
+    (('--config.lern.updates=3',), ('lern', "did you mean 'learn'")),
+    (('--config.model.changes.qqq=3',), ('qqq', 'config file')),
+    (('--config=configs/nothing.py',), ('configs/nothing.py',)),
+  ],
+)
+def test_a_config_that_is_not_there_is_one_clear_line(tmp_path, arguments, words):
+  done = job(tmp_path / 'run', *arguments)
+  (line,) = done.stderr.strip().splitlines()
+  assert done.returncode == 1 and all(word in line for word in words), line
+  assert not (tmp_path / 'run').exists()
 
 
 def test_a_foreign_folder_is_left_alone(tmp_path):

@@ -1,0 +1,120 @@
+"""Programs made ahead: on another thread, once, shared by equal settings, and the same as those made on the spot."""
+
+import threading
+
+import jax
+import numpy as np
+import pytest
+
+from configs import quickstart
+from o1jax.learning.optimizer import build_optimizer, init_state
+from o1jax.learning.supervised import supervised_update
+from o1jax.training import programs as programs_lib
+from o1jax.training.build import abstract_params, build, fresh_params
+from o1jax.training.programs import Programs, searches_of, searching_state, supervised_section
+
+
+@pytest.fixture(scope='module')
+def experiment(tmp_path_factory):
+  return build(quickstart.get_config('smoke'), tmp_path_factory.mktemp('programs'))
+
+
+@pytest.fixture(scope='module')
+def ahead(experiment):
+  """Programs whose supervised updates were made ahead, and the threads on which that was."""
+  threads = []
+
+  def spy(*args):
+    threads.append(threading.current_thread())
+    return supervised_update(*args)
+
+  made = Programs(experiment)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(programs_lib, 'supervised_update', spy)
+    made.ahead(['initialise', 'report'])
+    made.supervised('instruct')
+    yield made, threads
+  made.close()
+
+
+def test_equal_settings_share_a_program_that_another_thread_made(ahead):
+  made, threads = ahead
+  assert made.supervised('pretrain') is made.supervised('instruct') is made.supervised('control')
+  assert len(threads) == 1 and threads[0] is not threading.current_thread()
+
+
+def test_what_was_made_ahead_is_the_update_itself(ahead, experiment):
+  section = experiment.config.instruct
+  optimizer = build_optimizer(steps=section.updates, **section.optimizer.to_dict())
+  rows = jax.tree.map(lambda x: x[: section.batch], experiment.data.instruction)
+  plain, metrics = supervised_update(experiment.model, optimizer)(init_state(fresh_params(experiment), optimizer), rows)
+  program = ahead[0].supervised('instruct')
+  state, again = program.update(init_state(fresh_params(experiment), program.optimizer), rows)
+  jax.tree.map(np.testing.assert_array_equal, (plain, metrics), (state, again))
+
+
+def test_other_settings_have_a_program_of_their_own(ahead, experiment, monkeypatch):
+  names = set()
+  monkeypatch.setattr(Programs, 'once', lambda self, name, make: names.add(name))
+  for updates in (4, 5):
+    experiment.config.instruct.updates = updates
+    ahead[0].supervised('instruct')
+  experiment.config.instruct.updates = 4
+  assert len(names) == 2
+
+
+def test_an_error_reaches_all_who_ask(experiment, monkeypatch):
+  def broken(*_):
+    raise ValueError('no such update')
+
+  monkeypatch.setattr(programs_lib, 'fused_update', broken)
+  made = Programs(experiment)
+  made.ahead(['reward'])
+  for _ in range(2):
+    with pytest.raises(ValueError, match='no such update'):
+      made.searching('reward')
+
+
+def test_what_is_closed_drops_what_was_not_begun(experiment, monkeypatch):
+  go, begun = threading.Event(), []
+
+  def wait(*args):
+    begun.append(args)
+    go.wait(20)
+    raise ValueError('stopped')
+
+  monkeypatch.setattr(programs_lib.os, 'cpu_count', lambda: 1)
+  monkeypatch.setattr(programs_lib, 'fused_update', wait)
+  made = Programs(experiment)
+  made.ahead(['reward', 'learn'])
+  made.close()
+  go.set()
+  with pytest.raises(ValueError, match='stopped'):
+    made.searching('reward')
+  assert len(begun) == 1
+
+
+def test_the_control_trains_for_the_optimizer_steps_of_search_and_learn():
+  config = quickstart.get_config()
+  control = supervised_section(config, 'control')
+  assert control.updates == config.learn.updates * config.learn.minibatches != config.instruct.updates
+  assert control.optimizer == config.instruct.optimizer
+  assert supervised_section(config, 'pretrain') is config.pretrain
+
+
+@pytest.mark.parametrize('kl, warmup_kl', [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5)])
+def test_a_frozen_policy_is_kept_where_its_kl_has_weight(experiment, kl, warmup_kl):
+  section = experiment.config.learn.copy_and_resolve_references()
+  section.weights.kl, section.warmup_weights.kl = kl, warmup_kl
+  optimizer = build_optimizer(steps=4, **section.optimizer.to_dict())
+  state = jax.eval_shape(lambda params: searching_state(params, section, optimizer), abstract_params(experiment))
+  assert (state.params.reference is not None) == (kl + warmup_kl > 0)
+
+
+def test_a_policy_is_measured_by_what_its_config_names():
+  config = quickstart.get_config()
+  found = [(s.method, s.budget, s.greedy) for s in searches_of(config, 'initialised')]
+  assert found == [('best_of_n', 1, True), ('best_of_n', 16, False), *(('gumbel', n, False) for n in (1, 8, 32, 64))]
+  chains = {(r.method, r.budget, r.chains) for r in searches_of(config, 'initialised')[1].readouts}
+  assert chains == {(rule, n, n) for rule in ('majority', 'best', 'weighted') for n in (1, 2, 4, 8, 16)}
+  assert len(searches_of(config, 'learned')) == 1
