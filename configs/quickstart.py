@@ -28,7 +28,7 @@ def get_config(argument: str = '') -> ConfigDict:
   )
   c.data = ConfigDict(dict(demonstrations=1000, texts=20_000, pool=1300, validation=200, test=450, test_targets=55))
   c.tokenizer = ConfigDict(dict(vocab_size=320))
-  c.shapes = ConfigDict(dict(prompt_length=16, step_length=18, max_steps=12, row_length=128))
+  c.shapes = ConfigDict(dict(prompt_length=16, step_length=18, max_steps=12, row_length=160))
   c.model = ConfigDict(dict(variant='0.5m', changes=dict(own_critic=False, kv_heads=1, layers=3)))
   c.sampling = ConfigDict(dict(granularity='line', temperature=0.8, top_k=0, top_p=1.0))
   c.pretrain = supervised(updates=1500, learning_rate=2e-2, adam_learning_rate=5e-3)
@@ -66,7 +66,7 @@ def get_config(argument: str = '') -> ConfigDict:
 def supervised(*, updates: int, learning_rate: float, adam_learning_rate: float) -> ConfigDict:
   """A stage of next-token prediction."""
   optimizer = dict(name='muon', learning_rate=learning_rate, adam_learning_rate=adam_learning_rate)
-  return ConfigDict(dict(updates=updates, batch=15, optimizer=optimizer))
+  return ConfigDict(dict(updates=updates, batch=12, optimizer=optimizer))
 
 
 def searching(*, updates: int, learning_rate: float, weights: dict) -> ConfigDict:
