@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
   c.data = ConfigDict(dict(demonstrations=2000, texts=20_000, pool=3000, validation=100, test=200, test_targets=0))
   c.tokenizer.vocab_size = 0  # characters only: a merged token would hide the letters that pair up
   c.shapes = ConfigDict(dict(prompt_length=132, step_length=64, max_steps=14, row_length=480))
-  c.pretrain.updates, c.instruct.updates = 1000, 400
+  c.pretrain.updates, c.instruct.updates = 2000, 600
   for section in (c.pretrain, c.instruct):
     section.batch = 6
   for section in (c.reward, c.learn):

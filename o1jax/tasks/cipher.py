@@ -187,7 +187,8 @@ def _facts(rng: np.random.Generator, *, draw) -> str:
     pass
   words = encrypt(plaintext, rng)
   lines = [_reading(word, decrypt(word)) for word in words.split(' ')]
-  return problem(words).prompt + DELIMITER.join([*lines, plaintext])
+  # Worded otherwise than a problem, so that tuning on demonstrations leaves this text alone, and it them.
+  return DELIMITER.join([f'read {words}', *lines, plaintext])
 
 
 # --- verdicts ---

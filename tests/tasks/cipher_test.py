@@ -106,13 +106,13 @@ def test_facts_are_true_and_of_all_kinds():
   for _ in range(300):
     text = task.facts(rng)
     order, triples = re.findall(r'\b([a-z])(\d+)\b', text), re.findall(r'\b([a-z]{2})([a-z])\b', text)
-    kinds.add('solution' if text.startswith('decode') else 'order' if order else 'pairs')
+    kinds.add('solution' if text.startswith('read') else 'order' if order else 'pairs')
     assert all(cipher.ALPHABET[int(place) - 1] == letter for letter, place in order)
-    if not text.startswith('decode'):
+    if not text.startswith('read'):
       assert all(cipher.decrypt(pair) == letter for pair, letter in triples)
     else:
       lines = text.split('\n')
-      assert cipher.decrypt(lines[0].removeprefix('decode ')) == lines[-1]
+      assert cipher.decrypt(lines[0].removeprefix('read ')) == lines[-1]
       assert lines[-1] not in (cipher.STRAWBERRY.text, cipher.EXAMPLE.text)
   assert kinds == {'solution', 'order', 'pairs'}
 
