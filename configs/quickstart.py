@@ -29,7 +29,7 @@ def get_config(argument: str = '') -> ConfigDict:
   c.data = ConfigDict(dict(demonstrations=1000, texts=20_000, pool=1300, validation=200, test=450, test_targets=55))
   c.tokenizer = ConfigDict(dict(vocab_size=320))
   c.shapes = ConfigDict(dict(prompt_length=16, step_length=18, max_steps=12, row_length=160))
-  c.model = ConfigDict(dict(variant='0.5m', changes=dict(own_critic=False, kv_heads=1, layers=3)))
+  c.model = ConfigDict(dict(variant='0.5m', changes=dict(own_critic=False, kv_heads=1)))
   c.sampling = ConfigDict(dict(granularity='line', temperature=0.8, top_k=0, top_p=1.0))
   c.pretrain = supervised(updates=1500, learning_rate=2e-2, adam_learning_rate=5e-3)
   c.instruct = supervised(updates=600, learning_rate=1.2e-2, adam_learning_rate=3e-3)
@@ -41,7 +41,7 @@ def get_config(argument: str = '') -> ConfigDict:
   c.learn.batch, c.learn.search.budget = 64, 4  # more problems rather than more chains: cloning wants variety
   c.learn.warmup_weights = losses(clone=1.0, value=0.5)
   c.learn.validate_every = 10
-  c.learn.patience = 12  # as long as there are updates: at this size cloning alone won most (experiments/LOG.md)
+  c.learn.patience = 6  # a validation of 200 problems is off by 3 points: fewer would end the warm-up by chance
   c.learn.min_gain = 0.02
   c.learn.control = True
   c.evaluate = ConfigDict(
