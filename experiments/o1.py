@@ -66,7 +66,7 @@ def parse_flags(argv):
   """Parses the command line; what the config does not know is an error of one line, too."""
   try:
     rest = app.parse_flags_with_usage(argv)
-    assert _CONFIG.value.stages is not None  # a file that could not be read is an error only once it is asked for
+    _ = _CONFIG.value.stages  # a file that could not be read is an error only once it is asked for
     return rest
   except (AttributeError, KeyError) as error:  # what ml_collections raises for a key that a locked config does not have
     key, *others = re.findall(r'\w+', str(error).replace('\\n', ' '))

@@ -152,6 +152,7 @@ def test_mcts_and_learning_are_one_program(pool):
   assert_close((state.params, metrics), (apart.params, alone), rtol=1e-3, atol=1e-5)
   judged = jax.jit(judge, static_argnums=2)(reference, tree, toys.OUTCOME)
   ended = np.asarray(tree_lib.finished(judged) & (judged.visits > 0))
+  assert ended.any()
   np.testing.assert_allclose(judged.q[ended], judged.outcome[ended], atol=1e-6)  # leaves rewarded by the verifier
 
 

@@ -69,7 +69,9 @@ class Programs:
 
   def once(self, name, make: Callable):
     """`make()` the first time and what it made from then on; an error in it is raised again to all who ask."""
-    made = self._made[name] if name in self._made else self._made.setdefault(name, make())
+    if name not in self._made:
+      self._made[name] = make()
+    made = self._made[name]
     return made.result() if isinstance(made, Future) else made
 
   def ahead(self, stages: Iterable[str]) -> None:
