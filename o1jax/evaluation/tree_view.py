@@ -177,8 +177,9 @@ def tree_svg(nodes, *, limit=130):
   # The chosen path is drawn over the others, whose vertical strokes share its columns.
   drawn = ''.join(path for _, path in sorted(edges, key=lambda edge: edge[0]))
   return (
-    f'<svg class="o1tree" role="img" aria-label="searched tree" viewBox="0 0 {WIDTH} {top + 4}" width="{WIDTH}" '
-    f'height="{top + 4}"><style>{STYLE}</style>{head}{drawn}{"".join(marks)}</svg>'
+    '<svg xmlns="http://www.w3.org/2000/svg" class="o1tree" role="img" aria-label="searched tree" '
+    f'viewBox="0 0 {WIDTH} {top + 4}" width="{WIDTH}" height="{top + 4}">'
+    f'<style>{STYLE}</style>{head}{drawn}{"".join(marks)}</svg>'
   )
 
 

@@ -14,6 +14,8 @@ from o1jax.evaluation import tree_view
 EXPANDED = np.array([0, 2, -1])
 MASK = np.array([[1, 1], [1, 0], [1, 1]], bool)
 
+SVG = '{http://www.w3.org/2000/svg}'  # a picture that stands alone is not drawn without its namespace
+
 
 def small_tree(**changes):
   shape = (3, 2)
@@ -126,20 +128,20 @@ class TestSvg:
 
   def test_parses_and_shows_every_visited_node(self):
     root = ET.fromstring(tree_view.tree_svg(tree_view.drawn_nodes(small_tree(), word, chosen=3)))
-    words = [''.join(text.itertext()) for text in root.iter('text')]
+    words = [''.join(text.itertext()) for text in root.iter(SVG + 'text')]
     assert {'prompt', 'step1', 'step2', 'step3', '✓', '✗'} <= set(words)
 
   def test_the_chosen_path_is_set_off(self):
     root = ET.fromstring(tree_view.tree_svg(tree_view.drawn_nodes(small_tree(), word, chosen=3)))
-    assert [path.get('class') for path in root.iter('path')] == [None, 'on', 'on']
+    assert [path.get('class') for path in root.iter(SVG + 'path')] == [None, 'on', 'on']
 
   def test_model_text_is_escaped_and_kept_in_the_title(self):
     evil = '<script>alert("1")</script> & ' + 'long ' * 80
     nodes = [dataclasses.replace(node, text=evil) for node in tree_view.drawn_nodes(small_tree(), word)]
     svg = tree_view.tree_svg(nodes)
     assert '<script' not in svg
-    titles = [title.text for title in ET.fromstring(svg).iter('title')]
-    assert all(' '.join(evil.split()) in title for title in titles)
+    titles = [title.text for title in ET.fromstring(svg).iter(SVG + 'title')]
+    assert len(titles) == len(nodes) and all(' '.join(evil.split()) in title for title in titles)
 
   def test_rows_do_not_overlap_and_stay_inside(self):
     nodes = [
@@ -147,6 +149,6 @@ class TestSvg:
     ]
     root = ET.fromstring(tree_view.tree_svg(nodes))
     _, _, width, height = map(float, root.get('viewBox').split())
-    at = sorted(float(text.get('y')) for text in root.iter('text') if text.get('x') in ('28', '48'))
+    at = sorted(float(text.get('y')) for text in root.iter(SVG + 'text') if text.get('x') in ('28', '48'))
     assert len(at) == 130 + 4 and min(np.diff(at)) >= 15 and at[-1] < height
-    assert all(float(text.get('x')) <= width for text in root.iter('text'))
+    assert all(float(text.get('x')) <= width for text in root.iter(SVG + 'text'))
