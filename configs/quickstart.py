@@ -1,7 +1,8 @@
 """Countdown with three numbers on a laptop: the whole roadmap in minutes.
 
-`python -m experiments.o1 --config=configs/quickstart.py --workdir=runs/quickstart`. One seed was measured (README.md,
-experiments/LOG.md) with half the updates of search-and-learn: 19 minutes on 2 CPU cores, 2.9 GB.
+`python -m experiments.o1 --config=configs/quickstart.py --workdir=runs/quickstart`. Three seeds on 2 CPU cores
+(experiments/LOG.md): 22 minutes and 2.8 GB; greedy 25 %, Gumbel MCTS with 32 simulations 52 %, critic-weighted
+best-of-16 67 %; greedy after search-and-learn 33 %, after the supervised control 27 %.
 """
 
 from ml_collections import ConfigDict
