@@ -2,7 +2,7 @@
 
 `python -m experiments.o1 --config=configs/cipher.py --workdir=runs/cipher`. One seed on 2 CPU cores: 21 minutes; greedy
 76 %, after search-and-learn 82 %. Sampled answers are right in 54 % and search does not make up for it
-(experiments/LOG.md). The strawberry sentence: each word is read, the answer is copied wrong.
+(experiments/LOG.md). The strawberry sentence is not solved: its words are read, the answer is copied wrong.
 """
 
 from ml_collections import ConfigDict
