@@ -68,7 +68,8 @@ class Block(nn.Module):
     prompt, path, own = cached
     if own is not None:
       put = jax.lax.dynamic_update_slice_in_dim
-      kv = KeyValue(put(own.key, kv.key, context.at, axis=5), put(own.value, kv.value, context.at, axis=4))
+      key, value = kv.key.reshape(*own.key.shape[:-1], 1), kv.value.reshape(*own.value.shape[:-2], 1, -1)
+      kv = KeyValue(put(own.key, key, context.at, axis=-1), put(own.value, value, context.at, axis=-2))
     segments = [Segment(kv, context.self_mask)]
     for part, mask in ((prompt, context.prompt_mask), (path, context.path_mask)):
       if part is not None:

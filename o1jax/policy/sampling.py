@@ -11,7 +11,7 @@ from o1jax import tree as tree_lib
 from o1jax.model.attention import Context, gather_path
 from o1jax.model.forward import apply, empty_blocks, logits_of, path_mask, shared_mask
 from o1jax.model.transformer import each_layer
-from o1jax.types import Array, Tree, TreeCache
+from o1jax.types import Array, KeyValue, Tree, TreeCache
 
 GRANULARITIES = ('token', 'line', 'tokens', 'solution')
 
@@ -178,13 +178,15 @@ def decode(
   lead, size = closed.shape, steps * step_length
   room = size if limit is None else jnp.minimum(limit, steps)[..., None] * step_length
   row = functools.partial(jnp.zeros, (*lead, size))
-  empty = functools.partial(empty_blocks, nodes=lead[1:])
+  empty = functools.partial(empty_blocks, nodes=(lead[1] * lead[2],))
   at = functools.partial(jax.lax.dynamic_update_index_in_dim, axis=3)
+
+  uniform = _uniforms(keys, size, lead[1:]) if sampling.temperature else jnp.zeros((size, *lead))
 
   def body(carry):
     t, closed, place, made = carry
     logits = logits_of(model, params, made.hidden)
-    token, logprob = _next_token(keys, t, logits, sampling)
+    token, logprob = _next_token(uniform[t], logits, sampling)
     token = jnp.where(closed, 0, token)
     width = jax.tree.leaves(made.cache)[0].shape[-1]
     reads = context._replace(own=made.cache, at=t, self_mask=(jnp.arange(width) <= t)[None, None, None, None])
@@ -226,7 +228,9 @@ def decode(
     blocks = each_layer(functools.partial(empty, step=width), context.prompt)
     made = made._replace(cache=jax.tree.map(_lay_into, blocks, made.cache))
     carry = jax.lax.while_loop(functools.partial(unfinished, width), body, (*carry, made))
-  return carry[-1]
+  made = carry[-1]
+  by_parent = lambda x: x.reshape(*x.shape[:2], *lead[1:], *x.shape[3:])
+  return made._replace(cache=each_layer(lambda kv: KeyValue(*map(by_parent, kv)), made.cache))
 
 
 def _widths(size: int) -> list[int]:
@@ -305,16 +309,22 @@ def prompt_context(cache: TreeCache) -> Context:
   )
 
 
-def _next_token(keys, t, logits, sampling: Sampling):
+def _uniforms(keys: Array, size: int, shape: tuple[int, ...]) -> Array:
+  """A uniform number for each token, [S, B, W, A], by key and token: in the loop, each would be a loop of its own."""
+
+  def draw(t, key):
+    return jax.random.uniform(jax.random.fold_in(key, t), shape)
+
+  return jax.vmap(jax.vmap(draw, (None, 0)), (0, None))(jnp.arange(size), keys)
+
+
+def _next_token(uniform, logits, sampling: Sampling):
   """Samples one token per candidate; its log-prob is that of the whole distribution at the sampling temperature."""
   scaled = logits / (sampling.temperature or 1.0)
   if sampling.temperature == 0:
     token = jnp.argmax(logits, axis=-1).astype(jnp.int32)
   else:
-    kept = truncate(scaled, top_k=sampling.top_k, top_p=sampling.top_p)
-    shape = logits.shape[1:-1]
-    uniform = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, t), shape))(keys)
-    token = sample_token(uniform, kept)
+    token = sample_token(uniform, truncate(scaled, top_k=sampling.top_k, top_p=sampling.top_p))
   chosen = jnp.take_along_axis(scaled, token[..., None], axis=-1)[..., 0]
   return token, chosen - jax.nn.logsumexp(scaled, axis=-1)
 

@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ from scipy import stats
 
 from o1jax.policy.sampling import GRANULARITIES, Sampling, sample_token, truncate
 from o1jax.search.best_of_n import best_of_n
-from tests.helpers import DELIMITER, EOS, LINE, Markov, jit, keys, prompts, tables
+from tests.helpers import DELIMITER, EOS, LINE, Markov, jit, keys, prompts, tables, tiny
 
 V = 5  # of the Markov model below; tokens 1 and 2 end a solution and a line
 
@@ -181,6 +182,18 @@ def test_the_loop_ends_as_soon_as_every_step_is_closed():
     assert (tree.length == passes).all()
     assert len(calls) == 1 + passes  # the prompt, then one pass a token
     calls.clear()
+
+
+def test_no_cache_is_copied_at_each_token():
+  """The keys and values of a candidate's tokens are written where they lie: a copy of them costs more than a token."""
+  model, params = tiny(layers=1)
+  search = functools.partial(best_of_n, model, samples=7, sampling=LINE, step_length=6, max_steps=1)
+  text = jit(search).lower(params, keys(), prompts()).compile().as_text()
+  keys_or_values = r'f32\[3,2,(?:1,)?7,(?:8,6|6,8)\]'
+  loops = [part for part in re.split(r'\n(?=%|ENTRY)', text) if not part.startswith('ENTRY')]
+  written = [part for part in loops if re.search(rf'= {keys_or_values}\S* (fusion|dynamic-update-slice)\(', part)]
+  assert written
+  assert not [part for part in written if re.search(rf'= {keys_or_values}\S* copy\(', part)]
 
 
 @pytest.mark.parametrize(
