@@ -40,11 +40,18 @@ class Context(NamedTuple):
   at: Array | None = None
 
 
-def rotate(x: Array, positions: Array, base: float) -> Array:
-  """Rotary positions (arXiv:2104.09864). x [..., N, E], positions broadcastable to x's shape without [N, E]."""
-  half = x.shape[-1] // 2
+def turns(positions: Array, half: int, base: float) -> tuple[Array, Array]:
+  """Sine and cosine of the rotary angles (arXiv:2104.09864), positions [...] -> [..., 1, E/2] each, of all heads.
+
+  Made once for all layers: inside them, XLA would compute both for every element that is turned.
+  """
   angles = positions[..., None, None] * base ** -(jnp.arange(half, dtype=jnp.float32) / half)
-  sin, cos = jnp.sin(angles), jnp.cos(angles)
+  return jnp.sin(angles), jnp.cos(angles)
+
+
+def rotate(x: Array, by: tuple[Array, Array]) -> Array:
+  """Rotary positions. x [..., N, E]; by: the `turns` of its positions."""
+  sin, cos = by
   first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
   return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x.dtype)
 

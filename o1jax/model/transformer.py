@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from o1jax.model.attention import Context, Segment, attend, rotate
+from o1jax.model.attention import Context, Segment, attend, rotate, turns
 from o1jax.model.variants import ModelConfig
 from o1jax.types import Array, KeyValue
 
@@ -52,17 +52,17 @@ class Block(nn.Module):
   config: ModelConfig
 
   @nn.compact
-  def __call__(self, x, cached, positions, context: Context):
-    """x [B, W, A, Q, D]; cached: this layer's (prompt, path, own) of the context. Returns x and its own
-    `KeyValue`: of this pass, or with `own` of all that was written there."""
+  def __call__(self, x, cached, by, context: Context):
+    """x [B, W, A, Q, D]; cached: this layer's (prompt, path, own) of the context; by: see `rotate`. Returns x and its
+    own `KeyValue`: of this pass, or with `own` of all that was written there."""
     c = self.config
     h = _norm(c, 'attention_norm')(x)
     lead = x.shape[:-1]
     query = Linear(c.heads * c.head_width, ('embed', 'heads'), c.dtype, name='query')(h)
     key = Linear(c.kv_heads * c.head_width, ('embed', 'kv_heads'), c.dtype, name='key')(h)
     value = Linear(c.kv_heads * c.head_width, ('embed', 'kv_heads'), c.dtype, name='value')(h)
-    query = rotate(query.reshape(*lead, c.heads, c.head_width), positions, c.rope_base)
-    key = rotate(key.reshape(*lead, c.kv_heads, c.head_width), positions, c.rope_base)
+    query = rotate(query.reshape(*lead, c.heads, c.head_width), by)
+    key = rotate(key.reshape(*lead, c.kv_heads, c.head_width), by)
     value = value.reshape(key.shape)
     kv = KeyValue(jnp.moveaxis(key, (4, 5), (1, 4)), jnp.moveaxis(value, 4, 1))
     prompt, path, own = cached
@@ -112,15 +112,16 @@ class Trunk(nn.Module):
   def __call__(self, tokens, positions, context: Context):
     c = self.config
     x = jnp.asarray(self.embedding, c.dtype)[tokens] * c.width**0.5
+    by = turns(positions, c.head_width // 2, c.rope_base)
     cached = (context.prompt, context.path, context.own)
     context = context._replace(prompt=None, path=None, own=None)
     if c.scan_layers:
-      x, kv = self.blocks(x, cached, positions, context)
+      x, kv = self.blocks(x, cached, by, context)
     else:
       kv = []
       for i, block in enumerate(self.blocks):
         mine = tuple(part if part is None else part[i] for part in cached)
-        x, layer = block(x, mine, positions, context)
+        x, layer = block(x, mine, by, context)
         kv.append(layer)
       kv = tuple(kv)
     return self.last_norm(x), kv

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from o1jax.model.attention import Segment, attend, gather_path, rotate
+from o1jax.model.attention import Segment, attend, gather_path, rotate, turns
 from o1jax.types import KeyValue
 
 B, K, W, A, Q, G, E = 2, 2, 3, 2, 4, 2, 6
@@ -73,7 +73,7 @@ def test_rotation_is_relative():
 
   @jax.jit
   def turned(x, position):
-    return rotate(jnp.broadcast_to(x, (1, 1, E)), jnp.array([position]), 100.0)[0, 0]
+    return rotate(jnp.broadcast_to(x, (1, 1, E)), turns(jnp.array([position]), E // 2, 100.0))[0, 0]
 
   product = {(i, j): turned(query, i) @ turned(key, j) for i in (0, 3, 8) for j in (0, 3, 8)}
   moved = {(i, j): turned(query, i + 5) @ turned(key, j + 5) for i, j in product}
