@@ -27,8 +27,8 @@ class Context(NamedTuple):
 
   `self_mask` [.., Q, Q], broadcastable to [B, W, A, Q, Q], is for the tokens of the pass themselves. With `own`, the
   keys of a candidate's tokens so far, it is [.., Q, S] for those: the pass writes its own keys into them at `at` before
-  it reads. Written afterwards, XLA would copy them at every token; so it would if they were [B, K, W, A, ...], whose
-  lone W it drops, and not [B, K, W*A, ...].
+  it reads. Written afterwards, XLA would copy them at every token; so it would if they were [B, K, W, A, ...], of which
+  it drops a lone K or W, and not [B, K*W*A, ...].
   """
 
   self_mask: Array

@@ -84,7 +84,7 @@ def start_cache(model, params, prompt: Prompt, slots: int, width: int, step: int
   return cache, value
 
 
-def empty_blocks(kv: KeyValue, nodes: tuple[int, ...], step: int) -> KeyValue:
+def empty_blocks(kv: KeyValue, nodes: tuple[int, int], step: int) -> KeyValue:
   """Room for the keys [B, K, *nodes, E, L] and values [B, K, *nodes, L, E] of nodes, typed as `kv`."""
   batch, heads, *_, width = kv.value.shape
   lead = (batch, heads, *nodes)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -178,7 +179,6 @@ def decode(
   lead, size = closed.shape, steps * step_length
   room = size if limit is None else jnp.minimum(limit, steps)[..., None] * step_length
   row = functools.partial(jnp.zeros, (*lead, size))
-  empty = functools.partial(empty_blocks, nodes=(lead[1] * lead[2],))
   at = functools.partial(jax.lax.dynamic_update_index_in_dim, axis=3)
 
   uniform = _uniforms(keys, size, lead[1:]) if sampling.temperature else jnp.zeros((size, *lead))
@@ -215,7 +215,7 @@ def decode(
     value=row(),
     terminal=jnp.zeros(lead, bool),
     hidden=hidden,
-    cache=each_layer(functools.partial(empty, step=0), context.prompt),
+    cache=each_layer(functools.partial(_own_blocks, lead, 0), context.prompt),
   )
   carry = jnp.int32(0), closed, jnp.zeros(lead, jnp.int32), made
 
@@ -225,12 +225,22 @@ def decode(
   # Every token reads the whole of its own cache, so the cache starts small and grows with the rows.
   for width in _widths(size):
     *carry, made = carry
-    blocks = each_layer(functools.partial(empty, step=width), context.prompt)
+    blocks = each_layer(functools.partial(_own_blocks, lead, width), context.prompt)
     made = made._replace(cache=jax.tree.map(_lay_into, blocks, made.cache))
     carry = jax.lax.while_loop(functools.partial(unfinished, width), body, (*carry, made))
   made = carry[-1]
-  by_parent = lambda x: x.reshape(*x.shape[:2], *lead[1:], *x.shape[3:])
-  return made._replace(cache=each_layer(lambda kv: KeyValue(*map(by_parent, kv)), made.cache))
+  return made._replace(cache=each_layer(functools.partial(_by_parent, lead), made.cache))
+
+
+def _own_blocks(lead: tuple[int, int, int], width: int, kv: KeyValue) -> KeyValue:
+  """Room for `width` tokens of candidates [B, W, A]: keys [B, K*W*A, E, width], see `Context`; values alike."""
+  empty = empty_blocks(kv, lead[1:], width)
+  return KeyValue(*(x.reshape(lead[0], math.prod(x.shape[1:4]), *x.shape[4:]) for x in empty))
+
+
+def _by_parent(lead: tuple[int, int, int], kv: KeyValue) -> KeyValue:
+  """Own blocks as [B, K, W, A, ...]."""
+  return KeyValue(*(x.reshape(lead[0], -1, *lead[1:], *x.shape[-2:]) for x in kv))
 
 
 def _widths(size: int) -> list[int]:

@@ -184,12 +184,13 @@ def test_the_loop_ends_as_soon_as_every_step_is_closed():
     calls.clear()
 
 
-def test_no_cache_is_copied_at_each_token():
+@pytest.mark.parametrize('kv_heads', [1, 2])
+def test_no_cache_is_copied_at_each_token(kv_heads):
   """The keys and values of a candidate's tokens are written where they lie: a copy of them costs more than a token."""
-  model, params = tiny(layers=1)
+  model, params = tiny(layers=1, kv_heads=kv_heads)
   search = functools.partial(best_of_n, model, samples=7, sampling=LINE, step_length=6, max_steps=1)
   text = jit(search).lower(params, keys(), prompts()).compile().as_text()
-  keys_or_values = r'f32\[3,2,(?:1,)?7,(?:8,6|6,8)\]'
+  keys_or_values = rf'f32\[3,(?:{7 * kv_heads}|{kv_heads},(?:1,)?7),(?:8,6|6,8)\]'
   loops = [part for part in re.split(r'\n(?=%|ENTRY)', text) if not part.startswith('ENTRY')]
   written = [part for part in loops if re.search(rf'= {keys_or_values}\S* (fusion|dynamic-update-slice)\(', part)]
   assert written
