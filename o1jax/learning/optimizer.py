@@ -8,6 +8,8 @@ import optax.contrib
 from o1jax.types import Params, TrainState
 
 OPTIMIZERS = ('muon', 'adamw')
+# The five equal steps of Jordan et al. (2024), a row each: optax loops over rows, a lone one it unrolls five times.
+NEWTON_SCHULZ = ((3.4445, -4.7750, 2.0315),) * 5
 
 
 def build_optimizer(
@@ -48,7 +50,7 @@ def build_optimizer(
   else:
     rule = optax.contrib.muon(
       schedule(learning_rate), adam_learning_rate=schedule(adam_learning_rate), adam_b2=beta2,
-      weight_decay=weight_decay, muon_weight_dimension_numbers=_block_matrices,
+      weight_decay=weight_decay, muon_weight_dimension_numbers=_block_matrices, ns_coeffs=NEWTON_SCHULZ,
     )  # fmt: skip
   return optax.chain(optax.clip_by_global_norm(clip_norm), rule)
 
