@@ -102,7 +102,7 @@ def accuracy_figure(curves, look, *, title, x_label, base, limits, level=None, a
     SVG element as a string.
   """
   with matplotlib.rc_context(RC):
-    figure, axes = _axes(title, 5.4 if alone else 4.5, 3.5)
+    figure, axes = _axes(title, *((5.4, 3.8) if alone else (4.5, 3.5)))
     for i, curve in enumerate(curves):
       colour, marker = look[curve.name]
       colour = PALETTE[colour]
@@ -129,7 +129,7 @@ def accuracy_figure(curves, look, *, title, x_label, base, limits, level=None, a
     axes.set_ylim(100 * limits[0], 100 * limits[1])
     axes.set(xlabel=x_label, ylabel='accuracy (% of problems)')
     if alone:
-      axes.legend(loc='best', fontsize=9)
+      figure.legend(loc='outside lower center', ncols=3, fontsize=9)  # inside it would meet an interval
     return _svg(figure, title)
 
 
