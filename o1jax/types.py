@@ -41,6 +41,7 @@ class Task(NamedTuple):
     facts: (rng) -> a short plain text, possibly of several lines, for pre-training.
     verify: (Reference of one problem, text uint8 [N], length []) -> bool []. jnp, reads bytes, any tokenizer.
     check: (problem, solution text) -> bool. Plain Python, written independently of `verify`.
+    fixed: problems worth a look of their own, in no split: a report shows what each policy's search answers.
   """
 
   name: str
@@ -49,6 +50,7 @@ class Task(NamedTuple):
   facts: Callable[[np.random.Generator], str]
   verify: Callable[['Reference', Array, Array], Array]
   check: Callable[[Problem, str], bool]
+  fixed: tuple[Problem, ...] = ()
 
 
 @struct.dataclass

@@ -26,6 +26,8 @@ def build_report(workdir):
       since the start of search-and-learn; one curve a method, e.g. 'greedy' and 'supervised control'.
     behaviours.json: {stage: {behaviour: share of the samples}}.
     calibration.json: {stage: what `statistics.calibration` returns}.
+    fixed.json: list of {"policy", "prompt", "answer": text, '' where the search finished none, "verdict": bool}, of the
+      task's fixed problems; most tasks have none.
     tree.json: {"policy": name, "prompt": text, "nodes": DrawnNodes as dicts, "verdict": true, false or null, "answer":
       text}.
   A file that is missing leaves a section that says so and names the stage that writes it.
@@ -47,7 +49,7 @@ def build_report(workdir):
   rows = results.read_results(table) if table.exists() else []
   data = {
     name: _read_json(workdir / 'report' / 'data' / f'{name}.json')
-    for name in ('train_curve', 'behaviours', 'calibration', 'tree')
+    for name in ('train_curve', 'behaviours', 'calibration', 'fixed', 'tree')
   }
   sections = (
     ('test-time', 'Accuracy against test-time compute', curves.test_time(rows)),
@@ -55,6 +57,7 @@ def build_report(workdir):
     ('behaviours', 'Reasoning behaviours', _behaviours(data['behaviours'])),
     ('calibration', 'Calibration of the critic', _calibration(data['calibration'])),
     ('tree', 'One searched problem', _tree(data['tree'])),
+    *([('fixed', 'Fixed problems', _fixed(data['fixed']))] if data['fixed'] else []),
     ('results', 'All results', _results(rows)),
   )
   links = ''.join(f'<a href="#{name}">{title}</a>' for name, title, _ in sections)
@@ -163,6 +166,11 @@ def _tree(tree):
     f'<div class="scroll">{tree_view.tree_svg(nodes)}</div><p class="caption">{len(nodes) - 1} steps were sampled '
     f'and {shown} visited. {TREE_CAPTION}</p>'
   )
+
+
+def _fixed(rows):
+  cells = [(row['policy'], row['prompt'], row['answer'] or '–', '✓' if row['verdict'] else '✗') for row in rows]
+  return page.table(('policy', 'problem', 'answer of its search', 'verdict'), cells, words=4, group=1)
 
 
 def _results(rows):

@@ -42,6 +42,7 @@ class Data(NamedTuple):
   validation: tuple[Prompt, Reference]
   test: tuple[Prompt, Reference]
   test_prompts: list[str]
+  fixed: tuple[Prompt, Reference] | None  # the task's fixed problems
 
 
 class Experiment(NamedTuple):
@@ -79,6 +80,7 @@ def build(config: ConfigDict, workdir: pathlib.Path) -> Experiment:
       pipeline.instruction_rows(tokenizer, demonstrations, row_length=shapes.row_length),
       *(encode(problems[split]) for split in ('pool', 'validation', 'test')),
       test_prompts=[problem.prompt for problem in problems['test']],
+      fixed=encode(list(task.fixed)) if task.fixed else None,
     )
     shape = variant(config.model.variant, tokenizer.vocab_size, **config.model.changes.to_dict())
     experiment = Experiment(

@@ -1,6 +1,7 @@
 """The last two stages: evaluate the policies that a run made, and write the report."""
 
 import dataclasses
+import json
 import pathlib
 
 import jax
@@ -28,7 +29,7 @@ from o1jax.types import Params, Prompt, Reference, Tree
 def evaluate(run: Run) -> None:
   """Measures every policy the run has made: accuracy by method and budget, behaviours, calibration, one drawn tree."""
   section = run.experiment.config.evaluate
-  behaviours, calibrations = {}, {}
+  behaviours, calibrations, fixed = {}, {}, []
   policies = {name: stage for name, stage in POLICIES.items() if name in section.policies and run.made(stage)}
   searches = dict.fromkeys(search for name in policies for search in searches_of(run.experiment.config, name))
   with Progress(len(searches), description='evaluate: compile') as progress:
@@ -44,6 +45,8 @@ def evaluate(run: Run) -> None:
     behaviours[name] = measure_behaviours(run, params)
     if searched is not None:
       draw_search(run, name, searched)
+    fixed += solve_fixed(run, name, params)
+    run.write_data('fixed', fixed)
     run.write_data('behaviours', behaviours)
     run.write_data('calibration', calibrations)
 
@@ -103,7 +106,11 @@ def load_run(workdir: str | pathlib.Path) -> Run:
 
 def pose(run: Run, index: int) -> tuple[Prompt, Reference]:
   """One test problem, as a batch of one."""
-  return jax.tree.map(lambda x: jnp.asarray(x)[index : index + 1], run.experiment.data.test)
+  return _single(run.experiment.data.test, index)
+
+
+def _single(problems, index):
+  return jax.tree.map(lambda x: jnp.asarray(x)[index : index + 1], problems)
 
 
 def draw(run: Run, params: Params, prompt: Prompt, reference: Reference) -> Picture:
@@ -148,10 +155,22 @@ def draw_search(run: Run, policy: str, searched: Verdicts) -> None:
   run.write_data('tree', data)
 
 
+def solve_fixed(run: Run, policy: str, params: Params) -> list[dict]:
+  """What the config's search answers to the task's fixed problems."""
+  problems = run.experiment.data.fixed
+  if problems is None:
+    return []
+  pictures = [draw(run, params, *_single(problems, i)) for i in range(len(problems[0].length))]
+  return [dict(policy=policy, prompt=p.prompt, answer=p.answer, verdict=p.correct) for p in pictures]
+
+
 def report(run: Run) -> None:
   """Writes report/index.html and prints the table a reader wants."""
   path = build_report(run.workdir)
-  table = run.workdir / 'results.csv'
+  table, fixed = run.workdir / 'results.csv', run.workdir / 'report' / 'data' / 'fixed.json'
   if table.exists():
     print(results.format_table(results.read_results(table)))
+  for row in json.loads(fixed.read_text()) if fixed.exists() else []:
+    verdict = 'right' if row['verdict'] else 'wrong'
+    print(f'{row["policy"]}: {row["prompt"]} -> {row["answer"] or "no answer"} ({verdict})')
   print(f'\nreport: {path}')

@@ -1,6 +1,7 @@
 """The report holds every section, needs nothing from outside, and says what is missing."""
 
 import dataclasses
+import html
 import json
 import re
 import xml.etree.ElementTree as ET
@@ -50,7 +51,11 @@ def write_run(folder):
   drawn = [dataclasses.asdict(node) for node in nodes]
   tree = dict(policy='learned', prompt=EVIL, nodes=drawn, verdict=True, answer=EVIL)
   calibration = {'learned': table, EVIL: table}
-  files = dict(train_curve=curve, behaviours=shares, calibration=calibration, tree=tree)
+  fixed = [
+    dict(policy=EVIL, prompt=EVIL, answer=EVIL, verdict=True),
+    dict(policy='b', prompt='p', answer='', verdict=False),
+  ]
+  files = dict(train_curve=curve, behaviours=shares, calibration=calibration, tree=tree, fixed=fixed)
   for name, content in files.items():
     (data / f'{name}.json').write_text(json.dumps(content))
   (folder / 'config.json').write_text(json.dumps({'seed': 3, 'name': EVIL}))
@@ -116,6 +121,15 @@ def test_the_headline_is_computed_from_the_rows(text):
 
 def test_the_tree_says_whose_search_it_was(text):
   assert 'Answer of the search with the learned policy' in section(text, 'tree')
+
+
+def test_fixed_problems_are_shown_with_what_the_search_answered(text, tmp_path):
+  rows = re.findall('<tr[^>]*>(.*?)</tr>', section(text, 'fixed'), re.DOTALL)[1:]
+  assert [re.findall('<td[^>]*>(.*?)</td>', row) for row in rows] == [
+    [html.escape(EVIL), html.escape(EVIL), html.escape(EVIL), '✓'],
+    ['b', 'p', '–', '✗'],
+  ]
+  assert 'id="fixed"' not in report.build_report(tmp_path).read_text()
 
 
 def test_the_planted_slopes_are_shown(text):
