@@ -21,12 +21,10 @@ x = jax.numpy.ones((5000, 4))
 
 def faults():
   before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-  for _ in range(5):
-    program(x).block_until_ready()
+  program(x).block_until_ready()
   return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-faults()
-print(faults())
+print(sorted(faults() for _ in range(9))[4])
 """
 
 
@@ -37,7 +35,8 @@ def _faults(mode: str) -> int:
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='the setting is for glibc')
 def test_the_temporaries_of_a_program_are_not_mapped_afresh():
-  # glibc maps blocks over 32 MB unless told otherwise: 24,000 pages a call, or 48 huge ones.
+  # Median over calls, for the heap may grow at a call. glibc maps blocks over 32 MB unless told otherwise: 24,000
+  # pages, or 48 huge ones.
   kept, default = _faults('keep'), _faults('default')
-  assert kept < 100
-  assert default >= 200
+  assert kept < 20
+  assert default >= 40
