@@ -31,7 +31,7 @@ class Problem:
 
 
 class Task(NamedTuple):
-  """A task is five functions: it generates problems, demonstrates, states facts, and verifies twice.
+  """A task generates problems, demonstrates, states facts, and verifies twice; it may have problems worth a look.
 
   Attributes:
     name: short lower-case name.

@@ -27,7 +27,8 @@ from o1jax.types import Params, Prompt, Reference, Tree
 
 
 def evaluate(run: Run) -> None:
-  """Measures every policy the run has made: accuracy by method and budget, behaviours, calibration, one drawn tree."""
+  """Measures every policy the run has made: accuracy by method and budget, behaviours, calibration, a drawn tree,
+  and the answers to the task's fixed problems."""
   section = run.experiment.config.evaluate
   behaviours, calibrations, fixed = {}, {}, []
   policies = {name: stage for name, stage in POLICIES.items() if name in section.policies and run.made(stage)}

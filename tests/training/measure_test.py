@@ -26,7 +26,10 @@ def test_each_fixed_problem_is_searched_alone(monkeypatch):
   ]
 
 
+def test_the_ciphers_sentences_are_fixed_problems():
+  assert cipher.task().fixed == (cipher.EXAMPLE, cipher.STRAWBERRY)
+
+
 def test_a_task_without_fixed_problems_has_none_to_show():
   run = SimpleNamespace(experiment=SimpleNamespace(data=SimpleNamespace(fixed=None)))
   assert measure.solve_fixed(run, 'learned', None) == []
-  assert cipher.task().fixed == (cipher.EXAMPLE, cipher.STRAWBERRY)
