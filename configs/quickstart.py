@@ -28,13 +28,14 @@ def get_config(argument: str = '') -> ConfigDict:
       behaviours=dict(analysis=0.1, decomposition=0.1, evaluation=1.0, dead_end=0.4, max_dead_ends=1),
     )
   )
-  c.data = ConfigDict(dict(demonstrations=1000, texts=20_000, pool=1300, validation=200, test=450, test_targets=55))
+  c.data = ConfigDict(dict(demonstrations=1000, texts=20_000, pool=1300, validation=256, test=457, test_targets=55))
   c.tokenizer = ConfigDict(dict(vocab_size=320))
   c.shapes = ConfigDict(dict(prompt_length=16, step_length=18, max_steps=12, row_length=160))
   c.model = ConfigDict(dict(variant='0.5m', changes=dict(own_critic=False, kv_heads=1)))
   c.sampling = ConfigDict(dict(granularity='line', temperature=0.8, top_k=0, top_p=1.0))
-  c.pretrain = supervised(updates=1500, learning_rate=2e-2, adam_learning_rate=5e-3)
-  c.instruct = supervised(updates=600, learning_rate=1.2e-2, adam_learning_rate=3e-3)
+  c.pretrain = supervised(updates=1000, learning_rate=2e-2, adam_learning_rate=5e-3)
+  # As many updates as the control makes (learn.updates * learn.minibatches): they share a program.
+  c.instruct = supervised(updates=480, learning_rate=1.2e-2, adam_learning_rate=3e-3)
   c.instruct.rehearsal = 0.5  # share of each batch that is plain text again
   c.reward = searching(updates=16, learning_rate=5e-3, weights=dict(value=1.0, kl=1.0))
   # Policy gradient alone can lose on few chains what cloning won (experiments/LOG.md), so cloning goes on beside it.
@@ -56,7 +57,7 @@ def get_config(argument: str = '') -> ConfigDict:
       tree_methods=('gumbel',),
       rule='weighted',
       aggregate='last',
-      rows=256,
+      rows=128,  # divides validation and test: they share a program
       at_once=2,  # batches in flight: 1.8 times the speed of MCTS on 2 cores
       search=dict(method='gumbel', budget=32, candidates=4, verify_leaves=False),
     )

@@ -51,9 +51,10 @@ def run(config, workdir: str) -> None:
       print(f'{stage}: done before', file=sys.stderr)
       continue
     due.append(stage)
-  job.programs.ahead(due)
   try:
-    for stage in due:
+    for number, stage in enumerate(due):
+      # No further ahead: pre-training keeps all cores busy, and searching, which comes later, does not.
+      job.programs.ahead(due[number : number + 3])
       began = time.monotonic()
       STAGES[stage](job)
       mark_stage_done(workdir, stage)

@@ -139,18 +139,17 @@ class TestUpdate:
       fused.search_and_learn(toys.MODEL, search=bush, outcome=toys.OUTCOME, optimizer=OPTIMIZER, batch=8, minibatches=3)
 
 
-def test_mcts_and_learning_are_one_program(pool):
-  search = functools.partial(_mcts, simulations=4, candidates=WIDTH, sampling=toys.SAMPLING, step_length=3, max_steps=2)
-  update = fused.search_and_learn(toys.MODEL, search=search, outcome=toys.OUTCOME, optimizer=OPTIMIZER, batch=BATCH)
+def test_mcts_and_learning_are_one_program(setup, pool):
+  batch = BATCH // 2  # like the trees of `bush`, so that `setup.learn` serves
+  search = functools.partial(_mcts, simulations=3, candidates=WIDTH, sampling=toys.SAMPLING, step_length=3, max_steps=2)
+  update = fused.search_and_learn(toys.MODEL, search=search, outcome=toys.OUTCOME, optimizer=OPTIMIZER, batch=batch)
   state, metrics = update(fresh(), *pool, KEY, weights(**MIXED))
   draw_key, search_key = jax.random.split(jax.random.fold_in(KEY, 0))
-  prompt, reference = fused.draw_problems(draw_key, *pool, BATCH)
-  tree = jax.jit(search)(fresh().params, fused.problem_keys(search_key, BATCH), prompt, reference)
-  apart, alone = jax.jit(functools.partial(fused.learn, toys.MODEL, outcome=toys.OUTCOME, optimizer=OPTIMIZER))(
-    fresh(), prompt, reference, tree, weights(**MIXED)
-  )
+  prompt, reference = fused.draw_problems(draw_key, *pool, batch)
+  tree = jax.jit(search)(fresh().params, fused.problem_keys(search_key, batch), prompt, reference)
+  apart, alone = setup.learn(fresh(), prompt, reference, tree, weights(**MIXED))
   assert_close((state.params, metrics), (apart.params, alone), rtol=1e-3, atol=1e-5)
-  judged = jax.jit(judge, static_argnums=2)(reference, tree, toys.OUTCOME)
+  judged = setup.judge(reference, tree, toys.OUTCOME)
   ended = np.asarray(tree_lib.finished(judged) & (judged.visits > 0))
   assert ended.any()
   np.testing.assert_allclose(judged.q[ended], judged.outcome[ended], atol=1e-6)  # leaves rewarded by the verifier

@@ -27,12 +27,11 @@ def params():
 
 @pytest.fixture(scope='module')
 def loss(params):
-  @jax.jit
-  def parts(prompt, tree):
-    given = assign_credit(tree)
-    frozen = reference_logprob(toys.MODEL, params, prompt, tree, Objective())
-    _, metrics = tree_loss(toys.MODEL, params, prompt, tree, given, WEIGHTS, reference=frozen)
-    return metrics
+  @functools.partial(jax.jit, static_argnames='objective')
+  def parts(prompt, tree, given=None, objective=Objective()):
+    given = assign_credit(tree) if given is None else given
+    settings = dict(reference=reference_logprob(toys.MODEL, params, prompt, tree, objective), objective=objective)
+    return tree_loss(toys.MODEL, params, prompt, tree, given, WEIGHTS, **settings)[1]
 
   return parts
 
@@ -62,15 +61,10 @@ def test_padding_changes_no_loss(loss, whole):
   assert_same(loss(wider, larger), whole)
 
 
-def test_room_for_the_tokens_that_are_there_is_enough(params, whole):
+def test_room_for_the_tokens_that_are_there_is_enough(loss, whole):
   made = tree_lib.generated_tokens(TREE)
   assert made.max() < TREE.tokens[0].size
-  room = Objective(tokens=int(made.max()))
-  frozen = reference_logprob(toys.MODEL, params, PROMPT, TREE, room)
-  found = tree_loss(
-    toys.MODEL, params, PROMPT, TREE, assign_credit(TREE), WEIGHTS, reference=frozen, objective=room
-  )[1]
-  assert_same(found, whole)
+  assert_same(loss(PROMPT, TREE, objective=Objective(tokens=int(made.max()))), whole)
 
 
 def test_a_cropped_tree_is_the_beginning_of_its_search(loss):
@@ -90,14 +84,14 @@ def test_a_cropped_tree_is_the_beginning_of_its_search(loss):
   assert_same(loss(PROMPT, small.replace(outcome=stopped.outcome)), loss(PROMPT, stopped))
 
 
-def test_chains_apart_lose_what_they_lose_together(params):
+def test_chains_apart_lose_what_they_lose_together(params, loss):
   """A best-of-4 search as 12 trees of one chain: the same losses, and each chain's own tokens in order."""
   search = functools.partial(best_of_n, toys.MODEL, samples=4, sampling=toys.SAMPLING, step_length=4, max_steps=3)
   keys = jax.random.split(jax.random.key(0), 3)
   tree = jax.jit(search)(params, keys, PROMPT)
   tree = tree.replace(outcome=jnp.where(tree.terminal, tree.tokens[..., 0] % 2, 0).astype(jnp.float32))
   assert 0 < tree.outcome.sum() < tree.terminal.sum()
-  given = assign_credit(tree)
+  given = jax.jit(assign_credit)(tree)
   apart = tree_lib.split_chains(tree, 4)
   assert apart.mask.shape == (12, 3, 1)
   np.testing.assert_array_equal(apart.path, toys.paths(np.asarray(apart.expanded), 1, 3))
@@ -106,12 +100,7 @@ def test_chains_apart_lose_what_they_lose_together(params):
     np.testing.assert_array_equal(apart.root_value[4 * b + i], tree.root_value[b])
   prompt = jax.tree.map(lambda x: jnp.repeat(x, 4, axis=0), PROMPT)
 
-  @jax.jit
-  def parts(prompt, tree, given):
-    frozen = reference_logprob(toys.MODEL, params, prompt, tree, Objective())
-    return tree_loss(toys.MODEL, params, prompt, tree, given, WEIGHTS, reference=frozen)[1]
-
-  assert_same(parts(prompt, apart, tree_lib.split_chains(given, 4)), parts(PROMPT, tree, given))
+  assert_same(loss(prompt, apart, tree_lib.split_chains(given, 4)), loss(PROMPT, tree, given))
 
 
 def test_what_stands_on_padding_is_not_read(loss, whole):
