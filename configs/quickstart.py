@@ -33,18 +33,17 @@ def get_config(argument: str = '') -> ConfigDict:
   c.shapes = ConfigDict(dict(prompt_length=16, step_length=18, max_steps=12, row_length=160))
   c.model = ConfigDict(dict(variant='0.5m', changes=dict(own_critic=False, kv_heads=1)))
   c.sampling = ConfigDict(dict(granularity='line', temperature=0.8, top_k=0, top_p=1.0))
-  c.pretrain = supervised(updates=1000, learning_rate=2e-2, adam_learning_rate=5e-3)
-  # As many updates as the control makes (learn.updates * learn.minibatches): they share a program.
+  c.pretrain = supervised(updates=1200, learning_rate=2e-2, adam_learning_rate=5e-3)
   c.instruct = supervised(updates=480, learning_rate=1.2e-2, adam_learning_rate=3e-3)
   c.instruct.rehearsal = 0.5  # share of each batch that is plain text again
   c.reward = searching(updates=16, learning_rate=5e-3, weights=dict(value=1.0, kl=1.0))
   # Policy gradient alone can lose on few chains what cloning won (experiments/LOG.md), so cloning goes on beside it.
   mix = dict(gradient=1.0, clone=1.0, value=0.5)
-  c.learn = searching(updates=120, learning_rate=4e-3, end_fraction=0.05, weights=mix)
+  c.learn = searching(updates=80, learning_rate=3e-3, end_fraction=0.05, weights=mix)
   c.learn.batch, c.learn.search.budget = 64, 4  # more problems rather than more chains: cloning wants variety
   c.learn.warmup_weights = losses(clone=1.0, value=0.5)
-  c.learn.validate_every = 10
-  c.learn.patience = 2  # with 6, policy gradient began at update 60 to 80 (experiments/LOG.md)
+  c.learn.validate_every = 5
+  c.learn.patience = 2
   c.learn.min_gain = 0.02
   c.learn.control = True
   c.evaluate = ConfigDict(
