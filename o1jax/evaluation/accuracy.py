@@ -71,24 +71,27 @@ class Evaluator:
     aggregate: str = 'last',
     batch: int = 128,
     at_once: int = 1,
+    budgets: tuple[int, ...] = (),
   ):
     """Compiles nothing yet.
 
     Args:
       model_config: for the cost.
-      search: (params, keys, prompt) -> Tree.
+      search: (params, keys, prompt) -> Tree; with `budgets` it is told, as a fourth, the place of one among them.
       outcome: (reference, tree, ids) -> verdicts.
       table: bytes of every token.
       readouts: what to read off the trees.
       aggregate: how step values make a solution's score.
       batch: problems in a batch, see `equal_batches`.
       at_once: batches in flight. A CPU's cores are not kept busy by the small operations of one.
+      budgets: of a search that can spend one of several, which then is a call's `spend`.
     """
-    self._readouts, self._batch, self._at_once, self._compiled = readouts, batch, at_once, None
+    self._readouts, self._batch, self._at_once, self._budgets = readouts, batch, at_once, budgets
+    self._compiled = None
 
     @jax.jit
-    def run(params, keys, prompt, reference):
-      tree = judge(reference, search(params, keys, prompt), outcome)
+    def run(params, keys, prompt, reference, *which):
+      tree = judge(reference, search(params, keys, prompt, *which), outcome)
       ids = jnp.broadcast_to(tree_lib.node_ids(tree).reshape(-1), (prompt.length.shape[0], tree.mask[0].size))
       picks = [choose(tree, rule=r.rule, table=table, aggregate=aggregate, first=r.chains) for r in readouts]
       tokens, flops = search_cost(model_config, prompt, tree)
@@ -112,20 +115,41 @@ class Evaluator:
     prompt, reference = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct((self._batch, *x.shape[1:]), x.dtype), (prompt, reference)
     )
-    self._compiled = self._run.lower(params, keys, prompt, reference).compile()
+    which = self._which(self._budgets[0]) if self._budgets else ()
+    self._compiled = self._run.lower(params, keys, prompt, reference, *which).compile()
+
+  def _which(self, spend):
+    if spend not in self._budgets:
+      raise ValueError(f'spend={spend} is not one of the budgets {self._budgets}')
+    return (jnp.int32(self._budgets.index(spend)),)
 
   def __call__(
-    self, params: Params, prompt: Prompt, reference: Reference, key, *, watch=lambda done: None
-  ) -> Verdicts:
-    """Searches all problems; `watch` is called with the number of problems just done."""
+    self, params: Params, prompt: Prompt, reference: Reference, key, *, spend: int | None = None,
+    watch=lambda done: None,
+  ) -> Verdicts:  # fmt: skip
+    """Searches all problems.
+
+    Args:
+      params: policy and critic are read.
+      prompt: N problems.
+      reference: theirs.
+      key: of which theirs are made.
+      spend: one of `budgets`, where there are any; the readouts of the verdicts then have that budget.
+      watch: called with the number of problems just done.
+
+    Raises:
+      ValueError: `spend` is none of them.
+    """
     if self._compiled is None:
       self.compile(params, prompt, reference)
     count, size = prompt.length.shape[0], self._batch
     keys, run = problem_keys(key, count), self._compiled
+    which = self._which(spend) if self._budgets or spend else ()
+    readouts = [readout._replace(budget=spend) for readout in self._readouts] if spend else self._readouts
 
     def search(start):
       rows = jnp.arange(start, start + size) % count
-      tree, part = run(params, *jax.tree.map(lambda x: jnp.asarray(x)[rows], (keys, prompt, reference)))
+      tree, part = run(params, *jax.tree.map(lambda x: jnp.asarray(x)[rows], (keys, prompt, reference)), *which)
       return jax.device_get(part), None if start else jax.device_get(tree)
 
     parts, trees, began = [], None, time.perf_counter()
@@ -139,7 +163,7 @@ class Evaluator:
     whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     done = whole.pop('done')
     whole |= dict(
-      correct=dict(zip(self._readouts, whole['correct'].T)),
+      correct=dict(zip(readouts, whole['correct'].T)),
       scores=whole['scores'][done],
       outcomes=whole['outcomes'][done],
     )

@@ -4,6 +4,8 @@ mctx keeps the statistics, our `Tree` and `TreeCache` keep the text and the keys
 node `1 + m*A + a`, because the node that simulation i visits becomes mctx's node i + 1 and fills our slot i + 1.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import mctx
@@ -20,7 +22,7 @@ def mcts(
   keys: Array,
   prompt: Prompt,
   *,
-  simulations: int,
+  simulations: int | tuple[int, ...],
   candidates: int,
   sampling: Sampling,
   step_length: int,
@@ -32,6 +34,7 @@ def mcts(
   merge: bool = True,
   verify: OutcomeFn | None = None,
   reference: Reference | None = None,
+  which: Array | int = 0,
 ) -> Tree:
   """Searches every problem with `simulations` expansions after the root's.
 
@@ -44,7 +47,8 @@ def mcts(
     params: policy and critic are read.
     keys: [B] one key a problem.
     prompt: B problems.
-    simulations: mctx simulations, each of which expands one node (or revisits a finished one).
+    simulations: mctx simulations, each of which expands one node (or revisits a finished one). Several numbers make
+      one program, with room for the most, that searches by the one which `which` says.
     candidates: A, at least 2.
     sampling: see `Sampling`; temperature must be positive, or all candidates are the same.
     step_length: L.
@@ -56,17 +60,21 @@ def mcts(
     merge: merge equal siblings.
     verify: train-time only: finished nodes are rewarded by the verifier instead of the critic.
     reference: what `verify` reads.
+    which: [] place in `simulations`, if they are several.
 
   Returns:
     Tree [B, 1 + simulations + R - 1, A, L] with `visits` and `q` of the search.
   """
   if algorithm not in ('gumbel', 'puct'):
     raise ValueError(f"algorithm {algorithm!r} is unknown; choose 'gumbel' or 'puct'")
+  budgets = simulations if isinstance(simulations, tuple) else (simulations,)
+  most = max(budgets)
+  spent = jnp.asarray(budgets)[which] if len(budgets) > 1 else most
   tree, cache = start(
     model,
     params,
     prompt,
-    slots=simulations + max_steps,
+    slots=most + max_steps,
     candidates=candidates,
     step_length=step_length,
     max_steps=max_steps,
@@ -83,12 +91,12 @@ def mcts(
 
   root = jnp.full((prompt.length.shape[0], 1), tree_lib.ROOT)
   carry = grow(tree, cache, root, 0)
-  policy = {
-    'gumbel': dict(gumbel_scale=gumbel_scale, max_num_considered_actions=candidates),
-    'puct': dict(pb_c_init=exploration, dirichlet_fraction=dirichlet_fraction),
+  run = {
+    'gumbel': functools.partial(_gumbel, budgets=budgets, which=which, gumbel_scale=gumbel_scale),
+    'puct': functools.partial(_puct, most=most, pb_c_init=exploration, dirichlet_fraction=dirichlet_fraction),
   }[algorithm]
-  (tree, cache), searched = _search(carry, grow, simulations, jax.random.fold_in(keys[0], 2**31 - 1), algorithm, policy)
-  filled = simulations + 1
+  (tree, cache), searched = _search(carry, grow, spent, jax.random.fold_in(keys[0], 2**31 - 1), run)
+  filled = most + 1
   # Below a finished node mctx walks on through a slot that we left unused: those visits are nobody's.
   visits = jnp.where(tree.mask[:, :filled], searched.children_visits, 0)
   q = searched.children_rewards + searched.children_discounts * searched.children_values
@@ -98,13 +106,13 @@ def mcts(
   )
   if max_steps == 1:
     return tree
-  last_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, filled)
+  last_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, spent + 1)
   tree = _finish(model, params, last_keys, tree, cache, filled, sampling=sampling)
   return tree if verify is None else _reward_by(verify, reference, tree, tree_lib.node_ids(tree)[filled:].reshape(-1))
 
 
-def _search(carry, grow, simulations, key, algorithm, settings):
-  """Runs mctx with our arrays threaded beside its own. Returns (our carry, mctx's tree)."""
+def _search(carry, grow, spent, key, run):
+  """Runs mctx (`_gumbel` or `_puct`) with our arrays threaded beside its own. Returns (our carry, mctx's tree)."""
   cell = {'carry': carry, 'simulation': None}
   tree = carry[0]
   batch, _, width = tree.mask.shape
@@ -135,24 +143,41 @@ def _search(carry, grow, simulations, key, algorithm, settings):
       inner = body(i, state[0])
       return inner, cell['carry']
 
-    inner, cell['carry'] = jax.lax.fori_loop(lower, upper, threaded, (init, cell['carry']))
+    del upper  # room for the largest budget
+    inner, cell['carry'] = jax.lax.fori_loop(lower, spent, threaded, (init, cell['carry']))
     return inner
 
   root = mctx.RootFnOutput(
     prior_logits=_prior_logits(tree.prior[:, 0]), value=tree.root_value, embedding=jnp.zeros(batch, jnp.int32)
   )
-  run = {'gumbel': mctx.gumbel_muzero_policy, 'puct': mctx.muzero_policy}[algorithm]
-  result = run(
+  searched = run(key, root, recurrent, invalid_actions=1.0 - tree.mask[:, 0], loop_fn=loop)
+  return cell['carry'], searched
+
+
+def _gumbel(key, root, recurrent, *, budgets, which, gumbel_scale, **settings):
+  """The search of `mctx.gumbel_muzero_policy`, whose sequential halving is planned for one budget alone."""
+  search_key, noise_key = jax.random.split(key)
+  noise = gumbel_scale * jax.random.gumbel(noise_key, root.prior_logits.shape)
+  select = functools.partial(
+    mctx.gumbel_muzero_root_action_selection, max_num_considered_actions=root.prior_logits.shape[-1]
+  )
+  plans = [functools.partial(select, num_simulations=budget) for budget in budgets]
+  return mctx.search(
     None,
-    key,
-    root,
-    recurrent,
-    simulations,
-    invalid_actions=1.0 - tree.mask[:, 0],
-    loop_fn=loop,
+    search_key,
+    root=root,
+    recurrent_fn=recurrent,
+    root_action_selection_fn=lambda *state: jax.lax.switch(which, plans, *state),
+    interior_action_selection_fn=mctx.gumbel_muzero_interior_action_selection,
+    num_simulations=max(budgets),
+    extra_data=mctx.GumbelMuZeroExtraData(root_gumbel=noise),
     **settings,
   )
-  return cell['carry'], result.search_tree
+
+
+def _puct(key, root, recurrent, *, most, **settings):
+  """PUCT plans nothing: it only stops."""
+  return mctx.muzero_policy(None, key, root, recurrent, most, **settings).search_tree
 
 
 def _prior_logits(prior: Array) -> Array:

@@ -192,8 +192,13 @@ def sampling(experiment: Experiment, *, greedy: bool = False) -> Sampling:
   return Sampling(eos_id=tokenizer.eos_id, delimiter_id=tokenizer.delimiter_id, **settings)
 
 
-def test_search(experiment: Experiment, method: str, budget: int, *, greedy: bool = False) -> Callable:
-  """A search (params, keys, prompt) -> Tree. It has no way to see a reference."""
+def test_search(
+  experiment: Experiment, method: str, budget: int | tuple[int, ...], *, greedy: bool = False
+) -> Callable:
+  """A search (params, keys, prompt) -> Tree. It has no way to see a reference.
+
+  A tree search of several budgets takes one more argument, the place of the one to spend.
+  """
   return _search(experiment, experiment.config.evaluate.search, method, budget, greedy=greedy, gumbel_scale=0.0,
                  dirichlet_fraction=0.0)  # fmt: skip
 
@@ -222,8 +227,8 @@ def _search(experiment, search, method, budget, *, greedy=False, **tree_search):
   )  # fmt: skip
 
 
-def _drop_model(search, model, params, keys, prompt, **settings):
-  return search(model, params, keys, prompt, **settings)
+def _drop_model(search, model, params, keys, prompt, which=None, **settings):
+  return search(model, params, keys, prompt, **settings, **({} if which is None else dict(which=which)))
 
 
 def fused_update(experiment: Experiment, section: ConfigDict) -> tuple[Callable, object]:

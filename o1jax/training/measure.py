@@ -61,7 +61,7 @@ def evaluate_policy(run: Run, name: str, params: Params):
     method, budget, readouts, greedy = search
     with Progress(count, description=f'evaluate {name} {method} {budget}') as progress:
       evaluator = run.programs.evaluator(search)
-      verdicts = evaluator(params, *e.data.test, e.key, watch=lambda n, p=progress: p.advance(n))
+      verdicts = evaluator(params, *e.data.test, e.key, spend=search.spend, watch=lambda n, p=progress: p.advance(n))
     rows += [result(name, e.task.name, readout, verdicts, seed=e.config.seed) for readout in readouts]
     if method == 'best_of_n' and not greedy:
       samples = list(section.policies[name].samples)

@@ -36,6 +36,11 @@ class Search(NamedTuple):
   readouts: tuple[Readout, ...]
   greedy: bool = False
 
+  @property
+  def spend(self) -> int | None:
+    """What to tell its evaluator: tree searches of all budgets share one."""
+    return None if self.method == 'best_of_n' else self.budget
+
 
 GREEDY_SEARCH = Search('best_of_n', 1, (GREEDY,), greedy=True)
 
@@ -126,24 +131,27 @@ class Programs:
   def _evaluator(self, search, split):
     e, section = self._experiment, self._experiment.config.evaluate
     problems = getattr(e.data, split)
+    budgets = tree_budgets(e.config) if search.spend else ()
     width = search.budget if search.method == 'best_of_n' else section.search.candidates
     batch = equal_batches(problems[0].length.shape[0], max(section.rows // width, 1))
 
     def make():
       evaluator = Evaluator(
         e.model.config,
-        test_search(e, search.method, search.budget, greedy=search.greedy),
+        test_search(e, search.method, budgets or search.budget, greedy=search.greedy),
         outcome=e.outcome,
         table=e.table,
         readouts=list(search.readouts),
         aggregate=section.aggregate,
         batch=batch,
         at_once=section.at_once,
+        budgets=budgets,
       )
       evaluator.compile(abstract_params(e), *problems)
       return evaluator
 
-    return (search, batch), make
+    # The readouts of tree searches differ by their budgets alone.
+    return (search._replace(budget=budgets, readouts=()) if budgets else search, batch), make
 
   def _sampler(self):
     e = self._experiment
@@ -170,6 +178,11 @@ def searching_state(params: Params, section: ConfigDict, optimizer: optax.Gradie
   held = section.weights.kl or section.get('warmup_weights', section.weights).kl
   reference = jax.tree.map(jnp.copy, params.policy) if held else None
   return init_state(params.replace(reference=reference), optimizer)
+
+
+def tree_budgets(config: ConfigDict) -> tuple[int, ...]:
+  """All that the config's policies spend on tree searches, ascending."""
+  return tuple(sorted({n for policy in config.evaluate.policies.values() for n in policy.simulations}))
 
 
 def searches_of(config: ConfigDict, policy: str) -> list[Search]:

@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -160,6 +161,25 @@ def test_what_was_compiled_ahead_serves_any_parameters(search, problems):
   for seed in (0, 1):
     assert len(run(toys.params(seed), *problems, KEY).correct[READOUTS[0]]) == COUNT
   assert len(traced) == 1
+
+
+def test_a_search_of_several_budgets_spends_the_one_that_a_call_names(problems):
+  traced = []
+
+  def search(params, keys, prompt, which):
+    traced.append(which)
+    tree = toys.random_tree(0)
+    tree = jax.tree.map(lambda x: x[:1].repeat(prompt.length.shape[0], 0), tree)
+    return tree.replace(expanded=jnp.where(jnp.arange(tree.expanded.shape[1]) <= which, tree.expanded, -1))
+
+  run = Evaluator(toys.CONFIG, search, outcome=toys.OUTCOME, table=toys.TABLE, batch=4, budgets=(2, 8),
+                  readouts=[Readout('tree', 0, 'best')])  # fmt: skip
+  few, many = (run(toys.params(), *problems, KEY, spend=budget) for budget in (2, 8))
+  assert list(few.correct) == [Readout('tree', 2, 'best')] and list(many.correct) == [Readout('tree', 8, 'best')]
+  assert (few.tokens < many.tokens).all() and len(traced) == 1
+  for budget in (3, None):
+    with pytest.raises(ValueError, match=f'spend={budget} is not one of the budgets'):
+      run(toys.params(), *problems, KEY, spend=budget)
 
 
 class TestRows:

@@ -180,12 +180,11 @@ class TestImprovedPolicy:
     seen = []
 
     def watched(*args, **settings):
-      seen.append(mctx_policy(*args, **settings))
+      seen.append(mctx.search(*args, **settings))
       return seen[-1]
 
-    mctx_policy = mcts_lib.mctx.gumbel_muzero_policy
-    fake = types.SimpleNamespace(**{**vars(mcts_lib.mctx), 'gumbel_muzero_policy': watched})
-    monkeypatch.setattr(mcts_lib, 'mctx', fake)
+    mctx = mcts_lib.mctx
+    monkeypatch.setattr(mcts_lib, 'mctx', types.SimpleNamespace(**{**vars(mctx), 'search': watched}))
     monkeypatch.setattr(mcts_lib, 'start', imagined_start)
     monkeypatch.setattr(mcts_lib, 'expand', imagined_expand)
     monkeypatch.setattr(mcts_lib, '_finish', lambda model, params, keys, tree, *args, **settings: tree)
@@ -195,7 +194,9 @@ class TestImprovedPolicy:
     def search(keys):
       tree = mcts_lib.mcts(None, None, keys, prompt, simulations=3, candidates=4,
                            sampling=toys.SAMPLING, step_length=1, max_steps=3)  # fmt: skip
-      return tree, seen.pop().action_weights
+      searched = seen.pop()
+      q = jax.vmap(mctx.qtransform_completed_by_mix_value, (0, None))(searched, searched.ROOT_INDEX)
+      return tree, jax.nn.softmax(searched.children_prior_logits[:, 0] + q)  # `gumbel_muzero_policy`'s action weights
 
     tree, weights = search(jax.random.split(jax.random.key(1), 8))
     assert np.asarray(weights).max(-1).std() > 0.1

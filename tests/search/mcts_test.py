@@ -30,7 +30,7 @@ def _verify(reference, tree, ids):
 def _compiled(simulations, candidates, max_steps, algorithm):
   """The real search without a language model, and mctx's own tree beside ours."""
 
-  def run(params, keys, prompt, noise, reference):
+  def run(params, keys, prompt, noise, reference, which):
     settings = dict(gumbel_scale=noise) if algorithm == 'gumbel' else dict(dirichlet_fraction=noise)
     kept = []
     search = mcts._search
@@ -46,18 +46,18 @@ def _compiled(simulations, candidates, max_steps, algorithm):
       patch.setattr(mcts, '_search', spy)
       tree = mcts.mcts(
         Markov(), params, keys, prompt, simulations=simulations, candidates=candidates, max_steps=max_steps,
-        sampling=LINE, step_length=1, algorithm=algorithm, verify=_verify, reference=reference, **settings,
+        sampling=LINE, step_length=1, algorithm=algorithm, verify=_verify, reference=reference, which=which, **settings,
       )  # fmt: skip
     return tree, kept[0]
 
   return jit(run)
 
 
-def search_both(world, *, simulations=20, max_steps=4, algorithm='gumbel', noise=0.0, verified=False, seed=0):
+def search_both(world, *, simulations=20, max_steps=4, algorithm='gumbel', noise=0.0, verified=False, seed=0, which=0):
   """(our tree, mctx's tree) of a search in a world."""
   params, prompt = world.ask()
   run = _compiled(simulations, world.children.shape[1], max_steps, algorithm)
-  return jax.device_get(run(params, keys(len(world.values), seed), prompt, noise, verified))
+  return jax.device_get(run(params, keys(len(world.values), seed), prompt, noise, verified, which))
 
 
 def search(world, **settings):
@@ -192,6 +192,27 @@ def test_gumbel_improves_a_bandit_at_every_budget(simulations, floor):
     drawn |= set(chosen)
   assert np.mean(gain) > floor * np.mean(best)
   assert len(drawn) == 4
+
+
+@pytest.mark.parametrize('algorithm', ['gumbel', 'puct'])
+@pytest.mark.parametrize('which, budget', enumerate((1, 7, 20)))
+def test_a_budget_among_several_is_a_search_with_that_budget(algorithm, which, budget):
+  settings = dict(algorithm=algorithm, noise=0.5, seed=2)
+  world = random_world(ends=0.1)
+  alone = search(world, simulations=budget, **settings)
+  among = search(world, simulations=(1, 7, 20), which=which, **settings)
+  used = budget + 1  # slots of the root and the simulations; those of going on stand behind the room for 20
+  jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[:, :used], y[:, :used]), *map(_slots, (alone, among)))
+  assert not (among.expanded[:, used:21] >= 0).any()
+  went_on = [tree.expanded[:, start:] >= 0 for tree, start in ((alone, used), (among, 21))]
+  np.testing.assert_array_equal(*went_on)
+  for name in ('tokens', 'terminal', 'value', 'outcome'):
+    np.testing.assert_array_equal(getattr(alone, name)[:, used:], getattr(among, name)[:, 21:])
+  assert (budget > 1) or went_on[0].any()
+
+
+def _slots(tree):
+  return tree.replace(root_value=tree.root_value[:, None])
 
 
 @pytest.mark.parametrize('algorithm', ['gumbel', 'puct'])

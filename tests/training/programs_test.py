@@ -11,7 +11,7 @@ from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.learning.supervised import supervised_update
 from o1jax.training import programs as programs_lib
 from o1jax.training.build import abstract_params, build, fresh_params
-from o1jax.training.programs import Programs, searches_of, searching_state, supervised_section
+from o1jax.training.programs import Programs, searches_of, searching_state, supervised_section, tree_budgets
 
 
 @pytest.fixture(scope='module')
@@ -118,3 +118,18 @@ def test_a_policy_is_measured_by_what_its_config_names():
   chains = {(r.method, r.budget, r.chains) for r in searches_of(config, 'initialised')[1].readouts}
   assert chains == {(rule, n, n) for rule in ('majority', 'best', 'weighted') for n in (1, 2, 4, 8, 16)}
   assert len(searches_of(config, 'learned')) == 1
+
+
+def test_tree_searches_share_a_program_whatever_they_spend(experiment, monkeypatch):
+  asked = []
+  monkeypatch.setattr(Programs, 'once', lambda self, name, make: asked.append(name))
+  config = experiment.config
+  monkeypatch.setattr(config.evaluate.policies.learned, 'simulations', (2, 4, 9))
+  programs = Programs(experiment)
+  searches = [search for policy in ('initialised', 'learned') for search in searches_of(config, policy)]
+  for search in searches:
+    programs.evaluator(search)
+  assert tree_budgets(config) == (2, 4, 9)
+  assert [search.spend for search in searches] == [None, None, 4, None, None, 2, 4, 9]
+  trees = {name for name, search in zip(asked, searches) if search.spend}
+  assert len(trees) == 1 and len(set(asked)) == 3
