@@ -3,7 +3,7 @@
 `python -m experiments.o1 --config=configs/quickstart.py --workdir=runs/quickstart`. Three seeds on 2 CPU cores
 (experiments/LOG.md): 22 minutes and 2.8 GB; greedy 25 %, Gumbel MCTS with 32 simulations 52 %, critic-weighted
 best-of-16 67 %; greedy after search-and-learn 33 %, after the supervised control 27 %. That was commit
-d785dc4: decoding is faster and the warm-up shorter since, which has not been measured as a whole.
+d785dc4: the settings have changed since (see experiments/LOG.md), and the whole has not been measured again.
 """
 
 from ml_collections import ConfigDict

@@ -150,8 +150,9 @@ class Programs:
       evaluator.compile(abstract_params(e), *problems)
       return evaluator
 
+    shapes = tuple(x.shape[1:] for x in jax.tree.leaves(problems))  # a text is as wide as the longest of its split
     # The readouts of tree searches differ by their budgets alone.
-    return (search._replace(budget=budgets, readouts=()) if budgets else search, batch), make
+    return (search._replace(budget=budgets, readouts=()) if budgets else search, batch, shapes), make
 
   def _sampler(self):
     e = self._experiment

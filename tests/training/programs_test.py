@@ -11,7 +11,14 @@ from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.learning.supervised import supervised_update
 from o1jax.training import programs as programs_lib
 from o1jax.training.build import abstract_params, build, fresh_params
-from o1jax.training.programs import Programs, searches_of, searching_state, supervised_section, tree_budgets
+from o1jax.training.programs import (
+  GREEDY_SEARCH,
+  Programs,
+  searches_of,
+  searching_state,
+  supervised_section,
+  tree_budgets,
+)
 
 
 @pytest.fixture(scope='module')
@@ -133,3 +140,14 @@ def test_tree_searches_share_a_program_whatever_they_spend(experiment, monkeypat
   assert [search.spend for search in searches] == [None, None, 4, None, None, 2, 4, 9]
   trees = {name for name, search in zip(asked, searches) if search.spend}
   assert len(trees) == 1 and len(set(asked)) == 3
+
+
+def test_problems_of_other_shapes_have_a_search_of_their_own(experiment, monkeypatch):
+  asked = set()
+  monkeypatch.setattr(Programs, 'once', lambda self, name, make: asked.add(name))
+  prompt, reference = experiment.data.validation
+  wider = reference.replace(text=np.pad(reference.text, ((0, 0), (0, 6))))
+  for problems, programs in (((prompt, reference), 1), ((prompt, reference), 1), ((prompt, wider), 2)):
+    split = experiment._replace(data=experiment.data._replace(validation=problems))
+    Programs(split).evaluator(GREEDY_SEARCH, 'validation')
+    assert len(asked) == programs
