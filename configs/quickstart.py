@@ -39,7 +39,7 @@ def get_config(argument: str = '') -> ConfigDict:
   c.reward = searching(updates=16, learning_rate=5e-3, weights=dict(value=1.0, kl=1.0))
   # Policy gradient alone can lose on few chains what cloning won (experiments/LOG.md), so cloning goes on beside it.
   mix = dict(gradient=1.0, clone=1.0, value=0.5)
-  c.learn = searching(updates=80, learning_rate=3e-3, end_fraction=0.05, weights=mix)
+  c.learn = searching(updates=120, learning_rate=3e-3, end_fraction=0.05, weights=mix)
   c.learn.batch, c.learn.search.budget = 64, 4  # more problems rather than more chains: cloning wants variety
   c.learn.warmup_weights = losses(clone=1.0, value=0.5)
   c.learn.validate_every = 5
