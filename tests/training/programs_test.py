@@ -103,8 +103,9 @@ def test_what_is_closed_drops_what_was_not_begun(experiment, monkeypatch):
 
 def test_the_control_trains_for_the_optimizer_steps_of_search_and_learn():
   config = quickstart.get_config()
+  config.learn.updates, config.learn.minibatches = 7, 3
   control = supervised_section(config, 'control')
-  assert control.updates == config.learn.updates * config.learn.minibatches != config.instruct.updates
+  assert control.updates == 21 != config.instruct.updates
   assert control.optimizer == config.instruct.optimizer
   assert supervised_section(config, 'pretrain') is config.pretrain
 
