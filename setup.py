@@ -42,6 +42,10 @@ setup(
       'pytest-timeout>=2.3',
       'ruff>=0.12,<0.18',
     ],
+    'peers': [  # what experiments/benchmark compares with
+      'torch>=2.6',
+      'transformers>=4.56',
+    ],
     'notebooks': [
       'ipykernel>=6.29',
       'jupyterlab>=4.2',

@@ -28,7 +28,8 @@ class Context(NamedTuple):
   `self_mask` [.., Q, Q], broadcastable to [B, W, A, Q, Q], is for the tokens of the pass themselves. With `own`, the
   keys of a candidate's tokens so far, it is [.., Q, S] for those: the pass writes its own keys into them at `at` before
   it reads. Written afterwards, XLA would copy them at every token; so it would if they were [B, K, W, A, ...], of which
-  it drops a lone K or W, and not [B, K*W*A, ...].
+  it drops a lone K or W, and not [B, K*W*A, ...]. With `path_ids` [B, W, R-1], node ids, the path is gathered from the
+  keys of the pass itself, which then is over a whole tree: W = X.
   """
 
   self_mask: Array
@@ -36,6 +37,7 @@ class Context(NamedTuple):
   prompt_mask: Array | None = None
   path: KeyValue | None = None
   path_mask: Array | None = None
+  path_ids: Array | None = None
   own: KeyValue | None = None
   at: Array | None = None
 

@@ -100,25 +100,69 @@ def path_mask(tree_length: Array, ids: Array, step: int) -> Array:
 def forward_tree(model, params: Params, prompt: Prompt, tree: Tree, *, temperature: float = 1.0, tokens: int = 0):
   """Log-prob and value of every node in one pass; no prefix is computed twice (docs/DESIGN.md, "one attention").
 
-  The tree is one row a problem: the prompt, then the tokens of all nodes in the order of their ids, without padding. A
-  token reads the prompt, its node's ancestors, and its own node up to itself.
-
   Args:
     model: the language model.
     params: policy and critic are read.
     prompt: B problems.
     tree: a finished search over them.
     temperature: of the distribution whose log-probs are wanted, that of sampling.
-    tokens: room for tokens in a row, see `tree.crop`; 0 = X * A * L, what a tree can hold.
+    tokens: 0 = every node takes the L tokens that it has room for; else nodes are packed into rows of so many tokens,
+      see `tree.crop`. Nodes that fill their room are read fastest by the former, and short ones by the latter.
 
   Returns:
     See `TreeOutput`; entries of unused slots and padding are 0.
+  """
+  if tokens:
+    return _forward_packed(model, params, prompt, tree, temperature=temperature, tokens=tokens)
+  return _forward_slots(model, params, prompt, tree, temperature=temperature)
+
+
+def _forward_slots(model, params, prompt, tree, *, temperature):
+  """All slots at once, as decoding reads them: siblings share their path, which is gathered from the pass itself."""
+  step = tree.tokens.shape[-1]
+  used = tree.expanded >= 0
+  length = jnp.where(used[..., None], tree.length, 0)
+  out, root_hidden, root_value = prefill(model, params, prompt)
+  offset = jnp.arange(step)
+  positions = tree_lib.step_start(tree, prompt.length)[..., None, None] + offset
+  ids = tree.path[..., 1:]
+  context = Context(
+    self_mask=jnp.tri(step, dtype=bool) & (offset < length[..., None])[..., None, :],
+    prompt=out.cache,
+    prompt_mask=shared_mask(jnp.arange(prompt.tokens.shape[1]) < prompt.length[:, None]),
+  )
+  if ids.shape[-1]:
+    context = context._replace(path_ids=ids, path_mask=path_mask(length, ids, step)[:, :, None, None])
+  made = apply(model, params, tree.tokens, jnp.broadcast_to(positions, tree.tokens.shape), context)
+  last = jnp.maximum(length - 1, 0)[..., None]
+  end = jnp.take_along_axis(made.hidden, last[..., None], axis=3)[..., 0, :]
+  inner = (tree.expanded > tree_lib.ROOT)[..., None]
+  parent = jnp.where(inner, tree_lib.pick(end, tree.expanded), root_hidden[:, None])
+  first = jnp.broadcast_to(parent[:, :, None, None], (*tree.mask.shape, 1, parent.shape[-1]))
+  before = jnp.concatenate([first, made.hidden[..., :-1, :]], axis=3)
+  scores = jax.nn.log_softmax(logits_of(model, params, before) / temperature)
+  real = offset < length[..., None]
+  logprob = jnp.take_along_axis(scores, tree.tokens[..., None], axis=-1)[..., 0]
+  entropy = -jnp.sum(jnp.exp(scores) * scores, axis=-1)
+  value = jnp.take_along_axis(made.value, last, axis=-1)[..., 0]
+  return TreeOutput(
+    logprob=jnp.where(real, logprob, 0),
+    entropy=jnp.where(real, entropy, 0),
+    value=jnp.where(real[..., 0], value, 0),
+    root_value=root_value,
+  )
+
+
+def _forward_packed(model, params, prompt, tree, *, temperature, tokens):
+  """A row a problem: the prompt, then the tokens of all nodes in the order of their ids, without padding.
+
+  A token reads the prompt, its node's ancestors, and its own node up to itself.
   """
   batch, slots, width, step = tree.tokens.shape
   first = prompt.tokens.shape[1]  # where the tokens of nodes begin in a row
   length = jnp.where(tree.expanded[..., None] >= 0, tree.length, 0).reshape(batch, -1)
   end = jnp.cumsum(length, axis=1)
-  place = jnp.arange(tokens or slots * width * step)
+  place = jnp.arange(tokens)
   node = jax.vmap(functools.partial(jnp.searchsorted, side='right'), (0, None))(end, place)
   node = jnp.minimum(node, slots * width - 1)
   offset = place - _take(end - length, node)
@@ -160,7 +204,7 @@ def _take(x: Array, index: Array) -> Array:
 
 
 def _row_mask(tree: Tree, prompt: Prompt, node: Array, real: Array) -> Array:
-  """Who reads whom in a row of `forward_tree`, [B, P+T, P+T]. node [B, T], counted from 0; real [B, T]."""
+  """Who reads whom in a row of `_forward_packed`, [B, P+T, P+T]. node [B, T], counted from 0; real [B, T]."""
   batch, slots, width = tree.mask.shape
   first, size = prompt.tokens.shape[1], node.shape[1]
 

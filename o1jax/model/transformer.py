@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from o1jax.model.attention import Context, Segment, attend, rotate, turns
+from o1jax.model.attention import Context, Segment, attend, gather_path, rotate, turns
 from o1jax.model.variants import ModelConfig
 from o1jax.types import Array, KeyValue
 
@@ -70,6 +70,8 @@ class Block(nn.Module):
       put = jax.lax.dynamic_update_slice_in_dim
       key, value = kv.key.reshape(*own.key.shape[:-1], 1), kv.value.reshape(*own.value.shape[:-2], 1, -1)
       kv = KeyValue(put(own.key, key, context.at, axis=-1), put(own.value, value, context.at, axis=-2))
+    if context.path_ids is not None:
+      path = gather_path(kv, context.path_ids)
     segments = [Segment(kv, context.self_mask)]
     for part, mask in ((prompt, context.prompt_mask), (path, context.path_mask)):
       if part is not None:

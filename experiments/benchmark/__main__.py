@@ -1,0 +1,100 @@
+"""How fast search and learning are on this machine, against its limit and against what is used today.
+
+  python -m experiments.benchmark --config=configs/benchmark.py --workdir=runs/benchmark [--config.a.b=value]
+
+Prints a table and writes WORKDIR/benchmark.json, a list of {"name", "value", "unit", "shape", "low", "high"}: medians
+of repeats, and their quartiles. docs/PERFORMANCE.md says how to read it.
+"""
+
+import importlib.util
+import json
+import pathlib
+import sys
+
+import jax
+from absl import app, flags
+from ml_collections import config_flags
+
+from experiments.benchmark import growth, learning, limits, peers, searching
+from experiments.benchmark.timing import Row
+from experiments.benchmark.work import Sizes, make
+from o1jax.model.variants import variant
+from o1jax.training.config import ConfigError, require
+from o1jax.training.memory import keep_freed_memory
+from o1jax.training.workdir import open_workdir, write_atomic
+
+SECTIONS = ('search', 'learn', 'memory', 'growth', 'peers')
+
+_CONFIG = config_flags.DEFINE_config_file('config', None, 'what to measure', lock_config=True)
+_WORKDIR = flags.DEFINE_string('workdir', None, 'folder of the results; made if need be')
+flags.mark_flags_as_required(['config', 'workdir'])
+
+
+def measure(config) -> list[Row]:
+  """All rows of the sections that the config names, each printed as soon as it is known."""
+  unknown = [name for name in config.sections if name not in SECTIONS]
+  require(not unknown, f'config.sections names {unknown}: choose from {", ".join(SECTIONS)}')
+  missing = [name for name in ('torch', 'transformers') if importlib.util.find_spec(name) is None]
+  require(
+    'peers' not in config.sections or not missing,
+    f'config.sections names peers, which needs {" and ".join(missing)}: pip install -e ".[peers]", or leave it out',
+  )
+  try:
+    model = variant(config.model.variant, config.model.vocab_size, **config.model.changes.to_dict())
+  except ValueError as error:
+    raise ConfigError(str(error)) from None
+  sizes, repeats = Sizes(**config.sizes), config.repeats
+  rows = []
+
+  def add(*more):
+    for row in more:
+      rows.append(row)
+      print(line(row), flush=True)
+
+  peaks = {dtype: limits.matmul_peak(dtype, config.limits.matmul, repeats=repeats) for dtype in ('float32', 'bfloat16')}
+  add(*peaks.values(), limits.memory_bandwidth(config.limits.megabytes, repeats=repeats))
+  peak = peaks[model.dtype].value
+  work = make(model, sizes)
+  if 'search' in config.sections:
+    add(*searching.decode_rows(work, peak, repeats=repeats))
+    add(*searching.best_of_n_rows(work, config.samples, peak, repeats=repeats))
+    add(*searching.mcts_rows(work, peak, repeats=repeats))
+  if 'learn' in config.sections:
+    add(*learning.learning_rows(work, peak, repeats=repeats))
+    add(learning.tree_speedup(work, repeats=repeats))
+    add(*learning.fused_rows(work, repeats=repeats))
+  if 'memory' in config.sections:
+    add(*searching.memory_rows(work))
+  if 'growth' in config.sections:
+    add(*growth.growth_rows(model, sizes, config.growth.to_dict(), repeats=repeats))
+  if 'peers' in config.sections:
+    add(*peers.peer_rows(work, **config.peers.to_dict(), repeats=min(repeats, 3)))
+  return rows
+
+
+def line(row: Row) -> str:
+  """A row for people: its name, its median and quartiles, and the size that tells it from its like."""
+  told = row.shape.get('axis')
+  size = f'{told}={row.shape[told]}' if told in row.shape else ''
+  size = size or row.shape.get('method') or (row.shape['dtype'] if row.name == 'matmul_peak_gflops' else '')
+  return f'{row.name:32} {row.value:12.4g}  [{row.low:.4g}, {row.high:.4g}]  {row.unit}  {size}'.rstrip()
+
+
+def main(argv):
+  if len(argv) > 1:
+    app.usage(shorthelp=True, detailed_error=f'unexpected arguments: {" ".join(argv[1:])}', exitcode=2)
+  keep_freed_memory()
+  try:
+    config = _CONFIG.value
+    workdir: pathlib.Path = open_workdir(_WORKDIR.value, config)
+    print(f'{jax.devices()[0].device_kind}, {jax.device_count()} device(s), jax {jax.__version__}', file=sys.stderr)
+    jax.config.update('jax_disable_most_optimizations', config.fast_compile)
+    rows = measure(config)
+  except ConfigError as error:
+    sys.exit(f'error: {error}')
+  write_atomic(workdir / 'benchmark.json', json.dumps([row._asdict() for row in rows], indent=2) + '\n')
+  print(f'written: {workdir / "benchmark.json"}')
+
+
+if __name__ == '__main__':
+  app.run(main)

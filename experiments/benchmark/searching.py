@@ -1,0 +1,99 @@
+"""How fast search is: tokens a second, and the share of the machine's limit that its model FLOPs reach."""
+
+import jax
+import jax.numpy as jnp
+
+from experiments.benchmark.timing import Row, row, seconds
+from experiments.benchmark.work import FULL, Sizes, Work, make
+from o1jax.model.compute import search_cost, token_flops
+from o1jax.model.forward import start_cache
+from o1jax.model.variants import ModelConfig
+from o1jax.policy.sampling import decode, prompt_context
+
+
+def mcts_rows(work: Work, peak: float, *, repeats: int) -> list[Row]:
+  """Gumbel MCTS, and the share of its time that is not the model's. `peak` in GFLOP/s."""
+  took, tokens, flops = _search(work, work.mcts, repeats)
+  bare = _without_model(work.sizes)
+  bookkeeping, *_ = _search(bare, bare.mcts, repeats)
+  shape = work.shape()
+  return [
+    row('search_tokens_per_second', tokens / took, 'tokens/s', shape),
+    row('search_utilisation', 1e-9 * flops / took / peak, 'of matmul peak', shape),
+    row('mctx_share', bookkeeping / took, 'of search time', shape),
+  ]
+
+
+def best_of_n_rows(work: Work, samples: int, peak: float, *, repeats: int) -> list[Row]:
+  """Best-of-N: chains of R full steps."""
+  took, tokens, flops = _search(work, work.best_of_n(samples), repeats)
+  shape = work.shape(samples=samples)
+  return [
+    row('best_of_n_tokens_per_second', tokens / took, 'tokens/s', shape),
+    row('best_of_n_utilisation', 1e-9 * flops / took / peak, 'of matmul peak', shape),
+  ]
+
+
+def decode_rows(work: Work, peak: float, *, repeats: int) -> list[Row]:
+  """One step of A candidates under every root: decoding and nothing else."""
+  s, model = work.sizes, work.model
+  lead = (s.batch, 1, s.candidates)
+  begin = jax.jit(lambda params: start_cache(model, params, work.prompt, 0, s.candidates, s.step_length))
+  cache, _ = begin(work.params)
+
+  @jax.jit
+  def run(params, cache):
+    hidden = jnp.broadcast_to(cache.root_hidden[:, None, None], (*lead, cache.root_hidden.shape[-1]))
+    return decode(
+      model, params, work.keys, prompt_context(cache), work.prompt.length[:, None], hidden, jnp.zeros(lead, bool),
+      sampling=FULL, step_length=s.step_length,
+    )  # fmt: skip
+
+  took = seconds(lambda: run(work.params, cache), repeats)
+  rows = s.batch * s.candidates
+  flops = rows * sum(token_flops(model.config, s.prompt_length + t + 1) for t in range(s.step_length))
+  shape = work.shape()
+  return [
+    row('decode_tokens_per_second', rows * s.step_length / took, 'tokens/s', shape),
+    row('decode_utilisation', 1e-9 * flops / took / peak, 'of matmul peak', shape),
+  ]
+
+
+def memory_rows(work: Work) -> list[Row]:
+  """Bytes that one more node takes in the compiled search, and how that compares with its keys, values and fields."""
+  s, config = work.sizes, work.model.config
+  more = make(config, s._replace(simulations=2 * s.simulations))
+  small, large = _peak_bytes(work.mcts), _peak_bytes(more.mcts)
+  measured = (large - small) / (s.simulations * s.candidates * s.batch)
+  formula = bytes_per_node(config, s)
+  return [
+    row('search_peak_megabytes', 1e-6 * small, 'MB', work.shape()),
+    row('bytes_per_node', measured, 'bytes', work.shape(formula=formula)),
+    row('bytes_per_node_ratio', measured / formula, 'of formula', work.shape()),
+  ]
+
+
+def bytes_per_node(config: ModelConfig, sizes: Sizes) -> float:
+  """Keys and values of L tokens in every layer, the last hidden state, and a candidate's share of a `Tree` slot."""
+  width = jnp.dtype(config.dtype).itemsize
+  cache = 2 * config.layers * config.kv_heads * config.head_width * sizes.step_length * width
+  fields = 8 * sizes.step_length + 4 * 7 + 2  # tokens and log-probs; seven numbers and two flags
+  slot = 4 * (1 + sizes.max_steps)
+  return cache + config.width * width + fields + slot / sizes.candidates
+
+
+def _peak_bytes(compiled) -> int:
+  stats = compiled.memory_analysis()
+  return stats.temp_size_in_bytes + stats.argument_size_in_bytes + stats.output_size_in_bytes
+
+
+def _search(work: Work, run, repeats: int):
+  """(seconds of each call, tokens, FLOPs) of a search over all problems."""
+  tokens, flops = search_cost(work.model.config, work.prompt, run(work.params))
+  return seconds(lambda: run(work.params), repeats), float(tokens.sum()), float(flops.sum())
+
+
+def _without_model(sizes: Sizes) -> Work:
+  """The same search by a model of next to no size, a token a step: what remains is mctx's and our bookkeeping."""
+  config = ModelConfig(vocab_size=2, width=2, layers=1, heads=1, kv_heads=1, head_width=2, mlp_width=2)
+  return make(config, sizes._replace(step_length=1, prompt_length=1))

@@ -1,0 +1,81 @@
+"""What is timed: random weights and prompts of a given size, and steps that always fill their L tokens."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from o1jax.fused import problem_keys
+from o1jax.model import forward
+from o1jax.model.transformer import LanguageModel
+from o1jax.policy.sampling import Sampling
+from o1jax.search.best_of_n import best_of_n
+from o1jax.search.mcts import mcts
+from o1jax.types import Array, Params, Prompt, Tree
+
+# No token closes a step, so that the program is measured and not the text.
+FULL = Sampling(eos_id=-1, delimiter_id=-1, granularity='tokens')
+
+
+class Sizes(NamedTuple):
+  """B, A, simulations, L, R, P."""
+
+  batch: int
+  candidates: int
+  simulations: int
+  step_length: int
+  max_steps: int
+  prompt_length: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+  """A model, and problems to search."""
+
+  model: LanguageModel
+  params: Params
+  prompt: Prompt
+  keys: Array
+  sizes: Sizes
+
+  def search(self, params: Params, keys: Array, prompt: Prompt) -> Tree:
+    """Gumbel MCTS."""
+    spend = dict(simulations=self.sizes.simulations, candidates=self.sizes.candidates)
+    return self._of_size(mcts, **spend, gumbel_scale=0.0)(params, keys, prompt)
+
+  @functools.cached_property
+  def mcts(self) -> Callable[[Params], Tree]:
+    """`search` of all problems, compiled."""
+    return self._compile(self.search)
+
+  def best_of_n(self, samples: int) -> Callable[[Params], Tree]:
+    """Best-of-N of all problems, compiled."""
+    return self._compile(self._of_size(best_of_n, samples=samples))
+
+  def _of_size(self, search, **settings):
+    s = self.sizes
+    return functools.partial(
+      search, self.model, sampling=FULL, step_length=s.step_length, max_steps=s.max_steps, **settings
+    )
+
+  def _compile(self, search):
+    return jax.jit(lambda params: search(params, self.keys, self.prompt)).lower(self.params).compile()
+
+  def shape(self, **more) -> dict:
+    """What a row of the table says of its size."""
+    c = self.model.config
+    return self.sizes._asdict() | dict(width=c.width, layers=c.layers, vocabulary=c.vocab_size, dtype=c.dtype) | more
+
+
+@functools.cache
+def make(model_config, sizes: Sizes, *, seed: int = 0) -> Work:
+  """Random weights, and prompts of full length. The same again is the same object, with what it compiled."""
+  model, key = LanguageModel(model_config), jax.random.key(seed)
+  init = jax.jit(lambda key: nn.unbox(forward.init(model, key)))
+  tokens = jax.random.randint(key, (sizes.batch, sizes.prompt_length), 0, model_config.vocab_size)
+  prompt = Prompt(tokens, jnp.full(sizes.batch, sizes.prompt_length))
+  return Work(model, init(key), prompt, problem_keys(key, sizes.batch), sizes)
