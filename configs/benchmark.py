@@ -1,6 +1,7 @@
-"""Speed of search and learning at the size that issues and docs/PERFORMANCE.md quote.
+"""Speed of search and learning at the size that experiments/LOG.md quotes.
 
-`python -m experiments.benchmark --config=configs/benchmark.py --workdir=runs/benchmark`.
+`python -m experiments.benchmark --config=configs/benchmark.py --workdir=runs/benchmark`; section `peers` needs
+`pip install -e '.[peers]'`.
 """
 
 from ml_collections import ConfigDict

@@ -3,7 +3,7 @@
   python -m experiments.benchmark --config=configs/benchmark.py --workdir=runs/benchmark [--config.a.b=value]
 
 Prints a table and writes WORKDIR/benchmark.json, a list of {"name", "value", "unit", "shape", "low", "high"}: medians
-of repeats, and their quartiles. docs/PERFORMANCE.md says how to read it.
+of repeats, and their quartiles.
 """
 
 import importlib.util
