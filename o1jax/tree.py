@@ -9,7 +9,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from o1jax.types import Array, Tree
+from o1jax.types import Array, Prompt, Tree
 
 ROOT = 0
 NONE = -1
@@ -120,6 +120,11 @@ def sum_below(tree: Tree, values: Array) -> tuple[Array, Array]:
 def step_start(tree: Tree, prompt_length: Array) -> Array:
   """Position of the first token of each slot's candidates, [B, X]: the prompt and the path come before it."""
   return prompt_length[:, None] + jnp.sum(pick(tree.length, tree.path), axis=-1)
+
+
+def longest(tree: Tree, prompt: Prompt) -> int:
+  """Most tokens that the prompt and a solution can have: all positions lie below."""
+  return prompt.tokens.shape[1] + tree.path.shape[-1] * tree.tokens.shape[-1]
 
 
 def path_steps(tree: Tree, ids: Array) -> tuple[Array, Array]:

@@ -119,7 +119,7 @@ class Markov(NamedTuple):
 
   watch: object = None
 
-  def apply(self, variables, *args, method=None, with_value=True):
+  def apply(self, variables, *args, method=None, with_value=True, longest=None):
     """What `LanguageModel.apply` gives, hidden states being one-hot tokens and keys being nothing."""
     params = variables['params']
     if method == 'logits':
@@ -130,8 +130,8 @@ class Markov(NamedTuple):
     lead = (tokens.shape[0], 1, *tokens.shape[1:3])
     nothing = KeyValue(jnp.zeros((*lead, 1, tokens.shape[3])), jnp.zeros((*lead, tokens.shape[3], 1)))
     hidden = jax.nn.one_hot(tokens, len(params['critic']))
-    own = args[2].own
-    return Output(hidden, params['critic'][tokens], {'policy': (nothing,)} if own is None else own)
+    rows = args[2].rows
+    return Output(hidden, params['critic'][tokens], {'policy': (nothing,)} if rows is None else rows)
 
 
 def tables(logits, values) -> Params:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from o1jax.types import Array, KeyValue
 
@@ -25,11 +26,12 @@ class Segment(NamedTuple):
 class Context(NamedTuple):
   """What the tokens of a forward pass may read; `None` = nothing. The key-value entries hold all layers.
 
-  `self_mask` [.., Q, Q], broadcastable to [B, W, A, Q, Q], is for the tokens of the pass themselves. With `own`, the
-  keys of a candidate's tokens so far, it is [.., Q, S] for those: the pass writes its own keys into them at `at` before
-  it reads. Written afterwards, XLA would copy them at every token; so it would if they were [B, K, W, A, ...], of which
-  it drops a lone K or W, and not [B, K*W*A, ...]. With `path_ids` [B, W, R-1], node ids, the path is gathered from the
-  keys of the pass itself, which then is over a whole tree: W = X.
+  `self_mask` [.., Q, Q], broadcastable to [B, W, A, Q, Q], is for the tokens of the pass themselves. With `rows`, keys
+  [B, K*W, E, S] that the A siblings of an expansion share with room for their own, it is [.., 1, S] for those: the
+  pass, of one token, writes the siblings' keys at columns `at` and on before it reads. Written afterwards, XLA would
+  copy the rows at every token; so it would if they were [B, K, W, ...], of which it drops a lone K or W. With
+  `path_ids` [B, W, R-1], node ids, the path is gathered from the keys of the pass itself, which then is over a whole
+  tree: W = X.
   """
 
   self_mask: Array
@@ -38,17 +40,17 @@ class Context(NamedTuple):
   path: KeyValue | None = None
   path_mask: Array | None = None
   path_ids: Array | None = None
-  own: KeyValue | None = None
+  rows: KeyValue | None = None
   at: Array | None = None
 
 
-def turns(positions: Array, half: int, base: float) -> tuple[Array, Array]:
+def turns(positions: Array, half: int, base: float, *, longest: int) -> tuple[Array, Array]:
   """Sine and cosine of the rotary angles (arXiv:2104.09864), positions [...] -> [..., 1, E/2] each, of all heads.
 
-  Made once for all layers: inside them, XLA would compute both for every element that is turned.
+  Read from a table of the positions below `longest`: XLA would compute both anew for every element that is turned.
   """
-  angles = positions[..., None, None] * base ** -(jnp.arange(half, dtype=jnp.float32) / half)
-  return jnp.sin(angles), jnp.cos(angles)
+  angles = np.arange(longest)[:, None] * base ** -(np.arange(half) / half)
+  return tuple(jnp.asarray(table, jnp.float32)[positions][..., None, :] for table in (np.sin(angles), np.cos(angles)))
 
 
 def rotate(x: Array, by: tuple[Array, Array]) -> Array:

@@ -31,7 +31,7 @@ def init(model: LanguageModel, key: Array) -> Params:
 
 
 def _touch_all(model, tokens, positions, context):
-  return model.logits(model(tokens, positions, context).hidden)
+  return model.logits(model(tokens, positions, context, longest=2).hidden)
 
 
 def apply(model: LanguageModel, params: Params, *args, **kwargs):
@@ -54,9 +54,8 @@ def forward_rows(model, params, tokens: Array, length: Array, segment=None, *, w
   mask = jnp.tri(width, dtype=bool) & (jnp.arange(width) < length[:, None, None])
   if segment is not None:
     mask &= segment[:, :, None] == segment[:, None, :]
-  return apply(
-    model, params, tokens[:, None, None], positions, Context(mask[:, None, None]), with_value=with_value
-  )
+  context = Context(mask[:, None, None])
+  return apply(model, params, tokens[:, None, None], positions, context, longest=width, with_value=with_value)
 
 
 def prefill(model, params, prompt: Prompt) -> tuple[Output, Array, Array]:
@@ -133,7 +132,8 @@ def _forward_slots(model, params, prompt, tree, *, temperature):
   )
   if ids.shape[-1]:
     context = context._replace(path_ids=ids, path_mask=path_mask(length, ids, step)[:, :, None, None])
-  made = apply(model, params, tree.tokens, jnp.broadcast_to(positions, tree.tokens.shape), context)
+  positions = jnp.broadcast_to(positions, tree.tokens.shape)
+  made = apply(model, params, tree.tokens, positions, context, longest=tree_lib.longest(tree, prompt))
   last = jnp.maximum(length - 1, 0)[..., None]
   end = jnp.take_along_axis(made.hidden, last[..., None], axis=3)[..., 0, :]
   inner = (tree.expanded > tree_lib.ROOT)[..., None]
@@ -170,7 +170,9 @@ def _forward_packed(model, params, prompt, tree, *, temperature, tokens):
   positions = _take(tree_lib.step_start(tree, prompt.length), node // width) + offset
   positions = jnp.concatenate([jnp.broadcast_to(jnp.arange(first), prompt.tokens.shape), positions], axis=1)
   mask = _row_mask(tree, prompt, node, place < end[:, -1:])
-  out = apply(model, params, row[:, None, None], positions[:, None, None], Context(mask[:, None, None]))
+  context = Context(mask[:, None, None])
+  longest = tree_lib.longest(tree, prompt)
+  out = apply(model, params, row[:, None, None], positions[:, None, None], context, longest=longest)
   hidden, value = out.hidden[:, 0, 0], out.value[:, 0, 0]
 
   last = prompt.length[:, None] - 1

@@ -1,6 +1,7 @@
 """The decoder-only transformer (Flax Linen): RMSNorm, rotary positions, grouped queries, SwiGLU, and a critic.
 
-Activations are [B, W, A, Q, D] throughout; plain rows of text are W = A = 1. Every parameter carries logical axis
+Tokens are [B, W, A, Q]; plain rows of text are W = A = 1. Between embedding and last norm all of them are rows of one
+matrix, since XLA's CPU chooses worse layouts and slower products for more axes. Every parameter carries logical axis
 names, so that one table of rules shards the model.
 """
 
@@ -14,12 +15,12 @@ from o1jax.model.attention import Context, Segment, attend, gather_path, rotate,
 from o1jax.model.variants import ModelConfig
 from o1jax.types import Array, KeyValue
 
-ACTIVATION = ('batch', None, None, None, 'embed')
+ACTIVATION = ('batch', 'embed')
 
 
 class Output(NamedTuple):
   """hidden [B, W, A, Q, D] after the last norm; value [B, W, A, Q] in logits of P(correct); cache: keys and values of
-  the pass's own tokens, per trunk and layer; with `Context.own`, that with them written into it."""
+  the pass's own tokens, per trunk and layer; with `Context.rows`, those with them written into them."""
 
   hidden: Array
   value: Array
@@ -53,11 +54,11 @@ class Block(nn.Module):
 
   @nn.compact
   def __call__(self, x, cached, by, context: Context):
-    """x [B, W, A, Q, D]; cached: this layer's (prompt, path, own) of the context; by: see `rotate`. Returns x and its
-    own `KeyValue`: of this pass, or with `own` of all that was written there."""
+    """x [B*W*A*Q, D]; cached: this layer's (prompt, path, rows) of the context; by: see `rotate`. Returns x and the
+    `KeyValue` of this pass, or the rows with that written into them."""
     c = self.config
     h = _norm(c, 'attention_norm')(x)
-    lead = x.shape[:-1]
+    lead = by[0].shape[:-2]
     query = Linear(c.heads * c.head_width, ('embed', 'heads'), c.dtype, name='query')(h)
     key = Linear(c.kv_heads * c.head_width, ('embed', 'kv_heads'), c.dtype, name='key')(h)
     value = Linear(c.kv_heads * c.head_width, ('embed', 'kv_heads'), c.dtype, name='value')(h)
@@ -65,11 +66,12 @@ class Block(nn.Module):
     key = rotate(key.reshape(*lead, c.kv_heads, c.head_width), by)
     value = value.reshape(key.shape)
     kv = KeyValue(jnp.moveaxis(key, (4, 5), (1, 4)), jnp.moveaxis(value, 4, 1))
-    prompt, path, own = cached
-    if own is not None:
+    prompt, path, rows = cached
+    if rows is not None:
       put = jax.lax.dynamic_update_slice_in_dim
-      key, value = kv.key.reshape(*own.key.shape[:-1], 1), kv.value.reshape(*own.value.shape[:-2], 1, -1)
-      kv = KeyValue(put(own.key, key, context.at, axis=-1), put(own.value, value, context.at, axis=-2))
+      value = kv.value.reshape(*rows.value.shape[:2], lead[2], -1)
+      key = jnp.swapaxes(kv.key.reshape(value.shape), -1, -2)
+      kv = KeyValue(put(rows.key, key, context.at, axis=-1), put(rows.value, value, context.at, axis=-2))
     if context.path_ids is not None:
       path = gather_path(kv, context.path_ids)
     segments = [Segment(kv, context.self_mask)]
@@ -77,7 +79,7 @@ class Block(nn.Module):
       if part is not None:
         segments.append(Segment(part, mask))
     query = jnp.moveaxis(query.reshape(*lead, c.kv_heads, -1, c.head_width), 4, 1)
-    read = jnp.moveaxis(attend(query, segments), 1, 4).reshape(*lead, -1)
+    read = jnp.moveaxis(attend(query, segments), 1, 4).reshape(x.shape[0], -1)
     x = x + Linear(c.width, ('heads', 'embed'), c.dtype, name='out')(read)
     x = nn.with_logical_constraint(x, ACTIVATION)
     h = _norm(c, 'mlp_norm')(x)
@@ -111,12 +113,12 @@ class Trunk(nn.Module):
       self.blocks = [block(c, name=f'block_{i}') for i in range(c.layers)]
     self.last_norm = _norm(c, 'last_norm')
 
-  def __call__(self, tokens, positions, context: Context):
+  def __call__(self, tokens, positions, context: Context, longest):
     c = self.config
-    x = jnp.asarray(self.embedding, c.dtype)[tokens] * c.width**0.5
-    by = turns(positions, c.head_width // 2, c.rope_base)
-    cached = (context.prompt, context.path, context.own)
-    context = context._replace(prompt=None, path=None, own=None)
+    x = jnp.asarray(self.embedding, c.dtype)[tokens.reshape(-1)] * c.width**0.5
+    by = turns(positions, c.head_width // 2, c.rope_base, longest=longest)
+    cached = (context.prompt, context.path, context.rows)
+    context = context._replace(prompt=None, path=None, rows=None)
     if c.scan_layers:
       x, kv = self.blocks(x, cached, by, context)
     else:
@@ -126,7 +128,7 @@ class Trunk(nn.Module):
         x, layer = block(x, mine, by, context)
         kv.append(layer)
       kv = tuple(kv)
-    return self.last_norm(x), kv
+    return self.last_norm(x).reshape(*tokens.shape, c.width), kv
 
 
 class LanguageModel(nn.Module):
@@ -139,13 +141,16 @@ class LanguageModel(nn.Module):
     self.policy = Policy(c)
     self.critic = Critic(c)
 
-  def __call__(self, tokens: Array, positions: Array, context: Context, *, with_value: bool = True) -> Output:
-    """tokens [B, W, A, Q], positions [B, W, A, Q]. The context's caches are dicts by trunk, as `Output.cache`."""
-    hidden, kv = self.policy(tokens, positions, _of_trunk(context, 'policy'))
+  def __call__(
+    self, tokens: Array, positions: Array, context: Context, *, longest: int, with_value: bool = True
+  ) -> Output:
+    """tokens [B, W, A, Q], positions [B, W, A, Q] below `longest`. The context's caches are dicts by trunk, as
+    `Output.cache`."""
+    hidden, kv = self.policy(tokens, positions, _of_trunk(context, 'policy'), longest)
     cache = {'policy': kv}
     value = None
     if with_value:
-      value, own = self.critic(hidden, tokens, positions, _of_trunk(context, 'critic'))
+      value, own = self.critic(hidden, tokens, positions, _of_trunk(context, 'critic'), longest)
       if own is not None:
         cache['critic'] = own
     return Output(hidden, value, cache)
@@ -165,8 +170,8 @@ class Policy(nn.Module):
     if not self.config.tied_head:
       self.head = Linear(self.config.vocab_size, ('embed', 'vocab'), self.config.dtype)
 
-  def __call__(self, tokens, positions, context):
-    return self.trunk(tokens, positions, context)
+  def __call__(self, tokens, positions, context, longest):
+    return self.trunk(tokens, positions, context, longest)
 
   def logits(self, hidden):
     if not self.config.tied_head:
@@ -182,10 +187,10 @@ class Critic(nn.Module):
   config: ModelConfig
 
   @nn.compact
-  def __call__(self, hidden, tokens, positions, context):
+  def __call__(self, hidden, tokens, positions, context, longest):
     kv = None
     if self.config.own_critic:
-      hidden, kv = Trunk(self.config, name='trunk')(tokens, positions, context)
+      hidden, kv = Trunk(self.config, name='trunk')(tokens, positions, context, longest)
     h = nn.gelu(Linear(self.config.width, ('embed', 'mlp'), self.config.dtype, name='hidden')(hidden))
     return Linear(1, ('mlp', None), self.config.dtype, name='score')(h)[..., 0].astype(jnp.float32), kv
 
@@ -194,7 +199,7 @@ def _of_trunk(context: Context, name: str) -> Context:
   def mine(part):
     return part if part is None else part.get(name)
 
-  return context._replace(prompt=mine(context.prompt), path=mine(context.path), own=mine(context.own))
+  return context._replace(prompt=mine(context.prompt), path=mine(context.path), rows=mine(context.rows))
 
 
 def each_layer(function, *caches):

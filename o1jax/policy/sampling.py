@@ -10,9 +10,10 @@ import jax.numpy as jnp
 
 from o1jax import tree as tree_lib
 from o1jax.model.attention import Context, gather_path
-from o1jax.model.forward import apply, empty_blocks, logits_of, path_mask, shared_mask
+from o1jax.model.forward import apply, logits_of, path_mask, shared_mask
+from o1jax.model.rows import lay_rows, lengthen, own_blocks, shown_at
 from o1jax.model.transformer import each_layer
-from o1jax.types import Array, KeyValue, Tree, TreeCache
+from o1jax.types import Array, Tree, TreeCache
 
 GRANULARITIES = ('token', 'line', 'tokens', 'solution')
 
@@ -79,13 +80,32 @@ def truncate(logits: Array, *, top_k: int = 0, top_p: float = 1.0) -> Array:
   return jnp.where(logits >= floor, logits, -jnp.inf)
 
 
-def sample_token(uniform: Array, logits: Array) -> Array:
-  """Inverse-CDF sample: one uniform number a token instead of V Gumbels. uniform [...], logits [..., V] -> [...]."""
-  probs = jax.nn.softmax(logits, axis=-1)
-  mass = jnp.cumsum(probs, axis=-1)
-  # Sums taken in parallel may differ by a rounding where nothing was added: a token without mass is never chosen.
-  above = jnp.where(probs > 0, mass > uniform[..., None] * mass[..., -1:], -1)
-  return jnp.argmax(above, axis=-1).astype(jnp.int32)
+def sample_token(uniform: Array, mass: Array) -> Array:
+  """Inverse-CDF sample: one uniform number a token instead of V Gumbels. uniform [...], mass [..., V] >= 0 -> [...].
+
+  First a block of tokens is drawn and then one in it: running sums along all of V are slow on a CPU.
+  """
+  vocab = mass.shape[-1]
+  size = 2 ** math.ceil(math.log2(vocab) / 2)
+  blocks = jnp.pad(mass, [(0, 0)] * (mass.ndim - 1) + [(0, -vocab % size)]).reshape(*mass.shape[:-1], -1, size)
+  of_block = blocks.sum(axis=-1)
+  reached = jnp.cumsum(of_block, axis=-1)
+  target = uniform * reached[..., -1]
+  block = _first_beyond(target, reached, of_block)
+  before = jnp.where(block > 0, jnp.take_along_axis(reached, jnp.maximum(block - 1, 0)[..., None], axis=-1)[..., 0], 0)
+  inside = jnp.take_along_axis(blocks, block[..., None, None], axis=-2)[..., 0, :]
+  return block * size + _first_beyond(target - before, jnp.cumsum(inside, axis=-1), inside)
+
+
+def _first_beyond(target: Array, reached: Array, mass: Array) -> Array:
+  """The first place at which the running sums pass the target, [...]; one without mass is never it.
+
+  Sums taken in parallel may differ by a rounding where nothing was added, or fall short of the target at the end.
+  """
+  place = jnp.arange(mass.shape[-1], dtype=jnp.int32)
+  there = (mass > 0) & (reached > target[..., None])
+  first = jnp.min(jnp.where(there, place, place[-1]), axis=-1)
+  return jnp.minimum(first, jnp.max(jnp.where(mass > 0, place, 0), axis=-1))
 
 
 def decode_steps(
@@ -182,16 +202,20 @@ def decode(
   at = functools.partial(jax.lax.dynamic_update_index_in_dim, axis=3)
 
   uniform = _uniforms(keys, size, lead[1:]) if sampling.temperature else jnp.zeros((size, *lead))
+  shared = [mask for mask in (context.prompt_mask, context.path_mask) if mask is not None]
+  longest = sum(mask.shape[-1] for mask in shared) + size
+  widths = _widths(size)
+  rows, shown, context = lay_rows(context, lead, widths[0])
+  first = shown.shape[-1]  # where the candidates' own tokens begin in the rows
 
-  def body(carry):
+  def body(visible, carry):
     t, closed, place, made = carry
     logits = logits_of(model, params, made.hidden)
     token, logprob = _next_token(uniform[t], logits, sampling)
     token = jnp.where(closed, 0, token)
-    width = jax.tree.leaves(made.cache)[0].shape[-1]
-    reads = context._replace(own=made.cache, at=t, self_mask=(jnp.arange(width) <= t)[None, None, None, None])
+    reads = context._replace(rows=made.cache, at=first + t * lead[-1], self_mask=(visible <= t)[:, :, :, None])
     positions = jnp.broadcast_to((start + t)[..., None, None], (*lead, 1))
-    out = apply(model, params, token[..., None], positions, reads)
+    out = apply(model, params, token[..., None], positions, reads, longest=longest)
     made = Steps(
       tokens=at(made.tokens, token, t),
       length=made.length + ~closed,
@@ -215,32 +239,22 @@ def decode(
     value=row(),
     terminal=jnp.zeros(lead, bool),
     hidden=hidden,
-    cache=each_layer(functools.partial(_own_blocks, lead, 0), context.prompt),
+    cache=rows,
   )
   carry = jnp.int32(0), closed, jnp.zeros(lead, jnp.int32), made
 
   def unfinished(width, carry):
     return (carry[0] < width) & ~jnp.all(carry[1])
 
-  # Every token reads the whole of its own cache, so the cache starts small and grows with the rows.
-  for width in _widths(size):
+  # Every token reads the whole of its rows, so they start short and grow.
+  for width in widths:
     *carry, made = carry
-    blocks = each_layer(functools.partial(_own_blocks, lead, width), context.prompt)
-    made = made._replace(cache=jax.tree.map(_lay_into, blocks, made.cache))
-    carry = jax.lax.while_loop(functools.partial(unfinished, width), body, (*carry, made))
+    if width > widths[0]:
+      made = made._replace(cache=each_layer(functools.partial(lengthen, first + width * lead[-1]), made.cache))
+    step = functools.partial(body, shown_at(shown, lead, width))
+    carry = jax.lax.while_loop(functools.partial(unfinished, width), step, (*carry, made))
   made = carry[-1]
-  return made._replace(cache=each_layer(functools.partial(_by_parent, lead), made.cache))
-
-
-def _own_blocks(lead: tuple[int, int, int], width: int, kv: KeyValue) -> KeyValue:
-  """Room for `width` tokens of candidates [B, W, A]: keys [B, K*W*A, E, width], see `Context`; values alike."""
-  empty = empty_blocks(kv, lead[1:], width)
-  return KeyValue(*(x.reshape(lead[0], math.prod(x.shape[1:4]), *x.shape[4:]) for x in empty))
-
-
-def _by_parent(lead: tuple[int, int, int], kv: KeyValue) -> KeyValue:
-  """Own blocks as [B, K, W, A, ...]."""
-  return KeyValue(*(x.reshape(lead[0], -1, *lead[1:], *x.shape[-2:]) for x in kv))
+  return made._replace(cache=each_layer(functools.partial(own_blocks, lead, first), made.cache))
 
 
 def _widths(size: int) -> list[int]:
@@ -248,10 +262,6 @@ def _widths(size: int) -> list[int]:
   while widths[-1] < size:
     widths.append(2 * widths[-1])
   return [*widths[:-1], size]
-
-
-def _lay_into(block: Array, part: Array) -> Array:
-  return jax.lax.dynamic_update_slice(block, part, (0,) * block.ndim)
 
 
 class Chains(NamedTuple):
@@ -331,11 +341,13 @@ def _uniforms(keys: Array, size: int, shape: tuple[int, ...]) -> Array:
 def _next_token(uniform, logits, sampling: Sampling):
   """Samples one token per candidate; its log-prob is that of the whole distribution at the sampling temperature."""
   scaled = logits / (sampling.temperature or 1.0)
+  peak = jnp.max(scaled, axis=-1, keepdims=True)
+  total = jnp.sum(jnp.exp(scaled - peak), axis=-1)
   if sampling.temperature == 0:
-    token = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    vocab = jnp.arange(logits.shape[-1], dtype=jnp.int32)
+    token = jnp.min(jnp.where(scaled == peak, vocab, vocab[-1]), axis=-1)  # argmax would take one number at a time
   else:
-    token = sample_token(uniform, truncate(scaled, top_k=sampling.top_k, top_p=sampling.top_p))
+    kept = truncate(scaled, top_k=sampling.top_k, top_p=sampling.top_p)
+    token = sample_token(uniform, jnp.exp(kept - peak))
   chosen = jnp.take_along_axis(scaled, token[..., None], axis=-1)[..., 0]
-  return token, chosen - jax.nn.logsumexp(scaled, axis=-1)
-
-
+  return token, chosen - peak[..., 0] - jnp.log(total)

@@ -40,20 +40,20 @@ def best_of_n(
     Tree [B, N*R, 1, L].
   """
   root, cache = start(model, params, prompt, slots=0, candidates=1, step_length=step_length, max_steps=max_steps)
-  lead = (prompt.length.shape[0], 1, samples)
+  lead = (prompt.length.shape[0], samples, 1)  # chains share the prompt alone, as expansions do
   rows = decode(
     model,
     params,
     keys,
     prompt_context(cache),
-    prompt.length[:, None],
+    jnp.broadcast_to(prompt.length[:, None], lead[:2]),
     jnp.broadcast_to(cache.root_hidden[:, None, None], (*lead, cache.root_hidden.shape[-1])),
     jnp.zeros(lead, bool),
     sampling=sampling,
     step_length=step_length,
     steps=max_steps,
   )
-  rows = jax.tree.map(lambda x: x[:, 0], rows._replace(cache=None))
+  rows = jax.tree.map(lambda x: x[:, :, 0], rows._replace(cache=None))
   return _as_tree(cut(rows, step_length)).replace(root_value=root.root_value)
 
 

@@ -89,6 +89,8 @@ def mcts(
       tree = _reward_by(verify, reference, tree, 1 + slot * candidates + jnp.arange(candidates))
     return tree, cache
 
+  # XLA would make the first write into empty arrays one that pads them, number by number.
+  tree, cache = jax.lax.optimization_barrier((tree, cache))
   root = jnp.full((prompt.length.shape[0], 1), tree_lib.ROOT)
   carry = grow(tree, cache, root, 0)
   run = {

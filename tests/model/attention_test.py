@@ -73,7 +73,7 @@ def test_rotation_is_relative():
 
   @jax.jit
   def turned(x, position):
-    return rotate(jnp.broadcast_to(x, (1, 1, E)), turns(jnp.array([position]), E // 2, 100.0))[0, 0]
+    return rotate(jnp.broadcast_to(x, (1, 1, E)), turns(jnp.array([position]), E // 2, 100.0, longest=20))[0, 0]
 
   product = {(i, j): turned(query, i) @ turned(key, j) for i in (0, 3, 8) for j in (0, 3, 8)}
   moved = {(i, j): turned(query, i + 5) @ turned(key, j + 5) for i, j in product}

@@ -10,6 +10,7 @@ from scipy import stats
 
 from o1jax.policy.sampling import GRANULARITIES, Sampling, sample_token, truncate
 from o1jax.search.best_of_n import best_of_n
+from o1jax.search.mcts import mcts
 from tests.helpers import DELIMITER, EOS, LINE, Markov, jit, keys, prompts, tables, tiny
 
 V = 5  # of the Markov model below; tokens 1 and 2 end a solution and a line
@@ -65,7 +66,7 @@ def test_sample_token_is_the_inverse_of_the_distribution():
   """On a fine grid of uniform numbers every token takes its share, to one grid point."""
   logits, count = _random_logits(6, 9), 4096
   uniform = (jnp.arange(count) + 0.5) / count
-  tokens = sample_token(uniform, jnp.broadcast_to(logits[:, None], (6, count, 9)))
+  tokens = sample_token(uniform, jnp.broadcast_to(jnp.exp(logits[:, None]), (6, count, 9)))
   for row, drawn in zip(np.asarray(jax.nn.softmax(logits)), np.asarray(tokens)):
     np.testing.assert_allclose(np.bincount(drawn, minlength=9), count * row, atol=1.01)
 
@@ -80,7 +81,7 @@ def test_sample_token_never_picks_a_token_without_mass():
     mass = np.asarray(mass_of(logits))
     uniform = np.stack([np.nextafter(mass, 0), mass, np.nextafter(mass, 2), np.zeros(321), np.full(321, 1 - 2**-24)])
     uniform = np.where(uniform < 1, uniform, 0).astype(np.float32)
-    tokens = sample(uniform, np.broadcast_to(logits, (*uniform.shape, 321)))
+    tokens = sample(uniform, np.broadcast_to(np.exp(logits), (*uniform.shape, 321)))
     assert np.isfinite(logits[np.asarray(tokens)]).all()
 
 
@@ -184,17 +185,28 @@ def test_the_loop_ends_as_soon_as_every_step_is_closed():
     calls.clear()
 
 
+CHAINS = functools.partial(best_of_n, samples=7, step_length=6, max_steps=1)
+TREES = functools.partial(mcts, simulations=2, candidates=3, step_length=6, max_steps=3)
+
+
 @pytest.mark.parametrize('kv_heads', [1, 2])
-def test_no_cache_is_copied_at_each_token(kv_heads):
-  """The keys and values of a candidate's tokens are written where they lie: a copy of them costs more than a token."""
+@pytest.mark.parametrize(
+  'search, rows, size', [(CHAINS, 7, 6), (TREES, 1, 5 + 2 * 6 + 3 * 6)], ids=['chains', 'trees']
+)
+def test_no_cache_is_copied_at_each_token(search, rows, size, kv_heads):
+  """Keys and values are written where they lie: a copy of all that a candidate reads costs more than its token."""
   model, params = tiny(layers=1, kv_heads=kv_heads)
-  search = functools.partial(best_of_n, model, samples=7, sampling=LINE, step_length=6, max_steps=1)
-  text = jit(search).lower(params, keys(), prompts()).compile().as_text()
-  keys_or_values = rf'f32\[3,(?:{7 * kv_heads}|{kv_heads},(?:1,)?7),(?:8,6|6,8)\]'
-  loops = [part for part in re.split(r'\n(?=%|ENTRY)', text) if not part.startswith('ENTRY')]
-  written = [part for part in loops if re.search(rf'= {keys_or_values}\S* (fusion|dynamic-update-slice)\(', part)]
-  assert written
-  assert not [part for part in written if re.search(rf'= {keys_or_values}\S* copy\(', part)]
+  text = jit(functools.partial(search, model, sampling=LINE)).lower(params, keys(), prompts()).compile().as_text()
+  both = rf'f32\[3,(?:{rows * kv_heads}|{kv_heads},(?:1,)?{rows}),(?:8,{size}|{size},8)\]'
+  computations = dict(re.findall(r'\n%?([\w.\-]+) [^\n]*\{\n(.*?)\n\}', text, flags=re.DOTALL))
+  decoding = [
+    computations[name]
+    for name in re.findall(r'body=%?([\w.\-]+)', text)
+    if re.search(rf'= {both}\S* (fusion|dynamic-update-slice)\(', computations[name])
+    and not re.search(r'body=', computations[name])
+  ]
+  assert decoding
+  assert not [part for part in decoding if re.search(rf'= {both}\S* copy\(', part)]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,71 @@
+"""Rows of keys for decoding: all that the A siblings of an expansion read, own tokens included, lies in one array.
+
+One product over a row is faster than one for each of its parts, though each sibling then meets the own tokens of the
+others, which a mask hides. A token is written where it lies, see `attention.Context`.
+"""
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+
+from o1jax.model.attention import Context
+from o1jax.model.forward import empty_blocks
+from o1jax.model.transformer import each_layer
+from o1jax.types import Array, KeyValue
+
+
+def lay_rows(context: Context, lead: tuple[int, int, int], room: int) -> tuple[Any, Array, Context]:
+  """Rows of the keys that siblings share, with room for some tokens of each; who may read what they share [B, W, S];
+  and what of the context is left.
+
+  The prompt, which all of a problem share, joins the rows where there is one for each problem: one product is faster
+  than two.
+  """
+  batch, width, siblings = lead
+  parts, masks = [], []
+  if width == 1:
+    parts.append(context.prompt)
+    masks.append(context.prompt_mask[:, :, 0, 0])
+  if context.path is not None:
+    parts.append(context.path)
+    masks.append(context.path_mask[:, :, 0, 0])
+  parts.append(each_layer(lambda kv: empty_blocks(kv, (width,), room * siblings), context.prompt))
+  shown = jnp.concatenate([jnp.zeros((batch, width, 0), bool), *masks], axis=-1)
+  left = context._replace(path=None, path_mask=None)
+  if width == 1:
+    left = left._replace(prompt=None, prompt_mask=None)
+  return each_layer(_end_to_end, *parts), shown, left
+
+
+def _end_to_end(*parts: KeyValue) -> KeyValue:
+  """Keys and values, [B, K, W, ...] or [B, K, ...], as one row of [B, K*W, ...]; see `Context`."""
+  fold = lambda x: x.reshape(x.shape[0], math.prod(x.shape[1:-2]), *x.shape[-2:])
+  keys, values = zip(*(map(fold, part) for part in parts))
+  return KeyValue(jnp.concatenate(keys, axis=-1), jnp.concatenate(values, axis=-2))
+
+
+def lengthen(size: int, kv: KeyValue) -> KeyValue:
+  """The same rows with room for `size` columns."""
+  more = [(0, 0)] * (kv.key.ndim - 1) + [(0, size - kv.key.shape[-1])]
+  return KeyValue(jnp.pad(kv.key, more), jnp.pad(kv.value, [*more[:-2], more[-1], more[-2]]))
+
+
+def shown_at(shown: Array, lead: tuple[int, int, int], width: int) -> Array:
+  """From which token on each candidate reads each column of its rows, [B, W, A, S]; `width` and more = never.
+
+  Column `t * A + a` of the own part is candidate a's token t.
+  """
+  siblings = lead[-1]
+  shared = jnp.where(shown, 0, width)[:, :, None]
+  own = jnp.where(jnp.eye(siblings, dtype=bool)[:, None], jnp.arange(width)[:, None], width).reshape(siblings, -1)
+  return jnp.concatenate([jnp.broadcast_to(x, (*lead, x.shape[-1])) for x in (shared, own)], axis=-1)
+
+
+def own_blocks(lead: tuple[int, int, int], first: int, kv: KeyValue) -> KeyValue:
+  """The candidates' own tokens out of the rows, [B, K, W, A, ...]."""
+  batch, width, siblings = lead
+  key = kv.key[..., first:].reshape(batch, -1, width, kv.key.shape[-2], kv.key.shape[-1] - first)
+  key = jnp.moveaxis(key.reshape(*key.shape[:-1], -1, siblings), -1, 3)
+  value = kv.value[..., first:, :].reshape(batch, -1, width, key.shape[-1], siblings, kv.value.shape[-1])
+  return KeyValue(key, jnp.swapaxes(value, 3, 4))
