@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
   c.learn.updates, c.learn.batch, c.learn.validate_every, c.learn.patience = 500, 256, 50, 2
   c.reward.tokens, c.learn.tokens = 256, 2048
   c.learn.search = ConfigDict(dict(method='gumbel', budget=32, candidates=8, verify_leaves=True))
-  c.evaluate.rows, c.evaluate.at_once = 8192, 1  # a GPU is busy with one
+  c.evaluate.rows = 8192
   c.evaluate.search.candidates = 8
   for name in ('initialised', 'learned'):
     c.evaluate.policies[name] = ConfigDict(dict(samples=(1, 2, 4, 8, 16, 32, 64), simulations=(1, 4, 16, 64, 128)))

@@ -56,7 +56,6 @@ def get_config(argument: str = '') -> ConfigDict:
       rule='weighted',
       aggregate='last',
       rows=128,  # divides validation and test: they share a program
-      at_once=2,  # batches in flight: 1.8 times the speed of MCTS on 2 cores
       search=dict(method='gumbel', budget=32, candidates=4, verify_leaves=False),
     )
   )

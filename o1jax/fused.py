@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import NamedSharding, PartitionSpec
 
 from o1jax import tree as tree_lib
 from o1jax.learning.credit import assign_credit
@@ -35,6 +36,7 @@ def search_and_learn(
   chains: int = 0,
   credit: dict | None = None,
   objective: Objective = Objective(),
+  sharding: NamedSharding | None = None,
 ):
   """Builds the fused update: draw problems, search, judge, assign credit, and take `minibatches` optimizer steps.
 
@@ -49,6 +51,7 @@ def search_and_learn(
     credit: keyword settings of `assign_credit`.
     objective: settings of the losses. A tree (or chain) that has more tokens than `objective.tokens` is cropped;
       the metric `tokens_lost` tells how much that costs.
+    sharding: how problems are split among devices; the state and the metrics are then whole on each. None = one device.
 
   Returns:
     The jitted (TrainState, pool Prompt, pool Reference, key, Weights) -> (TrainState, metrics). The state is donated;
@@ -60,12 +63,15 @@ def search_and_learn(
   def update(state: TrainState, prompts: Prompt, references: Reference, key: Array, weights: Weights):
     draw_key, search_key = jax.random.split(jax.random.fold_in(key, state.update))
     prompt, reference = draw_problems(draw_key, prompts, references, batch)
+    if sharding is not None:
+      prompt, reference = jax.lax.with_sharding_constraint((prompt, reference), sharding)
     tree = search(state.params, problem_keys(search_key, batch), prompt, reference)
     state, metrics = learn(model, state, prompt, reference, tree, weights, outcome=outcome, optimizer=optimizer,
                            minibatches=minibatches, chains=chains, credit=credit, objective=objective)  # fmt: skip
     return state, metrics
 
-  return jax.jit(update, donate_argnums=0)
+  whole = None if sharding is None else NamedSharding(sharding.mesh, PartitionSpec())
+  return jax.jit(update, donate_argnums=0, out_shardings=whole)
 
 
 def learn(
@@ -94,7 +100,9 @@ def learn(
     metrics['gradient_norm'] = optax.global_norm(grads)
     return apply_gradients(state, grads, optimizer), metrics
 
-  parts = jax.tree.map(lambda x: x.reshape(minibatches, -1, *x.shape[1:]), data)
+  # Problems are dealt out in turn: each device then has as many of every minibatch.
+  deal = lambda x: jnp.swapaxes(x.reshape(-1, minibatches, max(chains, 1), *x.shape[1:]), 0, 1)
+  parts = jax.tree.map(lambda x: deal(x).reshape(minibatches, -1, *x.shape[1:]), data)
   state, metrics = jax.lax.scan(step, state, parts)
   metrics = {name: value.mean() for name, value in metrics.items()} | search_metrics(whole)
   metrics['tokens_lost'] = 1 - tree_lib.generated_tokens(tree).sum() / jnp.maximum(metrics['tokens'], 1)

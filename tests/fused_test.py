@@ -82,8 +82,8 @@ def fresh():
 
 
 def half(grown, first):
-  """One of two minibatches."""
-  return jax.tree.map(lambda x: x[: BATCH // 2] if first else x[BATCH // 2 :], grown)
+  """One of two minibatches, to which problems are dealt out in turn."""
+  return jax.tree.map(lambda x: x[0 if first else 1 :: 2], grown)
 
 
 def run(setup, pool, updates, *, key=KEY, **given):

@@ -12,7 +12,7 @@ import pathlib
 import sys
 
 import jax
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from experiments.benchmark import growth, learning, limits, peers, searching
@@ -21,6 +21,7 @@ from experiments.benchmark.work import Sizes, make
 from o1jax.model.variants import variant
 from o1jax.training.config import ConfigError, require
 from o1jax.training.memory import keep_freed_memory
+from o1jax.training.mesh import use_all_cores
 from o1jax.training.workdir import open_workdir, write_atomic
 
 SECTIONS = ('search', 'learn', 'memory', 'growth', 'peers')
@@ -83,7 +84,9 @@ def line(row: Row) -> str:
 def main(argv):
   if len(argv) > 1:
     app.usage(shorthelp=True, detailed_error=f'unexpected arguments: {" ".join(argv[1:])}', exitcode=2)
+  logging.set_verbosity(logging.WARNING)  # jax reports every kind of device that is not there
   keep_freed_memory()
+  use_all_cores()
   try:
     config = _CONFIG.value
     workdir: pathlib.Path = open_workdir(_WORKDIR.value, config)

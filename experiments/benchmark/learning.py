@@ -1,5 +1,6 @@
 """How fast learning is: a searched tree in one pass against its paths one by one, and the whole fused update."""
 
+import functools
 import time
 
 import jax
@@ -11,105 +12,128 @@ from experiments.benchmark.work import Work
 from o1jax import fused
 from o1jax import tree as tree_lib
 from o1jax.learning.credit import assign_credit
-from o1jax.learning.objective import Weights, tree_loss
+from o1jax.learning.objective import Weights
 from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.model.compute import search_cost
 from o1jax.model.forward import forward_rows, forward_tree, logits_of
 from o1jax.reward.outcome import judge
-from o1jax.types import Reference, Tree
+from o1jax.training.mesh import by_problem, everywhere, spread
+from o1jax.types import Reference, TrainState, Tree
 
 MIX = Weights(clone=1.0, distill=1.0, gradient=1.0, value=1.0)
+CHUNK = 10_240  # tokens that a device scores at once, few enough for its caches
 
 
 def learning_rows(work: Work, peak: float, *, repeats: int) -> list[Row]:
-  """Gradients of the objective on whole trees, in minibatches of an eighth of the problems."""
-  model, tree = work.model, _judged(work)
-  parts = 8 if work.sizes.batch % 8 == 0 else 1
-
-  @jax.jit
-  def gradients(params):
-    def one(total, part):
-      prompt, tree, credit = part
-      loss = lambda params: tree_loss(model, params, prompt, tree, credit, MIX)[0]
-      return jax.tree.map(jnp.add, total, jax.grad(loss)(params)), None
-
-    data = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), (work.prompt, tree, assign_credit(tree)))
-    return jax.lax.scan(one, jax.tree.map(jnp.zeros_like, params), data)[0]
-
-  took = seconds(lambda: gradients(work.params), repeats)
-  flops = 3 * float(search_cost(model.config, work.prompt, tree)[1].sum())
-  return [row('learn_utilisation', 1e-9 * flops / took / peak, 'of matmul peak', work.shape(minibatches=parts))]
+  """The learning half of the fused update, on whole trees."""
+  tree, optimizer = work.mcts(work.params), _optimizer()
+  learn = functools.partial(
+    fused.learn, work.model, outcome=_no_verdict, optimizer=optimizer, minibatches=_minibatches(work)
+  )
+  run = jax.jit(learn, donate_argnums=0, out_shardings=everywhere(work.mesh))
+  took = _updates(run, _state(work, optimizer), work.prompt, _reference(work), tree, MIX, repeats=repeats)
+  flops = 3 * float(search_cost(work.model.config, work.prompt, tree)[1].sum())
+  shape = work.shape(minibatches=_minibatches(work))
+  return [
+    row('learn_utilisation', 1e-9 * flops / took / peak, 'of matmul peak', shape),
+    row('update_seconds_learn', took, 's', shape),
+  ]
 
 
 def tree_speedup(work: Work, *, repeats: int) -> Row:
   """Time to score every root-to-leaf path as a row of its own, over the time to score the trees they make up.
 
-  Rows of one depth are one batch, so that none is padded.
+  Rows of one depth are one batch, so that none is padded; both score some `CHUNK` tokens at once.
   """
-  model, tree = work.model, _judged(work)
-  whole = jax.jit(lambda params: forward_tree(model, params, work.prompt, tree))
+  model, mesh = work.model, work.mesh
+  tree = work.mcts(work.params)
+  parts = _divisor(work.sizes.batch // mesh.size, tree.tokens[0].size * work.sizes.batch // (mesh.size * CHUNK))
 
-  @jax.jit
+  def whole(params, *trees):
+    cut = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), trees)
+    out = jax.lax.map(lambda part: forward_tree(model, params, *part), cut)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), out)
+
   def paths(params, rows):
     out = forward_rows(model, params, rows, jnp.full(rows.shape[0], rows.shape[1]))
     scores = jax.nn.log_softmax(logits_of(model, params, out.hidden[:, 0, 0, :-1]))
     return jnp.take_along_axis(scores, rows[:, 1:, None], axis=-1)[..., 0], out.value
 
-  batches = _paths(work, tree)
-  together = seconds(lambda: whole(work.params), repeats)
-  apart = seconds(lambda: [paths(work.params, rows) for rows in batches], repeats)
-  return row('learn_tree_speedup', apart / np.median(together), 'times', work.shape())
+  together, apart = jax.jit(spread(whole, mesh)), jax.jit(spread(paths, mesh))
+  batches = [part for rows in _paths(work, tree) for part in _chunks(work, rows)]
+  tree_took = seconds(lambda: together(work.params, work.prompt, tree), repeats)
+  path_took = seconds(lambda: [apart(work.params, rows) for rows in batches], repeats)
+  return row('learn_tree_speedup', path_took / np.median(tree_took), 'times', work.shape())
 
 
 def fused_rows(work: Work, *, repeats: int) -> list[Row]:
-  """The whole update and its parts, the seconds to compile it, and how often it was traced."""
-  model, s, shape = work.model, work.sizes, work.shape()
+  """The whole update, its search and credit, the seconds to compile it, and how often it was traced."""
+  model, shape = work.model, work.shape()
   traces = []
 
   def searched(params, keys, prompt, reference):
     traces.append(reference)
     return work.search(params, keys, prompt)
 
-  optimizer = build_optimizer(learning_rate=1e-3, steps=100)
-  minibatches = 4 if s.batch % 4 == 0 else 1
+  optimizer = _optimizer()
   update = fused.search_and_learn(
-    model, search=searched, outcome=_no_verdict, optimizer=optimizer, batch=s.batch, minibatches=minibatches
-  )
-  state = init_state(jax.tree.map(jnp.copy, work.params), optimizer)
-  problems = work.prompt, _reference(s.batch)
+    model, search=searched, outcome=_no_verdict, optimizer=optimizer, batch=work.sizes.batch,
+    minibatches=_minibatches(work), sharding=by_problem(work.mesh),
+  )  # fmt: skip
+  pool = jax.device_put((work.prompt, _reference(work), jax.random.key(0)), everywhere(work.mesh))
   began = time.perf_counter()
-  state, _ = jax.block_until_ready(update(state, *problems, jax.random.key(0), MIX))
+  state, _ = jax.block_until_ready(update(_state(work, optimizer), *pool, MIX))
   first = time.perf_counter() - began
-
-  def again():
-    nonlocal state
-    state, metrics = update(state, *problems, jax.random.key(0), MIX)
-    return metrics
-
-  whole = seconds(again, repeats)
-  tree = jax.jit(lambda tree: judge(problems[1], tree, _no_verdict))(work.mcts(work.params))
-  credit = jax.jit(lambda tree: assign_credit(judge(problems[1], tree, _no_verdict)))
-  parts = {
-    'search': seconds(lambda: work.mcts(work.params), repeats),
-    'credit': seconds(lambda: credit(tree), repeats),
-  }
-  parts['learn'] = np.maximum(whole - np.median(parts['search']) - np.median(parts['credit']), 0)
+  whole = _updates(update, state, *pool, MIX, repeats=repeats)
+  tree, reference = work.mcts(work.params), _reference(work)
+  credit = jax.jit(lambda tree: assign_credit(judge(reference, tree, _no_verdict)))
   return [
-    row('update_seconds', whole, 's', shape | dict(minibatches=minibatches)),
-    *(row(f'update_seconds_{name}', took, 's', shape) for name, took in parts.items()),
+    row('update_seconds', whole, 's', shape | dict(minibatches=_minibatches(work))),
+    row('update_seconds_search', seconds(lambda: work.mcts(work.params), repeats), 's', shape),
+    row('update_seconds_credit', seconds(lambda: credit(tree), repeats), 's', shape),
     row('compile_seconds', first - np.median(whole), 's', shape),
     row('traces', len(traces), 'of the fused update', shape),
   ]
 
 
-def _judged(work: Work) -> Tree:
-  """A searched tree whose verdicts are drawn at random: nothing that is timed depends on them."""
-  tree = work.mcts(work.params)
-  luck = jax.random.bernoulli(jax.random.key(1), 0.5, tree.mask.shape)
-  return jax.block_until_ready(tree.replace(outcome=jnp.where(tree_lib.finished(tree), luck, 0.0)))
+def _updates(update, state: TrainState, *data, repeats: int) -> np.ndarray:
+  """Seconds of each update of a state."""
+
+  def again():
+    nonlocal state
+    state, metrics = update(state, *data)
+    return metrics
+
+  return seconds(again, repeats)
 
 
-def _paths(work: Work, tree: Tree) -> list[jax.Array]:
+def _state(work: Work, optimizer) -> TrainState:
+  """A state of its own, since updates are given it for good."""
+  return jax.device_put(init_state(jax.tree.map(jnp.copy, work.params), optimizer), everywhere(work.mesh))
+
+
+def _optimizer():
+  return build_optimizer(learning_rate=1e-3, steps=100)
+
+
+def _minibatches(work: Work) -> int:
+  return _divisor(work.sizes.batch // work.mesh.size, 8)
+
+
+def _divisor(number: int, most: int) -> int:
+  return max(n for n in range(1, max(most, 1) + 1) if number % n == 0)
+
+
+def _chunks(work: Work, rows: np.ndarray) -> list[jax.Array]:
+  """Rows in parts of some `CHUNK` tokens a device, filled up so that the devices divide them."""
+  devices = work.mesh.size
+  size = max(CHUNK // rows.shape[1], 1) * devices
+  parts = (rows[start : start + size] for start in range(0, len(rows), size))
+  filled = (np.pad(part, ((0, -len(part) % devices), (0, 0))) for part in parts)
+  return [jax.device_put(part, by_problem(work.mesh)) for part in filled]
+
+
+def _paths(work: Work, tree: Tree) -> list[np.ndarray]:
   """The prompt and all steps down to every leaf, [N, P + depth * L] for each depth."""
   everyone = jnp.broadcast_to(tree_lib.node_ids(tree).reshape(-1), (tree.mask.shape[0], tree.mask[0].size))
   tokens, length = jax.jit(tree_lib.solution_tokens)(tree, everyone)
@@ -122,12 +146,17 @@ def _paths(work: Work, tree: Tree) -> list[jax.Array]:
   tokens, length, prompt = np.asarray(tokens)[problem, node], np.asarray(length)[problem, node], work.prompt.tokens
   rows = np.concatenate([np.asarray(prompt)[problem], tokens], axis=1)
   first = prompt.shape[1]
-  return [jnp.asarray(rows[length == size][:, : first + size]) for size in np.unique(length)]
+  return [rows[length == size][:, : first + size] for size in np.unique(length)]
 
 
-def _reference(batch: int) -> Reference:
-  return Reference(jnp.zeros((batch, 1), jnp.uint8), jnp.zeros(batch, jnp.int32), jnp.zeros((batch, 1), jnp.int32))
+def _reference(work: Work) -> Reference:
+  batch = work.sizes.batch
+  reference = Reference(
+    jnp.zeros((batch, 1), jnp.uint8), jnp.zeros(batch, jnp.int32), jnp.zeros((batch, 1), jnp.int32)
+  )
+  return jax.device_put(reference, by_problem(work.mesh))
 
 
 def _no_verdict(reference: Reference, tree: Tree, ids: jax.Array) -> jax.Array:
+  """Nothing that is timed depends on verdicts."""
   return jnp.zeros(ids.shape)

@@ -9,6 +9,7 @@ from o1jax.model.compute import search_cost, token_flops
 from o1jax.model.forward import start_cache
 from o1jax.model.variants import ModelConfig
 from o1jax.policy.sampling import decode, prompt_context
+from o1jax.training.mesh import spread
 
 
 def mcts_rows(work: Work, peak: float, *, repeats: int) -> list[Row]:
@@ -37,19 +38,21 @@ def best_of_n_rows(work: Work, samples: int, peak: float, *, repeats: int) -> li
 def decode_rows(work: Work, peak: float, *, repeats: int) -> list[Row]:
   """One step of A candidates under every root: decoding and nothing else."""
   s, model = work.sizes, work.model
-  lead = (s.batch, 1, s.candidates)
-  begin = jax.jit(lambda params: start_cache(model, params, work.prompt, 0, s.candidates, s.step_length))
-  cache, _ = begin(work.params)
 
-  @jax.jit
-  def run(params, cache):
+  def begin(params, prompt):
+    return start_cache(model, params, prompt, 0, s.candidates, s.step_length)
+
+  def run(params, keys, prompt, cache):
+    lead = (prompt.length.shape[0], 1, s.candidates)
     hidden = jnp.broadcast_to(cache.root_hidden[:, None, None], (*lead, cache.root_hidden.shape[-1]))
     return decode(
-      model, params, work.keys, prompt_context(cache), work.prompt.length[:, None], hidden, jnp.zeros(lead, bool),
+      model, params, keys, prompt_context(cache), prompt.length[:, None], hidden, jnp.zeros(lead, bool),
       sampling=FULL, step_length=s.step_length,
     )  # fmt: skip
 
-  took = seconds(lambda: run(work.params, cache), repeats)
+  cache, _ = jax.jit(spread(begin, work.mesh))(work.params, work.prompt)
+  step = jax.jit(spread(run, work.mesh))
+  took = seconds(lambda: step(work.params, work.keys, work.prompt, cache), repeats)
   rows = s.batch * s.candidates
   flops = rows * sum(token_flops(model.config, s.prompt_length + t + 1) for t in range(s.step_length))
   shape = work.shape()
@@ -63,7 +66,7 @@ def memory_rows(work: Work) -> list[Row]:
   """Bytes that one more node takes in the compiled search, and how that compares with its keys, values and fields."""
   s, config = work.sizes, work.model.config
   more = make(config, s._replace(simulations=2 * s.simulations))
-  small, large = _peak_bytes(work.mcts), _peak_bytes(more.mcts)
+  small, large = _peak_bytes(work), _peak_bytes(more)
   measured = (large - small) / (s.simulations * s.candidates * s.batch)
   formula = bytes_per_node(config, s)
   return [
@@ -82,9 +85,10 @@ def bytes_per_node(config: ModelConfig, sizes: Sizes) -> float:
   return cache + config.width * width + fields + slot / sizes.candidates
 
 
-def _peak_bytes(compiled) -> int:
-  stats = compiled.memory_analysis()
-  return stats.temp_size_in_bytes + stats.argument_size_in_bytes + stats.output_size_in_bytes
+def _peak_bytes(work: Work) -> int:
+  """On all devices."""
+  stats = work.program.memory_analysis()
+  return work.mesh.size * (stats.temp_size_in_bytes + stats.argument_size_in_bytes + stats.output_size_in_bytes)
 
 
 def _search(work: Work, run, repeats: int):

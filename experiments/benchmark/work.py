@@ -8,6 +8,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from o1jax.fused import problem_keys
 from o1jax.model import forward
@@ -15,6 +16,7 @@ from o1jax.model.transformer import LanguageModel
 from o1jax.policy.sampling import Sampling
 from o1jax.search.best_of_n import best_of_n
 from o1jax.search.mcts import mcts
+from o1jax.training.mesh import by_problem, data_mesh, everywhere, spread
 from o1jax.types import Array, Params, Prompt, Tree
 
 # No token closes a step, so that the program is measured and not the text.
@@ -34,27 +36,33 @@ class Sizes(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-  """A model, and problems to search."""
+  """A model, and problems to search, which lie on the devices of a mesh."""
 
   model: LanguageModel
   params: Params
   prompt: Prompt
   keys: Array
   sizes: Sizes
+  mesh: Mesh
 
   def search(self, params: Params, keys: Array, prompt: Prompt) -> Tree:
     """Gumbel MCTS."""
     spend = dict(simulations=self.sizes.simulations, candidates=self.sizes.candidates)
-    return self._of_size(mcts, **spend, gumbel_scale=0.0)(params, keys, prompt)
+    return spread(self._of_size(mcts, **spend, gumbel_scale=0.0), self.mesh)(params, keys, prompt)
 
   @functools.cached_property
-  def mcts(self) -> Callable[[Params], Tree]:
+  def program(self):
     """`search` of all problems, compiled."""
     return self._compile(self.search)
 
+  def mcts(self, params: Params) -> Tree:
+    """Runs it."""
+    return self.program(params, self.keys, self.prompt)
+
   def best_of_n(self, samples: int) -> Callable[[Params], Tree]:
     """Best-of-N of all problems, compiled."""
-    return self._compile(self._of_size(best_of_n, samples=samples))
+    run = self._compile(spread(self._of_size(best_of_n, samples=samples), self.mesh))
+    return lambda params: run(params, self.keys, self.prompt)
 
   def _of_size(self, search, **settings):
     s = self.sizes
@@ -63,12 +71,13 @@ class Work:
     )
 
   def _compile(self, search):
-    return jax.jit(lambda params: search(params, self.keys, self.prompt)).lower(self.params).compile()
+    return jax.jit(search).lower(self.params, self.keys, self.prompt).compile()
 
   def shape(self, **more) -> dict:
     """What a row of the table says of its size."""
     c = self.model.config
-    return self.sizes._asdict() | dict(width=c.width, layers=c.layers, vocabulary=c.vocab_size, dtype=c.dtype) | more
+    told = dict(width=c.width, layers=c.layers, vocabulary=c.vocab_size, dtype=c.dtype, devices=self.mesh.size)
+    return self.sizes._asdict() | told | more
 
 
 @functools.cache
@@ -77,5 +86,7 @@ def make(model_config, sizes: Sizes, *, seed: int = 0) -> Work:
   model, key = LanguageModel(model_config), jax.random.key(seed)
   init = jax.jit(lambda key: nn.unbox(forward.init(model, key)))
   tokens = jax.random.randint(key, (sizes.batch, sizes.prompt_length), 0, model_config.vocab_size)
-  prompt = Prompt(tokens, jnp.full(sizes.batch, sizes.prompt_length))
-  return Work(model, init(key), prompt, problem_keys(key, sizes.batch), sizes)
+  problems = problem_keys(key, sizes.batch), Prompt(tokens, jnp.full(sizes.batch, sizes.prompt_length))
+  mesh = data_mesh(sizes.batch)
+  keys, prompt = jax.device_put(problems, by_problem(mesh))
+  return Work(model, jax.device_put(init(key), everywhere(mesh)), prompt, keys, sizes, mesh)

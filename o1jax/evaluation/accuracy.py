@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
@@ -47,9 +46,13 @@ class Verdicts(NamedTuple):
   trees: Tree  # judged, of the first batch of problems
 
 
-def equal_batches(count: int, most: int) -> int:
-  """Problems in a batch of at most `most`, as equal as can be: what fills up the last one is work for nothing."""
-  return -(-count // -(-count // most))
+def equal_batches(count: int, most: int, *, of: int = 1) -> int:
+  """Problems in a batch of at most `most`, as equal as can be: what fills up the last one is work for nothing.
+
+  A multiple of `of`, and then `of` at least.
+  """
+  batches = -(-count // max(most // of * of, of))
+  return -(-count // (batches * of)) * of
 
 
 class Evaluator:
@@ -70,7 +73,7 @@ class Evaluator:
     readouts: list[Readout],
     aggregate: str = 'last',
     batch: int = 128,
-    at_once: int = 1,
+    spread: Callable = lambda run: run,
     budgets: tuple[int, ...] = (),
   ):
     """Compiles nothing yet.
@@ -83,13 +86,12 @@ class Evaluator:
       readouts: what to read off the trees.
       aggregate: how step values make a solution's score.
       batch: problems in a batch, see `equal_batches`.
-      at_once: batches in flight. A CPU's cores are not kept busy by the small operations of one.
+      spread: makes a function (params, ...) by problem one that several devices share, see `training.mesh`.
       budgets: of a search that can spend one of several, which then is a call's `spend`.
     """
-    self._readouts, self._batch, self._at_once, self._budgets = readouts, batch, at_once, budgets
+    self._readouts, self._batch, self._budgets = readouts, batch, budgets
     self._compiled = None
 
-    @jax.jit
     def run(params, keys, prompt, reference, *which):
       tree = judge(reference, search(params, keys, prompt, *which), outcome)
       ids = jnp.broadcast_to(tree_lib.node_ids(tree).reshape(-1), (prompt.length.shape[0], tree.mask[0].size))
@@ -107,7 +109,7 @@ class Evaluator:
         chosen=picks[0],
       )
 
-    self._run = run
+    self._run = jax.jit(spread(run))
 
   def compile(self, params: Params, prompt: Prompt, reference: Reference) -> None:
     """Compiles for problems of these shapes, but for their number."""
@@ -144,21 +146,24 @@ class Evaluator:
       self.compile(params, prompt, reference)
     count, size = prompt.length.shape[0], self._batch
     keys, run = problem_keys(key, count), self._compiled
+    lies, *split = run.input_shardings[0]
+    params = jax.device_put(params, lies)
     which = self._which(spend) if self._budgets or spend else ()
     readouts = [readout._replace(budget=spend) for readout in self._readouts] if spend else self._readouts
 
     def search(start):
       rows = jnp.arange(start, start + size) % count
-      tree, part = run(params, *jax.tree.map(lambda x: jnp.asarray(x)[rows], (keys, prompt, reference)), *which)
+      data = *jax.tree.map(lambda x: jnp.asarray(x)[rows], (keys, prompt, reference)), *which
+      tree, part = run(params, *jax.device_put(data, tuple(split)))
       return jax.device_get(part), None if start else jax.device_get(tree)
 
     parts, trees, began = [], None, time.perf_counter()
-    with ThreadPoolExecutor(self._at_once) as pool:
-      for start, (part, tree) in zip(range(0, count, size), pool.map(search, range(0, count, size))):
-        trees = tree if tree is not None else trees
-        keep = min(size, count - start)
-        parts.append({name: x[:keep] for name, x in part.items()})
-        watch(keep)
+    for start in range(0, count, size):
+      part, tree = search(start)
+      trees = tree if tree is not None else trees
+      keep = min(size, count - start)
+      parts.append({name: x[:keep] for name, x in part.items()})
+      watch(keep)
     seconds = (time.perf_counter() - began) / count
     whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     done = whole.pop('done')

@@ -2,6 +2,7 @@
 
 import jax
 import optax
+from jax.sharding import Sharding
 
 from o1jax.learning.optimizer import apply_gradients, trained
 from o1jax.model.compute import supervised_flops
@@ -9,8 +10,11 @@ from o1jax.policy.initialise import next_token_loss
 from o1jax.types import Metrics, Sequences, TrainState
 
 
-def supervised_update(model, optimizer: optax.GradientTransformation):
-  """Returns the jitted (TrainState, Sequences) -> (TrainState, metrics); the state is donated."""
+def supervised_update(model, optimizer: optax.GradientTransformation, *, sharding: Sharding | None = None):
+  """Returns the jitted (TrainState, Sequences) -> (TrainState, metrics); the state is donated.
+
+  sharding: of the state and the metrics, where there are several devices.
+  """
 
   def update(state: TrainState, rows: Sequences) -> tuple[TrainState, Metrics]:
     def loss(params):
@@ -23,4 +27,4 @@ def supervised_update(model, optimizer: optax.GradientTransformation):
     state = apply_gradients(state, grads, optimizer)
     return state.replace(update=state.update + 1), metrics
 
-  return jax.jit(update, donate_argnums=0)
+  return jax.jit(update, donate_argnums=0, out_shardings=sharding)

@@ -26,6 +26,7 @@ from o1jax.tasks import cipher, countdown
 from o1jax.text.steps import Behaviours
 from o1jax.text.tokenizer import Tokenizer
 from o1jax.training.config import ConfigDict, ConfigError, require
+from o1jax.training.mesh import by_problem, data_mesh, spread
 from o1jax.types import Array, Params, Prompt, Reference, Sequences, Task
 
 TASKS = {'countdown': countdown.task, 'cipher': cipher.task}
@@ -154,8 +155,7 @@ def check(experiment: Experiment) -> None:
     weights(section.weights)
   section = config.evaluate
   check_search(section.search, config)
-  require(section.rows >= 1 and section.at_once >= 1, f'config.evaluate has rows={section.rows} and at_once='
-          f'{section.at_once}: give at least 1 of each')  # fmt: skip
+  require(section.rows >= 1, f'config.evaluate.rows={section.rows}: give at least 1')
   require(section.rule in RULES, f'config.evaluate.rule is {section.rule!r}: choose one of {", ".join(RULES)}')
   require(
     section.aggregate in AGGREGATES,
@@ -234,9 +234,10 @@ def _drop_model(search, model, params, keys, prompt, which=None, **settings):
 def fused_update(experiment: Experiment, section: ConfigDict) -> tuple[Callable, object]:
   """The compiled search-and-learn update of a config section, and its optimizer."""
   optimizer = build_optimizer(steps=section.updates * section.minibatches, **section.optimizer.to_dict())
+  mesh = fused_mesh(section)
   update = search_and_learn(
     experiment.model,
-    search=train_search(experiment, section.search),
+    search=spread(train_search(experiment, section.search), mesh),
     outcome=experiment.outcome,
     optimizer=optimizer,
     batch=section.batch,
@@ -246,8 +247,14 @@ def fused_update(experiment: Experiment, section: ConfigDict) -> tuple[Callable,
     objective=Objective(
       clip=section.clip, temperature=experiment.config.sampling.temperature or 1.0, tokens=section.tokens
     ),
+    sharding=by_problem(mesh),
   )
   return update, optimizer
+
+
+def fused_mesh(section: ConfigDict) -> jax.sharding.Mesh:
+  """The devices of a fused update: each has as many problems of every minibatch."""
+  return data_mesh(section.batch // section.minibatches)
 
 
 def weights(section: ConfigDict) -> Weights:

@@ -32,6 +32,7 @@ def run_updates(
   show: tuple[str, ...] = ('loss',),
   after: Callable[[TrainState, dict], dict] | None = None,
   after_every: int = 0,
+  sharding: jax.sharding.Sharding | None = None,
 ) -> TrainState:
   """Runs a stage to `updates`, from its latest checkpoint if there is one. The last state is saved.
 
@@ -48,6 +49,7 @@ def run_updates(
     after: called with (state, metrics) before the first and after each `after_every` updates; what it returns joins
       the metrics.
     after_every: 0 = never.
+    sharding: where `update` wants the state; None = on the first device.
 
   Raises:
     Stopped: after Ctrl-C or SIGTERM; the state of the last finished update is saved.
@@ -57,7 +59,7 @@ def run_updates(
   if checkpoints.latest_step() is not None:
     state = checkpoints.restore(jax.eval_shape(lambda x: x, state))
   # Restored arrays are committed to their device and fresh ones are not: mixed, the second update would compile anew.
-  state = jax.device_put(state, jax.devices()[0])
+  state = jax.device_put(state, sharding or jax.devices()[0])
   done = int(state.update)
   writer.begin(stage, done)
   if after and done == 0:

@@ -1,5 +1,6 @@
 """The compiled programs of a job, made ahead of their use and side by side: XLA takes one core for each."""
 
+import functools
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,8 +14,9 @@ from o1jax.evaluation.accuracy import Evaluator, Readout, equal_batches
 from o1jax.fused import problem_keys
 from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.learning.supervised import supervised_update
-from o1jax.training.build import Experiment, abstract_params, fused_update, test_search, weights
+from o1jax.training.build import Experiment, abstract_params, fused_mesh, fused_update, test_search, weights
 from o1jax.training.config import ConfigDict
+from o1jax.training.mesh import by_problem, data_mesh, everywhere, placed, spread
 from o1jax.types import Params, TrainState
 
 GREEDY = Readout('greedy', 1, 'first')
@@ -22,10 +24,11 @@ SAMPLED = ('majority', 'best', 'weighted')
 
 
 class Program(NamedTuple):
-  """A compiled update (state, *data) -> (state, metrics), and the optimizer inside it."""
+  """A compiled update (state, *data) -> (state, metrics), the optimizer inside it, and where the state lies."""
 
   update: Callable
   optimizer: optax.GradientTransformation
+  sharding: jax.sharding.Sharding
 
 
 class Search(NamedTuple):
@@ -112,9 +115,12 @@ class Programs:
 
     def make():
       optimizer = build_optimizer(**settings)
+      mesh = data_mesh(section.batch)
+      whole = everywhere(mesh)
       state = jax.eval_shape(lambda params: init_state(params, optimizer), abstract_params(e))
       rows = jax.tree.map(lambda x: jax.ShapeDtypeStruct((section.batch, *x.shape[1:]), x.dtype), e.data.instruction)
-      return Program(supervised_update(e.model, optimizer).lower(state, rows).compile(), optimizer)
+      update = supervised_update(e.model, optimizer, sharding=whole)
+      return Program(update.lower(placed(state, whole), placed(rows, by_problem(mesh))).compile(), optimizer, whole)
 
     return ('supervised', section.batch, *sorted(settings.items())), make
 
@@ -124,7 +130,9 @@ class Programs:
     def make():
       update, optimizer = fused_update(e, section)
       state = jax.eval_shape(lambda params: searching_state(params, section, optimizer), abstract_params(e))
-      return Program(update.lower(state, *e.data.pool, e.key, weights(section.weights)).compile(), optimizer)
+      whole = everywhere(fused_mesh(section))
+      lowered = update.lower(*placed((state, *e.data.pool, e.key, weights(section.weights)), whole))
+      return Program(lowered.compile(), optimizer, whole)
 
     return stage, make
 
@@ -133,7 +141,7 @@ class Programs:
     problems = getattr(e.data, split)
     budgets = tree_budgets(e.config) if search.spend else ()
     width = search.budget if search.method == 'best_of_n' else section.search.candidates
-    batch = equal_batches(problems[0].length.shape[0], max(section.rows // width, 1))
+    batch = equal_batches(problems[0].length.shape[0], max(section.rows // width, 1), of=jax.device_count())
 
     def make():
       evaluator = Evaluator(
@@ -144,7 +152,7 @@ class Programs:
         readouts=list(search.readouts),
         aggregate=section.aggregate,
         batch=batch,
-        at_once=section.at_once,
+        spread=functools.partial(spread, mesh=data_mesh(batch)),
         budgets=budgets,
       )
       evaluator.compile(abstract_params(e), *problems)
@@ -160,7 +168,9 @@ class Programs:
 
     def make():
       keys = problem_keys(e.key, prompt.length.shape[0])
-      return jax.jit(test_search(e, 'best_of_n', 1)).lower(abstract_params(e), keys, prompt).compile()
+      search = spread(test_search(e, 'best_of_n', 1), data_mesh(prompt.length.shape[0]))
+      run = jax.jit(search).lower(abstract_params(e), keys, prompt).compile()
+      return lambda *args: run(*jax.device_put(args, run.input_shardings[0]))
 
     return 'sample', make
 

@@ -40,6 +40,7 @@ def supervise(run: Run, params: Params, stream, *, stage: str, after=None, after
     show=('loss', 'token_accuracy'),
     after=after,
     after_every=after_every,
+    sharding=program.sharding,
   )
   return state.params
 
@@ -51,16 +52,17 @@ def reward(run: Run) -> None:
   """
   section = run.experiment.config.reward
   program = run.programs.searching('reward')
-  fixed, pool = weights(section.weights), _pool(run)
+  fixed, pool, key = jax.device_put((weights(section.weights), _pool(run), run.experiment.key), program.sharding)
   state = run_updates(
     searching_state(run.params('initialise'), section, program.optimizer),
-    lambda state, _: program.update(state, *pool, run.experiment.key, fixed),
+    lambda state, _: program.update(state, *pool, key, fixed),
     stage='reward',
     updates=section.updates,
     workdir=run.workdir,
     writer=run.writer,
     save_every=run.experiment.config.save_every,
     show=('loss_value', 'accuracy', 'solved'),
+    sharding=program.sharding,
   )
   run.finish('reward', state.params)
 
@@ -81,12 +83,15 @@ def search_and_learn(run: Run) -> Params:
   """Cloning warm-up until it stops paying on validation, then policy gradient; see `ever_plateaued`."""
   e, section = run.experiment, run.experiment.config.learn
   program = run.programs.searching('learn')
-  warm, main = weights(section.warmup_weights), weights(section.weights)
-  curve, pool = Curve(run, 'greedy', stage='learn'), _pool(run)
+  curve = Curve(run, 'greedy', stage='learn')
+  warm, main, pool, key = jax.device_put(
+    (weights(section.warmup_weights), weights(section.weights), _pool(run), jax.random.fold_in(e.key, 1)),
+    program.sharding,
+  )
 
   def step(state, number):
     over = ever_plateaued(curve.accuracies(number), patience=section.patience, min_gain=section.min_gain)
-    state, metrics = program.update(state, *pool, jax.random.fold_in(e.key, 1), main if over else warm)
+    state, metrics = program.update(state, *pool, key, main if over else warm)
     return state, metrics | {'policy_gradient': jnp.float32(over)}
 
   state = run_updates(
@@ -100,6 +105,7 @@ def search_and_learn(run: Run) -> Params:
     show=('accuracy', 'solved', 'loss'),
     after=curve.measure,
     after_every=section.validate_every,
+    sharding=program.sharding,
   )
   return state.params
 

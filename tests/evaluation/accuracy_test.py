@@ -45,8 +45,7 @@ def _drop_model(params, keys, prompt, **settings):
 def evaluate(search):
   """By batch size; the function compiles once a size."""
   return functools.cache(lambda batch: Evaluator(
-    toys.CONFIG, search, outcome=toys.OUTCOME, table=toys.TABLE, readouts=READOUTS, batch=batch,
-    at_once=2))  # fmt: skip
+    toys.CONFIG, search, outcome=toys.OUTCOME, table=toys.TABLE, readouts=READOUTS, batch=batch))  # fmt: skip
 
 
 @pytest.fixture(scope='module')
@@ -77,6 +76,9 @@ def test_equal_batches_hold_all_problems_and_fill_up_few():
       assert 1 <= batch <= most
       assert batches == -(-count // most)  # not one more than needed
       assert batches * batch - count < batches
+      shared = equal_batches(count, most, of=4)  # by four devices
+      assert shared % 4 == 0 and 4 <= shared <= max(most, 4)
+      assert -(-count // shared) * shared - count < 4 * (-(-count // max(most // 4 * 4, 4)))
 
 
 class TestVerdicts:

@@ -84,7 +84,7 @@ def test_the_same_command_does_nothing_again_and_another_config_is_refused(run):
     (('--config.shapes.prompt_length=4',), ('prompt_length=4', 'raise it')),
     (('--config.shapes.step_length=5',), ('step_length=5', 'raise it')),
     (('--config.learn.search.method=astar',), ('astar', 'choose one of')),
-    (('--config.evaluate.at_once=0',), ('at_once=0', 'at least 1')),
+    (('--config.evaluate.rows=0',), ('rows=0', 'at least 1')),
     (('--config.sampling.granularity=word',), ('word', 'choose one of')),
     (('--config.learn.minibatches=3',), ('minibatches=3', 'divi')),
     (('--config.stages=("initialize",)',), ('initialize', 'choose')),
