@@ -14,6 +14,7 @@ def get_config(argument: str = '') -> ConfigDict:
   c = ConfigDict()
   c.sections = ('search', 'learn', 'memory', 'growth', 'peers')
   c.repeats = 7
+  c.profile = False  # trace a search and the learning from it to WORKDIR/profile
   c.fast_compile = False  # fewer passes of XLA, whose programs run slower: for tests
   c.model = ConfigDict(dict(variant='0.5m', vocab_size=512, changes=dict(own_critic=False)))
   c.sizes = ConfigDict(

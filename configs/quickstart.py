@@ -16,6 +16,7 @@ def get_config(argument: str = '') -> ConfigDict:
   c.seed = 0
   c.stages = ('initialise', 'reward', 'learn', 'evaluate', 'report')
   c.save_every = 100
+  c.profile = False  # trace a few updates of each stage to WORKDIR/profile
   c.fast_compile = False  # fewer passes of XLA, whose programs run slower: for tiny jobs
   c.task = ConfigDict(
     dict(

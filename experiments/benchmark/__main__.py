@@ -22,6 +22,7 @@ from o1jax.model.variants import variant
 from o1jax.training.config import ConfigError, require
 from o1jax.training.memory import keep_freed_memory
 from o1jax.training.mesh import use_all_cores
+from o1jax.training.profile import trace
 from o1jax.training.workdir import open_workdir, write_atomic
 
 SECTIONS = ('search', 'learn', 'memory', 'growth', 'peers')
@@ -31,7 +32,7 @@ _WORKDIR = flags.DEFINE_string('workdir', None, 'folder of the results; made if 
 flags.mark_flags_as_required(['config', 'workdir'])
 
 
-def measure(config) -> list[Row]:
+def measure(config, workdir: pathlib.Path) -> list[Row]:
   """All rows of the sections that the config names, each printed as soon as it is known."""
   unknown = [name for name in config.sections if name not in SECTIONS]
   require(not unknown, f'config.sections names {unknown}: choose from {", ".join(SECTIONS)}')
@@ -70,6 +71,11 @@ def measure(config) -> list[Row]:
     add(*growth.growth_rows(model, sizes, config.growth.to_dict(), repeats=repeats))
   if 'peers' in config.sections:
     add(*peers.peer_rows(work, **config.peers.to_dict(), repeats=min(repeats, 3)))
+  if config.profile:
+    for name, call in (('search', lambda: work.mcts(work.params)), ('learn', learning.learner(work))):
+      jax.block_until_ready(call())
+      with trace(workdir / 'profile' / name):
+        jax.block_until_ready(call())
   return rows
 
 
@@ -92,7 +98,7 @@ def main(argv):
     workdir: pathlib.Path = open_workdir(_WORKDIR.value, config)
     print(f'{jax.devices()[0].device_kind}, {jax.device_count()} device(s), jax {jax.__version__}', file=sys.stderr)
     jax.config.update('jax_disable_most_optimizations', config.fast_compile)
-    rows = measure(config)
+    rows = measure(config, workdir)
   except ConfigError as error:
     sys.exit(f'error: {error}')
   write_atomic(workdir / 'benchmark.json', json.dumps([row._asdict() for row in rows], indent=2) + '\n')

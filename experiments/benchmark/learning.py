@@ -2,6 +2,7 @@
 
 import functools
 import time
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from o1jax.model.compute import search_cost
 from o1jax.model.forward import forward_rows, forward_tree, logits_of
 from o1jax.reward.outcome import judge
 from o1jax.training.mesh import by_problem, everywhere, spread
-from o1jax.types import Reference, TrainState, Tree
+from o1jax.types import Metrics, Reference, TrainState, Tree
 
 MIX = Weights(clone=1.0, distill=1.0, gradient=1.0, value=1.0)
 CHUNK = 10_240  # tokens that a device scores at once, few enough for its caches
@@ -26,18 +27,23 @@ CHUNK = 10_240  # tokens that a device scores at once, few enough for its caches
 
 def learning_rows(work: Work, peak: float, *, repeats: int) -> list[Row]:
   """The learning half of the fused update, on whole trees."""
-  tree, optimizer = work.mcts(work.params), _optimizer()
-  learn = functools.partial(
-    fused.learn, work.model, outcome=_no_verdict, optimizer=optimizer, minibatches=_minibatches(work)
-  )
-  run = jax.jit(learn, donate_argnums=0, out_shardings=everywhere(work.mesh))
-  took = _updates(run, _state(work, optimizer), work.prompt, _reference(work), tree, MIX, repeats=repeats)
-  flops = 3 * float(search_cost(work.model.config, work.prompt, tree)[1].sum())
+  took = seconds(learner(work), repeats)
+  flops = 3 * float(search_cost(work.model.config, work.prompt, work.mcts(work.params))[1].sum())
   shape = work.shape(minibatches=_minibatches(work))
   return [
     row('learn_utilisation', 1e-9 * flops / took / peak, 'of matmul peak', shape),
     row('update_seconds_learn', took, 's', shape),
   ]
+
+
+def learner(work: Work) -> Callable[[], Metrics]:
+  """Learns from the same search at each call."""
+  tree, optimizer = work.mcts(work.params), _optimizer()
+  learn = functools.partial(
+    fused.learn, work.model, outcome=_no_verdict, optimizer=optimizer, minibatches=_minibatches(work)
+  )
+  run = jax.jit(learn, donate_argnums=0, out_shardings=everywhere(work.mesh))
+  return _updates(run, _state(work, optimizer), work.prompt, _reference(work), tree, MIX)
 
 
 def tree_speedup(work: Work, *, repeats: int) -> Row:
@@ -84,7 +90,7 @@ def fused_rows(work: Work, *, repeats: int) -> list[Row]:
   began = time.perf_counter()
   state, _ = jax.block_until_ready(update(_state(work, optimizer), *pool, MIX))
   first = time.perf_counter() - began
-  whole = _updates(update, state, *pool, MIX, repeats=repeats)
+  whole = seconds(_updates(update, state, *pool, MIX), repeats)
   tree, reference = work.mcts(work.params), _reference(work)
   credit = jax.jit(lambda tree: assign_credit(judge(reference, tree, _no_verdict)))
   return [
@@ -96,15 +102,15 @@ def fused_rows(work: Work, *, repeats: int) -> list[Row]:
   ]
 
 
-def _updates(update, state: TrainState, *data, repeats: int) -> np.ndarray:
-  """Seconds of each update of a state."""
+def _updates(update, state: TrainState, *data) -> Callable[[], Metrics]:
+  """Updates a state at each call."""
 
   def again():
     nonlocal state
     state, metrics = update(state, *data)
     return metrics
 
-  return seconds(again, repeats)
+  return again
 
 
 def _state(work: Work, optimizer) -> TrainState:

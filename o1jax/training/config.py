@@ -10,7 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-FREE_KEYS = ('stages',)  # how much of a run to do now; may differ each time the same run is continued
+FREE_KEYS = ('stages', 'profile')  # what to do of a run, and how to watch it; may differ each time it is continued
 
 
 class ConfigError(ValueError):

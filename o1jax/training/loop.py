@@ -9,6 +9,7 @@ import numpy as np
 from o1jax.training.checkpoint import Checkpoints
 from o1jax.training.interrupt import Interrupt
 from o1jax.training.metrics import MetricsWriter, Progress
+from o1jax.training.profile import Traced
 from o1jax.types import Metrics, TrainState
 
 
@@ -33,6 +34,7 @@ def run_updates(
   after: Callable[[TrainState, dict], dict] | None = None,
   after_every: int = 0,
   sharding: jax.sharding.Sharding | None = None,
+  profile: bool = False,
 ) -> TrainState:
   """Runs a stage to `updates`, from its latest checkpoint if there is one. The last state is saved.
 
@@ -50,6 +52,7 @@ def run_updates(
       the metrics.
     after_every: 0 = never.
     sharding: where `update` wants the state; None = on the first device.
+    profile: trace a few updates to profile/STAGE in the workdir, see `training.profile`.
 
   Raises:
     Stopped: after Ctrl-C or SIGTERM; the state of the last finished update is saved.
@@ -64,7 +67,12 @@ def run_updates(
   writer.begin(stage, done)
   if after and done == 0:
     after(state, {})
-  with Interrupt() as interrupt, Progress(updates, description=stage, initial=done) as progress:
+  folder = workdir / 'profile' / stage if profile else None
+  with (
+    Interrupt() as interrupt,
+    Progress(updates, description=stage, initial=done) as progress,
+    Traced(folder, start=done) as traced,
+  ):
 
     def record(number, metrics, state=None):
       values = jax.device_get(metrics)
@@ -81,6 +89,7 @@ def run_updates(
     while done < updates and not interrupt.requested:
       state, metrics = update(state, done)
       done += 1
+      traced.passed(done, state)
       if last:
         record(*last)  # while the device works on the next one
       last = done, metrics

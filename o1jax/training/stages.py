@@ -41,6 +41,7 @@ def supervise(run: Run, params: Params, stream, *, stage: str, after=None, after
     after=after,
     after_every=after_every,
     sharding=program.sharding,
+    profile=run.experiment.config.profile,
   )
   return state.params
 
@@ -63,6 +64,7 @@ def reward(run: Run) -> None:
     save_every=run.experiment.config.save_every,
     show=('loss_value', 'accuracy', 'solved'),
     sharding=program.sharding,
+    profile=run.experiment.config.profile,
   )
   run.finish('reward', state.params)
 
@@ -106,6 +108,7 @@ def search_and_learn(run: Run) -> Params:
     after=curve.measure,
     after_every=section.validate_every,
     sharding=program.sharding,
+    profile=run.experiment.config.profile,
   )
   return state.params
 

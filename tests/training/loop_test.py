@@ -1,5 +1,7 @@
 """The loop of a stage: interruptions lose nothing, resumed is equal to uninterrupted, a lost loss stops the run."""
 
+import gzip
+import json
 import os
 import signal
 
@@ -81,3 +83,18 @@ def test_after_sees_the_start_and_every_so_many_updates_and_its_numbers_are_kept
   run(tmp_path, after=after, after_every=3)
   assert seen == [(0, None), (3, 5), (6, 5)]
   assert [row.get('validation') for row in read_metrics(tmp_path)] == [None, None, 3.0, None, None, 6.0, None]
+
+
+def test_a_profile_is_a_trace_of_three_updates_that_perfetto_can_read(tmp_path):
+  def told(state, done):
+    with jax.profiler.TraceAnnotation(f'update {done}'):
+      return walk(state, done)
+
+  run(tmp_path, told, profile=True)
+  (folder,) = (tmp_path / 'profile' / 'toy' / 'plugins' / 'profile').iterdir()
+  assert len(list(folder.glob('*.xplane.pb'))) == 1
+  events = json.loads(gzip.decompress((folder / 'perfetto_trace.json.gz').read_bytes()))['traceEvents']
+  names = {event.get('name') for event in events}
+  assert sorted(name for name in names if name and name.startswith('update ')) == ['update 2', 'update 3', 'update 4']
+  run(tmp_path / 'without')
+  assert not (tmp_path / 'without' / 'profile').exists()
