@@ -20,9 +20,9 @@ def get_config(argument: str = '') -> ConfigDict:
   c.sizes = ConfigDict(
     dict(batch=64, candidates=4, simulations=32, step_length=16, max_steps=8, prompt_length=16)
   )
-  c.samples = 4  # N of best-of-N
+  c.samples = 4  # N of best-of-N, the peer's too
   c.limits = ConfigDict(dict(matmul=(1024, 2048, 4096), megabytes=1000))
-  c.peers = ConfigDict(dict(problems=2, samples=4))  # problems of the peer's MCTS, N of both best-of-N
+  c.peers = ConfigDict(dict(problems=2))  # of the peer's MCTS
   c.growth = ConfigDict(
     dict(
       batch=(8, 32, 128, 256),

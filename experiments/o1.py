@@ -18,7 +18,7 @@ from o1jax.training import measure, stages
 from o1jax.training.config import ConfigError, check_config, require
 from o1jax.training.loop import Diverged, Stopped
 from o1jax.training.memory import keep_freed_memory
-from o1jax.training.mesh import use_all_cores
+from o1jax.training.mesh import prepare_cpu
 from o1jax.training.run import Run
 from o1jax.training.workdir import mark_stage_done, open_workdir, stage_done
 
@@ -84,7 +84,7 @@ def main(argv):
   warnings.filterwarnings('ignore', module='orbax')
   logging.set_verbosity(logging.WARNING)  # libraries report every file they touch
   keep_freed_memory()
-  use_all_cores()
+  prepare_cpu()
   try:
     run(_CONFIG.value, _WORKDIR.value)
   except (ConfigError, Diverged) as error:

@@ -21,7 +21,7 @@ from experiments.benchmark.work import Sizes, make
 from o1jax.model.variants import variant
 from o1jax.training.config import ConfigError, require
 from o1jax.training.memory import keep_freed_memory
-from o1jax.training.mesh import use_all_cores
+from o1jax.training.mesh import prepare_cpu
 from o1jax.training.profile import trace
 from o1jax.training.workdir import open_workdir, write_atomic
 
@@ -70,7 +70,7 @@ def measure(config, workdir: pathlib.Path) -> list[Row]:
   if 'growth' in config.sections:
     add(*growth.growth_rows(model, sizes, config.growth.to_dict(), repeats=repeats))
   if 'peers' in config.sections:
-    add(*peers.peer_rows(work, **config.peers.to_dict(), repeats=min(repeats, 3)))
+    add(*peers.peer_rows(work, problems=config.peers.problems, samples=config.samples, repeats=min(repeats, 3)))
   if config.profile:
     for name, call in (('search', lambda: work.mcts(work.params)), ('learn', learning.learner(work))):
       jax.block_until_ready(call())
@@ -92,7 +92,7 @@ def main(argv):
     app.usage(shorthelp=True, detailed_error=f'unexpected arguments: {" ".join(argv[1:])}', exitcode=2)
   logging.set_verbosity(logging.WARNING)  # jax reports every kind of device that is not there
   keep_freed_memory()
-  use_all_cores()
+  prepare_cpu()
   try:
     config = _CONFIG.value
     workdir: pathlib.Path = open_workdir(_WORKDIR.value, config)

@@ -115,7 +115,8 @@ class Programs:
 
     def make():
       optimizer = build_optimizer(**settings)
-      mesh = data_mesh(section.batch)
+      # Its operations are large: a CPU's cores share each of them better than they would the batch.
+      mesh = data_mesh(1 if jax.default_backend() == 'cpu' else section.batch)
       whole = everywhere(mesh)
       state = jax.eval_shape(lambda params: init_state(params, optimizer), abstract_params(e))
       rows = jax.tree.map(lambda x: jax.ShapeDtypeStruct((section.batch, *x.shape[1:]), x.dtype), e.data.instruction)

@@ -11,9 +11,11 @@ import pytest
 from o1jax import fused
 from o1jax.learning.objective import Weights
 from o1jax.learning.optimizer import build_optimizer, init_state
+from o1jax.learning.supervised import supervised_update
 from o1jax.search.mcts import mcts
 from o1jax.training import mesh as mesh_lib
-from o1jax.training.mesh import by_problem, cores, data_mesh, everywhere, placed, spread
+from o1jax.training.mesh import VECTORS, by_problem, cores, data_mesh, everywhere, placed, prepare_cpu, spread
+from o1jax.types import Sequences
 from tests import toys
 
 BATCH, KEY = 4, jax.random.key(5)
@@ -34,6 +36,23 @@ def test_no_core_is_counted_that_a_container_may_not_use(monkeypatch, tmp_path):
     quota.write_text(text)
     counted.append(cores())
   assert counted == [8, 3, 8, 1, 8]
+
+
+@pytest.mark.parametrize(
+  'before, after',
+  [
+    ('', VECTORS),
+    ('--xla_a=1', f'--xla_a=1 {VECTORS}'),
+    ('--xla_cpu_prefer_vector_width=256', '--xla_cpu_prefer_vector_width=256'),
+  ],
+)
+def test_flags_that_the_user_set_stay(monkeypatch, before, after):
+  told = {}
+  monkeypatch.setattr(mesh_lib.jax.config, 'update', told.__setitem__)
+  monkeypatch.setenv('XLA_FLAGS', before)
+  prepare_cpu()
+  assert mesh_lib.os.environ['XLA_FLAGS'] == after
+  assert told == {'jax_num_cpu_devices': cores()}
 
 
 def search(params, keys, prompt, reference=None):
@@ -88,3 +107,17 @@ def test_the_fused_update_is_the_same_on_two_devices(problems):
   moved = jax.tree.map(lambda x, y: float(jnp.abs(x - y).max()), states[0][0], toys.params())
   assert max(jax.tree.leaves(moved)) > 1e-4
   jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=2e-5), *states)
+
+
+def test_a_supervised_update_is_the_same_on_two_devices():
+  optimizer, mesh = build_optimizer(learning_rate=0.01, steps=10, name='adamw'), data_mesh(BATCH)
+  rng = np.random.default_rng(0)
+  tokens, segment = rng.integers(0, 5, (BATCH, 6)).astype(np.int32), np.array([[1, 1, 1, 2, 2, 2]] * BATCH, np.int32)
+  rows = Sequences(tokens, np.full(BATCH, 6, np.int32), rng.random((BATCH, 6)) < 0.7, segment)
+  alone = supervised_update(toys.MODEL, optimizer)(init_state(toys.params(), optimizer), rows)
+  state = jax.device_put(init_state(toys.params(), optimizer), everywhere(mesh))
+  shared = supervised_update(toys.MODEL, optimizer, sharding=everywhere(mesh))(
+    state, jax.device_put(rows, by_problem(mesh))
+  )
+  assert all(len(x.sharding.device_set) == 2 for x in jax.tree.leaves(shared))
+  jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=2e-5), alone, shared)
