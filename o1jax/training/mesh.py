@@ -11,6 +11,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 AXIS = 'data'
 
 
+QUOTA = pathlib.Path('/sys/fs/cgroup/cpu.max')  # of a container
 VECTORS = '--xla_cpu_prefer_vector_width=512'
 
 
@@ -31,7 +32,7 @@ def cores() -> int:
   """Cores that this process may use, a container's quota included."""
   count = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
   try:
-    quota, period = pathlib.Path('/sys/fs/cgroup/cpu.max').read_text().split()
+    quota, period = QUOTA.read_text().split()
     return max(min(count, int(quota) // int(period)), 1)
   except (OSError, ValueError):  # no quota
     return count

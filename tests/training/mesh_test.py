@@ -29,7 +29,7 @@ def test_a_mesh_has_as_many_devices_as_divide_all_batches(batches, count):
 
 def test_no_core_is_counted_that_a_container_may_not_use(monkeypatch, tmp_path):
   quota = tmp_path / 'cpu.max'
-  monkeypatch.setattr(mesh_lib.pathlib, 'Path', lambda _: quota)
+  monkeypatch.setattr(mesh_lib, 'QUOTA', quota)
   monkeypatch.setattr(mesh_lib.os, 'sched_getaffinity', lambda _: set(range(8)), raising=False)
   counted = [cores()]
   for text in ('300000 100000', 'max 100000', '50000 100000', '1600000 100000'):
