@@ -9,8 +9,6 @@ import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXIS = 'data'
-
-
 QUOTA = pathlib.Path('/sys/fs/cgroup/cpu.max')  # of a container
 VECTORS = '--xla_cpu_prefer_vector_width=512'
 

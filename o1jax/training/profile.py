@@ -21,7 +21,10 @@ def trace(folder: pathlib.Path) -> Iterator[None]:
 
 
 class Traced:
-  """A few updates of a stage, traced as they pass: the first two are left out, since they warm up."""
+  """A few updates of a stage, traced as they pass; the first two are left out, since they warm up.
+
+  A stage that has no more than those leaves no trace.
+  """
 
   SKIP, COUNT = 2, 3
 
