@@ -157,7 +157,9 @@ class World(NamedTuple):
     return tables(np.zeros((2, 2)), np.full(2, logit)).replace(reference=jax.tree.map(jnp.asarray, self)), prompt
 
 
-def decode_in_world(model, params, keys, tree, cache, parents, path, *, sampling, candidates=None, steps=1) -> Steps:
+def decode_in_world(
+  model, params, keys, tree, cache, parents, path, *, sampling, candidates=None, steps=1, depth=None
+) -> Steps:
   """Stands in for `decode_steps`: a step is one token, the state it leads to; the world is `params.reference`. With
   several steps, each candidate goes on to the first child of its state until one ends or is at depth R."""
   world = params.reference

@@ -65,10 +65,9 @@ class Work:
     return lambda params: run(params, self.keys, self.prompt)
 
   def _of_size(self, search, **settings):
-    s = self.sizes
-    return functools.partial(
-      search, self.model, sampling=FULL, step_length=s.step_length, max_steps=s.max_steps, **settings
-    )
+    s, model = self.sizes, self.model
+    settings |= dict(sampling=FULL, step_length=s.step_length, max_steps=s.max_steps)
+    return lambda params, *data: search(model, forward.search_weights(model, params), *data, **settings)
 
   def _compile(self, search):
     return jax.jit(search).lower(self.params, self.keys, self.prompt).compile()

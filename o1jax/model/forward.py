@@ -39,6 +39,16 @@ def apply(model: LanguageModel, params: Params, *args, **kwargs):
   return model.apply({'params': {'policy': params.policy, 'critic': params.critic}}, *args, **kwargs)
 
 
+def search_weights(model: LanguageModel, params: Params) -> Params:
+  """The parameters as decoding reads them: matrices in the model's compute type, cast once and not at every token."""
+
+  def cast(path, x):
+    return x if path[-1].key == 'scale' else x.astype(model.config.dtype)
+
+  cast_all = functools.partial(jax.tree_util.tree_map_with_path, cast)
+  return params.replace(policy=cast_all(params.policy), critic=cast_all(params.critic))
+
+
 def logits_of(model: LanguageModel, params: Params, hidden: Array) -> Array:
   """Next-token logits [..., V], float32."""
   return apply(model, params, hidden, method='logits')

@@ -79,7 +79,9 @@ class Block(nn.Module):
       if part is not None:
         segments.append(Segment(part, mask))
     query = jnp.moveaxis(query.reshape(*lead, c.kv_heads, -1, c.head_width), 4, 1)
-    read = jnp.moveaxis(attend(query, segments), 1, 4).reshape(x.shape[0], -1)
+    read = attend(query, segments)
+    # Side by side is a copy for each key head; as a transposition, XLA's CPU would move it number by number.
+    read = jnp.concatenate([read[:, i].reshape(x.shape[0], -1) for i in range(c.kv_heads)], axis=-1)
     x = x + Linear(c.width, ('heads', 'embed'), c.dtype, name='out')(read)
     x = nn.with_logical_constraint(x, ACTIVATION)
     h = _norm(c, 'mlp_norm')(x)

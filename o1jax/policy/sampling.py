@@ -120,6 +120,7 @@ def decode_steps(
   sampling: Sampling,
   candidates: int | None = None,
   steps: int = 1,
+  depth: int | None = None,
 ) -> Steps:
   """Decodes candidates under each parent.
 
@@ -137,6 +138,8 @@ def decode_steps(
     sampling: see `Sampling`.
     candidates: for each parent; None = A.
     steps: most steps in a row for each candidate, which never goes below depth R.
+    depth: no parent is deeper; None = unknown, which takes programs for several, since every token reads all the room
+      that there is for a path.
 
   Returns:
     See `Steps`, with S = steps * L; candidates under parent -1 have length 0.
@@ -147,21 +150,32 @@ def decode_steps(
   hidden = jnp.where(root, cache.root_hidden[:, None], tree_lib.pick(cache.hidden, parents))
   hidden = jnp.broadcast_to(hidden[:, :, None], (*lead, hidden.shape[-1]))
   closed = jnp.broadcast_to((parents < 0)[..., None], lead)
-  context = _shared_context(tree, cache, path)
-  limit = 1 + path.shape[-1] - jnp.sum(path >= 0, axis=-1)  # a parent at depth d has a path of d + 1 ids
-  return decode(
-    model,
-    params,
-    keys,
-    context,
-    start,
-    hidden,
-    closed,
-    sampling=sampling,
-    step_length=tree.tokens.shape[-1],
-    steps=steps,
-    limit=limit if steps > 1 else None,
-  )
+  deep = jnp.sum(path >= 0, axis=-1)  # a parent at depth d has a path of d + 1 ids
+  limit = 1 + path.shape[-1] - deep
+
+  def run(nodes):
+    return decode(
+      model,
+      params,
+      keys,
+      _shared_context(tree, cache, path[..., : 1 + nodes]),
+      start,
+      hidden,
+      closed,
+      sampling=sampling,
+      step_length=tree.tokens.shape[-1],
+      steps=steps,
+      limit=limit if steps > 1 else None,
+    )
+
+  rooms = _rooms(path.shape[-1] - 1, tree.tokens.shape[-1]) if depth is None else [depth]
+  enough = sum(jnp.max(deep) - 1 > room for room in rooms[:-1])
+  return jax.lax.switch(enough, [functools.partial(run, room) for room in rooms])
+
+
+def _rooms(nodes: int, step: int) -> list[int]:
+  """Numbers of path nodes that decoding has programs for: thirds of the most, unless paths are short anyway."""
+  return [nodes] if nodes * step < 64 else sorted({-(-nodes * part // 3) for part in (1, 2, 3)})
 
 
 def decode(

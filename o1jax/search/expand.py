@@ -30,6 +30,7 @@ def expand(
   slot: Array,
   sampling: Sampling,
   merge: bool = True,
+  depth: int | None = None,
 ) -> tuple[Tree, TreeCache]:
   """Samples A candidate steps under W nodes of every problem and writes them into slots `slot .. slot+W-1`.
 
@@ -43,13 +44,14 @@ def expand(
     slot: [] first slot to write, the same for all problems.
     sampling: see `Sampling`.
     merge: siblings with equal tokens become one candidate whose `prior` is their share; the copies are masked.
+    depth: no parent is deeper; None = unknown.
 
   Returns:
     The grown tree (value = P(correct), reward = value at finished nodes, 0 elsewhere) and cache.
   """
   parents = jnp.where(tree_lib.expandable(tree, parents), parents, tree_lib.NONE)
   path = tree_lib.path_to(tree, parents)
-  steps = decode_steps(model, params, keys, tree, cache, parents, path, sampling=sampling)
+  steps = decode_steps(model, params, keys, tree, cache, parents, path, sampling=sampling, depth=depth)
   made = jnp.broadcast_to((parents >= 0)[..., None], steps.length.shape)
   prior = jnp.where(made, 1 / steps.length.shape[-1], 0)
   if merge:

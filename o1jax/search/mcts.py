@@ -80,10 +80,11 @@ def mcts(
     max_steps=max_steps,
   )
 
-  def grow(tree, cache, parents, slot):
+  def grow(tree, cache, parents, slot, depth=None):
     slot_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, slot)
     tree, cache = expand(
-      model, params, slot_keys, tree, cache, parents, slot=slot, sampling=sampling, merge=merge
+      model, params, slot_keys, tree, cache, parents, slot=slot, sampling=sampling, merge=merge,
+      depth=depth,
     )
     if verify is not None:
       tree = _reward_by(verify, reference, tree, 1 + slot * candidates + jnp.arange(candidates))
@@ -92,7 +93,7 @@ def mcts(
   # XLA would make the first write into empty arrays one that pads them, number by number.
   tree, cache = jax.lax.optimization_barrier((tree, cache))
   root = jnp.full((prompt.length.shape[0], 1), tree_lib.ROOT)
-  carry = grow(tree, cache, root, 0)
+  carry = grow(tree, cache, root, 0, depth=0)
   run = {
     'gumbel': functools.partial(_gumbel, budgets=budgets, which=which, gumbel_scale=gumbel_scale),
     'puct': functools.partial(_puct, most=most, pb_c_init=exploration, dirichlet_fraction=dirichlet_fraction),
@@ -205,7 +206,7 @@ def _finish(model, params, keys, tree: Tree, cache, slot: int, *, sampling: Samp
   leaf = jnp.where(leaf > 0, leaf, tree_lib.NONE)
   path = tree_lib.path_to(tree, leaf)
   rows = decode_steps(model, params, keys, tree, cache, leaf, path, sampling=sampling, candidates=1,
-                      steps=room)  # fmt: skip
+                      steps=room, depth=path.shape[-1] - 1)  # fmt: skip
   rows = jax.tree.map(lambda x: x[:, 0], rows._replace(cache=None))
   chain = cut(rows, tree.tokens.shape[-1])
   used = chain.used[..., 0]

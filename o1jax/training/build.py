@@ -220,14 +220,15 @@ def _search(experiment, search, method, budget, *, greedy=False, **tree_search):
     sampling=sampling(experiment, greedy=greedy), step_length=shapes.step_length, max_steps=shapes.max_steps
   )
   if method == 'best_of_n':
-    return functools.partial(_drop_model, best_of_n, experiment.model, samples=budget, **common)
+    return functools.partial(_run, best_of_n, experiment.model, samples=budget, **common)
   return functools.partial(
-    _drop_model, mcts, experiment.model, simulations=budget, candidates=search.candidates, algorithm=method,
+    _run, mcts, experiment.model, simulations=budget, candidates=search.candidates, algorithm=method,
     **tree_search, **common,
   )  # fmt: skip
 
 
-def _drop_model(search, model, params, keys, prompt, which=None, **settings):
+def _run(search, model, params, keys, prompt, which=None, **settings):
+  params = forward.search_weights(model, params)
   return search(model, params, keys, prompt, **settings, **({} if which is None else dict(which=which)))
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from o1jax.policy.sampling import GRANULARITIES, Sampling, sample_token, truncate
+from o1jax.model.forward import forward_tree
+from o1jax.policy.sampling import GRANULARITIES, Sampling, _rooms, sample_token, truncate
 from o1jax.search.best_of_n import best_of_n
 from o1jax.search.mcts import mcts
 from tests.helpers import DELIMITER, EOS, LINE, Markov, jit, keys, prompts, tables, tiny
@@ -207,6 +208,22 @@ def test_no_cache_is_copied_at_each_token(search, rows, size, kv_heads):
   ]
   assert decoding
   assert not [part for part in decoding if re.search(rf'= {both}\S* copy\(', part)]
+
+
+def test_paths_of_any_depth_are_read_whole():
+  """Decoding has a program for shallow parents, one for deeper ones and one for all; learning has but one."""
+  model, params = tiny()
+  prompt, step_length, max_steps = prompts(), 32, 4
+  full = Sampling(eos_id=-1, delimiter_id=-1, granularity='tokens')
+  search = functools.partial(
+    mcts, model, simulations=8, candidates=2, sampling=full, step_length=step_length, max_steps=max_steps
+  )
+  tree = jit(search)(params, keys(), prompt)
+  assert _rooms(max_steps - 1, step_length) == [1, 2, 3]
+  deepest = np.sum(np.asarray(tree.path) > 0, axis=-1).max(axis=0)[:9]  # of each expansion
+  assert set(deepest) == {0, 1, 2, 3}
+  learned = jit(functools.partial(forward_tree, model))(params, prompt, tree)
+  np.testing.assert_allclose(learned.logprob, tree.logprob, atol=1e-4)
 
 
 @pytest.mark.parametrize(
