@@ -101,6 +101,7 @@ class Tree:
   visits: Array  # [B, X, A] int32
   q: Array  # [B, X, A] float32: mean backed-up return through the node, 0 where unvisited
   root_value: Array  # [B] float32: the critic's P(correct | prompt)
+  chain: int = struct.field(pytree_node=False, default=0)  # the last slots that hold a candidate each, on one path
 
 
 class KeyValue(NamedTuple):

@@ -169,7 +169,7 @@ def pad(tree: Tree, *, slots=0, candidates=0, tokens=0, depth=0) -> Tree:
   return Tree(expanded=larger(renamed(tree.expanded), -1), path=path, root_value=tree.root_value, **out)
 
 
-_PER_PROBLEM = ('expanded', 'path', 'root_value')
+_PER_PROBLEM = ('expanded', 'path', 'root_value', 'chain')
 
 
 def problem(tree: Tree, b: int) -> Tree:

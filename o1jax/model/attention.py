@@ -88,6 +88,12 @@ def attend(query: Array, segments: list[Segment]) -> Array:
   return out / total.astype(query.dtype)
 
 
+def path_rooms(nodes: int, step: int) -> tuple[int, ...]:
+  """Numbers of path nodes to have programs for, in rising order, since every query reads all the room there is for a
+  path: thirds of the most, unless paths are short anyway."""
+  return (nodes,) if nodes * step < 64 else tuple(sorted({-(-nodes * part // 3) for part in (1, 2, 3)}))
+
+
 def gather_path(kv: KeyValue, ids: Array) -> KeyValue:
   """Keys and values along paths: of nodes [B, K, X, A, ...] at ids [B, W, R-1], as segments [B, K, W, ...].
 

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from o1jax import tree as tree_lib
+from o1jax.model import groups
 from o1jax.model.attention import Context
+from o1jax.model.scores import token_scores
 from o1jax.model.transformer import LanguageModel, Output, each_layer
 from o1jax.types import Array, KeyValue, Params, Prompt, Tree, TreeCache
 
@@ -127,38 +129,38 @@ def forward_tree(model, params: Params, prompt: Prompt, tree: Tree, *, temperatu
 
 
 def _forward_slots(model, params, prompt, tree, *, temperature):
-  """All slots at once, as decoding reads them: siblings share their path, which is gathered from the pass itself."""
+  """All nodes at once, as decoding reads them: siblings share their path, which is gathered from the pass itself."""
   step = tree.tokens.shape[-1]
+  lay, unlay = functools.partial(groups.lay, tree), functools.partial(groups.unlay, tree)
+  every = lambda of_slot: lay(jnp.broadcast_to(of_slot[..., None], tree.mask.shape))
   used = tree.expanded >= 0
-  length = jnp.where(used[..., None], tree.length, 0)
+  tokens, length = lay(tree.tokens), lay(jnp.where(used[..., None], tree.length, 0))
   out, root_hidden, root_value = prefill(model, params, prompt)
   offset = jnp.arange(step)
-  positions = tree_lib.step_start(tree, prompt.length)[..., None, None] + offset
-  ids = tree.path[..., 1:]
   context = Context(
     self_mask=jnp.tri(step, dtype=bool) & (offset < length[..., None])[..., None, :],
     prompt=out.cache,
     prompt_mask=shared_mask(jnp.arange(prompt.tokens.shape[1]) < prompt.length[:, None]),
   )
+  ids, above = groups.paths(tree)
   if ids.shape[-1]:
-    context = context._replace(path_ids=ids, path_mask=path_mask(length, ids, step)[:, :, None, None])
-  positions = jnp.broadcast_to(positions, tree.tokens.shape)
-  made = apply(model, params, tree.tokens, positions, context, longest=tree_lib.longest(tree, prompt))
+    near = jnp.arange(ids.shape[-1]) < above[..., None]
+    real = path_mask(length, ids, step)[:, :, None] & jnp.repeat(near, step, axis=-1)
+    context = context._replace(path_ids=ids, path_mask=real[:, :, :, None])
+  positions = every(tree_lib.step_start(tree, prompt.length))[..., None] + offset
+  made = apply(model, params, tokens, positions, context, longest=tree_lib.longest(tree, prompt))
   last = jnp.maximum(length - 1, 0)[..., None]
   end = jnp.take_along_axis(made.hidden, last[..., None], axis=3)[..., 0, :]
-  inner = (tree.expanded > tree_lib.ROOT)[..., None]
-  parent = jnp.where(inner, tree_lib.pick(end, tree.expanded), root_hidden[:, None])
-  first = jnp.broadcast_to(parent[:, :, None, None], (*tree.mask.shape, 1, parent.shape[-1]))
-  before = jnp.concatenate([first, made.hidden[..., :-1, :]], axis=3)
-  scores = jax.nn.log_softmax(logits_of(model, params, before) / temperature)
+  parent = groups.rename(tree, every(tree.expanded))
+  parent = jnp.where((parent > tree_lib.ROOT)[..., None], tree_lib.pick(end, parent), root_hidden[:, None, None])
+  before = jnp.concatenate([parent[..., None, :], made.hidden[..., :-1, :]], axis=3)
+  logprob, entropy = token_scores(logits_of(model, params, before) / temperature, tokens)
   real = offset < length[..., None]
-  logprob = jnp.take_along_axis(scores, tree.tokens[..., None], axis=-1)[..., 0]
-  entropy = -jnp.sum(jnp.exp(scores) * scores, axis=-1)
   value = jnp.take_along_axis(made.value, last, axis=-1)[..., 0]
   return TreeOutput(
-    logprob=jnp.where(real, logprob, 0),
-    entropy=jnp.where(real, entropy, 0),
-    value=jnp.where(real[..., 0], value, 0),
+    logprob=unlay(jnp.where(real, logprob, 0)),
+    entropy=unlay(jnp.where(real, entropy, 0)),
+    value=unlay(jnp.where(real[..., 0], value, 0)),
     root_value=root_value,
   )
 
@@ -190,9 +192,7 @@ def _forward_packed(model, params, prompt, tree, *, temperature, tokens):
   parent = _take(tree.expanded, node // width)
   parent_end = jnp.where(parent > tree_lib.ROOT, _take(node_end, jnp.maximum(parent - 1, 0)), last)
   before = _take(hidden, jnp.where(offset > 0, first + place - 1, parent_end))
-  scores = jax.nn.log_softmax(logits_of(model, params, before) / temperature)
-  logprob = _take(scores.reshape(batch, -1), place * scores.shape[-1] + row[:, first:])
-  entropy = -jnp.sum(jnp.exp(scores) * scores, axis=-1)
+  logprob, entropy = token_scores(logits_of(model, params, before) / temperature, row[:, first:])
 
   where = (end - length)[..., None] + jnp.arange(step)  # [B, X*A, L]: the place of every token of the tree
   real = (jnp.arange(step) < length[..., None]) & (where < place.size)

@@ -11,7 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from o1jax.model.attention import Context, Segment, attend, gather_path, rotate, turns
+from o1jax.model.attention import Context, Segment, attend, rotate, turns
+from o1jax.model.tree_attention import Paths, attend_tree
 from o1jax.model.variants import ModelConfig
 from o1jax.types import Array, KeyValue
 
@@ -72,16 +73,18 @@ class Block(nn.Module):
       value = kv.value.reshape(*rows.value.shape[:2], lead[2], -1)
       key = jnp.swapaxes(kv.key.reshape(value.shape), -1, -2)
       kv = KeyValue(put(rows.key, key, context.at, axis=-1), put(rows.value, value, context.at, axis=-2))
+    query = query.reshape(*lead, c.kv_heads, -1, c.head_width)
     if context.path_ids is not None:
-      path = gather_path(kv, context.path_ids)
-    segments = [Segment(kv, context.self_mask)]
-    for part, mask in ((prompt, context.prompt_mask), (path, context.path_mask)):
-      if part is not None:
-        segments.append(Segment(part, mask))
-    query = jnp.moveaxis(query.reshape(*lead, c.kv_heads, -1, c.head_width), 4, 1)
-    read = attend(query, segments)
-    # Side by side is a copy for each key head; as a transposition, XLA's CPU would move it number by number.
-    read = jnp.concatenate([read[:, i].reshape(x.shape[0], -1) for i in range(c.kv_heads)], axis=-1)
+      paths = Paths(context.path_ids, context.path_mask[:, :, :, 0], context.prompt_mask[:, 0, 0, 0])
+      read = attend_tree(query, kv, prompt, paths).reshape(x.shape[0], -1)
+    else:
+      segments = [Segment(kv, context.self_mask)]
+      for part, mask in ((prompt, context.prompt_mask), (path, context.path_mask)):
+        if part is not None:
+          segments.append(Segment(part, mask))
+      read = attend(jnp.moveaxis(query, 4, 1), segments)
+      # Side by side is a copy for each key head; as a transposition, XLA's CPU would move it number by number.
+      read = jnp.concatenate([read[:, i].reshape(x.shape[0], -1) for i in range(c.kv_heads)], axis=-1)
     x = x + Linear(c.width, ('heads', 'embed'), c.dtype, name='out')(read)
     x = nn.with_logical_constraint(x, ACTIVATION)
     h = _norm(c, 'mlp_norm')(x)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from o1jax import tree as tree_lib
-from o1jax.model.attention import Context, gather_path
+from o1jax.model.attention import Context, gather_path, path_rooms
 from o1jax.model.forward import apply, logits_of, path_mask, shared_mask
 from o1jax.model.rows import lay_rows, lengthen, own_blocks, shown_at
 from o1jax.model.transformer import each_layer
@@ -168,14 +168,9 @@ def decode_steps(
       limit=limit if steps > 1 else None,
     )
 
-  rooms = _rooms(path.shape[-1] - 1, tree.tokens.shape[-1]) if depth is None else [depth]
+  rooms = path_rooms(path.shape[-1] - 1, tree.tokens.shape[-1]) if depth is None else (depth,)
   enough = sum(jnp.max(deep) - 1 > room for room in rooms[:-1])
   return jax.lax.switch(enough, [functools.partial(run, room) for room in rooms])
-
-
-def _rooms(nodes: int, step: int) -> list[int]:
-  """Numbers of path nodes that decoding has programs for: thirds of the most, unless paths are short anyway."""
-  return [nodes] if nodes * step < 64 else sorted({-(-nodes * part // 3) for part in (1, 2, 3)})
 
 
 def decode(

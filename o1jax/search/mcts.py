@@ -224,6 +224,7 @@ def _finish(model, params, keys, tree: Tree, cache, slot: int, *, sampling: Samp
   return tree.replace(
     expanded=tree.expanded.at[:, slot:].set(jnp.where(used, above, tree_lib.NONE)),
     path=tree.path.at[:, slot:].set(jnp.where(used[..., None], whole, tree_lib.NONE)),
+    chain=room,
     **fields,
   )
 

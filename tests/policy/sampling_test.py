@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from o1jax.model.attention import path_rooms
 from o1jax.model.forward import forward_tree
-from o1jax.policy.sampling import GRANULARITIES, Sampling, _rooms, sample_token, truncate
+from o1jax.policy.sampling import GRANULARITIES, Sampling, sample_token, truncate
 from o1jax.search.best_of_n import best_of_n
 from o1jax.search.mcts import mcts
 from tests.helpers import DELIMITER, EOS, LINE, Markov, jit, keys, prompts, tables, tiny
@@ -219,7 +220,7 @@ def test_paths_of_any_depth_are_read_whole():
     mcts, model, simulations=8, candidates=2, sampling=full, step_length=step_length, max_steps=max_steps
   )
   tree = jit(search)(params, keys(), prompt)
-  assert _rooms(max_steps - 1, step_length) == [1, 2, 3]
+  assert path_rooms(max_steps - 1, step_length) == (1, 2, 3)
   deepest = np.sum(np.asarray(tree.path) > 0, axis=-1).max(axis=0)[:9]  # of each expansion
   assert set(deepest) == {0, 1, 2, 3}
   learned = jit(functools.partial(forward_tree, model))(params, prompt, tree)

@@ -1,0 +1,48 @@
+"""How one pass over a tree lays out its nodes: in groups of A that read the keys of one path.
+
+A slot is such a group. The last `Tree.chain` slots hold one candidate each, and as groups of their own would be mostly
+padding; but they lie on one path, of which each reads its part, so A of them make a group.
+"""
+
+import jax.numpy as jnp
+
+from o1jax import tree as tree_lib
+from o1jax.types import Array, Tree
+
+
+def lay(tree: Tree, field: Array) -> Array:
+  """A node field [B, X, A, ...] in groups, [B, W, A, ...]."""
+  if not tree.chain:
+    return field
+  width = field.shape[2]
+  lone = field[:, -tree.chain :, 0]
+  lone = jnp.pad(lone, [(0, 0), (0, -tree.chain % width)] + [(0, 0)] * (lone.ndim - 2))
+  return jnp.concatenate([field[:, : -tree.chain], lone.reshape(field.shape[0], -1, *field.shape[2:])], axis=1)
+
+
+def unlay(tree: Tree, field: Array) -> Array:
+  """Undoes `lay`; candidates that are not there are 0."""
+  if not tree.chain:
+    return field
+  full, width = tree.mask.shape[1] - tree.chain, field.shape[2]
+  lone = field[:, full:].reshape(field.shape[0], -1, 1, *field.shape[3:])[:, : tree.chain]
+  lone = jnp.pad(lone, [(0, 0), (0, 0), (0, width - 1)] + [(0, 0)] * (lone.ndim - 3))
+  return jnp.concatenate([field[:, :full], lone], axis=1)
+
+
+def rename(tree: Tree, ids: Array) -> Array:
+  """Ids of nodes as ids in groups: candidate `a` of group `w` is `1 + w*A + a`."""
+  first = 1 + (tree.mask.shape[1] - tree.chain) * tree_lib.candidates(tree)
+  return jnp.where(ids >= first, first + (ids - first) // tree_lib.candidates(tree), ids)
+
+
+def paths(tree: Tree) -> tuple[Array, Array]:
+  """Renamed ids of the nodes on the path of each group, [B, W, R-1], and how many of them each node reads, [B, W, A]
+  or, where all of a group read as many, [B, W, 1]."""
+  ids, depth = tree.path[..., 1:], tree_lib.parent_depth(tree)[..., None]
+  if not tree.chain:
+    return ids, depth
+  longest = jnp.max(ids[:, -tree.chain :], axis=1, keepdims=True)  # they are parts of one another
+  groups = -(-tree.chain // tree_lib.candidates(tree))
+  ids = jnp.concatenate([ids[:, : -tree.chain], jnp.repeat(longest, groups, axis=1)], axis=1)
+  return rename(tree, ids), lay(tree, jnp.broadcast_to(depth, tree.mask.shape))

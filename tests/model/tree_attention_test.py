@@ -1,0 +1,50 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from o1jax.model import tree_attention
+from o1jax.model.tree_attention import Paths, at_once, in_chunks
+from o1jax.types import KeyValue
+from tests.helpers import jit
+
+B, W, A, L, K, G, E, P, N = 2, 7, 3, 4, 2, 2, 8, 5, 3
+
+
+def _inputs(seed=0):
+  """Random arrays, and paths of every depth, of which the siblings of some groups read parts."""
+  rng = np.random.default_rng(seed)
+  normal = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
+  kv = KeyValue(normal(B, K, W, A, E, L), normal(B, K, W, A, L, E))
+  prompt = KeyValue(normal(B, K, E, P), normal(B, K, P, E))
+  depth = np.stack([rng.permutation(np.arange(W) % (N + 1)) for _ in range(B)])
+  ids = np.where(np.arange(N) < depth[..., None], rng.integers(1, 1 + W * A, (B, W, N)), -1)
+  reads = (np.arange(N * L) < rng.integers(0, N * L, (B, W, A, 1))) & np.repeat(ids > 0, L, axis=-1)[:, :, None]
+  paths = Paths(jnp.asarray(ids), jnp.asarray(reads), jnp.arange(P) < jnp.array([[P], [2]]))
+  return normal(B, W, A, L, K, G, E), kv, prompt, paths
+
+
+def _with_gradients(attention, query, kv, prompt, paths):
+  pull = jnp.asarray(np.random.default_rng(1).normal(size=query.shape), jnp.float32)
+  read, back = jax.vjp(lambda *data: attention(*data, paths), query, kv, prompt)
+  return read, back(pull)
+
+
+@pytest.mark.parametrize('rooms', [(N,), (1, 2, 3)])
+@pytest.mark.parametrize('few', [1, 2, 7])  # groups at a time; 2 does not divide 7
+def test_chunks_are_attention_at_once_and_so_are_their_gradients(monkeypatch, rooms, few):
+  monkeypatch.setattr(tree_attention, 'SCORES', few * A * L * K * G * (P + N * L + A * L))
+  data = _inputs()
+  chunked = jit(lambda *data: _with_gradients(lambda *args: in_chunks(rooms, *args), *data))(*data)
+  whole = jit(lambda *data: _with_gradients(at_once, *data))(*data)
+  jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=2e-5), chunked, whole)
+
+
+def test_a_tree_takes_no_memory_for_scores():
+  """The compiled gradient keeps less than one score for each pair of a query and a key that it may read."""
+  data = _inputs()
+  data = jax.tree.map(lambda x: jnp.repeat(x, 40, axis=0), data)
+  compiled = jax.jit(lambda *data: _with_gradients(lambda *args: in_chunks((N,), *args), *data)).lower(*data).compile()
+  pairs = 40 * B * W * A * L * K * G * (P + N * L + L)
+  plain = jax.jit(_with_gradients, static_argnums=0).lower(at_once, *data).compile()
+  assert compiled.memory_analysis().temp_size_in_bytes < 4 * pairs < plain.memory_analysis().temp_size_in_bytes
