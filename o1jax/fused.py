@@ -67,7 +67,8 @@ def search_and_learn(
       prompt, reference = jax.lax.with_sharding_constraint((prompt, reference), sharding)
     tree = search(state.params, problem_keys(search_key, batch), prompt, reference)
     state, metrics = learn(model, state, prompt, reference, tree, weights, outcome=outcome, optimizer=optimizer,
-                           minibatches=minibatches, chains=chains, credit=credit, objective=objective)  # fmt: skip
+                           minibatches=minibatches, chains=chains, credit=credit, objective=objective,
+                           sharding=sharding)  # fmt: skip
     return state, metrics
 
   whole = None if sharding is None else NamedSharding(sharding.mesh, PartitionSpec())
@@ -77,6 +78,7 @@ def search_and_learn(
 def learn(
   model, state: TrainState, prompt: Prompt, reference: Reference, tree: Tree, weights: Weights, *, outcome, optimizer,
   minibatches: int = 1, chains: int = 0, credit: dict | None = None, objective: Objective = Objective(),
+  sharding: NamedSharding | None = None,
 ) -> tuple[TrainState, Metrics]:  # fmt: skip
   """The learning half of the fused step, on a finished search."""
   whole = judge(reference, tree, outcome)
@@ -87,14 +89,16 @@ def learn(
     prompt = jax.tree.map(lambda x: jnp.repeat(x, chains, axis=0), prompt)
   if objective.tokens:
     tree = tree_lib.crop(tree, objective.tokens)
-  frozen = reference_logprob(model, state.params, prompt, tree, objective)
+  frozen = reference_logprob(model, state.params, prompt, tree, objective, sharding=sharding)
   data = prompt, tree, given, frozen
 
   def step(state, part):
     prompt, tree, given, frozen = part
 
     def loss(params):
-      return tree_loss(model, params, prompt, tree, given, weights, reference=frozen, objective=objective)
+      return tree_loss(
+        model, params, prompt, tree, given, weights, reference=frozen, objective=objective, sharding=sharding
+      )
 
     grads, metrics = jax.grad(loss, has_aux=True)(trained(state.params))
     metrics['gradient_norm'] = optax.global_norm(grads)

@@ -40,7 +40,8 @@ def learner(work: Work) -> Callable[[], Metrics]:
   """Learns from the same search at each call."""
   tree, optimizer = work.mcts(work.params), _optimizer()
   learn = functools.partial(
-    fused.learn, work.model, outcome=_no_verdict, optimizer=optimizer, minibatches=_minibatches(work)
+    fused.learn, work.model, outcome=_no_verdict, optimizer=optimizer, minibatches=_minibatches(work),
+    sharding=by_problem(work.mesh),
   )
   run = jax.jit(learn, donate_argnums=0, out_shardings=everywhere(work.mesh))
   return _updates(run, _state(work, optimizer), work.prompt, _reference(work), tree, MIX)

@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.sharding import NamedSharding
 
 from o1jax.learning import losses
 from o1jax.learning.credit import Credit
@@ -49,14 +50,14 @@ def tree_loss(
   *,
   reference: Array | None = None,
   objective: Objective = Objective(),
+  sharding: NamedSharding | None = None,
 ) -> tuple[Array, Metrics]:
   """The weighted sum of losses of one forward pass over a tree, and its parts.
 
-  reference: log-probs [B, X, A, L] of the frozen policy; None leaves the KL out.
+  reference: log-probs [B, X, A, L] of the frozen policy; None leaves the KL out. sharding: see
+  `forward_tree`.
   """
-  out = forward_tree(
-    model, params, prompt, tree, temperature=objective.temperature, tokens=objective.tokens
-  )
+  out = _forward(model, params, prompt, tree, objective, sharding)
   node = tree.mask & (tree.expanded >= 0)[..., None]
   token = node[..., None] & (jnp.arange(tree.tokens.shape[-1]) < tree.length[..., None])
   parts = {
@@ -75,12 +76,17 @@ def tree_loss(
   return total, metrics
 
 
-def reference_logprob(model, params: Params, prompt: Prompt, tree: Tree, objective: Objective) -> Array | None:
+def reference_logprob(
+  model, params: Params, prompt: Prompt, tree: Tree, objective: Objective, *, sharding: NamedSharding | None = None
+) -> Array | None:
   """Log-probs of the frozen policy on the tree, or None if there is none."""
   if params.reference is None:
     return None
   frozen = params.replace(policy=params.reference, reference=None)
-  out: TreeOutput = forward_tree(
-    model, frozen, prompt, tree, temperature=objective.temperature, tokens=objective.tokens
+  return jax.lax.stop_gradient(_forward(model, frozen, prompt, tree, objective, sharding).logprob)
+
+
+def _forward(model, params, prompt, tree, objective, sharding) -> TreeOutput:
+  return forward_tree(
+    model, params, prompt, tree, temperature=objective.temperature, tokens=objective.tokens, sharding=sharding
   )
-  return jax.lax.stop_gradient(out.logprob)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
 
 from o1jax import tree as tree_lib
 from o1jax.model import groups
@@ -108,7 +109,10 @@ def path_mask(tree_length: Array, ids: Array, step: int) -> Array:
   return (jnp.arange(step) < lengths[..., None]).reshape(*ids.shape[:2], -1)
 
 
-def forward_tree(model, params: Params, prompt: Prompt, tree: Tree, *, temperature: float = 1.0, tokens: int = 0):
+def forward_tree(
+  model, params: Params, prompt: Prompt, tree: Tree, *, temperature: float = 1.0, tokens: int = 0,
+  sharding: NamedSharding | None = None,
+) -> TreeOutput:  # fmt: skip
   """Log-prob and value of every node in one pass; no prefix is computed twice (docs/DESIGN.md, "one attention").
 
   Args:
@@ -119,13 +123,22 @@ def forward_tree(model, params: Params, prompt: Prompt, tree: Tree, *, temperatu
     temperature: of the distribution whose log-probs are wanted, that of sampling.
     tokens: 0 = every node takes the L tokens that it has room for; else nodes are packed into rows of so many tokens,
       see `tree.crop`. Nodes that fill their room are read fastest by the former, and short ones by the latter.
+    sharding: how problems are split among devices, each of which then reads its own and no others; None = one device.
 
   Returns:
     See `TreeOutput`; entries of unused slots and padding are 0.
   """
   if tokens:
-    return _forward_packed(model, params, prompt, tree, temperature=temperature, tokens=tokens)
-  return _forward_slots(model, params, prompt, tree, temperature=temperature)
+    read = functools.partial(_forward_packed, model, temperature=temperature, tokens=tokens)
+  else:
+    read = functools.partial(_forward_slots, model, temperature=temperature)
+  if sharding is not None:
+    # The compiler cannot split a loop over problems: every device would go through all of them.
+    mine, whole = sharding.spec, PartitionSpec()
+    read = jax.shard_map(
+      read, mesh=sharding.mesh, in_specs=(whole, mine, mine), out_specs=mine, check_vma=False
+    )
+  return read(params, prompt, tree)
 
 
 def _forward_slots(model, params, prompt, tree, *, temperature):
