@@ -1,7 +1,7 @@
 """Speed of search and learning at the size that experiments/LOG.md quotes.
 
 `python -m experiments.benchmark --config=configs/benchmark.py --workdir=runs/benchmark`; section `peers` needs
-`pip install -e '.[peers]'`.
+`pip install -e '.[peers]'`. `--config.trained=DIR` of a finished job times its policy too.
 """
 
 from ml_collections import ConfigDict
@@ -13,6 +13,7 @@ def get_config(argument: str = '') -> ConfigDict:
     raise ValueError(f'configs/benchmark.py:{argument} is unknown; use benchmark.py or benchmark.py:smoke')
   c = ConfigDict()
   c.sections = ('search', 'learn', 'memory', 'growth', 'peers')
+  c.trained = ''  # workdir of a finished experiments.o1 job, whose policy is timed as well
   c.repeats = 7
   c.profile = False  # trace a search and the learning from it to WORKDIR/profile
   c.fast_compile = False  # fewer passes of XLA, whose programs run slower: for tests

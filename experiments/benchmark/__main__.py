@@ -10,12 +10,13 @@ import importlib.util
 import json
 import pathlib
 import sys
+from collections.abc import Iterable
 
 import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from experiments.benchmark import growth, learning, limits, peers, searching
+from experiments.benchmark import growth, learning, limits, peers, searching, trained
 from experiments.benchmark.timing import Row
 from experiments.benchmark.work import Sizes, make
 from o1jax.model.variants import variant
@@ -48,29 +49,31 @@ def measure(config, workdir: pathlib.Path) -> list[Row]:
   sizes, repeats = Sizes(**config.sizes), config.repeats
   rows = []
 
-  def add(*more):
+  def add(more: Iterable[Row]):
     for row in more:
       rows.append(row)
       print(line(row), flush=True)
 
   peaks = {dtype: limits.matmul_peak(dtype, config.limits.matmul, repeats=repeats) for dtype in ('float32', 'bfloat16')}
-  add(*peaks.values(), limits.memory_bandwidth(config.limits.megabytes, repeats=repeats))
+  add([*peaks.values(), limits.memory_bandwidth(config.limits.megabytes, repeats=repeats)])
   peak = peaks[model.dtype].value
   work = make(model, sizes)
   if 'search' in config.sections:
-    add(*searching.decode_rows(work, peak, repeats=repeats))
-    add(*searching.best_of_n_rows(work, config.samples, peak, repeats=repeats))
-    add(*searching.mcts_rows(work, peak, repeats=repeats))
+    add(searching.decode_rows(work, peak, repeats=repeats))
+    add(searching.best_of_n_rows(work, config.samples, peak, repeats=repeats))
+    add(searching.mcts_rows(work, peak, repeats=repeats))
+  if config.trained:
+    add(trained.trained_rows(config.trained, peaks['float32'].value, samples=config.samples, repeats=repeats))
   if 'learn' in config.sections:
-    add(*learning.learning_rows(work, peak, repeats=repeats))
-    add(learning.tree_speedup(work, repeats=repeats))
-    add(*learning.fused_rows(work, repeats=repeats))
+    add(learning.learning_rows(work, peak, repeats=repeats))
+    add([learning.tree_speedup(work, repeats=repeats)])
+    add(learning.fused_rows(work, repeats=repeats))
   if 'memory' in config.sections:
-    add(*searching.memory_rows(work))
+    add(searching.memory_rows(work))
   if 'growth' in config.sections:
-    add(*growth.growth_rows(model, sizes, config.growth.to_dict(), repeats=repeats))
+    add(growth.growth_rows(model, sizes, config.growth.to_dict(), repeats=repeats))
   if 'peers' in config.sections:
-    add(*peers.peer_rows(work, problems=config.peers.problems, samples=config.samples, repeats=min(repeats, 3)))
+    add(peers.peer_rows(work, problems=config.peers.problems, samples=config.samples, repeats=min(repeats, 3)))
   if config.profile:
     for name, call in (('search', lambda: work.mcts(work.params)), ('learn', learning.learner(work))):
       jax.block_until_ready(call())

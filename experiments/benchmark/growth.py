@@ -1,5 +1,7 @@
 """How the speed of search changes with one size at a time, and the exponent of its time."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from experiments.benchmark.timing import Row, row, seconds
@@ -8,12 +10,11 @@ from o1jax.model.compute import search_cost
 from o1jax.model.variants import ModelConfig
 
 
-def growth_rows(config: ModelConfig, sizes: Sizes, axes: dict[str, tuple[int, ...]], *, repeats: int) -> list[Row]:
+def growth_rows(config: ModelConfig, sizes: Sizes, axes: dict[str, tuple[int, ...]], *, repeats: int) -> Iterator[Row]:
   """Tokens a second along each axis, a field of `Sizes` or of `ModelConfig`; all else stays.
 
   The exponent is the slope of log time over log size: 1 = time in proportion.
   """
-  rows = []
   for axis, values in axes.items():
     times = []
     for value in values:
@@ -21,11 +22,10 @@ def growth_rows(config: ModelConfig, sizes: Sizes, axes: dict[str, tuple[int, ..
       tokens = float(search_cost(work.model.config, work.prompt, work.mcts(work.params))[0].sum())
       took = seconds(lambda: work.mcts(work.params), repeats)  # noqa: B023
       times.append(np.median(took))
-      rows.append(row('growth_tokens_per_second', tokens / took, 'tokens/s', work.shape(axis=axis)))
+      yield row('growth_tokens_per_second', tokens / took, 'tokens/s', work.shape(axis=axis))
     if len(values) > 1:
       slope = np.polyfit(np.log(values), np.log(times), 1)[0]
-      rows.append(row('growth_exponent', slope, f'of time in {axis}', dict(axis=axis, values=list(values))))
-  return rows
+      yield row('growth_exponent', slope, f'of time in {axis}', dict(axis=axis, values=list(values)))
 
 
 def _resized(config, sizes, axis, value):

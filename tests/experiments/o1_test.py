@@ -11,6 +11,11 @@ import nbclient
 import nbformat
 import pytest
 
+from experiments.benchmark.trained import trained_rows
+from o1jax.training.config import ConfigError
+from o1jax.training.measure import load_run
+from o1jax.training.workdir import load_config
+
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = '--config=configs/quickstart.py:smoke'
 
@@ -130,3 +135,23 @@ def test_the_notebook_runs_on_a_run(run, monkeypatch):
   assert 'make ' in printed and 'mcts_gumbel' in printed
   images = [output.data for cell in notebook.cells for output in cell.get('outputs', []) if 'data' in output]
   assert any('image/svg+xml' in data for data in images)
+
+
+def test_the_benchmark_times_its_policy(run):
+  workdir, _ = run
+  times = trained_rows(workdir, 1.0, samples=2, repeats=1)
+  assert [(r.name, r.shape['method']) for r in times] == [
+    (f'trained_{name}', method)
+    for method in ('gumbel', 'best_of_n')
+    for name in ('tokens_per_second', 'utilisation', 'problems_per_second')
+  ]
+  assert all(r.value > 0 and r.shape['policy'] == 'learn' for r in times)
+  # A forced step would have made all tokens that there is room for.
+  shapes, (prompt, _) = load_config(workdir).shapes, load_run(workdir).experiment.data.test
+  room = 2 * prompt.length.shape[0] * shapes.max_steps * shapes.step_length
+  assert times[3].shape['tokens'] < room
+
+
+def test_the_benchmark_names_what_a_folder_lacks(tmp_path):
+  with pytest.raises(ConfigError, match=str(tmp_path)):
+    trained_rows(tmp_path, 1.0, samples=1, repeats=1)

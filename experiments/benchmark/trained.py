@@ -1,0 +1,49 @@
+"""How fast search is for a policy that was trained: its steps close early and its problems are those of its task."""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+
+from experiments.benchmark.timing import Row, row, seconds
+from o1jax.fused import problem_keys
+from o1jax.model.compute import search_cost
+from o1jax.training.build import POLICIES, test_search
+from o1jax.training.config import require
+from o1jax.training.measure import load_run
+from o1jax.training.mesh import by_problem, data_mesh, everywhere, spread
+
+
+def trained_rows(workdir: str | pathlib.Path, peak: float, *, samples: int, repeats: int) -> list[Row]:
+  """The job's own tree search and best-of-N of `samples`, by the last policy that it has made, over its test problems.
+
+  Args:
+    workdir: of a finished `experiments.o1` job.
+    peak: in GFLOP/s.
+    samples: N.
+    repeats: timed searches.
+
+  Raises:
+    ConfigError: there is no such job, or it has made no policy.
+  """
+  run = load_run(workdir)
+  made = [stage for stage in POLICIES.values() if run.made(stage)]
+  require(bool(made), f'{workdir} has no policy yet: let its job reach its stage reward')
+  e, section = run.experiment, run.experiment.config.evaluate.search
+  prompt, _ = e.data.test
+  count = prompt.length.shape[0]
+  mesh = data_mesh(count)
+  keys, prompt = jax.device_put((problem_keys(e.key, count), jax.tree.map(jnp.asarray, prompt)), by_problem(mesh))
+  params = jax.device_put(run.params(made[-1]), everywhere(mesh))
+  rows = []
+  for method, budget in ((section.method, section.budget), ('best_of_n', samples)):
+    search = jax.jit(spread(test_search(e, method, budget), mesh))
+    tokens, flops = (float(x.sum()) for x in search_cost(e.model.config, prompt, search(params, keys, prompt)))
+    took = seconds(lambda: search(params, keys, prompt), repeats)  # noqa: B023
+    shape = dict(method=method, budget=budget, policy=made[-1], batch=count, tokens=tokens, devices=mesh.size)
+    rows += [
+      row('trained_tokens_per_second', tokens / took, 'tokens/s', shape),
+      row('trained_utilisation', 1e-9 * flops / took / peak, 'of matmul peak', shape),
+      row('trained_problems_per_second', count / took, 'problems/s', shape),
+    ]
+  return rows
