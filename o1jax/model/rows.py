@@ -19,23 +19,30 @@ def lay_rows(context: Context, lead: tuple[int, int, int], room: int) -> tuple[A
   """Rows of the keys that siblings share, with room for some tokens of each; who may read what they share [B, W, S];
   and what of the context is left.
 
-  The prompt, which all of a problem share, joins the rows where there is one for each problem: one product is faster
-  than two.
+  The prompt, which all of a problem share, joins the rows where there is one for each problem, or where it is short
+  beside them: one product is faster than two.
   """
   batch, width, siblings = lead
   parts, masks = [], []
-  if width == 1:
-    parts.append(context.prompt)
-    masks.append(context.prompt_mask[:, :, 0, 0])
+  prompt_size = context.prompt_mask.shape[-1]
+  joins = width == 1 or 4 * prompt_size <= room * siblings
+  if joins:
+    parts.append(each_layer(lambda kv: _repeat(kv, width), context.prompt))
+    masks.append(jnp.broadcast_to(context.prompt_mask[:, :, 0, 0], (batch, width, prompt_size)))
   if context.path is not None:
     parts.append(context.path)
     masks.append(context.path_mask[:, :, 0, 0])
   parts.append(each_layer(lambda kv: empty_blocks(kv, (width,), room * siblings), context.prompt))
   shown = jnp.concatenate([jnp.zeros((batch, width, 0), bool), *masks], axis=-1)
   left = context._replace(path=None, path_mask=None)
-  if width == 1:
+  if joins:
     left = left._replace(prompt=None, prompt_mask=None)
   return each_layer(_end_to_end, *parts), shown, left
+
+
+def _repeat(kv: KeyValue, width: int) -> KeyValue:
+  """[B, K, ...] -> [B, K, W, ...]."""
+  return KeyValue(*(jnp.repeat(x[:, :, None], width, axis=2) for x in kv))
 
 
 def _end_to_end(*parts: KeyValue) -> KeyValue:

@@ -51,6 +51,20 @@ def test_several_expansions_share_the_prompt():
   assert left.prompt is context.prompt and left.path is None
 
 
+def test_a_prompt_that_is_short_beside_the_rows_is_in_each_of_them():
+  context, room = _context(2), 2 * P
+  rows, shown, left = lay_rows(context, (B, 2, A), room)
+  (kv,), (prompt,), (path,) = rows['policy'], context.prompt['policy'], context.path['policy']
+  keys, values = kv.key.reshape(B, K, 2, E, -1), kv.value.reshape(B, K, 2, -1, E)
+  for w in range(2):
+    np.testing.assert_array_equal(keys[:, :, w, :, :P], prompt.key)
+    np.testing.assert_array_equal(values[:, :, w, :P], prompt.value)
+    np.testing.assert_array_equal(shown[:, w, :P], context.prompt_mask[:, 0, 0, 0])
+  np.testing.assert_array_equal(keys[..., P : P + S], path.key)
+  np.testing.assert_array_equal(shown[..., P:], context.path_mask[:, :, 0, 0])
+  assert left.prompt is None and left.path is None
+
+
 @pytest.mark.parametrize('width', [1, 2])
 def test_a_candidate_reads_what_is_shared_and_its_own_tokens_so_far(width):
   _, shown, _ = lay_rows(_context(width), (B, width, A), ROOM)
