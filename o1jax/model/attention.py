@@ -30,8 +30,8 @@ class Context(NamedTuple):
   [B, K*W, E, S] that the A siblings of an expansion share with room for their own, it is [.., 1, S] for those: the
   pass, of one token, writes the siblings' keys at columns `at` and on before it reads. Written afterwards, XLA would
   copy the rows at every token; so it would if they were [B, K, W, ...], of which it drops a lone K or W. With
-  `path_ids` [B, W, R-1], ids in groups, the path is gathered from the keys of the pass itself, which then is over a whole
-  tree, see `model.groups` and `model.tree_attention`; each token reads its own step up to itself.
+  `path_ids` [B, W, R-1], ids in groups, the path is gathered from the keys of the pass itself, which then is over a
+  whole tree, see `model.groups` and `model.tree_attention`; each token reads its own step up to itself.
   """
 
   self_mask: Array
