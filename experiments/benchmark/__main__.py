@@ -63,7 +63,8 @@ def measure(config, workdir: pathlib.Path) -> list[Row]:
     add(searching.best_of_n_rows(work, config.samples, peak, repeats=repeats))
     add(searching.mcts_rows(work, peak, repeats=repeats))
   if config.trained:
-    add(trained.trained_rows(config.trained, peaks['float32'].value, samples=config.samples, repeats=repeats))
+    limit = {dtype: row.value for dtype, row in peaks.items()}
+    add(trained.trained_rows(config.trained, limit, samples=config.samples, repeats=repeats))
   if 'learn' in config.sections:
     add(learning.learning_rows(work, peak, repeats=repeats))
     add([learning.tree_speedup(work, repeats=repeats)])

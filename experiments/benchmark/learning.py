@@ -17,6 +17,7 @@ from o1jax.learning.objective import Weights
 from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.model.compute import search_cost
 from o1jax.model.forward import forward_rows, forward_tree, logits_of
+from o1jax.model.scores import token_scores
 from o1jax.reward.outcome import judge
 from o1jax.training.mesh import by_problem, everywhere, spread
 from o1jax.types import Metrics, Reference, TrainState, Tree
@@ -63,8 +64,8 @@ def tree_speedup(work: Work, *, repeats: int) -> Row:
 
   def paths(params, rows):
     out = forward_rows(model, params, rows, jnp.full(rows.shape[0], rows.shape[1]))
-    scores = jax.nn.log_softmax(logits_of(model, params, out.hidden[:, 0, 0, :-1]))
-    return jnp.take_along_axis(scores, rows[:, 1:, None], axis=-1)[..., 0], out.value
+    logprob, entropy = token_scores(logits_of(model, params, out.hidden[:, 0, 0, :-1]), rows[:, 1:])
+    return logprob, entropy, out.value
 
   together, apart = jax.jit(spread(whole, mesh)), jax.jit(spread(paths, mesh))
   batches = [part for rows in _paths(work, tree) for part in _chunks(work, rows)]

@@ -14,12 +14,12 @@ from o1jax.training.measure import load_run
 from o1jax.training.mesh import by_problem, data_mesh, everywhere, spread
 
 
-def trained_rows(workdir: str | pathlib.Path, peak: float, *, samples: int, repeats: int) -> list[Row]:
+def trained_rows(workdir: str | pathlib.Path, peaks: dict[str, float], *, samples: int, repeats: int) -> list[Row]:
   """The job's own tree search and best-of-N of `samples`, by the last policy that it has made, over its test problems.
 
   Args:
     workdir: of a finished `experiments.o1` job.
-    peak: in GFLOP/s.
+    peaks: of the types that a model may compute in, in GFLOP/s.
     samples: N.
     repeats: timed searches.
 
@@ -43,7 +43,7 @@ def trained_rows(workdir: str | pathlib.Path, peak: float, *, samples: int, repe
     shape = dict(method=method, budget=budget, policy=made[-1], batch=count, tokens=tokens, devices=mesh.size)
     rows += [
       row('trained_tokens_per_second', tokens / took, 'tokens/s', shape),
-      row('trained_utilisation', 1e-9 * flops / took / peak, 'of matmul peak', shape),
+      row('trained_utilisation', 1e-9 * flops / took / peaks[e.model.config.dtype], 'of matmul peak', shape),
       row('trained_problems_per_second', count / took, 'problems/s', shape),
     ]
   return rows

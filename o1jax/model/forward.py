@@ -151,7 +151,7 @@ def _forward_slots(model, params, prompt, tree, *, temperature):
   out, root_hidden, root_value = prefill(model, params, prompt)
   offset = jnp.arange(step)
   context = Context(
-    self_mask=jnp.tri(step, dtype=bool) & (offset < length[..., None])[..., None, :],
+    self_mask=jnp.tri(step, dtype=bool)[None, None, None],  # padding comes last, so no token reads it
     prompt=out.cache,
     prompt_mask=shared_mask(jnp.arange(prompt.tokens.shape[1]) < prompt.length[:, None]),
   )
