@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from o1jax.model.attention import Context, Segment, attend, rotate, turns
+from o1jax.model.layers import Linear, Norm, products
 from o1jax.model.tree_attention import Paths, attend_tree
 from o1jax.model.variants import ModelConfig
 from o1jax.types import Array, KeyValue
@@ -28,26 +29,6 @@ class Output(NamedTuple):
   cache: Any
 
 
-class Linear(nn.Module):
-  """x [..., in] @ kernel [in, features], as one matrix product of rank 2: XLA's CPU is half as fast at higher ranks."""
-
-  features: int
-  axes: tuple[str | None, str | None]
-  dtype: str
-
-  @nn.compact
-  def __call__(self, x):
-    init = nn.initializers.variance_scaling(1.0, 'fan_in', 'truncated_normal')
-    kernel = self.param('kernel', nn.with_logical_partitioning(init, self.axes), (x.shape[-1], self.features))
-    out = x.astype(self.dtype).reshape(-1, x.shape[-1]) @ kernel.astype(self.dtype)
-    return out.reshape(*x.shape[:-1], self.features)
-
-
-def _norm(config: ModelConfig, name):
-  scale = nn.with_logical_partitioning(nn.initializers.ones, ('embed',))
-  return nn.RMSNorm(epsilon=1e-6, dtype=config.dtype, scale_init=scale, name=name)
-
-
 class Block(nn.Module):
   """Attention and feed-forward with residuals."""
 
@@ -58,11 +39,12 @@ class Block(nn.Module):
     """x [B*W*A*Q, D]; cached: this layer's (prompt, path, rows) of the context; by: see `rotate`. Returns x and the
     `KeyValue` of this pass, or the rows with that written into them."""
     c = self.config
-    h = _norm(c, 'attention_norm')(x)
+    h = Norm(c.dtype, name='attention_norm')(x)
     lead = by[0].shape[:-2]
-    query = Linear(c.heads * c.head_width, ('embed', 'heads'), c.dtype, name='query')(h)
-    key = Linear(c.kv_heads * c.head_width, ('embed', 'kv_heads'), c.dtype, name='key')(h)
-    value = Linear(c.kv_heads * c.head_width, ('embed', 'kv_heads'), c.dtype, name='value')(h)
+    query = Linear(c.heads * c.head_width, ('embed', 'heads'), c.dtype, name='query')
+    key = Linear(c.kv_heads * c.head_width, ('embed', 'kv_heads'), c.dtype, name='key')
+    value = Linear(c.kv_heads * c.head_width, ('embed', 'kv_heads'), c.dtype, name='value')
+    query, key, value = products(h, [linear.kernel(c.width) for linear in (query, key, value)])
     query = rotate(query.reshape(*lead, c.heads, c.head_width), by)
     key = rotate(key.reshape(*lead, c.kv_heads, c.head_width), by)
     value = value.reshape(key.shape)
@@ -87,7 +69,7 @@ class Block(nn.Module):
       read = jnp.concatenate([read[:, i].reshape(x.shape[0], -1) for i in range(c.kv_heads)], axis=-1)
     x = x + Linear(c.width, ('heads', 'embed'), c.dtype, name='out')(read)
     x = nn.with_logical_constraint(x, ACTIVATION)
-    h = _norm(c, 'mlp_norm')(x)
+    h = Norm(c.dtype, name='mlp_norm')(x)
     gate = Linear(c.mlp_width, ('embed', 'mlp'), c.dtype, name='gate')(h)
     up = Linear(c.mlp_width, ('embed', 'mlp'), c.dtype, name='up')(h)
     x = x + Linear(c.width, ('mlp', 'embed'), c.dtype, name='down')(nn.silu(gate) * up)
@@ -116,7 +98,7 @@ class Trunk(nn.Module):
       self.blocks = scanned(c, name='blocks')
     else:
       self.blocks = [block(c, name=f'block_{i}') for i in range(c.layers)]
-    self.last_norm = _norm(c, 'last_norm')
+    self.last_norm = Norm(c.dtype)
 
   def __call__(self, tokens, positions, context: Context, longest):
     c = self.config
@@ -182,7 +164,7 @@ class Policy(nn.Module):
     if not self.config.tied_head:
       return self.head(hidden).astype(jnp.float32)
     table = jnp.asarray(self.trunk.embedding, self.config.dtype)
-    logits = hidden.reshape(-1, hidden.shape[-1]) @ table.T
+    (logits,) = products(hidden.reshape(-1, hidden.shape[-1]), [table.T])
     return logits.reshape(*hidden.shape[:-1], -1).astype(jnp.float32)
 
 

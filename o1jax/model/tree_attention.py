@@ -1,8 +1,9 @@
 """Attention over a whole tree: every token reads the prompt, its path, and its own step up to itself.
 
-On a CPU it takes a few groups of nodes at a time, so that their scores stay in the caches, in the order of their depth,
-and reads no more of their paths than the deepest of them has. Its gradient, by hand, keeps one number a query and
-computes the scores again (FlashAttention, arXiv:2205.14135). Elsewhere it is plain `attend`.
+On a CPU it takes a few readers at a time, a reader being one key head of one group of nodes, so that their scores stay
+in the caches; it takes them in the order of their depth, and reads no more of their paths than the deepest of them has.
+Its gradient, by hand, keeps one number a query and computes the scores again (FlashAttention, arXiv:2205.14135).
+Elsewhere it is plain `attend`.
 """
 
 import functools
@@ -15,7 +16,7 @@ import numpy as np
 from o1jax.model.attention import Segment, attend, gather_path, path_rooms
 from o1jax.types import Array, KeyValue
 
-SCORES = 2**17  # that are made at once: half a MB, a quarter of a core's cache
+SCORES = 2**16  # that are made at once: a quarter of a MB, an eighth of a core's cache
 
 
 class Paths(NamedTuple):
@@ -25,17 +26,6 @@ class Paths(NamedTuple):
   ids: Array
   mask: Array
   prompt_mask: Array
-
-
-class Keys(NamedTuple):
-  """Of one problem: `prompt` and `nodes` with tokens last, keys [K, E, P] and [K, W*A, E, L], or with tokens first."""
-
-  prompt: KeyValue
-  nodes: KeyValue
-
-  def turned(self) -> 'Keys':
-    """Tokens last and first change places."""
-    return jax.tree.map(lambda x: jnp.swapaxes(x, -1, -2), self)
 
 
 def attend_tree(query: Array, kv: KeyValue, prompt: KeyValue, paths: Paths) -> Array:
@@ -67,159 +57,192 @@ def at_once(query: Array, kv: KeyValue, prompt: KeyValue, paths: Paths) -> Array
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def in_chunks(rooms: tuple[int, ...], query: Array, kv: KeyValue, prompt: KeyValue, paths: Paths) -> Array:
-  """`attend_tree` a few groups at a time, by a program for each of `rooms`, see `path_rooms`."""
+  """`attend_tree` a few readers at a time, by a program for each of `rooms`, see `path_rooms`."""
   return _forward(rooms, query, kv, prompt, paths)[0]
 
 
+class Readers(NamedTuple):
+  """All U = B*K*W readers and what they read; Q = L*G, and keys and values have tokens first.
+
+  query [U, A, Q, E], scaled; own [U*A, L, E], keys and values of the nodes themselves; prompt [B*K, P, E]; prompt_of
+  [U], which of these; nodes [U, N], the path as places in `own`; depth [U], how many of them are there; seen
+  [U, P + N*L, A or 1], which candidate reads which token of the prompt and the path.
+  """
+
+  query: Array
+  own: KeyValue
+  prompt: KeyValue
+  prompt_of: Array
+  nodes: Array
+  depth: Array
+  seen: Array
+
+  def own_nodes(self, some: Array) -> Array:
+    """Places in `own` of the nodes of some readers, [r, A]."""
+    width = self.query.shape[1]
+    return some[:, None] * width + jnp.arange(width)
+
+
+def _readers(query: Array, kv: KeyValue, prompt: KeyValue, paths: Paths) -> Readers:
+  batch, slots, width, step, heads, _, size = query.shape
+  first = (jnp.arange(batch * heads) * slots * width).reshape(batch, heads, 1, 1)
+  nodes = first + jnp.maximum(paths.ids - 1, 0)[:, None]
+  shown = jnp.broadcast_to(paths.prompt_mask[:, None, None], (*paths.mask.shape[:3], paths.prompt_mask.shape[-1]))
+  seen = jnp.swapaxes(jnp.concatenate([shown, paths.mask], axis=-1), -1, -2)
+  each_head = lambda x: jnp.repeat(x[:, None], heads, axis=1).reshape(-1, *x.shape[2:])
+  tokens_first = lambda kv: KeyValue(jnp.swapaxes(kv.key, -1, -2), kv.value)
+  flat = lambda x, rows: x.reshape(-1, rows, size)
+  return Readers(
+    query=_by_reader(query) * size**-0.5,
+    own=jax.tree.map(lambda x: flat(x, step), tokens_first(kv)),
+    prompt=jax.tree.map(lambda x: flat(x, x.shape[2]), tokens_first(prompt)),
+    prompt_of=jnp.repeat(jnp.arange(batch * heads), slots),
+    nodes=nodes.reshape(-1, nodes.shape[-1]),
+    depth=each_head(jnp.sum(paths.ids > 0, axis=-1)),
+    seen=each_head(seen),
+  )
+
+
+def _by_reader(x: Array) -> Array:
+  """[B, W, A, L, K, G, E] -> [B*K*W, A, L*G, E]."""
+  batch, slots, width, _, heads, _, size = x.shape
+  return jnp.moveaxis(x, 4, 1).reshape(batch * heads * slots, width, -1, size)
+
+
+def _by_token(x: Array, like: Array) -> Array:
+  """Undoes `_by_reader`."""
+  batch, slots, width, step, heads, group, size = like.shape
+  return jnp.moveaxis(x.reshape(batch, heads, slots, width, step, group, size), 1, 4)
+
+
 def _forward(rooms, query, kv, prompt, paths):
-  def one(problem):
-    query, kv, prompt, paths = problem
-    keys = Keys(prompt, _flat(kv))
+  readers = _readers(query, kv, prompt, paths)
 
-    def step(out, slots):
-      new = _switch(rooms, _read, paths, slots, keys, query[slots])
-      return tuple(old.at[slots].set(x) for old, x in zip(out, new)), None
+  def step(out, some):
+    new = _switch(rooms, _read, readers, some)
+    return tuple(old.at[some].set(x) for old, x in zip(out, new)), None
 
-    empty = jnp.zeros_like(query), jnp.zeros(query.shape[:-1], jnp.float32)
-    return jax.lax.scan(step, empty, _in_order(paths, query))[0]
-
-  read, normaliser = jax.lax.map(one, (query, kv, prompt, paths))
+  empty = jnp.zeros_like(readers.query), jnp.zeros(readers.query.shape[:-1], jnp.float32)
+  (read, normaliser), _ = jax.lax.scan(step, empty, _in_order(readers))
+  read = _by_token(read, query)
   return read, (query, kv, prompt, paths, read, normaliser)
 
 
 def _backward(rooms, kept, given):
-  def one(problem):
-    query, kv, prompt, paths, read, normaliser, given = problem
-    keys = Keys(prompt, _flat(kv))
-    turned = keys.turned()
+  query, kv, prompt, paths, read, normaliser = kept
+  readers = _readers(query, kv, prompt, paths)
+  mean = _by_reader(jnp.sum((given * read).astype(jnp.float32), axis=-1, keepdims=True))[..., 0]
+  given = _by_reader(given)
 
-    def step(grads, slots):
-      of_query, of_keys = grads
-      # A group that only fills up has no gradient, or the nodes on its path would get it too.
-      some = query[slots], read[slots], normaliser[slots], given.at[slots].get(mode='fill', fill_value=0)
-      new, nodes, of_rows = _switch(rooms, _read_back, paths, slots, (keys, turned), *some)
-      return (of_query.at[slots].set(new), _spread(of_keys, nodes, of_rows)), None
+  def step(grads, some):
+    queries, nodes, prompts = grads
+    # A reader that only fills up has no gradient, or the nodes on its path would get it too.
+    pull = [x.at[some].get(mode='fill', fill_value=0) for x in (given, mean)]
+    of_query, of_prompt, ids, of_path, of_own = _switch(rooms, _read_back, readers, some, normaliser[some], *pull)
+    nodes = _add(_add(nodes, ids, of_path), readers.own_nodes(some), of_own)
+    return (queries.at[some].set(of_query), nodes, _add(prompts, readers.prompt_of[some], of_prompt)), None
 
-    zeros = functools.partial(jax.tree.map, jnp.zeros_like)
-    # Values, too, gather their gradients with tokens last.
-    start = zeros(query), Keys(*(KeyValue(kv.key, kv.key) for kv in zeros(keys)))
-    of_query, of_keys = jax.lax.scan(step, start, _in_order(paths, query))[0]
-    back = KeyValue(*(x.reshape(kv.key.shape) for x in of_keys.nodes)), of_keys.prompt
-    return of_query, *(KeyValue(x.key, jnp.swapaxes(x.value, -1, -2)) for x in back)
+  start = jax.tree.map(jnp.zeros_like, (readers.query, readers.own, readers.prompt))
+  of_query, of_own, of_prompt = jax.lax.scan(step, start, _in_order(readers))[0]
 
-  return *jax.lax.map(one, (*kept, given)), None
+  def as_given(grad, like):
+    key = grad.key.reshape(*like.key.shape[:-2], *like.value.shape[-2:])
+    return KeyValue(jnp.swapaxes(key, -1, -2), grad.value.reshape(like.value.shape))
+
+  of_query = _by_token(of_query, query) * query.shape[-1] ** -0.5
+  return of_query, as_given(of_own, kv), as_given(of_prompt, prompt), None
 
 
 in_chunks.defvjp(_forward, _backward)
 
 
-def _flat(kv: KeyValue) -> KeyValue:
-  return KeyValue(*(x.reshape(x.shape[0], -1, *x.shape[-2:]) for x in kv))
+def _add(sums: KeyValue, at: Array, new: KeyValue) -> KeyValue:
+  return jax.tree.map(lambda old, x: old.at[at].add(x), sums, new)
 
 
-def _in_order(paths: Paths, query: Array) -> Array:
-  """Numbers of groups by depth, [.., a few]; filled up with one that is not there, whose writes are dropped."""
-  count = query.shape[0]
-  row = paths.prompt_mask.shape[-1] + paths.mask.shape[-1] + query.shape[1] * query.shape[2]
-  few = min(max(SCORES // (query[0, ..., 0].size * row), 1), count)
-  order = jnp.argsort(jnp.sum(paths.ids > 0, axis=-1))
+def _in_order(readers: Readers) -> Array:
+  """Numbers of readers by depth, [.., a few]; filled up with one that is not there, whose writes are dropped."""
+  count, width, rows, _ = readers.query.shape
+  row = readers.seen.shape[1] + readers.own.key.shape[1]
+  few = min(max(SCORES // (width * rows * row), 1), count)
+  order = jnp.argsort(readers.depth)
   return jnp.pad(order, (0, -count % few), constant_values=count).reshape(-1, few)
 
 
-def _switch(rooms, function, paths, slots, keys, *data):
-  """Runs the program for the least room that the paths of these groups have."""
-  ids, mask = paths.ids[slots], paths.mask[slots]
-  enough = sum(jnp.max(jnp.sum(ids > 0, axis=-1)) > room for room in rooms[:-1])
-  branches = [functools.partial(function, room, rooms[-1]) for room in rooms]
-  return jax.lax.switch(enough, branches, ids, mask, paths.prompt_mask, slots, keys, *data)
+def _switch(rooms, function, readers, some, *data):
+  """Runs the program for the least room that the paths of some readers have."""
+  enough = sum(jnp.max(readers.depth[some]) > room for room in rooms[:-1])
+  return jax.lax.switch(enough, [functools.partial(function, room) for room in rooms], readers, some, *data)
 
 
-def _read(room, most, ids, mask, prompt_mask, slots, keys, query):
-  """Some groups: query [g, A, L, K, G, E] -> read alike, normaliser [g, A, L, K, G]."""
-  del most
-  nodes = _nodes(ids[:, :room], slots, query)
-  scores = _scores(query, _row(keys.prompt.key, keys.nodes.key, nodes))
-  scores = jnp.where(_visible(room, mask, prompt_mask, query), scores, -1e30)
-  peak = jnp.max(scores, axis=-1, keepdims=True)
-  mass = jnp.exp(scores - peak)
-  total = jnp.sum(mass, axis=-1, keepdims=True)
-  read = mass.astype(query.dtype) @ _column(keys.prompt.value, keys.nodes.value, nodes)
-  return _behind(read / total.astype(query.dtype), query), _behind(peak + jnp.log(total), query)[..., 0]
+class Part(NamedTuple):
+  """Rows of queries, each n of which read the same keys: query [r, n, Q, E], kv [r, n, S, E], mask [r, n, S, Q].
+
+  Scores are [r, n, S, Q]: queries lie last, where there are most of them.
+  """
+
+  query: Array
+  kv: KeyValue
+  mask: Array
+
+  def cut(self, x: Array) -> Array:
+    """Numbers of all queries [r, A, Q] as those of this part, [r, n, 1, Q]."""
+    return x.reshape(*self.query.shape[:2], 1, -1)
 
 
-def _read_back(room, most, ids, mask, prompt_mask, slots, keys, query, read, normaliser, given):
-  """Gradients of `_read`: of queries, and of keys and values with tokens last, by node, for `most` path nodes."""
-  keys, turned = keys
-  nodes = _nodes(ids[:, :room], slots, query)
-  scores = _scores(query, _row(keys.prompt.key, keys.nodes.key, nodes))
-  probs = jnp.exp(scores - _front(normaliser[..., None]))
-  probs = jnp.where(_visible(room, mask, prompt_mask, query), probs, 0)
-  mean = _front(jnp.sum((given * read).astype(jnp.float32), axis=-1, keepdims=True))
-  given = _front(given)
-  pull = (given @ _row(turned.prompt.value, turned.nodes.value, nodes)).astype(jnp.float32)
-  of_scores = (probs * (pull - mean)).astype(query.dtype)
-  scale = query.shape[-1] ** -0.5
-  of_query = scale * _behind(of_scores @ _column(turned.prompt.key, turned.nodes.key, nodes), query)
-  of_keys = jnp.swapaxes(scale * _front(query), -1, -2) @ of_scores
-  of_values = jnp.swapaxes(given, -1, -2) @ probs.astype(query.dtype)
-  first, width = prompt_mask.shape[-1], query.shape[2]
-  left = most - room
+def _parts(room: int, readers: Readers, some: Array) -> tuple[Part, Part]:
+  """What some readers share, the prompt and `room` nodes of a path, and the own step of each of their A candidates."""
+  query = readers.query[some]
+  count, width, rows, size = query.shape
+  own = jax.tree.map(lambda x: x[readers.own_nodes(some)], readers.own)
+  step = own.key.shape[2]
 
-  def part(x):
-    """[K, g, E, S] -> of the prompt [K, E, P], of nodes [K, g, N + A, E, L]."""
-    blocks = jnp.moveaxis(x[..., first:].reshape(*x.shape[:-1], -1, width), 3, 2)
-    return jnp.sum(x[..., :first], axis=1), jnp.pad(blocks, [(0, 0)] * 2 + [(0, left)] + [(0, 0)] * 2)
+  def shared(prompt, nodes):
+    path = nodes[readers.nodes[some, :room]].reshape(count, -1, size)
+    return jnp.concatenate([prompt[readers.prompt_of[some]], path], axis=1)[:, None]
 
-  parts = [part(x) for x in (of_keys, of_values)]
-  return of_query, jnp.pad(nodes, ((0, 0), (0, left))), Keys(*(KeyValue(*pair) for pair in zip(*parts)))
+  seen = readers.seen[some][:, None, : readers.seen.shape[1] - (readers.nodes.shape[1] - room) * step]
+  seen = jnp.repeat(seen, width * rows // seen.shape[-1], axis=-1)
+  causal = np.repeat(np.triu(np.ones((step, step), bool)), rows // step, axis=1)
+  return (
+    Part(query.reshape(count, 1, -1, size), jax.tree.map(shared, readers.prompt, readers.own), seen),
+    Part(query, own, jnp.asarray(causal)[None, None]),
+  )
 
 
-def _spread(grads: Keys, nodes: Array, new: Keys) -> Keys:
-  prompt = jax.tree.map(jnp.add, grads.prompt, new.prompt)
-  return Keys(prompt, jax.tree.map(lambda old, x: old.at[:, nodes].add(x), grads.nodes, new.nodes))
+def _scores(keys, queries):
+  return (keys @ jnp.swapaxes(queries, -1, -2)).astype(jnp.float32)
 
 
-def _nodes(ids, slots, query):
-  """Places in `Keys.nodes` of the nodes on the paths, where there are any, and of the groups' own, [g, room + A]."""
-  width = query.shape[1]
-  return jnp.concatenate([jnp.maximum(ids - 1, 0), slots[:, None] * width + jnp.arange(width)], axis=1)
+def _joined(x: Array, like: Array) -> Array:
+  """Of a part, [r, n, Y, Q], -> of all queries, [r, A, Q, Y]."""
+  return jnp.swapaxes(x, -1, -2).reshape(*like.shape[:3], -1)
 
 
-def _front(x: Array) -> Array:
-  """Key heads first, the rest of the queries in one: [g, A, L, K, G, E] -> [K, g, A*L*G, E]."""
-  return jnp.moveaxis(x, 3, 0).reshape(x.shape[3], x.shape[0], -1, x.shape[-1])
+def _read(room, readers, some):
+  """What some readers read [r, A, Q, E], and their normaliser [r, A, Q]."""
+  parts = _parts(room, readers, some)
+  query = parts[1].query
+  scores = [jnp.where(part.mask, _scores(part.kv.key, part.query), -1e30) for part in parts]
+  peak = functools.reduce(jnp.maximum, [_joined(jnp.max(x, axis=2, keepdims=True), query) for x in scores])
+  mass = [jnp.exp(x - part.cut(peak)) for x, part in zip(scores, parts)]
+  total = sum(_joined(jnp.sum(x, axis=2, keepdims=True), query) for x in mass)
+  values = (jnp.swapaxes(part.kv.value, -1, -2) @ x.astype(query.dtype) for x, part in zip(mass, parts))
+  read = sum(_joined(x, query) for x in values) / total.astype(query.dtype)
+  return read, (peak + jnp.log(total))[..., 0]
 
 
-def _behind(x: Array, query: Array) -> Array:
-  """Undoes `_front`."""
-  count, *inner, heads, group, _ = query.shape
-  return jnp.moveaxis(x.reshape(heads, count, *inner, group, -1), 0, 3)
-
-
-def _scores(query, row):
-  return (_front(query * query.shape[-1] ** -0.5) @ row).astype(jnp.float32)
-
-
-def _row(prompt, blocks, nodes):
-  """Tokens last: [K, E, P] and [K, W*A, E, L] -> [K, g, E, S]."""
-  taken = jnp.moveaxis(blocks[:, nodes], 2, 3)
-  taken = taken.reshape(*taken.shape[:3], -1)
-  return jnp.concatenate([jnp.broadcast_to(prompt[:, None], (*taken.shape[:3], prompt.shape[-1])), taken], axis=-1)
-
-
-def _column(prompt, blocks, nodes):
-  """Tokens first: [K, P, E] and [K, W*A, L, E] -> [K, g, S, E]."""
-  heads, count, width = prompt.shape[0], nodes.shape[0], prompt.shape[-1]
-  taken = blocks[:, nodes].reshape(heads, count, -1, width)
-  return jnp.concatenate([jnp.broadcast_to(prompt[:, None], (heads, count, *prompt.shape[1:])), taken], axis=2)
-
-
-def _visible(room, mask, prompt_mask, query):
-  """[g, A*L*G, S]: the prompt, the path, and of the own step of the group's nodes each token's own up to itself."""
-  count, width, length, _, group, _ = query.shape
-  lead = count, width, length, group
-  shared = [jnp.broadcast_to(prompt_mask, (count, 1, prompt_mask.shape[-1])), mask[..., : room * length]]
-  own = np.kron(np.eye(width, dtype=bool), np.tri(length, dtype=bool)).reshape(width, length, 1, -1)
-  parts = [jnp.broadcast_to(x[:, :, None, None], (*lead, x.shape[-1])) for x in shared]
-  parts.append(jnp.broadcast_to(own, (*lead, own.shape[-1])))
-  return jnp.concatenate(parts, axis=-1).reshape(count, -1, sum(x.shape[-1] for x in parts))
+def _read_back(room, readers, some, normaliser, given, mean):
+  """Gradients of `_read`: of queries; of keys and values of the prompt, of the path with its places, and of own."""
+  of_query, of_kv = 0, []
+  for part in _parts(room, readers, some):
+    pull = given.reshape(part.query.shape)
+    probs = jnp.where(part.mask, jnp.exp(_scores(part.kv.key, part.query) - part.cut(normaliser)), 0)
+    of_scores = (probs * (_scores(part.kv.value, pull) - part.cut(mean))).astype(given.dtype)
+    of_query += _joined(jnp.swapaxes(part.kv.key, -1, -2) @ of_scores, given)
+    of_kv.append(KeyValue(of_scores @ part.query, probs.astype(given.dtype) @ pull))
+  shared, own = of_kv
+  first, spare = readers.prompt.key.shape[1], ((0, 0), (0, readers.nodes.shape[1] - room))
+  path = lambda x: jnp.pad(x[:, 0, first:].reshape(x.shape[0], room, *own.key.shape[2:]), (*spare, (0, 0), (0, 0)))
+  of_prompt = jax.tree.map(lambda x: x[:, 0, :first], shared)
+  return of_query, of_prompt, jnp.pad(readers.nodes[some, :room], spare), jax.tree.map(path, shared), own

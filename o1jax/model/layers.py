@@ -1,0 +1,95 @@
+"""Matrix products and norms. Their gradients are by hand: XLA's CPU runs those of automatic differentiation slower."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from o1jax.types import Array
+
+
+@jax.custom_vjp
+def products(x: Array, kernels: Sequence[Array]) -> tuple[Array, ...]:
+  """x [N, in] times each of some kernels [in, out].
+
+  The gradient is that of one product with all kernels side by side. For the gradient of kernels a CPU turns one of the
+  two sides, which takes a third of the time: it is done once, of the narrower side.
+  """
+  return tuple(x @ kernel for kernel in kernels)
+
+
+def _products(x, kernels):
+  return products(x, kernels), (x, kernels)
+
+
+def _products_back(kept, given):
+  x, kernels = kept
+  given = jnp.concatenate(given, axis=-1)
+  of_x = given @ jnp.concatenate(kernels, axis=-1).T
+  # Without the barriers XLA would choose the sides anew.
+  if x.shape[-1] > given.shape[-1]:
+    of_kernel = jax.lax.optimization_barrier(given.T @ x).T
+  else:
+    of_kernel = jax.lax.optimization_barrier(x.T @ given)
+  ends, end = [], 0
+  for kernel in kernels:
+    ends.append(end := end + kernel.shape[-1])
+  return of_x, type(kernels)(jnp.split(of_kernel, ends[:-1], axis=-1))
+
+
+products.defvjp(_products, _products_back)
+
+
+@jax.custom_vjp
+def rms_norm(x: Array, scale: Array) -> Array:
+  """x / sqrt(mean(x^2) + 1e-6) * scale (arXiv:1910.07467), x [N, D], float32.
+
+  Sums in the gradient are products with vectors: as sums, XLA's CPU fuses them with whole arrays of copies.
+  """
+  return _norm(x, scale)[0]
+
+
+def _norm(x, scale):
+  factor = jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + 1e-6)
+  return x * factor * scale, (x, scale, factor)
+
+
+def _norm_back(kept, given):
+  x, scale, factor = kept
+  both = given * x
+  mean = (both @ scale[:, None]) * factor**2 / x.shape[-1]
+  return factor * (given * scale - x * mean), (factor.T @ both)[0]
+
+
+rms_norm.defvjp(_norm, _norm_back)
+
+
+class Linear(nn.Module):
+  """x [..., in] @ kernel [in, features], as one matrix product of rank 2: XLA's CPU is half as fast at higher ranks."""
+
+  features: int
+  axes: tuple[str | None, str | None]
+  dtype: str
+
+  @nn.compact
+  def kernel(self, size: int) -> Array:
+    """The kernel [size, features], as the product reads it."""
+    init = nn.initializers.variance_scaling(1.0, 'fan_in', 'truncated_normal')
+    kernel = self.param('kernel', nn.with_logical_partitioning(init, self.axes), (size, self.features))
+    return kernel.astype(self.dtype)
+
+  def __call__(self, x):
+    (out,) = products(x.astype(self.dtype).reshape(-1, x.shape[-1]), [self.kernel(x.shape[-1])])
+    return out.reshape(*x.shape[:-1], self.features)
+
+
+class Norm(nn.Module):
+  """`rms_norm` of x [N, D], computed in float32."""
+
+  dtype: str
+
+  @nn.compact
+  def __call__(self, x):
+    scale = self.param('scale', nn.with_logical_partitioning(nn.initializers.ones, ('embed',)), (x.shape[-1],))
+    return rms_norm(x.astype(jnp.float32), scale).astype(self.dtype)
