@@ -16,7 +16,7 @@ import numpy as np
 from o1jax.model.attention import Segment, attend, gather_path, path_rooms
 from o1jax.types import Array, KeyValue
 
-SCORES = 2**16  # that are made at once: a quarter of a MB, an eighth of a core's cache
+SCORES = 2**17  # that are made at once: half a MB, a quarter of a core's cache
 
 
 class Paths(NamedTuple):
