@@ -1,16 +1,17 @@
 """Matrix products and norms. Their gradients are by hand: XLA's CPU runs those of automatic differentiation slower."""
 
-from collections.abc import Sequence
+import functools
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from o1jax.types import Array
 
 
 @jax.custom_vjp
-def products(x: Array, kernels: Sequence[Array]) -> tuple[Array, ...]:
+def products(x: Array, kernels: list[Array]) -> tuple[Array, ...]:
   """x [N, in] times each of some kernels [in, out].
 
   The gradient is that of one product with all kernels side by side. For the gradient of kernels a CPU turns one of the
@@ -32,10 +33,8 @@ def _products_back(kept, given):
     of_kernel = jax.lax.optimization_barrier(given.T @ x).T
   else:
     of_kernel = jax.lax.optimization_barrier(x.T @ given)
-  ends, end = [], 0
-  for kernel in kernels:
-    ends.append(end := end + kernel.shape[-1])
-  return of_x, type(kernels)(jnp.split(of_kernel, ends[:-1], axis=-1))
+  ends = np.cumsum([kernel.shape[-1] for kernel in kernels])[:-1]
+  return of_x, jnp.split(of_kernel, ends, axis=-1)
 
 
 products.defvjp(_products, _products_back)
@@ -58,8 +57,9 @@ def _norm(x, scale):
 def _norm_back(kept, given):
   x, scale, factor = kept
   both = given * x
-  mean = (both @ scale[:, None]) * factor**2 / x.shape[-1]
-  return factor * (given * scale - x * mean), (factor.T @ both)[0]
+  total = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)  # sums, on an accelerator as well
+  mean = total(both, scale[:, None]) * factor**2 / x.shape[-1]
+  return factor * (given * scale - x * mean), total(factor.T, both)[0]
 
 
 rms_norm.defvjp(_norm, _norm_back)
