@@ -40,6 +40,7 @@ setup(
       'nbformat>=5.10',
       'pytest>=8.3',
       'pytest-timeout>=2.3',
+      'pytest-xdist>=3.6',
       'ruff>=0.12,<0.18',
     ],
     'peers': [  # what experiments/benchmark compares with

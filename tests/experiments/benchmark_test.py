@@ -26,6 +26,10 @@ SECTIONS = {
     'decode_tokens_per_second', 'decode_utilisation', 'best_of_n_tokens_per_second', 'best_of_n_utilisation',
     'search_tokens_per_second', 'search_utilisation', 'mctx_share',
   ),
+  'learn': (
+    'learn_utilisation', 'learn_tree_speedup', 'update_seconds', 'update_seconds_search', 'update_seconds_credit',
+    'update_seconds_learn', 'compile_seconds', 'traces',
+  ),
   'memory': ('search_peak_megabytes', 'bytes_per_node', 'bytes_per_node_ratio'),
   'growth': ('growth_tokens_per_second', 'growth_exponent'),
 }  # fmt: skip
