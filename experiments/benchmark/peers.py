@@ -67,7 +67,7 @@ class Peer:
     return root
 
   def generate(self, samples: int):
-    """Best-of-N over all problems at once by the library's own `generate`."""
+    """N samples for each of all problems at once, [B*N, T], by the library's own `generate`; none is chosen."""
     s = self._sizes
     tokens = s.max_steps * s.step_length
     with self._torch.inference_mode():
@@ -75,6 +75,15 @@ class Peer:
         self.prompts, attention_mask=self._torch.ones_like(self.prompts), do_sample=True, top_k=0,
         num_return_sequences=samples, max_new_tokens=tokens, min_new_tokens=tokens, pad_token_id=0,
       )  # fmt: skip
+
+  def best_of_n(self, samples: int):
+    """The solution [T] of each problem that its critic likes best, by a pass of its own over all of them."""
+    torch = self._torch
+    rows = self.generate(samples)
+    with torch.inference_mode():
+      values = self._value(self.model.model(rows, use_cache=False).last_hidden_state[:, -1:])
+    best = torch.tensor(values).reshape(-1, samples).argmax(1)
+    return rows.reshape(len(best), samples, -1)[torch.arange(len(best)), best]
 
   def _expand(self, node: Node) -> None:
     torch, s = self._torch, self._sizes
@@ -98,16 +107,22 @@ class Peer:
 
 
 def peer_rows(work: Work, *, problems: int, samples: int, repeats: int) -> list[Row]:
-  """Ours over theirs in problems a second, and both speeds. The peer's MCTS is timed on the first `problems`."""
+  """Ours over theirs in problems a second, and both speeds. The peer's MCTS is timed on the first `problems`.
+
+  Our best-of-N knows what its critic thinks of each solution; `generate` alone, with which it is compared as well, does
+  not.
+  """
   peer, count = Peer(work), work.sizes.batch
   mcts, best_of_n = work.mcts, work.best_of_n(samples)
   speeds = {
     'mcts': count / seconds(lambda: mcts(work.params), repeats),
     'best_of_n': count / seconds(lambda: best_of_n(work.params), repeats),
   }
+  speeds['generate'] = speeds['best_of_n']
   theirs = {
     'mcts': problems / seconds(lambda: [peer.search(i) for i in range(problems)] and jnp.zeros(()), repeats),
-    'best_of_n': count / seconds(lambda: peer.generate(samples) is None, repeats),
+    'best_of_n': count / seconds(lambda: peer.best_of_n(samples) is None, repeats),
+    'generate': count / seconds(lambda: peer.generate(samples) is None, repeats),
   }
   rows = []
   for method, speed in speeds.items():

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from configs.benchmark import get_config
-from experiments.benchmark import learning, searching
+from experiments.benchmark import learning, peers, searching
 from experiments.benchmark.timing import row
 from experiments.benchmark.work import Sizes, make
 from o1jax import tree as tree_lib
-from o1jax.model.forward import start_cache
+from o1jax.model.forward import forward_rows, start_cache
 from o1jax.model.variants import variant
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -104,3 +104,18 @@ def test_bytes_of_a_node_are_those_of_its_arrays():
   total = sum(x.size * x.dtype.itemsize for x in arrays)
   per_node = total / (s.batch * slots * s.candidates)
   np.testing.assert_allclose(searching.bytes_per_node(w.model.config, s), per_node)
+
+
+def test_the_peer_chooses_what_our_critic_likes_best():
+  torch = pytest.importorskip('torch', reason='needs the extra "peers"')
+  pytest.importorskip('transformers', reason='needs the extra "peers"')
+  w, samples = work(), 5
+  peer = peers.Peer(w)
+  torch.manual_seed(0)
+  rows = peer.generate(samples).numpy()
+  torch.manual_seed(0)
+  chosen = peer.best_of_n(samples).numpy()
+  value = forward_rows(w.model, w.params, rows, np.full(len(rows), rows.shape[1])).value[:, 0, 0, -1]
+  value = np.asarray(value).reshape(-1, samples)
+  assert (value.max(1) - np.median(value, axis=1) > 1e-4).all()
+  np.testing.assert_array_equal(chosen, rows.reshape(*value.shape, -1)[np.arange(len(value)), value.argmax(1)])
