@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from experiments.benchmark.timing import Row, row, seconds
 from experiments.benchmark.work import FULL, Sizes, Work, make
 from o1jax.model.compute import search_cost, token_flops
-from o1jax.model.forward import start_cache
+from o1jax.model.forward import for_search, start_cache
 from o1jax.model.variants import ModelConfig
 from o1jax.policy.sampling import decode, prompt_context
 from o1jax.training.mesh import spread
@@ -37,7 +37,7 @@ def best_of_n_rows(work: Work, samples: int, peak: float, *, repeats: int) -> li
 
 def decode_rows(work: Work, peak: float, *, repeats: int) -> list[Row]:
   """One step of A candidates under every root: decoding and nothing else."""
-  s, model = work.sizes, work.model
+  s, (model, params) = work.sizes, for_search(work.model, work.params)
 
   def begin(params, prompt):
     return start_cache(model, params, prompt, 0, s.candidates, s.step_length)
@@ -50,9 +50,9 @@ def decode_rows(work: Work, peak: float, *, repeats: int) -> list[Row]:
       sampling=FULL, step_length=s.step_length,
     )  # fmt: skip
 
-  cache, _ = jax.jit(spread(begin, work.mesh))(work.params, work.prompt)
+  cache, _ = jax.jit(spread(begin, work.mesh))(params, work.prompt)
   step = jax.jit(spread(run, work.mesh))
-  took = seconds(lambda: step(work.params, work.keys, work.prompt, cache), repeats)
+  took = seconds(lambda: step(params, work.keys, work.prompt, cache), repeats)
   rows = s.batch * s.candidates
   flops = rows * sum(token_flops(model.config, s.prompt_length + t + 1) for t in range(s.step_length))
   shape = work.shape()

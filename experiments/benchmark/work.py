@@ -67,7 +67,7 @@ class Work:
   def _of_size(self, search, **settings):
     s, model = self.sizes, self.model
     settings |= dict(sampling=FULL, step_length=s.step_length, max_steps=s.max_steps)
-    return lambda params, *data: search(model, forward.search_weights(model, params), *data, **settings)
+    return lambda params, *data: search(*forward.for_search(model, params), *data, **settings)
 
   def _compile(self, search):
     return jax.jit(search).lower(self.params, self.keys, self.prompt).compile()

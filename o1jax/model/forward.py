@@ -1,5 +1,6 @@
 """The three uses of the one attention: rows of text, the prompt before decoding, and a whole tree in one pass."""
 
+import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from o1jax import tree as tree_lib
 from o1jax.model import groups
 from o1jax.model.attention import Context
 from o1jax.model.scores import token_scores
-from o1jax.model.transformer import LanguageModel, Output, each_layer
+from o1jax.model.transformer import LanguageModel, Output, each_layer, layers_apart
 from o1jax.types import Array, KeyValue, Params, Prompt, Tree, TreeCache
 
 
@@ -42,14 +43,16 @@ def apply(model: LanguageModel, params: Params, *args, **kwargs):
   return model.apply({'params': {'policy': params.policy, 'critic': params.critic}}, *args, **kwargs)
 
 
-def search_weights(model: LanguageModel, params: Params) -> Params:
-  """The parameters as decoding reads them: matrices in the model's compute type, cast once and not at every token."""
+def for_search(model: LanguageModel, params: Params) -> tuple[LanguageModel, Params]:
+  """The model and its parameters as decoding reads them fastest, once a search and not at every token: matrices in the
+  compute type, and layers one by one, since a scan over layers would copy all their keys at every token."""
 
   def cast(path, x):
     return x if path[-1].key == 'scale' else x.astype(model.config.dtype)
 
-  cast_all = functools.partial(jax.tree_util.tree_map_with_path, cast)
-  return params.replace(policy=cast_all(params.policy), critic=cast_all(params.critic))
+  policy, critic = map(layers_apart, jax.tree_util.tree_map_with_path(cast, (params.policy, params.critic)))
+  model = LanguageModel(dataclasses.replace(model.config, scan_layers=False))
+  return model, params.replace(policy=policy, critic=critic)
 
 
 def logits_of(model: LanguageModel, params: Params, hidden: Array) -> Array:

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from o1jax.model.transformer import layers_apart
 from o1jax.model.variants import ModelConfig
 from o1jax.types import Params
 
@@ -40,7 +41,7 @@ def llama_settings(config: ModelConfig, *, max_length: int) -> dict[str, Any]:
 
 def llama_weights(config: ModelConfig, params: Params) -> dict[str, np.ndarray]:
   """The policy as the state dict of a `LlamaForCausalLM`, float32. The critic is not part of it."""
-  policy = jax.tree.map(lambda x: np.asarray(x, np.float32), params.policy)
+  policy = layers_apart(jax.tree.map(lambda x: np.asarray(x, np.float32), params.policy))
   trunk = policy['trunk']
   embedding = trunk['embedding']
   weights = {
@@ -49,8 +50,7 @@ def llama_weights(config: ModelConfig, params: Params) -> dict[str, np.ndarray]:
     'lm_head.weight': embedding if config.tied_head else policy['head']['kernel'].T,
   }
   for i in range(config.layers):
-    block = jax.tree.map(lambda x, i=i: x[i], trunk['blocks']) if config.scan_layers else trunk[f'block_{i}']
     for name, there in _NAMES.items():
-      part = block[name]
+      part = trunk[f'block_{i}'][name]
       weights[f'model.layers.{i}.{there}.weight'] = part['scale'] if 'scale' in part else part['kernel'].T
   return weights

@@ -198,3 +198,14 @@ def each_layer(function, *caches):
     return tuple(function(*layer) for layer in zip(*parts))
 
   return {name: layers(*(cache[name] for cache in caches)) for name in caches[0]}
+
+
+def layers_apart(part: dict) -> dict:
+  """Parameters of a policy or critic as they are without `scan_layers`."""
+  trunk = dict(part.get('trunk', {}))
+  if 'blocks' not in trunk:
+    return part
+  blocks = trunk.pop('blocks')
+  for i in range(jax.tree.leaves(blocks)[0].shape[0]):
+    trunk[f'block_{i}'] = jax.tree.map(lambda x, i=i: x[i], blocks)
+  return {**part, 'trunk': trunk}

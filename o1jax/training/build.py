@@ -228,8 +228,8 @@ def _search(experiment, search, method, budget, *, greedy=False, **tree_search):
 
 
 def _run(search, model, params, keys, prompt, which=None, **settings):
-  params = forward.search_weights(model, params)
-  return search(model, params, keys, prompt, **settings, **({} if which is None else dict(which=which)))
+  settings |= {} if which is None else dict(which=which)
+  return search(*forward.for_search(model, params), keys, prompt, **settings)
 
 
 def fused_update(experiment: Experiment, section: ConfigDict) -> tuple[Callable, object]:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from o1jax.model.forward import forward_rows, forward_tree, init, logits_of, search_weights
+from o1jax.model.forward import for_search, forward_rows, forward_tree, init, logits_of
 from o1jax.policy.sampling import Sampling
 from o1jax.search.best_of_n import best_of_n
 from o1jax.search.mcts import mcts
@@ -240,12 +240,15 @@ def test_fresh_parameters_carry_their_axes():
   assert all(len(leaf.names) == leaf.value.ndim for leaf in named)
 
 
-@pytest.mark.parametrize('changes', [{}, dict(scan_layers=True)])
-def test_search_weights_are_cast_and_make_the_same_search(changes):
-  model, params = tiny(dtype='bfloat16', **changes)
-  ready = search_weights(model, params)
+@pytest.mark.parametrize('changes', [dict(dtype='bfloat16'), dict(scan_layers=True, own_critic=True)])
+def test_what_a_search_reads_is_cast_and_apart_and_makes_the_same_search(changes):
+  model, params = tiny(**changes)
+  apart, ready = for_search(model, params)
+  assert not apart.config.scan_layers
   for path, x in jax.tree_util.tree_leaves_with_path(ready):
-    assert x.dtype == (jnp.float32 if 'scale' in jax.tree_util.keystr(path) else jnp.bfloat16)
-  run = jit(functools.partial(best_of_n, model, samples=2, sampling=LINE, step_length=4, max_steps=2))
-  trees = [run(weights, keys(), prompts()) for weights in (params, ready)]
-  jax.tree.map(np.testing.assert_array_equal, *trees)
+    assert x.dtype == (jnp.float32 if 'scale' in jax.tree_util.keystr(path) else model.config.dtype)
+  run = lambda model, params: best_of_n(
+    model, params, keys(), prompts(), samples=2, sampling=LINE, step_length=4, max_steps=2
+  )
+  trees = [jit(functools.partial(run, form))(weights) for form, weights in ((model, params), (apart, ready))]
+  jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5), *trees)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from o1jax.model.forward import forward_rows, logits_of
-from o1jax.model.transformer import LanguageModel
+from o1jax.model.transformer import LanguageModel, layers_apart
 from o1jax.model.variants import VARIANTS, ModelConfig, variant
 from tests.helpers import CONFIG, jit, tiny
 
@@ -51,7 +51,9 @@ def test_scan_is_the_loop(plain):
     blocks = [trunk.pop(f'block_{i}') for i in range(CONFIG.layers)]
     return {**trunk, 'blocks': jax.tree.map(lambda *x: jnp.stack(x), *blocks)}
 
-  same(read(dataclasses.replace(CONFIG, scan_layers=True), with_trunk(params, stack)), expected)
+  stacked = with_trunk(params, stack)
+  same(read(dataclasses.replace(CONFIG, scan_layers=True), stacked), expected)
+  jax.tree.map(np.testing.assert_array_equal, layers_apart(stacked.policy), params.policy)
 
 
 def test_remat_changes_no_gradient(plain):
