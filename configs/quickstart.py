@@ -42,7 +42,7 @@ def get_config(argument: str = '') -> ConfigDict:
   c.learn = searching(updates=120, learning_rate=3e-3, end_fraction=0.05, weights=mix)
   c.learn.batch, c.learn.search.budget = 64, 4  # more problems rather than more chains: cloning wants variety
   c.learn.warmup_weights = losses(clone=1.0, value=0.5)
-  c.learn.validate_every = 5
+  c.learn.validate_every = c.learn.updates_per_call = 5
   c.learn.patience = 2
   c.learn.min_gain = 0.02
   c.learn.control = True
@@ -78,6 +78,7 @@ def searching(*, updates: int, learning_rate: float, weights: dict, end_fraction
       updates=updates,
       batch=32,
       minibatches=4,
+      updates_per_call=4,
       tokens=112,
       clip=0.2,
       optimizer=dict(
@@ -111,6 +112,7 @@ def smoke(c: ConfigDict) -> None:
   for section in (c.reward, c.learn):
     section.updates, section.batch, section.minibatches, section.search.budget = 2, 8, 2, 2
   c.learn.validate_every, c.learn.patience = 1, 1
+  c.reward.updates_per_call, c.learn.updates_per_call = 2, 1
   for name in ('initialised', 'learned'):
     c.evaluate.policies[name] = ConfigDict(dict(samples=(1, 2), simulations=(4,)))
   c.evaluate.rows = 32

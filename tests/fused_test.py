@@ -91,7 +91,7 @@ def run(setup, pool, updates, *, key=KEY, **given):
   for _ in range(updates):
     state, metrics = setup.update(state, *pool, key, weights(**given))
     history.append(metrics)
-  return state, jax.tree.map(lambda *x: np.array(x), *history)
+  return state, jax.tree.map(lambda *x: np.concatenate(x), *history)
 
 
 def assert_close(x, y, **tolerance):
@@ -126,7 +126,18 @@ class TestUpdate:
     jax.tree.map(np.testing.assert_array_equal, first, second)
     other, _ = run(setup, pool, 2, key=jax.random.key(8), **MIXED)
     assert any((x != y).any() for x, y in zip(*map(jax.tree.leaves, (first[0].params, other.params))))
-    assert first[1]['tokens'][0] != first[1]['tokens'][1]
+    unmoved = run(setup, pool, 4)[1]
+    assert len(set(unmoved['tokens'])) > 1  # each update has random numbers of its own
+
+  def test_several_in_one_call_are_the_same(self, setup, pool):
+    twice = fused.search_and_learn(
+      toys.MODEL, search=bush, outcome=toys.OUTCOME, optimizer=OPTIMIZER, batch=BATCH, minibatches=2, updates=2
+    )
+    at_once, metrics = twice(fresh(), *pool, KEY, weights(**MIXED))
+    state, history = run(setup, pool, 2, **MIXED)
+    assert at_once.update == 2
+    assert_close(at_once.params, state.params, rtol=1e-4, atol=1e-5)
+    assert_close(metrics, history, rtol=1e-3, atol=1e-5)
 
   def test_the_state_is_donated_and_the_reference_kept(self, setup, pool):
     state = fresh()

@@ -150,6 +150,12 @@ def check(experiment: Experiment) -> None:
       'raise config.data.pool',
     )
     check_search(section.search, config)
+    for count in ('updates', 'validate_every') if name == 'learn' else ('updates',):
+      require(
+        section.updates_per_call >= 1 and section[count] % section.updates_per_call == 0,
+        f'config.{name}.updates_per_call={section.updates_per_call} does not divide config.{name}.{count}='
+        f'{section[count]}: give a divisor, or 1',
+      )
     check_credit(**section.credit.to_dict())
     fused_update(experiment, section)
     weights(section.weights)
@@ -243,6 +249,7 @@ def fused_update(experiment: Experiment, section: ConfigDict) -> tuple[Callable,
     optimizer=optimizer,
     batch=section.batch,
     minibatches=section.minibatches,
+    updates=section.updates_per_call,
     chains=section.search.budget if section.search.method == 'best_of_n' else 0,
     credit=section.credit.to_dict(),
     objective=Objective(

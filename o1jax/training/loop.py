@@ -33,6 +33,7 @@ def run_updates(
   show: tuple[str, ...] = ('loss',),
   after: Callable[[TrainState, dict], dict] | None = None,
   after_every: int = 0,
+  updates_per_call: int = 1,
   sharding: jax.sharding.Sharding | None = None,
   profile: bool = False,
 ) -> TrainState:
@@ -40,8 +41,8 @@ def run_updates(
 
   Args:
     state: where the stage starts; donated.
-    update: one update; besides the state it is told `state.update`, so that its batch can be made while the device is
-      still busy with the update before. Randomness and data come from that number.
+    update: makes `updates_per_call` updates; besides the state it is told `state.update`, so that its batch can be made
+      while the device is still busy with the update before. Randomness and data come from that number.
     stage: its name, and its folder under checkpoints/.
     updates: how many in all.
     workdir: of the run.
@@ -51,6 +52,7 @@ def run_updates(
     after: called with (state, metrics) before the first and after each `after_every` updates; what it returns joins
       the metrics.
     after_every: 0 = never.
+    updates_per_call: divides `updates` and `after_every`; if it is not 1, metrics have so many entries each.
     sharding: where `update` wants the state; None = on the first device.
     profile: trace a few updates to profile/STAGE in the workdir, see `training.profile`.
 
@@ -58,6 +60,9 @@ def run_updates(
     Stopped: after Ctrl-C or SIGTERM; the state of the last finished update is saved.
     Diverged: at a loss that is not finite; the last good checkpoint stays.
   """
+  if updates % updates_per_call or after_every % updates_per_call:
+    raise ValueError(f'{stage}: updates_per_call={updates_per_call} must divide updates={updates} and '
+                     f'after_every={after_every}')  # fmt: skip
   checkpoints = Checkpoints(workdir / 'checkpoints' / stage)
   if checkpoints.latest_step() is not None:
     state = checkpoints.restore(jax.eval_shape(lambda x: x, state))
@@ -71,11 +76,16 @@ def run_updates(
   with (
     Interrupt() as interrupt,
     Progress(updates, description=stage, initial=done) as progress,
-    Traced(folder, start=done) as traced,
+    Traced(folder) as traced,
   ):
 
     def record(number, metrics, state=None):
-      values = jax.device_get(metrics)
+      """Of a call that ended with update `number`; `state` is what it left."""
+      metrics = {name: np.reshape(x, updates_per_call) for name, x in jax.device_get(metrics).items()}
+      for i, one in enumerate(range(number - updates_per_call + 1, number + 1)):
+        record_one(one, {name: x[i] for name, x in metrics.items()}, state)
+
+    def record_one(number, values, state):
       if not np.isfinite(values['loss']):
         good = checkpoints.latest_step() or 0
         raise Diverged(f'{stage}: the loss of update {number} is {values["loss"]}; lower the learning rate or the '
@@ -88,12 +98,12 @@ def run_updates(
     last = None
     while done < updates and not interrupt.requested:
       state, metrics = update(state, done)
-      done += 1
-      traced.passed(done, state)
+      done += updates_per_call
+      traced.passed(state)
       if last:
         record(*last)  # while the device works on the next one
       last = done, metrics
-      saving = done % save_every == 0 or done == updates or interrupt.requested
+      saving = done % save_every < updates_per_call or done == updates or interrupt.requested
       if saving or (after and done % after_every == 0):
         record(*last, state)
         last = None

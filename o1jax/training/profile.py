@@ -21,17 +21,16 @@ def trace(folder: pathlib.Path) -> Iterator[None]:
 
 
 class Traced:
-  """A few updates of a stage, traced as they pass; the first two are left out, since they warm up.
+  """A few calls of a stage's update, traced as they pass; the first two are left out, since they warm up.
 
   A stage that has no more than those leaves no trace.
   """
 
   SKIP, COUNT = 2, 3
 
-  def __init__(self, folder: pathlib.Path | None, *, start: int):
-    """start: updates done so far. folder: None = traces nothing."""
-    self._first, self._last = start + self.SKIP, start + self.SKIP + self.COUNT
-    self._folder, self._open = folder, contextlib.ExitStack()
+  def __init__(self, folder: pathlib.Path | None):
+    """folder: None = traces nothing."""
+    self._calls, self._folder, self._open = 0, folder, contextlib.ExitStack()
 
   def __enter__(self):
     return self
@@ -39,11 +38,12 @@ class Traced:
   def __exit__(self, *error):
     self._open.close()
 
-  def passed(self, done: int, state) -> None:
-    """`done` updates are over, or under way on the devices; the last of them makes `state`."""
-    if self._folder is None or done not in (self._first, self._last):
+  def passed(self, state) -> None:
+    """One more call is over, or under way on the devices; it makes `state`."""
+    self._calls += 1
+    if self._folder is None or self._calls not in (self.SKIP, self.SKIP + self.COUNT):
       return
     jax.block_until_ready(state)
     self._open.close()
-    if done == self._first:
+    if self._calls == self.SKIP:
       self._open.enter_context(trace(self._folder))

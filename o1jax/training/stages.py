@@ -4,6 +4,7 @@ import json
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from o1jax.data import pipeline
 from o1jax.evaluation.statistics import wilson_interval
@@ -63,6 +64,7 @@ def reward(run: Run) -> None:
     writer=run.writer,
     save_every=run.experiment.config.save_every,
     show=('loss_value', 'accuracy', 'solved'),
+    updates_per_call=section.updates_per_call,
     sharding=program.sharding,
     profile=run.experiment.config.profile,
   )
@@ -94,7 +96,7 @@ def search_and_learn(run: Run) -> Params:
   def step(state, number):
     over = ever_plateaued(curve.accuracies(number), patience=section.patience, min_gain=section.min_gain)
     state, metrics = program.update(state, *pool, key, main if over else warm)
-    return state, metrics | {'policy_gradient': jnp.float32(over)}
+    return state, metrics | {'policy_gradient': np.full(section.updates_per_call, over, np.float32)}
 
   state = run_updates(
     searching_state(run.params('reward'), section, program.optimizer),
@@ -107,6 +109,7 @@ def search_and_learn(run: Run) -> Params:
     show=('accuracy', 'solved', 'loss'),
     after=curve.measure,
     after_every=section.validate_every,
+    updates_per_call=section.updates_per_call,
     sharding=program.sharding,
     profile=run.experiment.config.profile,
   )

@@ -31,7 +31,7 @@ def test_the_fused_update_of_a_config_traces_on_its_shapes(name, tmp_path):
     update, state, *experiment.data.pool, experiment.key, build.weights(config.learn.weights)
   )
   assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
-  assert metrics['loss'].shape == ()
+  assert metrics['loss'].shape == (config.learn.updates_per_call,)
 
 
 @pytest.mark.parametrize('setting, size', [('step_length', 6), ('row_length', 20)])

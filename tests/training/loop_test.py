@@ -29,11 +29,16 @@ def walk(state, _):
 
 
 def run(workdir, update=walk, **settings):
-  return run_updates(fresh(), update, stage='toy', updates=UPDATES, workdir=workdir, writer=MetricsWriter(workdir),
-                     **{'save_every': 3, **settings})  # fmt: skip
+  return run_updates(fresh(), update, stage='toy', workdir=workdir, writer=MetricsWriter(workdir),
+                     **{'updates': UPDATES, 'save_every': 3, **settings})  # fmt: skip
 
 
-def interrupted_at(number):
+@jax.jit
+def walk_thrice(state, _):
+  return jax.lax.scan(walk, state, length=3)
+
+
+def interrupted_at(number, walk=walk):
   def update(state, done):
     assert int(state.update) == done
     if done == number:
@@ -83,6 +88,32 @@ def test_after_sees_the_start_and_every_so_many_updates_and_its_numbers_are_kept
   run(tmp_path, after=after, after_every=3)
   assert seen == [(0, None), (3, 5), (6, 5)]
   assert [row.get('validation') for row in read_metrics(tmp_path)] == [None, None, 3.0, None, None, 6.0, None]
+
+
+def test_several_updates_a_call_make_the_same_stage(tmp_path):
+  settings = dict(updates=9, after=lambda state, values: {'validation': float(state.update)}, after_every=3)
+  whole = run(tmp_path / 'one', **settings)
+  with pytest.raises(Stopped, match='after update 6 of 9'):
+    run(tmp_path / 'three', interrupted_at(3, walk_thrice), updates_per_call=3, **settings)
+  several = run(tmp_path / 'three', walk_thrice, updates_per_call=3, **settings)
+  assert (several.params.policy['w'] == whole.params.policy['w']).all()
+  one, three = ([row | {'seconds': 0} for row in read_metrics(tmp_path / name)] for name in ('one', 'three'))
+  assert one == three and [row['update'] for row in three] == list(range(1, 10))
+
+
+def test_calls_save_whenever_they_pass_the_number_of_updates_between_checkpoints(tmp_path):
+  def update(state, done):
+    state, metrics = walk_thrice(state, done)
+    return state, metrics | {'loss': jnp.where(jnp.arange(done, done + 3) == 7, jnp.nan, metrics['loss'])}
+
+  with pytest.raises(Diverged, match='the loss of update 8 is nan.*from the checkpoint of update 6'):
+    run(tmp_path, update, updates=9, updates_per_call=3, save_every=4)
+
+
+@pytest.mark.parametrize('settings', [dict(updates=7), dict(updates=6, after_every=2)])
+def test_calls_must_fit_a_stage(tmp_path, settings):
+  with pytest.raises(ValueError, match='updates_per_call=3 must divide'):
+    run(tmp_path, walk_thrice, updates_per_call=3, **settings)
 
 
 def test_a_profile_is_a_trace_of_three_updates_that_perfetto_can_read(tmp_path):
