@@ -56,17 +56,17 @@ def measure(config, workdir: pathlib.Path) -> list[Row]:
 
   peaks = {dtype: limits.matmul_peak(dtype, config.limits.matmul, repeats=repeats) for dtype in ('float32', 'bfloat16')}
   add([*peaks.values(), limits.memory_bandwidth(config.limits.megabytes, repeats=repeats)])
-  peak = peaks[model.dtype].value
+  limits_by_type = {dtype: limits.matmul_rate(dtype, row.shape['size']) for dtype, row in peaks.items()}
+  limit = limits_by_type[model.dtype]
   work = make(model, sizes)
   if 'search' in config.sections:
-    add(searching.decode_rows(work, peak, repeats=repeats))
-    add(searching.best_of_n_rows(work, config.samples, peak, repeats=repeats))
-    add(searching.mcts_rows(work, peak, repeats=repeats))
+    add(searching.decode_rows(work, limit, repeats=repeats))
+    add(searching.best_of_n_rows(work, config.samples, limit, repeats=repeats))
+    add(searching.mcts_rows(work, limit, repeats=repeats))
   if config.trained:
-    limit = {dtype: row.value for dtype, row in peaks.items()}
-    add(trained.trained_rows(config.trained, limit, samples=config.samples, repeats=repeats))
+    add(trained.trained_rows(config.trained, limits_by_type, samples=config.samples, repeats=repeats))
   if 'learn' in config.sections:
-    add(learning.learning_rows(work, peak, repeats=repeats))
+    add(learning.learning_rows(work, limit, repeats=repeats))
     add([learning.tree_speedup(work, repeats=repeats)])
     add(learning.fused_rows(work, repeats=repeats))
   if 'memory' in config.sections:

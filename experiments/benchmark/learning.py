@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmark.timing import Row, row, seconds
+from experiments.benchmark.timing import Limit, Row, beside, row, seconds, share_row
 from experiments.benchmark.work import Work
 from o1jax import fused
 from o1jax import tree as tree_lib
@@ -26,13 +26,13 @@ MIX = Weights(clone=1.0, distill=1.0, gradient=1.0, value=1.0)
 CHUNK = 10_240  # tokens that a device scores at once, few enough for its caches
 
 
-def learning_rows(work: Work, peak: float, *, repeats: int) -> list[Row]:
+def learning_rows(work: Work, limit: Limit, *, repeats: int) -> list[Row]:
   """The learning half of the fused update, on whole trees."""
-  took = seconds(learner(work), repeats)
+  took, peak = beside(limit, learner(work), repeats)
   flops = 3 * float(search_cost(work.model.config, work.prompt, work.mcts(work.params))[1].sum())
   shape = work.shape(minibatches=_minibatches(work))
   return [
-    row('learn_utilisation', 1e-9 * flops / took / peak, 'of matmul peak', shape),
+    share_row('learn_utilisation', flops, took, peak, shape),
     row('update_seconds_learn', took, 's', shape),
   ]
 

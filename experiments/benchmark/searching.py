@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from experiments.benchmark.timing import Row, row, seconds
+from experiments.benchmark.timing import Limit, Row, beside, row, seconds, share_row
 from experiments.benchmark.work import FULL, Sizes, Work, make
 from o1jax.model.compute import search_cost, token_flops
 from o1jax.model.forward import for_search, start_cache
@@ -12,30 +12,30 @@ from o1jax.policy.sampling import decode, prompt_context
 from o1jax.training.mesh import spread
 
 
-def mcts_rows(work: Work, peak: float, *, repeats: int) -> list[Row]:
-  """Gumbel MCTS, and the share of its time that is not the model's. `peak` in GFLOP/s."""
-  took, tokens, flops = _search(work, work.mcts, repeats)
+def mcts_rows(work: Work, limit: Limit, *, repeats: int) -> list[Row]:
+  """Gumbel MCTS, and the share of its time that is not the model's. `limit` measures GFLOP/s."""
+  took, peak, tokens, flops = _search(work, work.mcts, limit, repeats)
   bare = _without_model(work.sizes)
-  bookkeeping, *_ = _search(bare, bare.mcts, repeats)
+  bookkeeping = seconds(lambda: bare.mcts(bare.params), repeats)
   shape = work.shape()
   return [
     row('search_tokens_per_second', tokens / took, 'tokens/s', shape),
-    row('search_utilisation', 1e-9 * flops / took / peak, 'of matmul peak', shape),
+    share_row('search_utilisation', flops, took, peak, shape),
     row('mctx_share', bookkeeping / took, 'of search time', shape),
   ]
 
 
-def best_of_n_rows(work: Work, samples: int, peak: float, *, repeats: int) -> list[Row]:
+def best_of_n_rows(work: Work, samples: int, limit: Limit, *, repeats: int) -> list[Row]:
   """Best-of-N: chains of R full steps."""
-  took, tokens, flops = _search(work, work.best_of_n(samples), repeats)
+  took, peak, tokens, flops = _search(work, work.best_of_n(samples), limit, repeats)
   shape = work.shape(samples=samples)
   return [
     row('best_of_n_tokens_per_second', tokens / took, 'tokens/s', shape),
-    row('best_of_n_utilisation', 1e-9 * flops / took / peak, 'of matmul peak', shape),
+    share_row('best_of_n_utilisation', flops, took, peak, shape),
   ]
 
 
-def decode_rows(work: Work, peak: float, *, repeats: int) -> list[Row]:
+def decode_rows(work: Work, limit: Limit, *, repeats: int) -> list[Row]:
   """One step of A candidates under every root: decoding and nothing else."""
   s, (model, params) = work.sizes, for_search(work.model, work.params)
 
@@ -52,13 +52,13 @@ def decode_rows(work: Work, peak: float, *, repeats: int) -> list[Row]:
 
   cache, _ = jax.jit(spread(begin, work.mesh))(params, work.prompt)
   step = jax.jit(spread(run, work.mesh))
-  took = seconds(lambda: step(params, work.keys, work.prompt, cache), repeats)
+  took, peak = beside(limit, lambda: step(params, work.keys, work.prompt, cache), repeats)
   rows = s.batch * s.candidates
   flops = rows * sum(token_flops(model.config, s.prompt_length + t + 1) for t in range(s.step_length))
   shape = work.shape()
   return [
     row('decode_tokens_per_second', rows * s.step_length / took, 'tokens/s', shape),
-    row('decode_utilisation', 1e-9 * flops / took / peak, 'of matmul peak', shape),
+    share_row('decode_utilisation', flops, took, peak, shape),
   ]
 
 
@@ -91,10 +91,10 @@ def _peak_bytes(work: Work) -> int:
   return work.mesh.size * (stats.temp_size_in_bytes + stats.argument_size_in_bytes + stats.output_size_in_bytes)
 
 
-def _search(work: Work, run, repeats: int):
-  """(seconds of each call, tokens, FLOPs) of a search over all problems."""
+def _search(work: Work, run, limit: Limit, repeats: int):
+  """(seconds of each call, the limit beside each, tokens, FLOPs) of a search over all problems."""
   tokens, flops = search_cost(work.model.config, work.prompt, run(work.params))
-  return seconds(lambda: run(work.params), repeats), float(tokens.sum()), float(flops.sum())
+  return *beside(limit, lambda: run(work.params), repeats), float(tokens.sum()), float(flops.sum())
 
 
 def _without_model(sizes: Sizes) -> Work:

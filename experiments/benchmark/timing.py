@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+Limit = Callable[[], float]  # GFLOP/s, measured anew at each call
+
 
 class Row(NamedTuple):
   """One measured number. `low` and `high` are the quartiles of its repeats; `shape` says of what size."""
@@ -22,15 +24,33 @@ class Row(NamedTuple):
 def seconds(call: Callable[[], Any], repeats: int) -> np.ndarray:
   """Seconds of each of `repeats` calls, after one that is not counted; each waits for the device."""
   jax.block_until_ready(call())
-  took = np.empty(repeats)
-  for i in range(repeats):
-    began = time.perf_counter()
-    jax.block_until_ready(call())
-    took[i] = time.perf_counter() - began
-  return took
+  return np.array([seconds_once(call) for _ in range(repeats)])
+
+
+def seconds_once(call: Callable[[], Any]) -> float:
+  """Seconds of one call, which is waited for."""
+  began = time.perf_counter()
+  jax.block_until_ready(call())
+  return time.perf_counter() - began
+
+
+def beside(limit: Limit, call: Callable[[], Any], repeats: int) -> tuple[np.ndarray, np.ndarray]:
+  """Seconds of each call, as `seconds`, and the limit right before it.
+
+  A shared machine changes its speed within minutes: a limit measured once would make shares of another hour.
+  """
+  jax.block_until_ready(call())
+  pairs = [(limit(), seconds_once(call)) for _ in range(repeats)]
+  limits, took = np.array(pairs).T
+  return took, limits
 
 
 def row(name: str, samples, unit: str, shape: dict[str, Any]) -> Row:
   """The row of some repeats, or of one number."""
   low, median, high = np.percentile(np.atleast_1d(samples), [25, 50, 75])
   return Row(name, float(median), unit, shape, float(low), float(high))
+
+
+def share_row(name: str, flops: float, took: np.ndarray, limits: np.ndarray, shape: dict[str, Any]) -> Row:
+  """The share of the matmul peak that some FLOPs reached, by what `beside` measured."""
+  return row(name, 1e-9 * flops / took / limits, 'of matmul peak', shape | dict(peak_gflops=float(np.median(limits))))

@@ -5,7 +5,7 @@ import pathlib
 import jax
 import jax.numpy as jnp
 
-from experiments.benchmark.timing import Row, row, seconds
+from experiments.benchmark.timing import Limit, Row, beside, row, share_row
 from o1jax.fused import problem_keys
 from o1jax.model.compute import search_cost
 from o1jax.training.build import POLICIES, test_search
@@ -14,12 +14,12 @@ from o1jax.training.measure import load_run
 from o1jax.training.mesh import by_problem, data_mesh, everywhere, spread
 
 
-def trained_rows(workdir: str | pathlib.Path, peaks: dict[str, float], *, samples: int, repeats: int) -> list[Row]:
+def trained_rows(workdir: str | pathlib.Path, limits: dict[str, Limit], *, samples: int, repeats: int) -> list[Row]:
   """The job's own tree search and best-of-N of `samples`, by the last policy that it has made, over its test problems.
 
   Args:
     workdir: of a finished `experiments.o1` job.
-    peaks: of the types that a model may compute in, in GFLOP/s.
+    limits: of the types that a model may compute in, in GFLOP/s.
     samples: N.
     repeats: timed searches.
 
@@ -39,11 +39,11 @@ def trained_rows(workdir: str | pathlib.Path, peaks: dict[str, float], *, sample
   for method, budget in ((section.method, section.budget), ('best_of_n', samples)):
     search = jax.jit(spread(test_search(e, method, budget), mesh))
     tokens, flops = (float(x.sum()) for x in search_cost(e.model.config, prompt, search(params, keys, prompt)))
-    took = seconds(lambda: search(params, keys, prompt), repeats)  # noqa: B023
+    took, peak = beside(limits[e.model.config.dtype], lambda: search(params, keys, prompt), repeats)  # noqa: B023
     shape = dict(method=method, budget=budget, policy=made[-1], batch=count, tokens=tokens, devices=mesh.size)
     rows += [
       row('trained_tokens_per_second', tokens / took, 'tokens/s', shape),
-      row('trained_utilisation', 1e-9 * flops / took / peaks[e.model.config.dtype], 'of matmul peak', shape),
+      share_row('trained_utilisation', flops, took, peak, shape),
       row('trained_problems_per_second', count / took, 'problems/s', shape),
     ]
   return rows

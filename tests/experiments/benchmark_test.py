@@ -13,7 +13,7 @@ import pytest
 
 from configs.benchmark import get_config
 from experiments.benchmark import learning, peers, searching
-from experiments.benchmark.timing import row
+from experiments.benchmark.timing import beside, row, share_row
 from experiments.benchmark.work import Sizes, make
 from o1jax import tree as tree_lib
 from o1jax.model.forward import forward_rows, start_cache
@@ -72,6 +72,14 @@ def test_refuses_in_one_line(tmp_path, argument, message):
 
 def test_a_row_is_the_median_and_the_quartiles():
   assert row('x', [4.0, 1.0, 2.0, 3.0, 100.0], 's', {})[1:] == (3.0, 's', {}, 2.0, 4.0)
+
+
+def test_a_share_is_of_the_limit_beside_it():
+  limits = iter([1.0, 2.0, 4.0])
+  took, seen = beside(lambda: next(limits), lambda: jnp.zeros(()), 3)
+  assert seen.tolist() == [1.0, 2.0, 4.0] and took.shape == (3,) and (took > 0).all()
+  share = share_row('x', 4e9, np.array([4.0, 2.0, 4.0]), seen, dict(batch=2))
+  assert share == ('x', 1.0, 'of matmul peak', dict(batch=2, peak_gflops=2.0), 0.625, 1.0)
 
 
 def test_steps_are_full_and_paths_are_those_of_the_leaves():

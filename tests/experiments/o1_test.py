@@ -139,7 +139,7 @@ def test_the_notebook_runs_on_a_run(run, monkeypatch):
 
 def test_the_benchmark_times_its_policy(run):
   workdir, _ = run
-  times = trained_rows(workdir, dict(float32=1.0), samples=2, repeats=1)
+  times = trained_rows(workdir, dict(float32=lambda: 1.0), samples=2, repeats=1)
   assert [(r.name, r.shape['method']) for r in times] == [
     (f'trained_{name}', method)
     for method in ('gumbel', 'best_of_n')
@@ -154,4 +154,4 @@ def test_the_benchmark_times_its_policy(run):
 
 def test_the_benchmark_names_what_a_folder_lacks(tmp_path):
   with pytest.raises(ConfigError, match=str(tmp_path)):
-    trained_rows(tmp_path, dict(float32=1.0), samples=1, repeats=1)
+    trained_rows(tmp_path, dict(float32=lambda: 1.0), samples=1, repeats=1)
