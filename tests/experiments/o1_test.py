@@ -92,6 +92,7 @@ def test_the_same_command_does_nothing_again_and_another_config_is_refused(run):
     (('--config.evaluate.rows=0',), ('rows=0', 'at least 1')),
     (('--config.sampling.granularity=word',), ('word', 'choose one of')),
     (('--config.learn.minibatches=3',), ('minibatches=3', 'divi')),
+    (('--config.learn.updates_per_call=2',), ('learn.updates_per_call=2', 'validate_every=1')),
     (('--config.stages=("initialize",)',), ('initialize', 'choose')),
   ],
 )
