@@ -37,7 +37,7 @@ def get_config() -> ConfigDict:
   # At the quickstart's rate the critic's lessons undo the policy (experiments/LOG.md).
   c.reward.optimizer.learning_rate, c.reward.optimizer.adam_learning_rate = 1e-3, 1e-4
   c.reward.updates = 24
-  c.learn.updates_per_call = 1
+  c.learn.updates_per_call = 1  # 12 updates, validated after every 5
   c.learn.control = False
   c.evaluate.policies = ConfigDict(
     dict(

@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
   for section in (c.pretrain, c.instruct):
     section.updates, section.batch, section.optimizer.learning_rate = 5000, 256, 1e-3
   c.reward.updates, c.reward.batch = 300, 256
-  c.reward.updates_per_call = c.learn.updates_per_call = 1  # a call of a large update costs it nothing
+  c.reward.updates_per_call = c.learn.updates_per_call = 1  # more saves a CPU's time, not a GPU's
   c.learn.updates, c.learn.batch, c.learn.validate_every, c.learn.patience = 500, 256, 50, 2
   c.reward.tokens, c.learn.tokens = 256, 2048
   c.learn.search = ConfigDict(dict(method='gumbel', budget=32, candidates=8, verify_leaves=True))
