@@ -16,6 +16,8 @@ def get_config(argument: str = '') -> ConfigDict:
   c.seed = 0
   c.stages = ('initialise', 'reward', 'learn', 'evaluate', 'report')
   c.save_every = 100
+  # Devices: 0 = as many as divide the batch of a program, -1 = all that are left (docs/SCALING.md).
+  c.mesh = ConfigDict(dict(data=0, fsdp=1, tensor=1))
   c.profile = False  # trace a few updates of each stage to WORKDIR/profile
   c.fast_compile = False  # fewer passes of XLA, whose programs run slower: for tiny jobs
   c.task = ConfigDict(

@@ -1,15 +1,17 @@
 """Search and learn, fused: the one place where search, reward and learning meet, compiled as one program."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import NamedSharding, PartitionSpec
 
 from o1jax import tree as tree_lib
 from o1jax.learning.credit import assign_credit
 from o1jax.learning.objective import Objective, Weights, reference_logprob, tree_loss
 from o1jax.learning.optimizer import apply_gradients, trained
 from o1jax.model.compute import search_cost
+from o1jax.model.sharding import deal
 from o1jax.reward.outcome import judge
 from o1jax.types import Array, Metrics, Prompt, Reference, TrainState, Tree
 
@@ -37,7 +39,7 @@ def search_and_learn(
   chains: int = 0,
   credit: dict | None = None,
   objective: Objective = Objective(),
-  sharding: NamedSharding | None = None,
+  sharding: Any = None,
 ):
   """Builds the fused update: draw problems, search, judge, assign credit, and take `minibatches` optimizer steps.
 
@@ -54,7 +56,7 @@ def search_and_learn(
     credit: keyword settings of `assign_credit`.
     objective: settings of the losses. A tree (or chain) that has more tokens than `objective.tokens` is cropped;
       the metric `tokens_lost` tells how much that costs.
-    sharding: how problems are split among devices; the state and the metrics are then whole on each. None = one device.
+    sharding: of the state and the metrics, a prefix of the pair; None = as the compiler likes.
 
   Returns:
     The jitted (TrainState, pool Prompt, pool Reference, key, Weights) -> (TrainState, metrics [updates]). The state is
@@ -66,25 +68,20 @@ def search_and_learn(
   def update(state: TrainState, prompts: Prompt, references: Reference, key: Array, weights: Weights):
     draw_key, search_key = jax.random.split(jax.random.fold_in(key, state.update))
     prompt, reference = draw_problems(draw_key, prompts, references, batch)
-    if sharding is not None:
-      prompt, reference = jax.lax.with_sharding_constraint((prompt, reference), sharding)
-    tree = search(state.params, problem_keys(search_key, batch), prompt, reference)
-    state, metrics = learn(model, state, prompt, reference, tree, weights, outcome=outcome, optimizer=optimizer,
-                           minibatches=minibatches, chains=chains, credit=credit, objective=objective,
-                           sharding=sharding)  # fmt: skip
-    return state, metrics
+    prompt, reference, keys = deal((prompt, reference, problem_keys(search_key, batch)))
+    tree = search(state.params, keys, prompt, reference)
+    return learn(model, state, prompt, reference, tree, weights, outcome=outcome, optimizer=optimizer,
+                 minibatches=minibatches, chains=chains, credit=credit, objective=objective)  # fmt: skip
 
   def call(state: TrainState, *given):
     return jax.lax.scan(lambda state, _: update(state, *given), state, length=updates)
 
-  whole = None if sharding is None else NamedSharding(sharding.mesh, PartitionSpec())
-  return jax.jit(call, donate_argnums=0, out_shardings=whole)
+  return jax.jit(call, donate_argnums=0, out_shardings=sharding)
 
 
 def learn(
   model, state: TrainState, prompt: Prompt, reference: Reference, tree: Tree, weights: Weights, *, outcome, optimizer,
   minibatches: int = 1, chains: int = 0, credit: dict | None = None, objective: Objective = Objective(),
-  sharding: NamedSharding | None = None,
 ) -> tuple[TrainState, Metrics]:  # fmt: skip
   """The learning half of the fused step, on a finished search."""
   whole = judge(reference, tree, outcome)
@@ -95,24 +92,22 @@ def learn(
     prompt = jax.tree.map(lambda x: jnp.repeat(x, chains, axis=0), prompt)
   if objective.tokens:
     tree = tree_lib.crop(tree, objective.tokens)
-  frozen = reference_logprob(model, state.params, prompt, tree, objective, sharding=sharding)
+  frozen = reference_logprob(model, state.params, prompt, tree, objective)
   data = prompt, tree, given, frozen
 
   def step(state, part):
-    prompt, tree, given, frozen = part
+    prompt, tree, given, frozen = deal(part)
 
     def loss(params):
-      return tree_loss(
-        model, params, prompt, tree, given, weights, reference=frozen, objective=objective, sharding=sharding
-      )
+      return tree_loss(model, params, prompt, tree, given, weights, reference=frozen, objective=objective)
 
     grads, metrics = jax.grad(loss, has_aux=True)(trained(state.params))
     metrics['gradient_norm'] = optax.global_norm(grads)
     return apply_gradients(state, grads, optimizer), metrics
 
   # Problems are dealt out in turn: each device then has as many of every minibatch.
-  deal = lambda x: jnp.swapaxes(x.reshape(-1, minibatches, max(chains, 1), *x.shape[1:]), 0, 1)
-  parts = jax.tree.map(lambda x: deal(x).reshape(minibatches, -1, *x.shape[1:]), data)
+  in_turn = lambda x: jnp.swapaxes(x.reshape(-1, minibatches, max(chains, 1), *x.shape[1:]), 0, 1)
+  parts = jax.tree.map(lambda x: in_turn(x).reshape(minibatches, -1, *x.shape[1:]), data)
   state, metrics = jax.lax.scan(step, state, parts)
   metrics = {name: value.mean() for name, value in metrics.items()} | search_metrics(whole)
   metrics['tokens_lost'] = 1 - tree_lib.generated_tokens(tree).sum() / jnp.maximum(metrics['tokens'], 1)

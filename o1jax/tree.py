@@ -51,17 +51,16 @@ def node_ids(tree: Tree) -> Array:
 def pick(field: Array, ids: Array, fill=0) -> Array:
   """Reads a node field by id. field [B, X, A, ...], ids [B, ...ids]; ids < 1 (the root, none) read `fill`."""
   flat = field.reshape(field.shape[0], -1, *field.shape[3:])
-  rows = jnp.arange(field.shape[0]).reshape((-1,) + (1,) * (ids.ndim - 1))
-  found = flat[rows, jnp.maximum(ids - 1, 0)]
+  # Mapped, so that the compiler sees that no problem reads of another, which may lie on another device.
+  found = jax.vmap(lambda nodes, at: nodes[at])(flat, jnp.maximum(ids - 1, 0))
   return jnp.where((ids > 0).reshape(ids.shape + (1,) * (found.ndim - ids.ndim)), found, fill)
 
 
 def put(field: Array, ids: Array, values: Array) -> Array:
   """Writes a node field by id. field [B, X, A], ids [B, N], values [B, N]; ids < 1 are left out."""
   flat = field.reshape(field.shape[0], -1)
-  rows = jnp.arange(field.shape[0])[:, None]
-  flat = flat.at[rows, jnp.where(ids > 0, ids - 1, flat.shape[1])].set(values, mode='drop')
-  return flat.reshape(field.shape)
+  write = jax.vmap(lambda nodes, at, new: nodes.at[at].set(new, mode='drop'))
+  return write(flat, jnp.where(ids > 0, ids - 1, flat.shape[1]), values).reshape(field.shape)
 
 
 def parent_depth(tree: Tree) -> Array:

@@ -115,7 +115,8 @@ class KeyValue(NamedTuple):
 class TreeCache:
   """What the model remembers of a tree while it grows; dropped when the search returns.
 
-  `prompt` and `nodes` hold a `KeyValue` per trunk and layer; values are [B, K, P, E] and [B, K, X, A, L, E].
+  `prompt` and `nodes` hold a `KeyValue` per trunk and layer; values are [B, K, P, E] and, see `attention.as_blocks`,
+  [B, K, X*A, L*E]. X is the number of slots whose candidates may be expanded, which come first.
   """
 
   prompt: Any

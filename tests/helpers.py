@@ -184,7 +184,7 @@ def decode_in_world(
     value=jnp.log(values / (1 - values)).astype(jnp.float32),
     terminal=jnp.stack(ended, axis=-1).any(-1),
     hidden=jnp.zeros((*lead, cache.hidden.shape[-1])),
-    cache=jax.tree.map(lambda old: old[:, :, : lead[1]], cache.nodes),
+    cache=jax.tree.map(lambda x: x[:, :, : lead[1] * lead[2]].reshape(*x.shape[:2], *lead[1:], 1, -1), cache.nodes),
   )
 
 

@@ -16,10 +16,10 @@ from o1jax.learning.credit import assign_credit
 from o1jax.learning.objective import Weights
 from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.model.compute import search_cost
-from o1jax.model.forward import forward_rows, forward_tree, logits_of
-from o1jax.model.scores import token_scores
+from o1jax.model.forward import forward_rows, forward_tree, score_tokens
+from o1jax.model.sharding import each_part
 from o1jax.reward.outcome import judge
-from o1jax.training.mesh import by_problem, everywhere, spread
+from o1jax.training.mesh import by_problem, everywhere
 from o1jax.types import Metrics, Reference, TrainState, Tree
 
 MIX = Weights(clone=1.0, distill=1.0, gradient=1.0, value=1.0)
@@ -41,10 +41,9 @@ def learner(work: Work) -> Callable[[], Metrics]:
   """Learns from the same search at each call."""
   tree, optimizer = work.mcts(work.params), _optimizer()
   learn = functools.partial(
-    fused.learn, work.model, outcome=_no_verdict, optimizer=optimizer, minibatches=_minibatches(work),
-    sharding=by_problem(work.mesh),
+    fused.learn, work.model, outcome=_no_verdict, optimizer=optimizer, minibatches=_minibatches(work)
   )
-  run = jax.jit(learn, donate_argnums=0, out_shardings=everywhere(work.mesh))
+  run = work.jit(learn, donate_argnums=0, out_shardings=everywhere(work.mesh))
   return _updates(run, _state(work, optimizer), work.prompt, _reference(work), tree, MIX)
 
 
@@ -64,10 +63,10 @@ def tree_speedup(work: Work, *, repeats: int) -> Row:
 
   def paths(params, rows):
     out = forward_rows(model, params, rows, jnp.full(rows.shape[0], rows.shape[1]))
-    logprob, entropy = token_scores(logits_of(model, params, out.hidden[:, 0, 0, :-1]), rows[:, 1:])
-    return logprob, entropy, out.value
+    return score_tokens(model, params, out.hidden[:, 0, 0, :-1], rows[:, 1:]), out.value
 
-  together, apart = jax.jit(spread(whole, mesh)), jax.jit(spread(paths, mesh))
+  shared = lambda function, *names: work.jit(lambda *args: each_part(function, ('batch',), (), *names)(*args))
+  together, apart = shared(whole, ('batch',), ('batch',)), shared(paths, ('batch',))
   batches = [part for rows in _paths(work, tree) for part in _chunks(work, rows)]
   tree_took = seconds(lambda: together(work.params, work.prompt, tree), repeats)
   path_took = seconds(lambda: [apart(work.params, rows) for rows in batches], repeats)
@@ -86,10 +85,12 @@ def fused_rows(work: Work, *, repeats: int) -> list[Row]:
   optimizer = _optimizer()
   update = fused.search_and_learn(
     model, search=searched, outcome=_no_verdict, optimizer=optimizer, batch=work.sizes.batch,
-    minibatches=_minibatches(work), sharding=by_problem(work.mesh),
+    minibatches=_minibatches(work), sharding=everywhere(work.mesh),
   )  # fmt: skip
   pool = jax.device_put((work.prompt, _reference(work), jax.random.key(0)), everywhere(work.mesh))
   began = time.perf_counter()
+  with jax.set_mesh(work.mesh):
+    update = update.lower(_state(work, optimizer), *pool, MIX).compile()
   state, _ = jax.block_until_ready(update(_state(work, optimizer), *pool, MIX))
   first = time.perf_counter() - began
   whole = seconds(_updates(update, state, *pool, MIX), repeats)

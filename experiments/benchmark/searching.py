@@ -1,12 +1,11 @@
 """How fast search is: tokens a second, and the share of the machine's limit that its model FLOPs reach."""
 
-import jax
 import jax.numpy as jnp
 
 from experiments.benchmark.timing import Limit, Row, beside, row, seconds, share_row
 from experiments.benchmark.work import FULL, Sizes, Work, make
 from o1jax.model.compute import search_cost, token_flops
-from o1jax.model.forward import for_search, start_cache
+from o1jax.model.forward import decoder, start_cache
 from o1jax.model.variants import ModelConfig
 from o1jax.policy.sampling import decode, prompt_context
 from o1jax.training.mesh import spread
@@ -37,7 +36,7 @@ def best_of_n_rows(work: Work, samples: int, limit: Limit, *, repeats: int) -> l
 
 def decode_rows(work: Work, limit: Limit, *, repeats: int) -> list[Row]:
   """One step of A candidates under every root: decoding and nothing else."""
-  s, (model, params) = work.sizes, for_search(work.model, work.params)
+  s, model = work.sizes, decoder(work.model)
 
   def begin(params, prompt):
     return start_cache(model, params, prompt, 0, s.candidates, s.step_length)
@@ -50,9 +49,9 @@ def decode_rows(work: Work, limit: Limit, *, repeats: int) -> list[Row]:
       sampling=FULL, step_length=s.step_length,
     )  # fmt: skip
 
-  cache, _ = jax.jit(spread(begin, work.mesh))(params, work.prompt)
-  step = jax.jit(spread(run, work.mesh))
-  took, peak = beside(limit, lambda: step(params, work.keys, work.prompt, cache), repeats)
+  cache, _ = work.jit(spread(work.model, begin))(work.params, work.prompt)
+  step = work.jit(spread(work.model, run))
+  took, peak = beside(limit, lambda: step(work.params, work.keys, work.prompt, cache), repeats)
   rows = s.batch * s.candidates
   flops = rows * sum(token_flops(model.config, s.prompt_length + t + 1) for t in range(s.step_length))
   shape = work.shape()

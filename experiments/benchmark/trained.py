@@ -11,7 +11,7 @@ from o1jax.model.compute import search_cost
 from o1jax.training.build import POLICIES, test_search
 from o1jax.training.config import require
 from o1jax.training.measure import load_run
-from o1jax.training.mesh import by_problem, data_mesh, everywhere, spread
+from o1jax.training.mesh import build_mesh, by_problem, everywhere, spread
 
 
 def trained_rows(workdir: str | pathlib.Path, limits: dict[str, Limit], *, samples: int, repeats: int) -> list[Row]:
@@ -32,12 +32,13 @@ def trained_rows(workdir: str | pathlib.Path, limits: dict[str, Limit], *, sampl
   e, section = run.experiment, run.experiment.config.evaluate.search
   prompt, _ = e.data.test
   count = prompt.length.shape[0]
-  mesh = data_mesh(count)
+  mesh = build_mesh(count)
   keys, prompt = jax.device_put((problem_keys(e.key, count), jax.tree.map(jnp.asarray, prompt)), by_problem(mesh))
   params = jax.device_put(run.params(made[-1]), everywhere(mesh))
   rows = []
   for method, budget in ((section.method, section.budget), ('best_of_n', samples)):
-    search = jax.jit(spread(test_search(e, method, budget), mesh))
+    with jax.set_mesh(mesh):
+      search = jax.jit(spread(e.model, test_search(e, method, budget))).lower(params, keys, prompt).compile()
     tokens, flops = (float(x.sum()) for x in search_cost(e.model.config, prompt, search(params, keys, prompt)))
     took, peak = beside(limits[e.model.config.dtype], lambda: search(params, keys, prompt), repeats)  # noqa: B023
     shape = dict(method=method, budget=budget, policy=made[-1], batch=count, tokens=tokens, devices=mesh.size)

@@ -16,7 +16,7 @@ from o1jax.model.transformer import LanguageModel
 from o1jax.policy.sampling import Sampling
 from o1jax.search.best_of_n import best_of_n
 from o1jax.search.mcts import mcts
-from o1jax.training.mesh import by_problem, data_mesh, everywhere, spread
+from o1jax.training.mesh import build_mesh, by_problem, everywhere, spread
 from o1jax.types import Array, Params, Prompt, Tree
 
 # No token closes a step, so that the program is measured and not the text.
@@ -48,7 +48,7 @@ class Work:
   def search(self, params: Params, keys: Array, prompt: Prompt) -> Tree:
     """Gumbel MCTS."""
     spend = dict(simulations=self.sizes.simulations, candidates=self.sizes.candidates)
-    return spread(self._of_size(mcts, **spend, gumbel_scale=0.0), self.mesh)(params, keys, prompt)
+    return spread(self.model, self._of_size(mcts, **spend, gumbel_scale=0.0))(params, keys, prompt)
 
   @functools.cached_property
   def program(self):
@@ -61,16 +61,27 @@ class Work:
 
   def best_of_n(self, samples: int) -> Callable[[Params], Tree]:
     """Best-of-N of all problems, compiled."""
-    run = self._compile(spread(self._of_size(best_of_n, samples=samples), self.mesh))
+    run = self._compile(spread(self.model, self._of_size(best_of_n, samples=samples)))
     return lambda params: run(params, self.keys, self.prompt)
 
   def _of_size(self, search, **settings):
-    s, model = self.sizes, self.model
+    s, model = self.sizes, forward.decoder(self.model)
     settings |= dict(sampling=FULL, step_length=s.step_length, max_steps=s.max_steps)
-    return lambda params, *data: search(*forward.for_search(model, params), *data, **settings)
+    return functools.partial(search, model, **settings)
 
   def _compile(self, search):
-    return jax.jit(search).lower(self.params, self.keys, self.prompt).compile()
+    with jax.set_mesh(self.mesh):
+      return jax.jit(search).lower(self.params, self.keys, self.prompt).compile()
+
+  def jit(self, function: Callable, **settings) -> Callable:
+    """`jax.jit` for the devices of the mesh."""
+    run = jax.jit(function, **settings)
+
+    def call(*args):
+      with jax.set_mesh(self.mesh):
+        return run(*args)
+
+    return call
 
   def shape(self, **more) -> dict:
     """What a row of the table says of its size."""
@@ -86,6 +97,6 @@ def make(model_config, sizes: Sizes, *, seed: int = 0) -> Work:
   init = jax.jit(lambda key: nn.unbox(forward.init(model, key)))
   tokens = jax.random.randint(key, (sizes.batch, sizes.prompt_length), 0, model_config.vocab_size)
   problems = problem_keys(key, sizes.batch), Prompt(tokens, jnp.full(sizes.batch, sizes.prompt_length))
-  mesh = data_mesh(sizes.batch)
+  mesh = build_mesh(sizes.batch)
   keys, prompt = jax.device_put(problems, by_problem(mesh))
   return Work(model, jax.device_put(init(key), everywhere(mesh)), prompt, keys, sizes, mesh)

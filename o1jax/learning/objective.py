@@ -5,7 +5,6 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jax.sharding import NamedSharding
 
 from o1jax.learning import losses
 from o1jax.learning.credit import Credit
@@ -50,14 +49,12 @@ def tree_loss(
   *,
   reference: Array | None = None,
   objective: Objective = Objective(),
-  sharding: NamedSharding | None = None,
 ) -> tuple[Array, Metrics]:
   """The weighted sum of losses of one forward pass over a tree, and its parts.
 
-  reference: log-probs [B, X, A, L] of the frozen policy; None leaves the KL out. sharding: see
-  `forward_tree`.
+  reference: log-probs [B, X, A, L] of the frozen policy; None leaves the KL out.
   """
-  out = _forward(model, params, prompt, tree, objective, sharding)
+  out = _forward(model, params, prompt, tree, objective)
   node = tree.mask & (tree.expanded >= 0)[..., None]
   token = node[..., None] & (jnp.arange(tree.tokens.shape[-1]) < tree.length[..., None])
   parts = {
@@ -77,16 +74,14 @@ def tree_loss(
 
 
 def reference_logprob(
-  model, params: Params, prompt: Prompt, tree: Tree, objective: Objective, *, sharding: NamedSharding | None = None
+  model, params: Params, prompt: Prompt, tree: Tree, objective: Objective
 ) -> Array | None:
   """Log-probs of the frozen policy on the tree, or None if there is none."""
   if params.reference is None:
     return None
   frozen = params.replace(policy=params.reference, reference=None)
-  return jax.lax.stop_gradient(_forward(model, frozen, prompt, tree, objective, sharding).logprob)
+  return jax.lax.stop_gradient(_forward(model, frozen, prompt, tree, objective).logprob)
 
 
-def _forward(model, params, prompt, tree, objective, sharding) -> TreeOutput:
-  return forward_tree(
-    model, params, prompt, tree, temperature=objective.temperature, tokens=objective.tokens, sharding=sharding
-  )
+def _forward(model, params, prompt, tree, objective) -> TreeOutput:
+  return forward_tree(model, params, prompt, tree, temperature=objective.temperature, tokens=objective.tokens)

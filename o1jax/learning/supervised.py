@@ -1,22 +1,26 @@
 """One supervised update: behaviour cloning on demonstrations, or pre-training on plain text."""
 
+from typing import Any
+
 import jax
 import optax
-from jax.sharding import Sharding
 
 from o1jax.learning.optimizer import apply_gradients, trained
 from o1jax.model.compute import supervised_flops
+from o1jax.model.sharding import deal
 from o1jax.policy.initialise import next_token_loss
 from o1jax.types import Metrics, Sequences, TrainState
 
 
-def supervised_update(model, optimizer: optax.GradientTransformation, *, sharding: Sharding | None = None):
+def supervised_update(model, optimizer: optax.GradientTransformation, *, sharding: Any = None):
   """Returns the jitted (TrainState, Sequences) -> (TrainState, metrics); the state is donated.
 
-  sharding: of the state and the metrics, where there are several devices.
+  sharding: of the state and the metrics, a prefix of the pair; None = as the compiler likes.
   """
 
   def update(state: TrainState, rows: Sequences) -> tuple[TrainState, Metrics]:
+    rows = deal(rows)
+
     def loss(params):
       return next_token_loss(model, params, rows)
 

@@ -94,15 +94,20 @@ def path_rooms(nodes: int, step: int) -> tuple[int, ...]:
   return (nodes,) if nodes * step < 64 else tuple(sorted({-(-nodes * part // 3) for part in (1, 2, 3)}))
 
 
-def gather_path(kv: KeyValue, ids: Array) -> KeyValue:
-  """Keys and values along paths: of nodes [B, K, X, A, ...] at ids [B, W, R-1], as segments [B, K, W, ...].
+def as_blocks(kv: KeyValue) -> KeyValue:
+  """Keys and values of nodes, [B, K, X, A, E, L] and [B, K, X, A, L, E], as a tree keeps them: [B, K, X*A, E*L].
+
+  Accelerators store arrays in tiles of the last two axes, of which A, E or L would fill a half.
+  """
+  return jax.tree.map(lambda x: x.reshape(*x.shape[:2], x.shape[2] * x.shape[3], x.shape[4] * x.shape[5]), kv)
+
+
+def gather_path(kv: KeyValue, ids: Array, step: int) -> KeyValue:
+  """Keys and values along paths: of `as_blocks` at ids [B, W, R-1], L = `step`, as segments [B, K, W, ...].
 
   An id < 1 gathers some node: the caller masks it.
   """
 
-  def pick(blocks, ids):
-    return blocks.reshape(blocks.shape[0], -1, *blocks.shape[3:])[:, jnp.maximum(ids - 1, 0)]
-
-  key, value = jax.vmap(pick)(kv.key, ids), jax.vmap(pick)(kv.value, ids)
-  key = jnp.moveaxis(key, 3, 4)  # [B, K, W, E, R-1, L]
-  return KeyValue(key.reshape(*key.shape[:4], -1), value.reshape(*value.shape[:3], -1, value.shape[-1]))
+  key, value = (jax.vmap(lambda blocks, ids: blocks[:, jnp.maximum(ids - 1, 0)])(x, ids) for x in kv)
+  key = jnp.moveaxis(key.reshape(*key.shape[:-1], -1, step), 3, 4)  # [B, K, W, E, R-1, L]
+  return KeyValue(key.reshape(*key.shape[:4], -1), value.reshape(*value.shape[:3], -1, key.shape[3]))

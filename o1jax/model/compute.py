@@ -44,5 +44,5 @@ def _triangle(length: Array) -> Array:
 
 
 def _cost(config, tokens, read, *, critic=True):
-  fixed = token_flops(config, 0, critic=critic)
-  return tokens * fixed + read * (token_flops(config, 1, critic=critic) - fixed)
+  fixed, one = (float(token_flops(config, context, critic=critic)) for context in (0, 1))
+  return tokens * fixed + read * (one - fixed)

@@ -4,14 +4,15 @@ import dataclasses
 import functools
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
 
 from o1jax import tree as tree_lib
 from o1jax.model import groups
-from o1jax.model.attention import Context
-from o1jax.model.scores import token_scores
+from o1jax.model.attention import Context, as_blocks
+from o1jax.model.scores import Scores, scores_in_parts
+from o1jax.model.sharding import FSDP, Names, constrain
 from o1jax.model.transformer import LanguageModel, Output, each_layer, layers_apart
 from o1jax.types import Array, KeyValue, Params, Prompt, Tree, TreeCache
 
@@ -43,21 +44,52 @@ def apply(model: LanguageModel, params: Params, *args, **kwargs):
   return model.apply({'params': {'policy': params.policy, 'critic': params.critic}}, *args, **kwargs)
 
 
-def for_search(model: LanguageModel, params: Params) -> tuple[LanguageModel, Params]:
-  """The model and its parameters as decoding reads them fastest, once a search and not at every token: matrices in the
-  compute type, and layers one by one, since a scan over layers would copy all their keys at every token."""
+@functools.cache
+def axis_names(model: LanguageModel) -> dict[str, Names]:
+  """What the axes of each parameter are called, by its path, such as 'policy.trunk.embedding'."""
+  boxes = jax.eval_shape(lambda: init(model, jax.random.key(0)))
+  leaves = jax.tree_util.tree_leaves_with_path(boxes, is_leaf=lambda x: isinstance(x, nn.Partitioned))
+  return {jax.tree_util.keystr(path, simple=True, separator='.'): box.names for path, box in leaves}
 
-  def cast(path, x):
-    return x if path[-1].key == 'scale' else x.astype(model.config.dtype)
 
-  policy, critic = map(layers_apart, jax.tree_util.tree_map_with_path(cast, (params.policy, params.critic)))
-  model = LanguageModel(dataclasses.replace(model.config, scan_layers=False))
-  return model, params.replace(policy=policy, critic=critic)
+def decoder(model: LanguageModel) -> LanguageModel:
+  """The model that reads what `for_search` makes."""
+  return LanguageModel(dataclasses.replace(model.config, scan_layers=False))
+
+
+def for_search(model: LanguageModel, params: Params) -> Params:
+  """Parameters as decoding reads them fastest, made once a search and not at every token: matrices in the compute type,
+  of which no device lacks a part that it would have to ask for at every token, and layers one by one, since a scan over
+  layers would copy all their keys at every token."""
+  params = _whole(model, params.replace(reference=None))
+  return params.replace(policy=layers_apart(params.policy), critic=layers_apart(params.critic))
+
+
+def _whole(model, params: Params) -> Params:
+  """Parameters, or some of them, as the model computes with them, each device having all but what `tensor` splits."""
+  names = axis_names(model)
+
+  def ready(path, x):
+    own = names[jax.tree_util.keystr(path, simple=True, separator='.')]
+    return constrain(x if path[-1].key == 'scale' else x.astype(model.config.dtype), *own, without=(FSDP,))
+
+  return jax.tree_util.tree_map_with_path(ready, params)
 
 
 def logits_of(model: LanguageModel, params: Params, hidden: Array) -> Array:
   """Next-token logits [..., V], float32."""
   return apply(model, params, hidden, method='logits')
+
+
+def score_tokens(model: LanguageModel, params: Params, hidden: Array, tokens: Array, *, temperature=1.0) -> Scores:
+  """Scores of tokens [B, ...] at a temperature, after hidden states [B, ..., D]."""
+  tied = dict(trunk=dict(embedding=params.policy['trunk']['embedding']))
+  head = Params(policy=tied if model.config.tied_head else dict(head=params.policy['head']), critic={})
+
+  def logits(head, hidden):
+    return logits_of(model, head, hidden) / temperature
+
+  return scores_in_parts(logits, _whole(model, head), hidden, tokens, vocab=model.config.vocab_size)
 
 
 def forward_rows(model, params, tokens: Array, length: Array, segment=None, *, with_value: bool = True) -> Output:
@@ -91,7 +123,7 @@ def start_cache(model, params, prompt: Prompt, slots: int, width: int, step: int
 
   cache = TreeCache(
     prompt=out.cache,
-    nodes=each_layer(lambda kv: empty_blocks(kv, (slots, width), step), out.cache),
+    nodes=each_layer(lambda kv: as_blocks(empty_blocks(kv, (slots, width), step)), out.cache),
     prompt_length=prompt.length,
     root_hidden=hidden,
     hidden=jnp.zeros((batch, slots, width, hidden.shape[-1]), hidden.dtype),
@@ -114,7 +146,6 @@ def path_mask(tree_length: Array, ids: Array, step: int) -> Array:
 
 def forward_tree(
   model, params: Params, prompt: Prompt, tree: Tree, *, temperature: float = 1.0, tokens: int = 0,
-  sharding: NamedSharding | None = None,
 ) -> TreeOutput:  # fmt: skip
   """Log-prob and value of every node in one pass; no prefix is computed twice (docs/DESIGN.md, "one attention").
 
@@ -126,22 +157,13 @@ def forward_tree(
     temperature: of the distribution whose log-probs are wanted, that of sampling.
     tokens: 0 = every node takes the L tokens that it has room for; else nodes are packed into rows of so many tokens,
       see `tree.crop`. Nodes that fill their room are read fastest by the former, and short ones by the latter.
-    sharding: how problems are split among devices, each of which then reads its own and no others; None = one device.
 
   Returns:
     See `TreeOutput`; entries of unused slots and padding are 0.
   """
   if tokens:
-    read = functools.partial(_forward_packed, model, temperature=temperature, tokens=tokens)
-  else:
-    read = functools.partial(_forward_slots, model, temperature=temperature)
-  if sharding is not None:
-    # The compiler cannot split a loop over problems: every device would go through all of them.
-    mine, whole = sharding.spec, PartitionSpec()
-    read = jax.shard_map(
-      read, mesh=sharding.mesh, in_specs=(whole, mine, mine), out_specs=mine, check_vma=False
-    )
-  return read(params, prompt, tree)
+    return _forward_packed(model, params, prompt, tree, temperature=temperature, tokens=tokens)
+  return _forward_slots(model, params, prompt, tree, temperature=temperature)
 
 
 def _forward_slots(model, params, prompt, tree, *, temperature):
@@ -170,12 +192,12 @@ def _forward_slots(model, params, prompt, tree, *, temperature):
   parent = groups.rename(tree, every(tree.expanded))
   parent = jnp.where((parent > tree_lib.ROOT)[..., None], tree_lib.pick(end, parent), root_hidden[:, None, None])
   before = jnp.concatenate([parent[..., None, :], made.hidden[..., :-1, :]], axis=3)
-  logprob, entropy = token_scores(logits_of(model, params, before) / temperature, tokens)
+  scores = score_tokens(model, params, before, tokens, temperature=temperature)
   real = offset < length[..., None]
   value = jnp.take_along_axis(made.value, last, axis=-1)[..., 0]
   return TreeOutput(
-    logprob=unlay(jnp.where(real, logprob, 0)),
-    entropy=unlay(jnp.where(real, entropy, 0)),
+    logprob=unlay(jnp.where(real, scores.logprob, 0)),
+    entropy=unlay(jnp.where(real, scores.entropy, 0)),
     value=unlay(jnp.where(real[..., 0], value, 0)),
     root_value=root_value,
   )
@@ -208,7 +230,7 @@ def _forward_packed(model, params, prompt, tree, *, temperature, tokens):
   parent = _take(tree.expanded, node // width)
   parent_end = jnp.where(parent > tree_lib.ROOT, _take(node_end, jnp.maximum(parent - 1, 0)), last)
   before = _take(hidden, jnp.where(offset > 0, first + place - 1, parent_end))
-  logprob, entropy = token_scores(logits_of(model, params, before) / temperature, row[:, first:])
+  scores = score_tokens(model, params, before, row[:, first:], temperature=temperature)
 
   where = (end - length)[..., None] + jnp.arange(step)  # [B, X*A, L]: the place of every token of the tree
   real = (jnp.arange(step) < length[..., None]) & (where < place.size)
@@ -219,8 +241,8 @@ def _forward_packed(model, params, prompt, tree, *, temperature, tokens):
 
   value_there = jnp.where(real[..., 0], _take(value, jnp.where(real[..., 0], node_end, 0)), 0)
   return TreeOutput(
-    logprob=unpack(logprob),
-    entropy=unpack(entropy),
+    logprob=unpack(scores.logprob),
+    entropy=unpack(scores.entropy),
     value=value_there.reshape(tree.mask.shape),
     root_value=_take(value, last)[:, 0],
   )

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from o1jax.model.sharding import ways
 from o1jax.types import Array
 
 
@@ -14,8 +15,9 @@ from o1jax.types import Array
 def products(x: Array, kernels: list[Array]) -> tuple[Array, ...]:
   """x [N, in] times each of some kernels [in, out].
 
-  The gradient is that of one product with all kernels side by side. For the gradient of kernels a CPU turns one of the
-  two sides, which takes a third of the time: it is done once, of the narrower side.
+  The gradient is that of one product with all kernels side by side, unless their columns lie on several devices, which
+  would then have to send them round. For the gradient of kernels a CPU turns one of the two sides, which takes a third
+  of the time: it is done once, of the narrower side.
   """
   return tuple(x @ kernel for kernel in kernels)
 
@@ -26,15 +28,21 @@ def _products(x, kernels):
 
 def _products_back(kept, given):
   x, kernels = kept
-  given = jnp.concatenate(given, axis=-1)
-  of_x = given @ jnp.concatenate(kernels, axis=-1).T
+  if ways('heads') > 1:
+    each = [_product_back(x, kernel, part) for kernel, part in zip(kernels, given)]
+    return sum(of_x for of_x, _ in each), [of_kernel for _, of_kernel in each]
+  of_x, of_kernel = _product_back(x, jnp.concatenate(kernels, axis=-1), jnp.concatenate(given, axis=-1))
+  ends = np.cumsum([kernel.shape[-1] for kernel in kernels])[:-1]
+  return of_x, jnp.split(of_kernel, ends, axis=-1)
+
+
+def _product_back(x, kernel, given):
   # Without the barriers XLA would choose the sides anew.
   if x.shape[-1] > given.shape[-1]:
     of_kernel = jax.lax.optimization_barrier(given.T @ x).T
   else:
     of_kernel = jax.lax.optimization_barrier(x.T @ given)
-  ends = np.cumsum([kernel.shape[-1] for kernel in kernels])[:-1]
-  return of_x, jnp.split(of_kernel, ends, axis=-1)
+  return given @ kernel.T, of_kernel
 
 
 products.defvjp(_products, _products_back)
@@ -91,5 +99,5 @@ class Norm(nn.Module):
 
   @nn.compact
   def __call__(self, x):
-    scale = self.param('scale', nn.with_logical_partitioning(nn.initializers.ones, ('embed',)), (x.shape[-1],))
+    scale = self.param('scale', nn.with_logical_partitioning(nn.initializers.ones, ('norm',)), (x.shape[-1],))
     return rms_norm(x.astype(jnp.float32), scale).astype(self.dtype)

@@ -1,14 +1,29 @@
-"""What a distribution says of tokens: log-probs and entropy, with a gradient that keeps nothing but the logits."""
+"""What a distribution says of tokens, with a gradient that keeps nothing but the logits."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from o1jax.model.sharding import TENSOR, each_part, ways
 from o1jax.types import Array
+
+LOGITS = 2**25  # that a device makes at once, 128 MB
+
+
+class Scores(NamedTuple):
+  """Of each token: its log-prob, the entropy of its distribution in nats, and whether it is the likeliest."""
+
+  logprob: Array
+  entropy: Array
+  top: Array
 
 
 @jax.custom_vjp
-def token_scores(logits: Array, tokens: Array) -> tuple[Array, Array]:
-  """Log-prob of each token and entropy of its distribution in nats: logits [..., V], tokens [...] -> two of [...].
+def token_scores(logits: Array, tokens: Array) -> Scores:
+  """logits [..., V], tokens [...] -> three of [...].
 
   As `log_softmax` and automatic differentiation write it, half a dozen arrays of V numbers a token go through memory,
   in which a CPU spends most of the time.
@@ -23,13 +38,14 @@ def _forward(logits, tokens):
   normaliser = peak[..., 0] + jnp.log(total)
   mean = jnp.sum(mass * logits, axis=-1) / total
   chosen = jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
-  return (chosen - normaliser, normaliser - mean), (logits, tokens, normaliser, mean)
+  found = Scores(chosen - normaliser, normaliser - mean, chosen == peak[..., 0])
+  return found, (logits, tokens, normaliser, mean)
 
 
 def _backward(kept, given):
   """d logprob = onehot - p; d entropy = -p (logits - mean), with mean the expected logit."""
   logits, tokens, normaliser, mean = kept
-  of_logprob, of_entropy = (x[..., None] for x in given)
+  of_logprob, of_entropy = given.logprob[..., None], given.entropy[..., None]
   probs = jnp.exp(logits - normaliser[..., None])
   hot = jnp.arange(logits.shape[-1]) == tokens[..., None]
   pull = of_logprob + of_entropy * (logits - mean[..., None])
@@ -37,3 +53,38 @@ def _backward(kept, given):
 
 
 token_scores.defvjp(_forward, _backward)
+
+
+def scores_in_parts(logits: Callable, head: Any, hidden: Array, tokens: Array, *, vocab: int) -> Scores:
+  """`token_scores` of `logits(head, hidden)`, of which all V a token together may be more than memory holds.
+
+  Args:
+    logits: (head, [N, D]) -> [N, V].
+    head: its parameters, whole on every device but along `tensor`.
+    hidden: [B, ..., D].
+    tokens: [B, ...].
+    vocab: V.
+
+  Returns:
+    [B, ...] each. The gradient makes the logits again.
+  """
+
+  def part(head, hidden, tokens):
+    few = max(LOGITS * ways('vocab') // vocab, 1)
+    if tokens.size <= few:
+      return token_scores(logits(head, hidden), tokens)
+    count = math.ceil(tokens.size / few)
+    rows = lambda x, *last: jnp.pad(x.reshape(-1, *last), [(0, -tokens.size % count)] + [(0, 0)] * len(last))
+    given = rows(hidden, hidden.shape[-1]), rows(tokens)
+    wide = jax.tree.map(lambda x: x.astype(jnp.float32), head)  # in which gradients of the parts are summed
+
+    @jax.checkpoint
+    def some(given):
+      hidden, tokens = given
+      return token_scores(logits(wide, hidden), tokens)
+
+    found = jax.lax.map(some, jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), given))
+    return jax.tree.map(lambda x: x.reshape(-1)[: tokens.size].reshape(tokens.shape), found)
+
+  # Each device sums up its own gradients, and they are added once; in a loop that the compiler splits, at every turn.
+  return each_part(part, ('batch',), (), ('batch',), ('batch',), keep=(TENSOR,))(head, hidden, tokens)

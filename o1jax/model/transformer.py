@@ -13,11 +13,10 @@ import jax.numpy as jnp
 
 from o1jax.model.attention import Context, Segment, attend, rotate, turns
 from o1jax.model.layers import Linear, Norm, products
+from o1jax.model.sharding import constrain, ways
 from o1jax.model.tree_attention import Paths, attend_tree
 from o1jax.model.variants import ModelConfig
 from o1jax.types import Array, KeyValue
-
-ACTIVATION = ('batch', 'embed')
 
 
 class Output(NamedTuple):
@@ -39,6 +38,9 @@ class Block(nn.Module):
     """x [B*W*A*Q, D]; cached: this layer's (prompt, path, rows) of the context; by: see `rotate`. Returns x and the
     `KeyValue` of this pass, or the rows with that written into them."""
     c = self.config
+    if c.scan_layers:
+      # Else masks, the same for all layers, would be made for the whole tree before the first and kept to the last.
+      x, context = jax.lax.optimization_barrier((x, context))
     h = Norm(c.dtype, name='attention_norm')(x)
     lead = by[0].shape[:-2]
     query = Linear(c.heads * c.head_width, ('embed', 'heads'), c.dtype, name='query')
@@ -65,15 +67,22 @@ class Block(nn.Module):
         if part is not None:
           segments.append(Segment(part, mask))
       read = attend(jnp.moveaxis(query, 4, 1), segments)
-      # Side by side is a copy for each key head; as a transposition, XLA's CPU would move it number by number.
-      read = jnp.concatenate([read[:, i].reshape(x.shape[0], -1) for i in range(c.kv_heads)], axis=-1)
-    x = x + Linear(c.width, ('heads', 'embed'), c.dtype, name='out')(read)
-    x = nn.with_logical_constraint(x, ACTIVATION)
+      read = _side_by_side(read).reshape(x.shape[0], -1)
+    x = constrain(x + Linear(c.width, ('heads', 'embed'), c.dtype, name='out')(read), 'batch', None)
     h = Norm(c.dtype, name='mlp_norm')(x)
     gate = Linear(c.mlp_width, ('embed', 'mlp'), c.dtype, name='gate')(h)
     up = Linear(c.mlp_width, ('embed', 'mlp'), c.dtype, name='up')(h)
     x = x + Linear(c.width, ('mlp', 'embed'), c.dtype, name='down')(nn.silu(gate) * up)
-    return nn.with_logical_constraint(x, ACTIVATION), kv
+    return constrain(x, 'batch', None), kv
+
+
+def _side_by_side(read: Array) -> Array:
+  """[B, K, W, A, Q, G, E] -> [B, W, A, Q, K*G*E]."""
+  if ways('kv_heads') > 1:
+    return jnp.moveaxis(read, 1, 4).reshape(read.shape[0], *read.shape[2:5], -1)
+  # A copy for each key head; as a transposition, XLA's CPU would move it number by number.
+  heads = [read[:, i].reshape(read.shape[0], *read.shape[2:5], -1) for i in range(read.shape[1])]
+  return jnp.concatenate(heads, axis=-1)
 
 
 class Trunk(nn.Module):
@@ -102,7 +111,9 @@ class Trunk(nn.Module):
 
   def __call__(self, tokens, positions, context: Context, longest):
     c = self.config
-    x = jnp.asarray(self.embedding, c.dtype)[tokens.reshape(-1)] * c.width**0.5
+    # Rows of a table that is split along them and along its columns are found in neither part.
+    table = constrain(jnp.asarray(self.embedding, c.dtype), 'vocab', None)
+    x = constrain(table[tokens.reshape(-1)] * c.width**0.5, 'batch', None)
     by = turns(positions, c.head_width // 2, c.rope_base, longest=longest)
     cached = (context.prompt, context.path, context.rows)
     context = context._replace(prompt=None, path=None, rows=None)

@@ -1,9 +1,9 @@
 """Attention over a whole tree: every token reads the prompt, its path, and its own step up to itself.
 
-On a CPU it takes a few readers at a time, a reader being one key head of one group of nodes, so that their scores stay
-in the caches; it takes them in the order of their depth, and reads no more of their paths than the deepest of them has.
-Its gradient, by hand, keeps one number a query and computes the scores again (FlashAttention, arXiv:2205.14135).
-Elsewhere it is plain `attend`.
+It takes a few readers at a time, a reader being one key head of one group of nodes, so that their scores take little
+memory, and stay in the caches of a CPU; it takes them in the order of their depth, and reads no more of their paths
+than the deepest of them has. Its gradient, by hand, keeps one number a query and computes the scores again
+(FlashAttention, arXiv:2205.14135).
 """
 
 import functools
@@ -13,10 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from o1jax.model.attention import Segment, attend, gather_path, path_rooms
+from o1jax.model.attention import path_rooms
+from o1jax.model.sharding import each_part
 from o1jax.types import Array, KeyValue
 
-SCORES = 2**17  # that are made at once: half a MB, a quarter of a core's cache
+# Scores to make at once: half a MB, a quarter of the cache of a CPU's core; elsewhere 128 MB, which fill the device.
+SCORES = dict(cpu=2**17, default=2**25)
 
 
 class Paths(NamedTuple):
@@ -41,24 +43,24 @@ def attend_tree(query: Array, kv: KeyValue, prompt: KeyValue, paths: Paths) -> A
     As `query`.
   """
   rooms = path_rooms(paths.ids.shape[-1], query.shape[3])
-  chunked = functools.partial(in_chunks, rooms)
-  return jax.lax.platform_dependent(query, kv, prompt, paths, cpu=chunked, default=at_once)
+  chunks = {platform: functools.partial(in_chunks, Plan(rooms, size)) for platform, size in SCORES.items()}
+  read = functools.partial(jax.lax.platform_dependent, **chunks)
+  # Neither problems nor heads need each other, which the compiler does not see in a loop over them.
+  like, heads = ('batch', None, None, None, 'kv_heads'), ('batch', 'kv_heads')
+  return each_part(read, like, like, heads, heads, ('batch',))(query, kv, prompt, paths)
 
 
-def at_once(query: Array, kv: KeyValue, prompt: KeyValue, paths: Paths) -> Array:
-  """`attend_tree` by `attend`: what the other is held to."""
-  segments = [
-    Segment(kv, jnp.tri(query.shape[3], dtype=bool)[None, None, None]),
-    Segment(prompt, paths.prompt_mask[:, None, None, None]),
-    Segment(gather_path(kv, paths.ids), paths.mask[:, :, :, None]),
-  ]
-  return jnp.moveaxis(attend(jnp.moveaxis(query, 4, 1), segments), 1, 4)
+class Plan(NamedTuple):
+  """rooms: numbers of path nodes to have programs for, see `path_rooms`; scores: how many to make at once."""
+
+  rooms: tuple[int, ...]
+  scores: int
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def in_chunks(rooms: tuple[int, ...], query: Array, kv: KeyValue, prompt: KeyValue, paths: Paths) -> Array:
-  """`attend_tree` a few readers at a time, by a program for each of `rooms`, see `path_rooms`."""
-  return _forward(rooms, query, kv, prompt, paths)[0]
+def in_chunks(plan: Plan, query: Array, kv: KeyValue, prompt: KeyValue, paths: Paths) -> Array:
+  """`attend_tree` a few readers at a time."""
+  return _forward(plan, query, kv, prompt, paths)[0]
 
 
 class Readers(NamedTuple):
@@ -115,20 +117,20 @@ def _by_token(x: Array, like: Array) -> Array:
   return jnp.moveaxis(x.reshape(batch, heads, slots, width, step, group, size), 1, 4)
 
 
-def _forward(rooms, query, kv, prompt, paths):
+def _forward(plan, query, kv, prompt, paths):
   readers = _readers(query, kv, prompt, paths)
 
   def step(out, some):
-    new = _switch(rooms, _read, readers, some)
+    new = _switch(plan.rooms, _read, readers, some)
     return tuple(old.at[some].set(x) for old, x in zip(out, new)), None
 
   empty = jnp.zeros_like(readers.query), jnp.zeros(readers.query.shape[:-1], jnp.float32)
-  (read, normaliser), _ = jax.lax.scan(step, empty, _in_order(readers))
+  (read, normaliser), _ = jax.lax.scan(step, empty, _in_order(readers, plan.scores))
   read = _by_token(read, query)
   return read, (query, kv, prompt, paths, read, normaliser)
 
 
-def _backward(rooms, kept, given):
+def _backward(plan, kept, given):
   query, kv, prompt, paths, read, normaliser = kept
   readers = _readers(query, kv, prompt, paths)
   mean = _by_reader(jnp.sum((given * read).astype(jnp.float32), axis=-1, keepdims=True))[..., 0]
@@ -138,12 +140,12 @@ def _backward(rooms, kept, given):
     queries, nodes, prompts = grads
     # A reader that only fills up has no gradient, or the nodes on its path would get it too.
     pull = [x.at[some].get(mode='fill', fill_value=0) for x in (given, mean)]
-    of_query, of_prompt, ids, of_path, of_own = _switch(rooms, _read_back, readers, some, normaliser[some], *pull)
+    of_query, of_prompt, ids, of_path, of_own = _switch(plan.rooms, _read_back, readers, some, normaliser[some], *pull)
     nodes = _add(_add(nodes, ids, of_path), readers.own_nodes(some), of_own)
     return (queries.at[some].set(of_query), nodes, _add(prompts, readers.prompt_of[some], of_prompt)), None
 
   start = jax.tree.map(jnp.zeros_like, (readers.query, readers.own, readers.prompt))
-  of_query, of_own, of_prompt = jax.lax.scan(step, start, _in_order(readers))[0]
+  of_query, of_own, of_prompt = jax.lax.scan(step, start, _in_order(readers, plan.scores))[0]
 
   def as_given(grad, like):
     key = grad.key.reshape(*like.key.shape[:-2], *like.value.shape[-2:])
@@ -160,11 +162,11 @@ def _add(sums: KeyValue, at: Array, new: KeyValue) -> KeyValue:
   return jax.tree.map(lambda old, x: old.at[at].add(x), sums, new)
 
 
-def _in_order(readers: Readers) -> Array:
+def _in_order(readers: Readers, scores: int) -> Array:
   """Numbers of readers by depth, [.., a few]; filled up with one that is not there, whose writes are dropped."""
   count, width, rows, _ = readers.query.shape
   row = readers.seen.shape[1] + readers.own.key.shape[1]
-  few = min(max(SCORES // (width * rows * row), 1), count)
+  few = min(max(scores // (width * rows * row), 1), count)
   order = jnp.argsort(readers.depth)
   return jnp.pad(order, (0, -count % few), constant_values=count).reshape(-1, few)
 

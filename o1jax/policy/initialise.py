@@ -4,10 +4,9 @@ Both are next-token prediction; they differ in their rows and in what `Sequences
 token, instruction tuning keeps the demonstration and not the prompt. Behaviours are taught by what demonstrations show.
 """
 
-import jax
 import jax.numpy as jnp
 
-from o1jax.model.forward import forward_rows, logits_of
+from o1jax.model.forward import forward_rows, score_tokens
 from o1jax.types import Array, Params, Sequences
 
 
@@ -15,12 +14,11 @@ def next_token_loss(model, params: Params, rows: Sequences) -> tuple[Array, dict
   """Mean cross-entropy in nats over the masked target tokens, and the share of them predicted exactly."""
   out = forward_rows(model, params, rows.tokens, rows.length, rows.segment, with_value=False)
   hidden = out.hidden[:, 0, 0]
-  logits = logits_of(model, params, hidden[:, :-1])
   target = rows.tokens[:, 1:]
+  scores = score_tokens(model, params, hidden[:, :-1], target)
   # The first token of a text has nothing to be predicted from but the text packed before it.
   mask = rows.mask[:, 1:] & (rows.segment[:, 1:] == rows.segment[:, :-1])
   count = jnp.maximum(mask.sum(), 1)
-  chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), target[..., None], axis=-1)[..., 0]
-  loss = -jnp.sum(jnp.where(mask, chosen, 0)) / count
-  right = jnp.sum(mask & (jnp.argmax(logits, axis=-1) == target)) / count
+  loss = -jnp.sum(jnp.where(mask, scores.logprob, 0)) / count
+  right = jnp.sum(mask & scores.top) / count
   return loss, {'loss': loss, 'token_accuracy': right}

@@ -12,6 +12,7 @@ from o1jax import tree as tree_lib
 from o1jax.model.attention import Context, gather_path, path_rooms
 from o1jax.model.forward import apply, logits_of, path_mask, shared_mask
 from o1jax.model.rows import lay_rows, lengthen, own_blocks, shown_at
+from o1jax.model.sharding import constrain, ways
 from o1jax.model.transformer import each_layer
 from o1jax.types import Array, Tree, TreeCache
 
@@ -83,18 +84,24 @@ def truncate(logits: Array, *, top_k: int = 0, top_p: float = 1.0) -> Array:
 def sample_token(uniform: Array, mass: Array) -> Array:
   """Inverse-CDF sample: one uniform number a token instead of V Gumbels. uniform [...], mass [..., V] >= 0 -> [...].
 
-  First a block of tokens is drawn and then one in it: running sums along all of V are slow on a CPU.
+  First a block of tokens is drawn and then one in it: running sums along all of V are slow on a CPU, and need the whole
+  of V in one place where it is split among devices, which then only send the sums of their blocks.
   """
   vocab = mass.shape[-1]
-  size = 2 ** math.ceil(math.log2(vocab) / 2)
-  blocks = jnp.pad(mass, [(0, 0)] * (mass.ndim - 1) + [(0, -vocab % size)]).reshape(*mass.shape[:-1], -1, size)
-  of_block = blocks.sum(axis=-1)
+  parts = ways('vocab') if vocab % ways('vocab') == 0 else 1
+  share, size = vocab // parts, 2 ** math.ceil(math.log2(vocab) / 2)
+  blocks = mass.reshape(*mass.shape[:-1], parts, share)
+  blocks = jnp.pad(blocks, [(0, 0)] * (blocks.ndim - 1) + [(0, -share % size)])
+  blocks = blocks.reshape(*mass.shape[:-1], -1, size)
+  of_block = constrain(blocks.sum(axis=-1), *[None] * mass.ndim)
   reached = jnp.cumsum(of_block, axis=-1)
   target = uniform * reached[..., -1]
   block = _first_beyond(target, reached, of_block)
   before = jnp.where(block > 0, jnp.take_along_axis(reached, jnp.maximum(block - 1, 0)[..., None], axis=-1)[..., 0], 0)
   inside = jnp.take_along_axis(blocks, block[..., None, None], axis=-2)[..., 0, :]
-  return block * size + _first_beyond(target - before, jnp.cumsum(inside, axis=-1), inside)
+  inside = _first_beyond(target - before, jnp.cumsum(inside, axis=-1), inside)
+  part, block = jnp.divmod(block, -(-share // size))
+  return part * share + block * size + inside
 
 
 def _first_beyond(target: Array, reached: Array, mass: Array) -> Array:
@@ -323,7 +330,7 @@ def _shared_context(tree: Tree, cache: TreeCache, path: Array) -> Context:
   if not ids.shape[-1]:
     return context
   return context._replace(
-    path=each_layer(lambda kv: gather_path(kv, ids), cache.nodes),
+    path=each_layer(lambda kv: gather_path(kv, ids, step), cache.nodes),
     path_mask=path_mask(tree.length, ids, step)[:, :, None, None],
   )
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from o1jax import tree as tree_lib
+from o1jax.model.attention import as_blocks
 from o1jax.model.forward import start_cache
 from o1jax.model.transformer import each_layer
 from o1jax.policy.sampling import Sampling, decode_steps
@@ -11,11 +12,15 @@ from o1jax.types import Array, Params, Prompt, Tree, TreeCache
 
 
 def start(
-  model, params: Params, prompt: Prompt, *, slots: int, candidates: int, step_length: int, max_steps: int
-) -> tuple[Tree, TreeCache]:
-  """Reads the prompt and returns an empty tree [B, X, A, L] with its cache. No slot is used yet."""
+  model, params: Params, prompt: Prompt, *, slots: int, candidates: int, step_length: int, max_steps: int,
+  last: int = 0,
+) -> tuple[Tree, TreeCache]:  # fmt: skip
+  """Reads the prompt and returns an empty tree [B, X, A, L] with its cache. No slot is used yet.
+
+  What the `last` slots will hold is never expanded, so that their keys need not be kept.
+  """
   tree = tree_lib.empty(prompt.length.shape[0], slots, candidates, step_length, max_steps)
-  cache, value = start_cache(model, params, prompt, slots, candidates, step_length)
+  cache, value = start_cache(model, params, prompt, slots - last, candidates, step_length)
   return tree.replace(root_value=jax.nn.sigmoid(value)), cache
 
 
@@ -71,13 +76,13 @@ def expand(
     reward=jnp.where(made & steps.terminal, value, 0),
   )
 
-  def write(old, new, axis=1):
-    return jax.lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), slot, axis=axis)
+  def write(old, new, at=slot, axis=1):
+    return jax.lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), at, axis=axis)
 
   tree = tree.replace(**{name: write(getattr(tree, name), new) for name, new in fields.items()})
 
   def write_blocks(old, new):
-    return jax.tree.map(lambda x, y: write(x, y, axis=2), old, new)
+    return jax.tree.map(lambda x, y: write(x, y, slot * tree_lib.candidates(tree), axis=2), old, as_blocks(new))
 
   nodes = each_layer(write_blocks, cache.nodes, steps.cache)
   return tree, cache.replace(nodes=nodes, hidden=write(cache.hidden, steps.hidden))

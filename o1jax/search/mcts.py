@@ -75,6 +75,7 @@ def mcts(
     params,
     prompt,
     slots=most + max_steps,
+    last=max_steps - 1,
     candidates=candidates,
     step_length=step_length,
     max_steps=max_steps,
@@ -96,9 +97,10 @@ def mcts(
   carry = grow(tree, cache, root, 0, depth=0)
   run = {
     'gumbel': functools.partial(_gumbel, budgets=budgets, which=which, gumbel_scale=gumbel_scale),
-    'puct': functools.partial(_puct, most=most, pb_c_init=exploration, dirichlet_fraction=dirichlet_fraction),
+    'puct': functools.partial(_puct, most=most, exploration=exploration, dirichlet_fraction=dirichlet_fraction),
   }[algorithm]
-  (tree, cache), searched = _search(carry, grow, spent, jax.random.fold_in(keys[0], 2**31 - 1), run)
+  noise_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, 2**31 - 1)
+  (tree, cache), searched = _search(carry, grow, spent, noise_keys, run)
   filled = most + 1
   # Below a finished node mctx walks on through a slot that we left unused: those visits are nobody's.
   visits = jnp.where(tree.mask[:, :filled], searched.children_visits, 0)
@@ -114,7 +116,7 @@ def mcts(
   return tree if verify is None else _reward_by(verify, reference, tree, tree_lib.node_ids(tree)[filled:].reshape(-1))
 
 
-def _search(carry, grow, spent, key, run):
+def _search(carry, grow, spent, keys, run):
   """Runs mctx (`_gumbel` or `_puct`) with our arrays threaded beside its own. Returns (our carry, mctx's tree)."""
   cell = {'carry': carry, 'simulation': None}
   tree = carry[0]
@@ -153,21 +155,21 @@ def _search(carry, grow, spent, key, run):
   root = mctx.RootFnOutput(
     prior_logits=_prior_logits(tree.prior[:, 0]), value=tree.root_value, embedding=jnp.zeros(batch, jnp.int32)
   )
-  searched = run(key, root, recurrent, invalid_actions=1.0 - tree.mask[:, 0], loop_fn=loop)
+  searched = run(keys, root, recurrent, invalid_actions=1.0 - tree.mask[:, 0], loop_fn=loop)
   return cell['carry'], searched
 
 
-def _gumbel(key, root, recurrent, *, budgets, which, gumbel_scale, **settings):
-  """The search of `mctx.gumbel_muzero_policy`, whose sequential halving is planned for one budget alone."""
-  search_key, noise_key = jax.random.split(key)
-  noise = gumbel_scale * jax.random.gumbel(noise_key, root.prior_logits.shape)
+def _gumbel(keys, root, recurrent, *, budgets, which, gumbel_scale, **settings):
+  """The search of `mctx.gumbel_muzero_policy`, whose sequential halving is planned for one budget alone, and whose
+  noise is one draw for all problems of a batch."""
+  noise = gumbel_scale * jax.vmap(lambda key: jax.random.gumbel(key, root.prior_logits.shape[1:]))(keys)
   select = functools.partial(
     mctx.gumbel_muzero_root_action_selection, max_num_considered_actions=root.prior_logits.shape[-1]
   )
   plans = [functools.partial(select, num_simulations=budget) for budget in budgets]
   return mctx.search(
     None,
-    search_key,
+    keys[0],  # of nothing that is used here
     root=root,
     recurrent_fn=recurrent,
     root_action_selection_fn=lambda *state: jax.lax.switch(which, plans, *state),
@@ -178,9 +180,27 @@ def _gumbel(key, root, recurrent, *, budgets, which, gumbel_scale, **settings):
   )
 
 
-def _puct(key, root, recurrent, *, most, **settings):
-  """PUCT plans nothing: it only stops."""
-  return mctx.muzero_policy(None, key, root, recurrent, most, **settings).search_tree
+def _puct(keys, root, recurrent, *, most, exploration, dirichlet_fraction, **settings):
+  """The search of `mctx.muzero_policy`, whose noise and ties are drawn for all problems of a batch at once."""
+  prior = jax.nn.softmax(root.prior_logits)
+  noise = jax.vmap(lambda key: jax.random.dirichlet(key, jnp.full(prior.shape[1:], 0.3)))(keys)
+  mixed = jnp.where(prior > 0, (1 - dirichlet_fraction) * prior + dirichlet_fraction * noise, 0)
+
+  def select(key, tree, node, depth):
+    key = jax.random.fold_in(jax.random.fold_in(tree.extra_data, tree.node_visits[tree.ROOT_INDEX]), node)
+    return mctx.muzero_action_selection(key, tree, node, depth, pb_c_init=exploration)
+
+  return mctx.search(
+    None,
+    keys[0],
+    root=root.replace(prior_logits=_prior_logits(mixed)),
+    recurrent_fn=recurrent,
+    root_action_selection_fn=functools.partial(select, depth=0),
+    interior_action_selection_fn=select,
+    num_simulations=most,
+    extra_data=keys,
+    **settings,
+  )
 
 
 def _prior_logits(prior: Array) -> Array:

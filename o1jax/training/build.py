@@ -3,10 +3,12 @@
 import functools
 import pathlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import optax
+from jax.sharding import Mesh
 
 from o1jax.data import builder, pipeline
 from o1jax.fused import search_and_learn
@@ -26,7 +28,7 @@ from o1jax.tasks import cipher, countdown
 from o1jax.text.steps import Behaviours
 from o1jax.text.tokenizer import Tokenizer
 from o1jax.training.config import ConfigDict, ConfigError, require
-from o1jax.training.mesh import by_problem, data_mesh, spread
+from o1jax.training.mesh import at_rest, build_mesh, placed, spread
 from o1jax.types import Array, Params, Prompt, Reference, Sequences, Task
 
 TASKS = {'countdown': countdown.task, 'cipher': cipher.task}
@@ -141,6 +143,7 @@ def check(experiment: Experiment) -> None:
   sampling(experiment)
   for name in ('pretrain', 'instruct'):
     build_optimizer(steps=config[name].updates, **config[name].optimizer.to_dict())
+    supervised_mesh(config, config[name])
   problems = experiment.data.pool[0].length.shape[0]
   for name in ('reward', 'learn'):
     section = config[name]
@@ -158,6 +161,7 @@ def check(experiment: Experiment) -> None:
       )
     check_credit(**section.credit.to_dict())
     fused_update(experiment, section)
+    fused_mesh(config, section)
     weights(section.weights)
   section = config.evaluate
   check_search(section.search, config)
@@ -201,7 +205,7 @@ def sampling(experiment: Experiment, *, greedy: bool = False) -> Sampling:
 def test_search(
   experiment: Experiment, method: str, budget: int | tuple[int, ...], *, greedy: bool = False
 ) -> Callable:
-  """A search (params, keys, prompt) -> Tree. It has no way to see a reference.
+  """A search (params, keys, prompt) -> Tree of `forward.for_search` parameters. It has no way to see a reference.
 
   A tree search of several budgets takes one more argument, the place of the one to spend.
   """
@@ -221,32 +225,28 @@ def train_search(experiment: Experiment, search: ConfigDict) -> Callable:
 
 
 def _search(experiment, search, method, budget, *, greedy=False, **tree_search):
-  shapes = experiment.config.shapes
+  shapes, model = experiment.config.shapes, forward.decoder(experiment.model)
   common = dict(
     sampling=sampling(experiment, greedy=greedy), step_length=shapes.step_length, max_steps=shapes.max_steps
   )
   if method == 'best_of_n':
-    return functools.partial(_run, best_of_n, experiment.model, samples=budget, **common)
+    return functools.partial(_run, best_of_n, model, samples=budget, **common)
   return functools.partial(
-    _run, mcts, experiment.model, simulations=budget, candidates=search.candidates, algorithm=method,
-    **tree_search, **common,
-  )  # fmt: skip
+    _run, mcts, model, simulations=budget, candidates=search.candidates, algorithm=method, **tree_search, **common
+  )
 
 
 def _run(search, model, params, keys, prompt, which=None, **settings):
-  settings |= {} if which is None else dict(which=which)
-  return search(*forward.for_search(model, params), keys, prompt, **settings)
+  return search(model, params, keys, prompt, **settings, **({} if which is None else dict(which=which)))
 
 
-def fused_update(experiment: Experiment, section: ConfigDict) -> tuple[Callable, object]:
-  """The compiled search-and-learn update of a config section, and its optimizer."""
-  optimizer = build_optimizer(steps=section.updates * section.minibatches, **section.optimizer.to_dict())
-  mesh = fused_mesh(section)
-  update = search_and_learn(
+def fused_update(experiment: Experiment, section: ConfigDict, *, sharding: Any = None) -> Callable:
+  """The jitted search-and-learn update of a config section; `sharding` of the state and the metrics."""
+  return search_and_learn(
     experiment.model,
-    search=spread(train_search(experiment, section.search), mesh),
+    search=spread(experiment.model, train_search(experiment, section.search)),
     outcome=experiment.outcome,
-    optimizer=optimizer,
+    optimizer=fused_optimizer(section),
     batch=section.batch,
     minibatches=section.minibatches,
     updates=section.updates_per_call,
@@ -255,14 +255,25 @@ def fused_update(experiment: Experiment, section: ConfigDict) -> tuple[Callable,
     objective=Objective(
       clip=section.clip, temperature=experiment.config.sampling.temperature or 1.0, tokens=section.tokens
     ),
-    sharding=by_problem(mesh),
+    sharding=sharding,
   )
-  return update, optimizer
 
 
-def fused_mesh(section: ConfigDict) -> jax.sharding.Mesh:
+def fused_optimizer(section: ConfigDict) -> optax.GradientTransformation:
+  """The optimizer of a section that searches and learns, which steps once a minibatch."""
+  return build_optimizer(steps=section.updates * section.minibatches, **section.optimizer.to_dict())
+
+
+def fused_mesh(config: ConfigDict, section: ConfigDict) -> Mesh:
   """The devices of a fused update: each has as many problems of every minibatch."""
-  return data_mesh(section.batch // section.minibatches)
+  return build_mesh(section.batch // section.minibatches, **config.mesh)
+
+
+def supervised_mesh(config: ConfigDict, section: ConfigDict) -> Mesh:
+  """The devices of supervised training. Its operations are large: where the config leaves it open, all cores of a CPU
+  share each of them, which is faster than to share the batch."""
+  alone = config.mesh.data == 0 and jax.default_backend() == 'cpu' and jax.process_count() == 1
+  return build_mesh(1 if alone else section.batch, **config.mesh)
 
 
 def weights(section: ConfigDict) -> Weights:
@@ -271,13 +282,14 @@ def weights(section: ConfigDict) -> Weights:
 
 
 def fresh_params(experiment: Experiment) -> Params:
-  """Untrained parameters, a function of the seed."""
-  init = jax.jit(lambda key: nn.unbox(forward.init(experiment.model, key)))  # op by op, each would be compiled
-  return init(jax.random.fold_in(experiment.key, 0))
+  """Untrained parameters, a function of the seed, as they lie at rest."""
+  init = lambda key: nn.unbox(forward.init(experiment.model, key))
+  shardings = jax.tree.map(lambda x: x.sharding, abstract_params(experiment))
+  return jax.jit(init, out_shardings=shardings)(jax.random.fold_in(experiment.key, 0))
 
 
-def abstract_params(experiment: Experiment) -> Params:
-  """Their shapes, to restore into."""
-  return jax.eval_shape(functools.partial(fresh_params, experiment))
-
-
+def abstract_params(experiment: Experiment, mesh: Mesh | None = None) -> Params:
+  """Their shapes, and where they lie on a mesh; by default on all devices, to restore into."""
+  shapes = jax.eval_shape(lambda key: nn.unbox(forward.init(experiment.model, key)), experiment.key)
+  mesh = build_mesh(**experiment.config.mesh) if mesh is None else mesh
+  return placed(shapes, at_rest(experiment.model, shapes, mesh))

@@ -19,6 +19,7 @@ from o1jax.reward.outcome import judge
 from o1jax.search.choose import choose
 from o1jax.text.steps import ANSWER, count_behaviours
 from o1jax.training.build import POLICIES, test_search
+from o1jax.training.mesh import spread
 from o1jax.training.metrics import Progress
 from o1jax.training.programs import searches_of
 from o1jax.training.run import Run
@@ -117,7 +118,7 @@ def _single(problems, index):
 def draw(run: Run, params: Params, prompt: Prompt, reference: Reference) -> Picture:
   """Searches one problem by the config (`evaluate.search`); the reference is for the verdict afterwards."""
   e, section = run.experiment, run.experiment.config.evaluate
-  search = test_search(e, section.search.method, section.search.budget)
+  search = spread(e.model, test_search(e, section.search.method, section.search.budget))
 
   @jax.jit
   def judged(params, keys, prompt, reference):

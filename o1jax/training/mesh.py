@@ -1,14 +1,18 @@
-"""Devices: problems are dealt out to them, and parameters lie on all of them."""
+"""Devices: a mesh of them by config, where a state lies on it, and searches that share it. See `model.sharding`."""
 
+import math
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-AXIS = 'data'
+from o1jax.model.forward import axis_names, for_search
+from o1jax.model.sharding import AXES, RULES, TENSOR, each_part, spec
+from o1jax.training.config import require
+
 QUOTA = pathlib.Path('/sys/fs/cgroup/cpu.max')  # of a container
 VECTORS = '--xla_cpu_prefer_vector_width=512'
 
@@ -36,11 +40,45 @@ def cores() -> int:
     return count
 
 
-def data_mesh(*batches: int) -> Mesh:
-  """As many devices as divide all batches, in a row."""
-  devices = jax.devices()
-  count = max(n for n in range(1, len(devices) + 1) if not any(batch % n for batch in batches))
-  return jax.make_mesh((count,), (AXIS,), axis_types=(AxisType.Auto,), devices=devices[:count])
+def build_mesh(
+  *batches: int, data: int = 0, fsdp: int = 1, tensor: int = 1, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
+  """Devices in a grid of `model.sharding.AXES`, to be entered by `jax.set_mesh`.
+
+  Args:
+    batches: what is dealt out along `data` and `fsdp`.
+    data: devices along the axis; -1 = all that the other two leave; 0 = as many of these as divide all batches.
+    fsdp: likewise, -1 or more than 0.
+    tensor: likewise.
+    devices: to take from; None = all.
+
+  Raises:
+    ConfigError: the axes do not fit the devices, or a batch does not divide.
+  """
+  devices = jax.devices() if devices is None else devices
+  told, total = f'config.mesh has data={data}, fsdp={fsdp}, tensor={tensor}', len(devices)
+  require(
+    all(size > 0 or size == -1 for size in (data or 1, fsdp, tensor)) and sum(n < 1 for n in (data, fsdp, tensor)) < 2,
+    f'{told}: give numbers of devices, and at most one -1 for all that are left (or data=0 for as many as fit)',
+  )
+  left = total // math.prod(size for size in (data, fsdp, tensor) if size > 0)
+  if data == 0 and jax.process_count() == 1:  # several processes must have their part in every program
+    fit = [n for n in range(1, left + 1) if not any(batch % (n * fsdp) for batch in batches)]
+    sizes = max(fit, default=1), fsdp, tensor
+  else:
+    sizes = tuple(left if size < 1 else size for size in (data, fsdp, tensor))
+  count, share = math.prod(sizes), sizes[0] * sizes[1]
+  require(count == total or 0 < count < total and data == 0,
+          f'{told}, which does not divide the {total} devices: choose other sizes, or -1 for one of them')
+  for batch in batches:
+    require(batch % share == 0,
+            f'{told}: {batch} problems cannot be dealt out to data * fsdp = {share} devices: choose a multiple')
+  return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * 3, devices=devices[:count])
+
+
+def shares(mesh: Mesh) -> int:
+  """Among how many devices, or groups of them, problems are dealt out."""
+  return math.prod(mesh.shape[axis] for axis in RULES['batch'])
 
 
 def everywhere(mesh: Mesh) -> NamedSharding:
@@ -50,29 +88,51 @@ def everywhere(mesh: Mesh) -> NamedSharding:
 
 def by_problem(mesh: Mesh) -> NamedSharding:
   """The first axis is split among the devices."""
-  return NamedSharding(mesh, PartitionSpec(AXIS))
+  return NamedSharding(mesh, PartitionSpec(RULES['batch']))
 
 
-def placed(shapes: Any, sharding: NamedSharding) -> Any:
-  """What to lower a program with for arrays of these shapes that lie so."""
-  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
-
-
-def spread(search: Callable, mesh: Mesh) -> Callable:
-  """The same search with each device searching its share of the problems, without a word between them.
+def at_rest(model, state: Any, mesh: Mesh) -> Any:
+  """Where the arrays of a state lie between updates, parameters and all that the optimizer keeps of each.
 
   Args:
-    search: (params, ...) -> arrays by problem. Arguments after the first are by problem too, but for scalars.
-    mesh: its devices must divide the problems.
+    model: the language model.
+    state: `Params`, `TrainState`, or any pytree that repeats the paths of parameters; arrays or shapes.
+    mesh: from `build_mesh`.
+
+  Returns:
+    A pytree of shardings. What is not of a parameter's path and shape is whole.
   """
-  if mesh.size == 1:
-    return search
+  names = axis_names(model)
+
+  def lies(path, x):
+    path = jax.tree_util.keystr(path, simple=True, separator='.').replace('reference.', 'policy.')
+    own = next((path[path.rindex(part):] for part in ('policy.', 'critic.') if part in path), None)
+    return NamedSharding(mesh, spec(names[own], x.shape, mesh)) if own in names else everywhere(mesh)
+
+  return jax.tree_util.tree_map_with_path(lies, state)
+
+
+def placed(shapes: Any, sharding: Any) -> Any:
+  """What to lower a program with for arrays of these shapes that lie so; a sharding, or one for each array."""
+  if isinstance(sharding, jax.sharding.Sharding):
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
+  return jax.tree.map(lambda x, lies: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=lies), shapes, sharding)
+
+
+def spread(model, search: Callable) -> Callable:
+  """A search by all devices of the mesh that is set, each group along `tensor` searching problems of its own.
+
+  Args:
+    model: whose parameters they are.
+    search: (params, ...) -> arrays by problem, with `params` as `for_search` makes them. Arguments after the first are
+      by problem too, but for scalars.
+
+  Returns:
+    The same for parameters as they lie at rest: they are sent round once, and then nothing is but what `tensor` asks.
+  """
 
   def spread_search(params, *data):
-    split = jax.tree.map(lambda x: PartitionSpec(AXIS) if x.ndim else PartitionSpec(), data)
-    run = jax.shard_map(
-      search, mesh=mesh, in_specs=(PartitionSpec(), *split), out_specs=PartitionSpec(AXIS), check_vma=False
-    )
-    return run(params, *data)
+    names = [('batch',) if jax.tree.leaves(part)[0].ndim else () for part in data]
+    return each_part(search, ('batch',), (), *names, keep=(TENSOR,))(for_search(model, params), *data)
 
   return spread_search

@@ -9,14 +9,25 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
+from jax.stages import Lowered
 
 from o1jax.evaluation.accuracy import Evaluator, Readout, equal_batches
 from o1jax.fused import problem_keys
 from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.learning.supervised import supervised_update
-from o1jax.training.build import Experiment, abstract_params, fused_mesh, fused_update, test_search, weights
+from o1jax.training.build import (
+  Experiment,
+  abstract_params,
+  fused_mesh,
+  fused_optimizer,
+  fused_update,
+  supervised_mesh,
+  test_search,
+  weights,
+)  # fmt: skip
 from o1jax.training.config import ConfigDict
-from o1jax.training.mesh import by_problem, data_mesh, everywhere, placed, spread
+from o1jax.training.mesh import at_rest, build_mesh, by_problem, everywhere, placed, shares, spread
 from o1jax.types import Params, TrainState
 
 GREEDY = Readout('greedy', 1, 'first')
@@ -24,11 +35,12 @@ SAMPLED = ('majority', 'best', 'weighted')
 
 
 class Program(NamedTuple):
-  """A compiled update (state, *data) -> (state, metrics), the optimizer inside it, and where the state lies."""
+  """A compiled update (state, *data) -> (state, metrics), where the arrays of its arguments lie, and the state that it
+  starts from, made of parameters that lie so."""
 
   update: Callable
-  optimizer: optax.GradientTransformation
-  sharding: jax.sharding.Sharding
+  lies: tuple
+  start: Callable[[Params], TrainState]
 
 
 class Search(NamedTuple):
@@ -111,29 +123,17 @@ class Programs:
 
   def _supervised(self, stage):
     e, section = self._experiment, supervised_section(self._experiment.config, stage)
-    settings = dict(steps=section.updates, **section.optimizer.to_dict())
 
     def make():
-      optimizer = build_optimizer(**settings)
-      # Its operations are large: a CPU's cores share each of them better than they would the batch.
-      mesh = data_mesh(1 if jax.default_backend() == 'cpu' else section.batch)
-      whole = everywhere(mesh)
-      state = jax.eval_shape(lambda params: init_state(params, optimizer), abstract_params(e))
-      rows = jax.tree.map(lambda x: jax.ShapeDtypeStruct((section.batch, *x.shape[1:]), x.dtype), e.data.instruction)
-      update = supervised_update(e.model, optimizer, sharding=whole)
-      return Program(update.lower(placed(state, whole), placed(rows, by_problem(mesh))).compile(), optimizer, whole)
+      return _program(*lower_supervised(e, section, supervised_mesh(e.config, section)))
 
-    return ('supervised', section.batch, *sorted(settings.items())), make
+    return ('supervised', section.batch, section.updates, *sorted(section.optimizer.items())), make
 
   def _searching(self, stage):
     e, section = self._experiment, self._experiment.config[stage]
 
     def make():
-      update, optimizer = fused_update(e, section)
-      state = jax.eval_shape(lambda params: searching_state(params, section, optimizer), abstract_params(e))
-      whole = everywhere(fused_mesh(section))
-      lowered = update.lower(*placed((state, *e.data.pool, e.key, weights(section.weights)), whole))
-      return Program(lowered.compile(), optimizer, whole)
+      return _program(*lower_searching(e, section, fused_mesh(e.config, section)))
 
     return stage, make
 
@@ -142,7 +142,8 @@ class Programs:
     problems = getattr(e.data, split)
     budgets = tree_budgets(e.config) if search.spend else ()
     width = search.budget if search.method == 'best_of_n' else section.search.candidates
-    batch = equal_batches(problems[0].length.shape[0], max(section.rows // width, 1), of=jax.device_count())
+    most = max(section.rows // width, 1)
+    batch = equal_batches(problems[0].length.shape[0], most, of=shares(build_mesh(**e.config.mesh)))
 
     def make():
       evaluator = Evaluator(
@@ -153,10 +154,12 @@ class Programs:
         readouts=list(search.readouts),
         aggregate=section.aggregate,
         batch=batch,
-        spread=functools.partial(spread, mesh=data_mesh(batch)),
+        spread=functools.partial(spread, e.model),
         budgets=budgets,
       )
-      evaluator.compile(abstract_params(e), *problems)
+      mesh = build_mesh(batch, **e.config.mesh)
+      with jax.set_mesh(mesh):
+        evaluator.compile(abstract_params(e, mesh), *problems)
       return evaluator
 
     shapes = tuple(x.shape[1:] for x in jax.tree.leaves(problems))  # a text is as wide as the longest of its split
@@ -169,11 +172,45 @@ class Programs:
 
     def make():
       keys = problem_keys(e.key, prompt.length.shape[0])
-      search = spread(test_search(e, 'best_of_n', 1), data_mesh(prompt.length.shape[0]))
-      run = jax.jit(search).lower(abstract_params(e), keys, prompt).compile()
+      mesh = build_mesh(prompt.length.shape[0], **e.config.mesh)
+      with jax.set_mesh(mesh):
+        search = jax.jit(spread(e.model, test_search(e, 'best_of_n', 1)))
+        run = search.lower(abstract_params(e, mesh), keys, prompt).compile()
       return lambda *args: run(*jax.device_put(args, run.input_shardings[0]))
 
     return 'sample', make
+
+
+def lower_supervised(experiment: Experiment, section: ConfigDict, mesh: Mesh) -> tuple[Lowered, Callable]:
+  """The supervised update of a config section for the devices of a mesh, and what makes its first state."""
+  e, optimizer = experiment, build_optimizer(steps=section.updates, **section.optimizer.to_dict())
+  rows = jax.tree.map(lambda x: jax.ShapeDtypeStruct((section.batch, *x.shape[1:]), x.dtype), e.data.instruction)
+  build = functools.partial(supervised_update, e.model, optimizer)
+  return _lower(e, mesh, build, lambda params: init_state(params, optimizer), placed(rows, by_problem(mesh)))
+
+
+def lower_searching(experiment: Experiment, section: ConfigDict, mesh: Mesh) -> tuple[Lowered, Callable]:
+  """The fused update of a config section for the devices of a mesh, and what makes its first state."""
+  e, optimizer = experiment, fused_optimizer(section)
+  data = placed((*e.data.pool, e.key, weights(section.weights)), everywhere(mesh))
+  build = functools.partial(fused_update, e, section)
+  return _lower(e, mesh, build, lambda params: searching_state(params, section, optimizer), *data)
+
+
+def _lower(experiment, mesh, build, start, *data):
+  params = abstract_params(experiment, mesh)
+  shapes = jax.eval_shape(start, params)
+  state = at_rest(experiment.model, shapes, mesh)
+  with jax.set_mesh(mesh):
+    lowered = build(sharding=(state, everywhere(mesh))).lower(placed(shapes, state), *data)
+  begin = jax.jit(start, out_shardings=state)
+  lies = jax.tree.map(lambda x: x.sharding, params)
+  return lowered, lambda params: begin(jax.device_put(params.replace(reference=None), lies))
+
+
+def _program(lowered, start) -> Program:
+  update = lowered.compile()
+  return Program(update, update.input_shardings[0], start)
 
 
 def supervised_section(config: ConfigDict, stage: str) -> ConfigDict:

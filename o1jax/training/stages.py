@@ -3,17 +3,15 @@
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from o1jax.data import pipeline
 from o1jax.evaluation.statistics import wilson_interval
-from o1jax.learning.optimizer import init_state
 from o1jax.learning.schedule import ever_plateaued
 from o1jax.training.build import fresh_params, weights
 from o1jax.training.loop import run_updates
 from o1jax.training.metrics import read_metrics
-from o1jax.training.programs import GREEDY, GREEDY_SEARCH, searching_state, supervised_section
+from o1jax.training.programs import GREEDY, GREEDY_SEARCH, supervised_section
 from o1jax.training.run import Run
 from o1jax.types import Params
 
@@ -31,7 +29,7 @@ def supervise(run: Run, params: Params, stream, *, stage: str, after=None, after
   """Next-token training of `params` on a stream of batches."""
   program = run.programs.supervised(stage)
   state = run_updates(
-    init_state(params, program.optimizer),
+    program.start(params),
     lambda state, number: program.update(state, stream(number)),
     stage=stage,
     updates=supervised_section(run.experiment.config, stage).updates,
@@ -41,7 +39,7 @@ def supervise(run: Run, params: Params, stream, *, stage: str, after=None, after
     show=('loss', 'token_accuracy'),
     after=after,
     after_every=after_every,
-    sharding=program.sharding,
+    sharding=program.lies[0],
     profile=run.experiment.config.profile,
   )
   return state.params
@@ -54,10 +52,10 @@ def reward(run: Run) -> None:
   """
   section = run.experiment.config.reward
   program = run.programs.searching('reward')
-  fixed, pool, key = jax.device_put((weights(section.weights), _pool(run), run.experiment.key), program.sharding)
+  data = jax.device_put((*run.experiment.data.pool, run.experiment.key, weights(section.weights)), program.lies[1:])
   state = run_updates(
-    searching_state(run.params('initialise'), section, program.optimizer),
-    lambda state, _: program.update(state, *pool, key, fixed),
+    program.start(run.params('initialise')),
+    lambda state, _: program.update(state, *data),
     stage='reward',
     updates=section.updates,
     workdir=run.workdir,
@@ -65,7 +63,7 @@ def reward(run: Run) -> None:
     save_every=run.experiment.config.save_every,
     show=('loss_value', 'accuracy', 'solved'),
     updates_per_call=section.updates_per_call,
-    sharding=program.sharding,
+    sharding=program.lies[0],
     profile=run.experiment.config.profile,
   )
   run.finish('reward', state.params)
@@ -88,18 +86,18 @@ def search_and_learn(run: Run) -> Params:
   e, section = run.experiment, run.experiment.config.learn
   program = run.programs.searching('learn')
   curve = Curve(run, 'greedy', stage='learn')
-  warm, main, pool, key = jax.device_put(
-    (weights(section.warmup_weights), weights(section.weights), _pool(run), jax.random.fold_in(e.key, 1)),
-    program.sharding,
+  *data, warm = jax.device_put(
+    (*e.data.pool, jax.random.fold_in(e.key, 1), weights(section.warmup_weights)), program.lies[1:]
   )
+  main = jax.device_put(weights(section.weights), program.lies[-1])
 
   def step(state, number):
     over = ever_plateaued(curve.accuracies(number), patience=section.patience, min_gain=section.min_gain)
-    state, metrics = program.update(state, *pool, key, main if over else warm)
+    state, metrics = program.update(state, *data, main if over else warm)
     return state, metrics | {'policy_gradient': np.full(section.updates_per_call, over, np.float32)}
 
   state = run_updates(
-    searching_state(run.params('reward'), section, program.optimizer),
+    program.start(run.params('reward')),
     step,
     stage='learn',
     updates=section.updates,
@@ -110,7 +108,7 @@ def search_and_learn(run: Run) -> Params:
     after=curve.measure,
     after_every=section.validate_every,
     updates_per_call=section.updates_per_call,
-    sharding=program.sharding,
+    sharding=program.lies[0],
     profile=run.experiment.config.profile,
   )
   return state.params
@@ -158,7 +156,3 @@ def _demonstrations(run: Run):
   return pipeline.mixed_batches(
     e.data.instruction, _plain(run), batch_size=section.batch, share=section.rehearsal, seed=e.config.seed
   )
-
-
-def _pool(run: Run):
-  return jax.tree.map(jnp.asarray, run.experiment.data.pool)

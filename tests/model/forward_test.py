@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from o1jax.model.forward import for_search, forward_rows, forward_tree, init, logits_of
+from o1jax.model.forward import decoder, for_search, forward_rows, forward_tree, init, logits_of
 from o1jax.policy.sampling import Sampling
 from o1jax.search.best_of_n import best_of_n
 from o1jax.search.mcts import mcts
@@ -243,7 +243,7 @@ def test_fresh_parameters_carry_their_axes():
 @pytest.mark.parametrize('changes', [dict(dtype='bfloat16'), dict(scan_layers=True, own_critic=True)])
 def test_what_a_search_reads_is_cast_and_apart_and_makes_the_same_search(changes):
   model, params = tiny(**changes)
-  apart, ready = for_search(model, params)
+  apart, ready = decoder(model), for_search(model, params)
   assert not apart.config.scan_layers
   for path, x in jax.tree_util.tree_leaves_with_path(ready):
     assert x.dtype == (jnp.float32 if 'scale' in jax.tree_util.keystr(path) else model.config.dtype)

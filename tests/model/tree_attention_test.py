@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from o1jax.model import tree_attention
-from o1jax.model.tree_attention import Paths, at_once, in_chunks
+from o1jax.model.attention import Segment, as_blocks, attend, gather_path
+from o1jax.model.tree_attention import Paths, Plan, in_chunks
 from o1jax.types import KeyValue
 from tests.helpers import jit
 
@@ -26,6 +26,16 @@ def _inputs(seed=0, N=N):
   return normal(B, W, A, L, K, G, E), kv, prompt, paths
 
 
+def at_once(query, kv, prompt, paths):
+  """The same by plain `attend`."""
+  segments = [
+    Segment(kv, jnp.tri(query.shape[3], dtype=bool)[None, None, None]),
+    Segment(prompt, paths.prompt_mask[:, None, None, None]),
+    Segment(gather_path(as_blocks(kv), paths.ids, query.shape[3]), paths.mask[:, :, :, None]),
+  ]
+  return jnp.moveaxis(attend(jnp.moveaxis(query, 4, 1), segments), 1, 4)
+
+
 def _with_gradients(attention, query, kv, prompt, paths):
   pull = jnp.asarray(np.random.default_rng(1).normal(size=query.shape), jnp.float32)
   read, back = jax.vjp(lambda *data: attention(*data, paths), query, kv, prompt)
@@ -34,10 +44,10 @@ def _with_gradients(attention, query, kv, prompt, paths):
 
 @pytest.mark.parametrize('rooms', [(N,), (1, 2, 3)])
 @pytest.mark.parametrize('few', [1, 5, 28])  # readers at a time; 5 does not divide 28
-def test_chunks_are_attention_at_once_and_so_are_their_gradients(monkeypatch, rooms, few):
-  monkeypatch.setattr(tree_attention, 'SCORES', few * A * L * G * (P + N * L + L))
+def test_chunks_are_attention_at_once_and_so_are_their_gradients(rooms, few):
+  plan = Plan(rooms, few * A * L * G * (P + N * L + L))
   data = _inputs()
-  chunked = jit(lambda *data: _with_gradients(lambda *args: in_chunks(rooms, *args), *data))(*data)
+  chunked = jit(lambda *data: _with_gradients(functools.partial(in_chunks, plan), *data))(*data)
   whole = jit(lambda *data: _with_gradients(at_once, *data))(*data)
   jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=2e-5), chunked, whole)
 
@@ -51,4 +61,4 @@ def test_a_tree_takes_no_memory_for_scores():
     compiled = jax.jit(functools.partial(_with_gradients, attention)).lower(*data).compile()
     return compiled.memory_analysis().temp_size_in_bytes
 
-  assert bytes_of(functools.partial(in_chunks, (48,))) < 4 * queries * keys < bytes_of(at_once)
+  assert bytes_of(functools.partial(in_chunks, Plan((48,), 2**17))) < 4 * queries * keys < bytes_of(at_once)

@@ -1,30 +1,90 @@
-"""Several devices do what one does, each on problems of its own."""
+"""Meshes: what a config asks for is what it gets, or one line that says why not."""
 
-import functools
-import re
+import dataclasses
 
+import flax.linen as nn
 import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
+from jax.sharding import PartitionSpec
 
-from o1jax import fused
-from o1jax.learning.objective import Weights
 from o1jax.learning.optimizer import build_optimizer, init_state
-from o1jax.learning.supervised import supervised_update
-from o1jax.search.mcts import mcts
+from o1jax.model import forward
+from o1jax.model.sharding import spec
+from o1jax.model.transformer import LanguageModel
 from o1jax.training import mesh as mesh_lib
-from o1jax.training.mesh import VECTORS, by_problem, cores, data_mesh, everywhere, placed, prepare_cpu, spread
-from o1jax.types import Sequences
+from o1jax.training.config import ConfigError
+from o1jax.training.mesh import VECTORS, at_rest, build_mesh, cores, prepare_cpu, shares
 from tests import toys
 
-BATCH, KEY = 4, jax.random.key(5)
+
+@pytest.mark.parametrize(
+  'batches, axes, sizes',
+  [
+    ((4,), dict(), (4, 1, 1)),
+    ((12, 18), dict(), (6, 1, 1)),
+    ((4, 3), dict(), (1, 1, 1)),
+    ((), dict(), (8, 1, 1)),
+    ((4,), dict(tensor=2), (4, 1, 2)),
+    ((6,), dict(fsdp=2), (3, 2, 1)),
+    ((6,), dict(fsdp=2, tensor=4), (1, 2, 4)),
+    ((8,), dict(data=-1), (8, 1, 1)),
+    ((8,), dict(data=2, fsdp=-1), (2, 4, 1)),
+    ((4,), dict(data=2, fsdp=2, tensor=2), (2, 2, 2)),
+    ((1,), dict(data=1, tensor=-1), (1, 1, 8)),
+  ],
+)
+def test_a_mesh_has_the_sizes_asked_for(batches, axes, sizes):
+  mesh = build_mesh(*batches, **axes)
+  assert tuple(mesh.shape.values()) == sizes and tuple(mesh.shape) == ('data', 'fsdp', 'tensor')
+  assert shares(mesh) == sizes[0] * sizes[1]
 
 
-@pytest.mark.parametrize('batches, count', [((4,), 2), ((4, 6), 2), ((4, 3), 1), ((1,), 1)])
-def test_a_mesh_has_as_many_devices_as_divide_all_batches(batches, count):
-  assert jax.device_count() == 2
-  assert data_mesh(*batches).size == count
+@pytest.mark.parametrize(
+  'batches, axes, words',
+  [
+    ((8,), dict(data=3), ('data=3', '8 devices')),
+    ((8,), dict(data=2, fsdp=2), ('fsdp=2', '8 devices')),
+    ((8,), dict(tensor=16), ('tensor=16', '8 devices')),
+    ((6,), dict(data=4, fsdp=-1), ('6 problems', '= 8 devices')),
+    ((3,), dict(fsdp=2), ('3 problems', '= 2 devices')),
+    ((8,), dict(data=-1, fsdp=-1), ('data=-1, fsdp=-1', 'at most one')),
+    ((8,), dict(fsdp=0), ('fsdp=0', 'at most one')),
+    ((8,), dict(data=-2), ('data=-2', 'numbers of devices')),
+  ],
+)
+def test_a_mesh_that_cannot_be_is_one_clear_line(batches, axes, words):
+  with pytest.raises(ConfigError) as error:
+    build_mesh(*batches, **axes)
+  assert all(word in str(error.value) for word in ('config.mesh', *words)) and '\n' not in str(error.value)
+
+
+def test_a_state_lies_as_its_parameters_do():
+  config = dataclasses.replace(toys.CONFIG, scan_layers=True, layers=2, vocab_size=12)
+  model, mesh = LanguageModel(config), build_mesh(data=2, fsdp=2, tensor=2)
+  params = jax.eval_shape(lambda: nn.unbox(forward.init(model, jax.random.key(0))))
+  params = params.replace(reference=params.policy)
+  split = {}
+  for name in ('adamw', 'muon'):
+    optimizer = build_optimizer(learning_rate=0.1, steps=5, name=name)
+    state = jax.eval_shape(lambda params: init_state(params, optimizer), params)  # noqa: B023
+    for path, lies in jax.tree_util.tree_leaves_with_path(at_rest(model, state, mesh)):
+      split[f'{name}.{jax.tree_util.keystr(path, simple=True, separator=".")}'] = lies.spec
+  kept = {  # how each kind of parameter is split, and how many arrays AdamW and Muon keep of it
+    'trunk.embedding': ((('tensor',), ('fsdp',)), 4),
+    'trunk.blocks.gate.kernel': (((), ('fsdp',), ('tensor',)), 3),
+    'trunk.blocks.down.kernel': (((), ('tensor',), ('fsdp',)), 3),
+    'trunk.blocks.mlp_norm.scale': (((), ()), 4),
+  }
+  for name, (axes, count) in kept.items():
+    found = [lies for path, lies in split.items() if path.endswith(name)]
+    assert set(found) == {PartitionSpec(*axes)} and len(found) == 2 * 2 + count, (name, found)
+  assert split['adamw.update'] == split['muon.update'] == PartitionSpec()
+
+
+def test_a_dimension_that_devices_do_not_divide_stays_whole():
+  mesh = build_mesh(data=2, fsdp=2, tensor=2)
+  assert spec(('vocab', 'embed'), (11, 16), mesh) == PartitionSpec((), ('fsdp',))
+  assert spec(('vocab', 'embed'), (12, 15), mesh) == PartitionSpec(('tensor',), ())
 
 
 def test_no_core_is_counted_that_a_container_may_not_use(monkeypatch, tmp_path):
@@ -55,69 +115,3 @@ def test_flags_that_the_user_set_stay(monkeypatch, before, after):
   assert told == {'jax_num_cpu_devices': cores()}
 
 
-def search(params, keys, prompt, reference=None):
-  return mcts(
-    toys.MODEL, params, keys, prompt, simulations=3, candidates=2, sampling=toys.SAMPLING, step_length=3, max_steps=2,
-    gumbel_scale=0.0,
-  )  # fmt: skip
-
-
-@pytest.fixture(scope='module')
-def problems():
-  return toys.problems(BATCH)
-
-
-@pytest.fixture(scope='module')
-def shared(problems):
-  """The search as two devices share it, compiled."""
-  mesh = data_mesh(BATCH)
-  params = placed(toys.params(), everywhere(mesh))
-  data = placed((fused.problem_keys(KEY, BATCH), problems[0]), by_problem(mesh))
-  return jax.jit(spread(search, mesh)).lower(params, *data).compile()
-
-
-def test_devices_search_their_own_problems_and_find_the_same(shared, problems):
-  args = toys.params(), fused.problem_keys(KEY, BATCH), problems[0]
-  tree = shared(*jax.device_put(args, shared.input_shardings[0]))
-  assert len(tree.tokens.sharding.device_set) == 2
-  alone = jax.jit(search)(*args)
-  for name in ('tokens', 'expanded', 'visits', 'mask'):
-    np.testing.assert_array_equal(getattr(tree, name), getattr(alone, name))
-  jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-5), tree, alone)
-
-
-def test_devices_that_search_do_not_talk(shared):
-  assert not re.findall(r'all-reduce|all-gather|all-to-all|collective|reduce-scatter', shared.as_text())
-
-
-def test_the_fused_update_is_the_same_on_two_devices(problems):
-  optimizer = build_optimizer(learning_rate=0.01, steps=10, name='adamw')
-  weights = jax.tree.map(jnp.float32, Weights(clone=1.0, distill=1.0, gradient=1.0, value=1.0))
-  states = []
-  for mesh in (None, data_mesh(BATCH // 2)):
-    sharing = {} if mesh is None else dict(sharding=by_problem(mesh))
-    update = fused.search_and_learn(
-      toys.MODEL, search=search if mesh is None else spread(search, mesh), outcome=toys.OUTCOME, optimizer=optimizer,
-      batch=BATCH, minibatches=2, **sharing,
-    )  # fmt: skip
-    args = init_state(toys.params(), optimizer), *problems, KEY, weights
-    state, metrics = update(*(args if mesh is None else jax.device_put(args, everywhere(mesh))))
-    states.append((state.params, metrics))
-  assert all(len(x.sharding.device_set) == 2 for x in jax.tree.leaves(states[1]))
-  moved = jax.tree.map(lambda x, y: float(jnp.abs(x - y).max()), states[0][0], toys.params())
-  assert max(jax.tree.leaves(moved)) > 1e-4
-  jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=2e-5), *states)
-
-
-def test_a_supervised_update_is_the_same_on_two_devices():
-  optimizer, mesh = build_optimizer(learning_rate=0.01, steps=10, name='adamw'), data_mesh(BATCH)
-  rng = np.random.default_rng(0)
-  tokens, segment = rng.integers(0, 5, (BATCH, 6)).astype(np.int32), np.array([[1, 1, 1, 2, 2, 2]] * BATCH, np.int32)
-  rows = Sequences(tokens, np.full(BATCH, 6, np.int32), rng.random((BATCH, 6)) < 0.7, segment)
-  alone = supervised_update(toys.MODEL, optimizer)(init_state(toys.params(), optimizer), rows)
-  state = jax.device_put(init_state(toys.params(), optimizer), everywhere(mesh))
-  shared = supervised_update(toys.MODEL, optimizer, sharding=everywhere(mesh))(
-    state, jax.device_put(rows, by_problem(mesh))
-  )
-  assert all(len(x.sharding.device_set) == 2 for x in jax.tree.leaves(shared))
-  jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=2e-5), alone, shared)

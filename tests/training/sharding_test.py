@@ -1,0 +1,151 @@
+"""Eight devices (data 2, fsdp 2, tensor 2) do what one does, and what they say to each other is what it must be."""
+
+import collections
+import dataclasses
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.aot.hlo import collectives
+from o1jax import fused
+from o1jax.learning.objective import Objective, Weights
+from o1jax.learning.optimizer import build_optimizer, init_state
+from o1jax.learning.supervised import supervised_update
+from o1jax.model import forward
+from o1jax.model.transformer import LanguageModel
+from o1jax.search.mcts import mcts
+from o1jax.training.mesh import at_rest, build_mesh, by_problem, everywhere, spread
+from o1jax.types import Sequences
+from tests import toys
+
+BATCH, LAYERS, KEY = 8, 2, jax.random.key(5)
+MODEL = LanguageModel(
+  dataclasses.replace(toys.CONFIG, vocab_size=12, heads=4, kv_heads=2, layers=LAYERS, scan_layers=True, remat=True)
+)
+ONE, ALL, DATA = dict(data=1), dict(data=2, fsdp=2, tensor=2), dict(data=8)
+MIX = jax.tree.map(jnp.float32, Weights(clone=1.0, distill=1.0, gradient=1.0, value=1.0))
+
+
+def mesh_of(axes):
+  return build_mesh(BATCH, **axes, devices=jax.devices()[: 1 if axes == ONE else 8])
+
+
+@functools.cache
+def fresh():
+  params = jax.jit(lambda: nn.unbox(forward.init(MODEL, jax.random.key(0))))()
+  # Sharper than at the start, so that a rounding seldom changes what is sampled, and devices that are wrong show.
+  return jax.tree.map(np.asarray, jax.tree.map(lambda x: 2 * x if x.ndim > 1 else x, params))
+
+
+def search(params, keys, prompt, reference=None, **settings):
+  settings = dict(gumbel_scale=0.0) | settings
+  return mcts(
+    forward.decoder(MODEL), params, keys, prompt, simulations=3, candidates=2, sampling=toys.SAMPLING, step_length=3,
+    max_steps=2, **settings,
+  )  # fmt: skip
+
+
+def searched(axes, **settings):
+  """(tree, the text of the program) of a search by some devices."""
+  mesh = mesh_of(axes)
+  prompt, _ = toys.problems(BATCH)
+  params = jax.device_put(fresh(), at_rest(MODEL, fresh(), mesh))
+  data = jax.device_put((fused.problem_keys(KEY, BATCH), prompt), by_problem(mesh))
+  with jax.set_mesh(mesh):
+    run = jax.jit(spread(MODEL, functools.partial(search, **settings))).lower(params, *data).compile()
+  return run(params, *data), run.as_text()
+
+
+@pytest.fixture(scope='module')
+def trees():
+  return {name: searched(axes) for name, axes in (('one', ONE), ('all', ALL), ('data', DATA))}
+
+
+def same(one, other, **tolerance):
+  jax.tree.map(functools.partial(np.testing.assert_allclose, **tolerance), one, other)
+
+
+@pytest.mark.parametrize('name', ['all', 'data'])
+def test_devices_find_what_one_finds(trees, name):
+  one, several = trees['one'][0], trees[name][0]
+  assert len(several.tokens.sharding.device_set) == 8 and (np.asarray(one.expanded)[:, 1:] >= 0).any()
+  for field in ('tokens', 'expanded', 'visits', 'mask'):
+    np.testing.assert_array_equal(getattr(one, field), getattr(several, field))
+  same(one, several, atol=1e-5)
+
+
+def test_devices_that_search_problems_of_their_own_do_not_talk(trees):
+  assert collectives(trees['data'][1]) == []
+
+
+def test_a_search_sends_what_the_model_splits_and_parameters_once(trees):
+  """Beyond the parameters, which are sent round before the first token, all messages are along `tensor`."""
+  sent = collectives(trees['all'][1])
+  again = [one for one in sent if one.turns > 1]
+  assert again and {one.group for one in again} == {2}
+  rows = BATCH // 4 * 2  # of the hidden states of one token
+  assert max(one.size for one in again) <= 2 * 4 * rows * MODEL.config.width  # some go together
+  whole = [one for one in sent if 'shard_map' not in one.scope]  # before devices search problems of their own
+  assert {(one.kind, one.turns) for one in whole} == {('all-gather', 1)}
+  lies = at_rest(MODEL, fresh(), mesh_of(ALL))
+  pairs = zip(jax.tree.leaves(fresh()), jax.tree.leaves(lies))
+  parts = [np.prod(lie.shard_shape(x.shape)) * x.itemsize for x, lie in pairs if 'fsdp' in str(lie.spec)]
+  assert len(parts) == 7 + 1 + 1 and sum(one.size for one in whole) == 2 * sum(parts)
+
+
+@pytest.mark.parametrize('settings', [dict(gumbel_scale=1.0), dict(algorithm='puct', dirichlet_fraction=0.5)])
+def test_noise_belongs_to_a_problem_wherever_it_is_searched(settings):
+  one, several = (searched(axes, **settings)[0] for axes in (ONE, DATA))
+  for field in ('tokens', 'expanded', 'visits'):
+    np.testing.assert_array_equal(getattr(one, field), getattr(several, field))
+  noiseless = searched(ONE, **{name: 0.0 for name in settings if name != 'algorithm'})[0]
+  assert (np.asarray(one.visits) != noiseless.visits).any()
+
+
+def updated(axes, build, optimizer, *data, split=False):
+  """(parameters and metrics after an update by some devices, the text of its program)."""
+  mesh = mesh_of(axes)
+  state = init_state(jax.tree.map(jnp.asarray, fresh()), optimizer)
+  lies = at_rest(MODEL, state, mesh)
+  data = jax.device_put(data, by_problem(mesh) if split else everywhere(mesh))
+  with jax.set_mesh(mesh):
+    run = build(sharding=(lies, everywhere(mesh))).lower(jax.device_put(state, lies), *data).compile()
+  after, _ = run(jax.device_put(state, lies), *data)
+  after, metrics = run(after, *data)  # at the first step the learning rate is 0
+  assert jax.tree.map(lambda x: x.sharding, after) == lies
+  return (after.params, metrics), run.as_text()
+
+
+def learns_the_same(one, several):
+  moved = jax.tree.map(lambda x, y: float(np.abs(x - y).max()), one[0].policy, fresh().policy)
+  assert min(jax.tree.leaves(moved)) > 1e-5
+  same(one, several, rtol=1e-3, atol=3e-5)
+
+
+@pytest.mark.parametrize('tokens', [0, 20])
+def test_a_fused_update_is_the_same(tokens):
+  optimizer = build_optimizer(learning_rate=0.01, steps=10, name='adamw')
+  build = functools.partial(
+    fused.search_and_learn, MODEL, search=spread(MODEL, search), outcome=toys.OUTCOME, optimizer=optimizer,
+    batch=2 * BATCH, minibatches=2, objective=Objective(tokens=tokens),
+  )  # fmt: skip
+  data = *toys.problems(3 * BATCH), KEY, MIX
+  (one, _), (several, text) = (updated(axes, build, optimizer, *data) for axes in (ONE, ALL))
+  learns_the_same(one, several)
+  sent = collections.Counter(one.turns for one in collectives(text) if 'search' in one.scope and one.group > 2)
+  assert set(sent) <= {1}  # beyond `tensor`, a search sends nothing but parameters, once
+
+
+@pytest.mark.parametrize('name', ['adamw', 'muon'])
+def test_a_supervised_update_is_the_same(name):
+  rng = np.random.default_rng(0)
+  tokens, segment = rng.integers(0, 12, (BATCH, 6)).astype(np.int32), np.array([[1, 1, 1, 2, 2, 2]] * BATCH, np.int32)
+  rows = Sequences(tokens, np.full(BATCH, 6, np.int32), rng.random((BATCH, 6)) < 0.7, segment)
+  optimizer = build_optimizer(learning_rate=0.01, steps=10, name=name)
+  build = functools.partial(supervised_update, MODEL, optimizer)
+  (one, _), (several, _) = (updated(axes, build, optimizer, rows, split=True) for axes in (ONE, ALL))
+  learns_the_same(one, several)
