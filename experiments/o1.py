@@ -5,7 +5,6 @@
 The same command again goes on where it stopped. Stages that are done are not done again.
 """
 
-import re
 import sys
 import time
 import warnings
@@ -14,6 +13,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from experiments.door import parse_config
 from o1jax.training import measure, stages
 from o1jax.training.config import ConfigError, check_config, require
 from o1jax.training.loop import Diverged, Stopped
@@ -64,20 +64,6 @@ def run(config, workdir: str) -> None:
     job.programs.close()
 
 
-def parse_flags(argv):
-  """Parses the command line; what the config does not know is an error of one line, too."""
-  try:
-    rest = app.parse_flags_with_usage(argv)
-    _ = _CONFIG.value.stages  # a file that could not be read is an error only once it is asked for
-    return rest
-  except (AttributeError, KeyError) as error:  # what ml_collections raises for a key that a locked config does not have
-    key, *others = re.findall(r'\w+', str(error).replace('\\n', ' '))
-    hint = f'did you mean {others[3]!r}?' if others[:3] == ['Did', 'you', 'mean'] else 'the config file has them all'
-    sys.exit(f'error: the config has no key {key!r}: {hint}')
-  except OSError as error:
-    sys.exit(f'error: --config: {str(error).splitlines()[-1].strip()}')
-
-
 def main(argv):
   if len(argv) > 1:
     app.usage(shorthelp=True, detailed_error=f'unexpected arguments: {" ".join(argv[1:])}', exitcode=2)
@@ -95,4 +81,4 @@ def main(argv):
 
 
 if __name__ == '__main__':
-  app.run(main, flags_parser=parse_flags)
+  app.run(main, flags_parser=lambda argv: parse_config(argv, _CONFIG))

@@ -69,9 +69,11 @@ def search_and_learn(
     draw_key, search_key = jax.random.split(jax.random.fold_in(key, state.update))
     prompt, reference = draw_problems(draw_key, prompts, references, batch)
     prompt, reference, keys = deal((prompt, reference, problem_keys(search_key, batch)))
-    tree = search(state.params, keys, prompt, reference)
-    return learn(model, state, prompt, reference, tree, weights, outcome=outcome, optimizer=optimizer,
-                 minibatches=minibatches, chains=chains, credit=credit, objective=objective)  # fmt: skip
+    with jax.named_scope('search'):
+      tree = search(state.params, keys, prompt, reference)
+    with jax.named_scope('learn'):
+      return learn(model, state, prompt, reference, tree, weights, outcome=outcome, optimizer=optimizer,
+                   minibatches=minibatches, chains=chains, credit=credit, objective=objective)  # fmt: skip
 
   def call(state: TrainState, *given):
     return jax.lax.scan(lambda state, _: update(state, *given), state, length=updates)

@@ -134,5 +134,6 @@ def _group(rest: str) -> int:
   axes = re.search(r'replica_groups=mesh\[([^\]]*)\]\s*\{([^}]*)\}', rest)
   if axes:
     sizes = dict(re.findall(r"'(\w+)'=(\d+)", axes[1]))
-    return math.prod(int(sizes[axis]) for axis in re.findall(r"'(\w+)'", axes[2]))
+    # A part of an axis reads 'axis':(what lies before it)its size.
+    return math.prod(int(part or sizes[axis]) for axis, part in re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", axes[2]))
   return 1

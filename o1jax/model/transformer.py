@@ -172,11 +172,15 @@ class Policy(nn.Module):
     return self.trunk(tokens, positions, context, longest)
 
   def logits(self, hidden):
-    if not self.config.tied_head:
-      return self.head(hidden).astype(jnp.float32)
-    table = jnp.asarray(self.trunk.embedding, self.config.dtype)
-    (logits,) = products(hidden.reshape(-1, hidden.shape[-1]), [table.T])
-    return logits.reshape(*hidden.shape[:-1], -1).astype(jnp.float32)
+    c = self.config
+    if c.tied_head:
+      table = jnp.asarray(self.trunk.embedding, c.dtype)
+      (logits,) = products(hidden.reshape(-1, hidden.shape[-1]), [table.T])
+      logits = logits.reshape(*hidden.shape[:-1], -1)
+    else:
+      logits = self.head(hidden)
+    logits = logits.astype(jnp.float32)
+    return jnp.where(jnp.arange(c.vocab_size) < c.vocab_size - c.unused, logits, -1e30) if c.unused else logits
 
 
 class Critic(nn.Module):

@@ -11,6 +11,7 @@ class ModelConfig:
 
   Attributes:
     vocab_size: V.
+    unused: how many of these, the last, stand for no token and are never sampled, so that devices may divide V.
     width, layers, heads, kv_heads, head_width, mlp_width: D, layers, H, K, E, F.
     tied_head: the output matrix is the embedding.
     own_critic: the critic has a trunk of its own instead of a head on the policy's.
@@ -33,6 +34,7 @@ class ModelConfig:
   dtype: str = 'float32'
   remat: bool = False
   scan_layers: bool = False
+  unused: int = 0
 
   def __post_init__(self):
     if self.heads % self.kv_heads:

@@ -263,12 +263,13 @@ def decode(
     return (carry[0] < width) & ~jnp.all(carry[1])
 
   # Every token reads the whole of its rows, so they start short and grow.
-  for width in widths:
+  for before, width in zip([0, *widths], widths):
     *carry, made = carry
     if width > widths[0]:
       made = made._replace(cache=each_layer(functools.partial(lengthen, first + width * lead[-1]), made.cache))
     step = functools.partial(body, shown_at(shown, lead, width))
-    carry = jax.lax.while_loop(functools.partial(unfinished, width), step, (*carry, made))
+    with jax.named_scope(f'turns_{width - before}'):  # at most: who reads the program cannot know
+      carry = jax.lax.while_loop(functools.partial(unfinished, width), step, (*carry, made))
   made = carry[-1]
   return made._replace(cache=each_layer(functools.partial(own_blocks, lead, first), made.cache))
 

@@ -100,7 +100,7 @@ def mcts(
     'puct': functools.partial(_puct, most=most, exploration=exploration, dirichlet_fraction=dirichlet_fraction),
   }[algorithm]
   noise_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, 2**31 - 1)
-  (tree, cache), searched = _search(carry, grow, spent, noise_keys, run)
+  (tree, cache), searched = _search(carry, grow, spent, most, noise_keys, run)
   filled = most + 1
   # Below a finished node mctx walks on through a slot that we left unused: those visits are nobody's.
   visits = jnp.where(tree.mask[:, :filled], searched.children_visits, 0)
@@ -116,7 +116,7 @@ def mcts(
   return tree if verify is None else _reward_by(verify, reference, tree, tree_lib.node_ids(tree)[filled:].reshape(-1))
 
 
-def _search(carry, grow, spent, keys, run):
+def _search(carry, grow, spent, most, keys, run):
   """Runs mctx (`_gumbel` or `_puct`) with our arrays threaded beside its own. Returns (our carry, mctx's tree)."""
   cell = {'carry': carry, 'simulation': None}
   tree = carry[0]
@@ -149,7 +149,8 @@ def _search(carry, grow, spent, keys, run):
       return inner, cell['carry']
 
     del upper  # room for the largest budget
-    inner, cell['carry'] = jax.lax.fori_loop(lower, spent, threaded, (init, cell['carry']))
+    with jax.named_scope(f'simulations/turns_{most}'):  # at most: who reads the program cannot know
+      inner, cell['carry'] = jax.lax.fori_loop(lower, spent, threaded, (init, cell['carry']))
     return inner
 
   root = mctx.RootFnOutput(

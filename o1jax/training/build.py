@@ -2,7 +2,7 @@
 
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -16,8 +16,9 @@ from o1jax.learning.credit import check_credit
 from o1jax.learning.objective import Objective, Weights
 from o1jax.learning.optimizer import build_optimizer
 from o1jax.model import forward
+from o1jax.model.sharding import TENSOR
 from o1jax.model.transformer import LanguageModel
-from o1jax.model.variants import variant
+from o1jax.model.variants import ModelConfig, variant
 from o1jax.policy.sampling import Sampling
 from o1jax.reward.outcome import outcome
 from o1jax.reward.process import AGGREGATES
@@ -61,8 +62,9 @@ class Experiment(NamedTuple):
   key: Array
 
 
-def build(config: ConfigDict, workdir: pathlib.Path) -> Experiment:
-  """Data, tokenizer and model of a config; data and tokenizer are made once and kept in the workdir.
+def build(config: ConfigDict, workdir: pathlib.Path, *, devices: Sequence[jax.Device] | None = None) -> Experiment:
+  """Data, tokenizer and model of a config, for some devices or all that there are; data and tokenizer are made once and
+  kept in the workdir.
 
   Raises:
     ConfigError: the pieces do not fit each other; nothing was compiled.
@@ -85,7 +87,7 @@ def build(config: ConfigDict, workdir: pathlib.Path) -> Experiment:
       test_prompts=[problem.prompt for problem in problems['test']],
       fixed=encode(list(task.fixed)) if task.fixed else None,
     )
-    shape = variant(config.model.variant, tokenizer.vocab_size, **config.model.changes.to_dict())
+    shape = model_shape(config, tokenizer)
     experiment = Experiment(
       config=config,
       task=task,
@@ -96,12 +98,21 @@ def build(config: ConfigDict, workdir: pathlib.Path) -> Experiment:
       outcome=functools.partial(outcome, verify=task.verify, table=tokenizer.bytes_table()),
       key=jax.random.key(config.seed),
     )
-    check(experiment)
+    check(experiment, devices)
     return experiment
   except ConfigError:
     raise
   except ValueError as error:
     raise ConfigError(str(error)) from None
+
+
+def model_shape(config: ConfigDict, tokenizer: Tokenizer) -> ModelConfig:
+  """The config's model, with a vocabulary of the tokenizer's size unless `changes` gives a larger one."""
+  changes = config.model.changes.to_dict()
+  size = changes.pop('vocab_size', tokenizer.vocab_size)
+  require(size >= tokenizer.vocab_size, f'config.model.changes.vocab_size={size} is less than the '
+          f'{tokenizer.vocab_size} tokens of the tokenizer: raise it, or leave it out')
+  return variant(config.model.variant, size, unused=size - tokenizer.vocab_size, **changes)
 
 
 def build_task(config: ConfigDict) -> Task:
@@ -137,13 +148,13 @@ def _data(config, task, workdir):
   return texts, builder.read(task.name, workdir / 'data', 'train'), problems
 
 
-def check(experiment: Experiment) -> None:
+def check(experiment: Experiment, devices: Sequence[jax.Device] | None = None) -> None:
   """Builds, without compiling, all that the stages will build, so that a setting that cannot work fails here."""
   config = experiment.config
   sampling(experiment)
   for name in ('pretrain', 'instruct'):
     build_optimizer(steps=config[name].updates, **config[name].optimizer.to_dict())
-    supervised_mesh(config, config[name])
+    supervised_mesh(config, config[name], devices)
   problems = experiment.data.pool[0].length.shape[0]
   for name in ('reward', 'learn'):
     section = config[name]
@@ -161,7 +172,7 @@ def check(experiment: Experiment) -> None:
       )
     check_credit(**section.credit.to_dict())
     fused_update(experiment, section)
-    fused_mesh(config, section)
+    check_mesh(experiment.model.config, fused_mesh(config, section, devices))
     weights(section.weights)
   section = config.evaluate
   check_search(section.search, config)
@@ -175,6 +186,16 @@ def check(experiment: Experiment) -> None:
   require(not unknown, f'config.evaluate.policies names {unknown}: choose from {", ".join(POLICIES)}')
   bad = [method for method in section.tree_methods if method not in METHODS[1:]]
   require(not bad, f'config.evaluate.tree_methods names {bad}: choose from {", ".join(METHODS[1:])}')
+
+
+def check_mesh(shape: ModelConfig, mesh: Mesh) -> None:
+  """Refuses a mesh that would split a head."""
+  ways = mesh.shape[TENSOR]
+  require(
+    shape.heads % ways == 0 and shape.kv_heads % ways == 0,
+    f'config.mesh splits {shape.heads} heads and {shape.kv_heads} key heads among tensor={ways} devices: '
+    'choose a divisor of both',
+  )
 
 
 def check_search(search: ConfigDict, config: ConfigDict) -> None:
@@ -264,16 +285,16 @@ def fused_optimizer(section: ConfigDict) -> optax.GradientTransformation:
   return build_optimizer(steps=section.updates * section.minibatches, **section.optimizer.to_dict())
 
 
-def fused_mesh(config: ConfigDict, section: ConfigDict) -> Mesh:
+def fused_mesh(config: ConfigDict, section: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Mesh:
   """The devices of a fused update: each has as many problems of every minibatch."""
-  return build_mesh(section.batch // section.minibatches, **config.mesh)
+  return build_mesh(section.batch // section.minibatches, **config.mesh, devices=devices)
 
 
-def supervised_mesh(config: ConfigDict, section: ConfigDict) -> Mesh:
+def supervised_mesh(config: ConfigDict, section: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Mesh:
   """The devices of supervised training. Its operations are large: where the config leaves it open, all cores of a CPU
   share each of them, which is faster than to share the batch."""
   alone = config.mesh.data == 0 and jax.default_backend() == 'cpu' and jax.process_count() == 1
-  return build_mesh(1 if alone else section.batch, **config.mesh)
+  return build_mesh(1 if alone else section.batch, **config.mesh, devices=devices)
 
 
 def weights(section: ConfigDict) -> Weights:

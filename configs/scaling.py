@@ -1,0 +1,28 @@
+"""A policy of the shape of Llama-3.2-1B on a TPU pod: what docs/SCALING.md compiles, `experiments.aot` without a TPU.
+
+`python -m experiments.aot --config=configs/scaling.py --topology=v5e:4x4`. Not run yet: the task is countdown, whose
+tokenizer fills little of the vocabulary, until a checkpoint of that shape can be read.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import quickstart
+
+
+def get_config() -> ConfigDict:
+  """256 problems, 4 candidates, 32 simulations, steps of 64 tokens, prompts of 256."""
+  c = quickstart.get_config()
+  c.mesh = ConfigDict(dict(data=1, fsdp=-1, tensor=1))
+  c.shapes = ConfigDict(dict(prompt_length=256, step_length=64, max_steps=16, row_length=1024))
+  c.model.variant = '1b'
+  c.model.changes = ConfigDict(dict(own_critic=False, vocab_size=128_256))
+  optimizer = dict(name='adamw', learning_rate=1e-5, weight_decay=0.01)
+  for section in (c.pretrain, c.instruct):
+    section.batch, section.optimizer = 256, ConfigDict(optimizer)
+  for section in (c.reward, c.learn):
+    section.batch, section.minibatches, section.updates_per_call, section.tokens = 256, 16, 1, 0
+    section.search = ConfigDict(dict(method='gumbel', budget=32, candidates=4, verify_leaves=True))
+    section.optimizer = ConfigDict(optimizer | dict(end_fraction=0.1))
+  c.learn.validate_every = 5
+  c.evaluate.rows = 1024
+  return c

@@ -1,0 +1,87 @@
+"""What an update must cost at the least: the model's operations, what decoding reads, and what goes between chips."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from experiments.aot.chips import Chip
+from experiments.aot.hlo import Collective
+from o1jax import tree as tree_lib
+from o1jax.model.compute import search_cost, token_flops
+from o1jax.model.variants import ModelConfig, matmul_parameters
+from o1jax.types import Prompt, Tree
+
+# What a device sends of a message's `size` in a group of n, along a ring.
+SHARES = {
+  'all-reduce': lambda n: 2 * (n - 1) / n,
+  'all-gather': lambda n: (n - 1) / n,
+  'reduce-scatter': lambda n: (n - 1) / n,
+  'all-to-all': lambda n: (n - 1) / n,
+}
+
+
+class Floor(NamedTuple):
+  """Seconds that no such chip can do without: for products, for memory, for messages; the longest bounds a phase."""
+
+  compute: float
+  memory: float
+  network: float
+
+  @property
+  def bound(self) -> tuple[float, str]:
+    """The longest, and its name."""
+    return max(zip(self, self._fields))
+
+
+def full_tree(batch: int, slots: int, candidates: int, step_length: int, max_steps: int, prompt: int):
+  """The largest tree that a search can leave: all slots used, chains down to depth R, all steps full. On the host."""
+  tree = jax.tree.map(
+    lambda x: np.zeros(x.shape, x.dtype),
+    jax.eval_shape(lambda: tree_lib.empty(batch, slots, candidates, step_length, max_steps)),
+  )
+  depth = np.arange(slots) % max_steps
+  path = np.full((slots, max_steps), tree_lib.NONE)
+  for slot, deep in enumerate(depth):
+    path[slot, : deep + 1] = [tree_lib.ROOT, *(1 + (slot - deep + i) * candidates for i in range(deep))]
+  every = lambda x: np.broadcast_to(x, (batch, *x.shape)).astype(np.int32)
+  tree = tree.replace(
+    path=every(path), expanded=every(path[np.arange(slots), depth]), length=np.full_like(tree.length, step_length)
+  )
+  return Prompt(np.zeros((batch, prompt), np.int32), np.full(batch, prompt, np.int32)), tree
+
+
+def tree_flops(config: ModelConfig, prompt: Prompt, tree: Tree) -> float:
+  """Of generating it; learning from it costs three times that."""
+  return float(np.sum(np.asarray(search_cost(config, prompt, tree)[1], np.float64)))
+
+
+def row_flops(config: ModelConfig, rows: int, length: int) -> float:
+  """Of training on rows of text, forward and backward."""
+  return 3.0 * rows * sum(token_flops(config, i + 1, critic=False) for i in range(length))
+
+
+def decode_bytes(config: ModelConfig, sizes, *, problems: float, ways: int) -> float:
+  """What a chip reads to decode the largest tree of its problems: its part of all weights at every token, and of the
+  keys and values of each expansion.
+
+  sizes: (simulations, candidates, step_length, max_steps, prompt_length); ways: along `tensor`.
+  """
+  simulations, candidates, length, depth, prompt = sizes
+  weights = matmul_parameters(config) * (1 + config.own_critic)
+  keys = 2 * config.layers * config.kv_heads * config.head_width * (1 + config.own_critic)
+  expanding = (1 + simulations) * length
+  finishing = (depth - 1) * length
+  read = problems * keys * (expanding * (prompt + (depth - 1) / 2 * length + candidates * length / 2)
+                            + finishing * (prompt + depth * length / 2))  # fmt: skip
+  return np.dtype(jax.numpy.dtype(config.dtype)).itemsize * (weights * (expanding + finishing) + read) / ways
+
+
+def sent(messages: list[Collective]) -> float:
+  """Bytes that a chip sends in all of them."""
+  return sum(one.size * one.turns * SHARES.get(one.kind, lambda n: 1)(one.group) for one in messages)
+
+
+def floor(chip: Chip, *, flops: float, chips: int, memory: float, messages: list[Collective]) -> Floor:
+  """Of a phase: its FLOPs on all chips, the bytes that one reads, and what is sent."""
+  return Floor(flops / chips / chip.flops, memory / chip.bandwidth, sent(messages) / chip.links)

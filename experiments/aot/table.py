@@ -1,0 +1,117 @@
+"""The numbers of a compiled update, and their text."""
+
+import collections
+
+from experiments.aot import cost
+from experiments.aot.chips import Chip
+from experiments.aot.hlo import Collective, collectives
+from o1jax.training.build import Experiment
+from o1jax.training.config import ConfigDict
+from o1jax.training.mesh import shares
+
+
+def describe(
+  experiment: Experiment, section: ConfigDict, mesh, chip: Chip, compiled, *, program: str, topology: str,
+  seconds: float,
+) -> dict:  # fmt: skip
+  """What each chip would hold, do and send in one update of a config section, as plain values.
+
+  Args:
+    experiment: the job.
+    section: of its config, of the update.
+    mesh: whose devices it was compiled for.
+    chip: what one of them can do.
+    compiled: the update.
+    program: 'fused' or 'supervised'.
+    topology: name of the devices.
+    seconds: that lowering and compiling took.
+  """
+  messages = collectives(compiled.as_text())
+  memory = compiled.memory_analysis()
+  held = dict(
+    arguments=memory.argument_size_in_bytes,
+    temporaries=memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes,
+    code=memory.generated_code_size_in_bytes,
+  )
+  phases = (_fused if program == 'fused' else _supervised)(experiment, section, mesh, messages)
+  floors = {
+    name: cost.floor(chip, chips=mesh.size, flops=flops, memory=read, messages=told)
+    for name, (flops, read, told) in phases.items()
+  }
+  return dict(
+    program=program, topology=topology, chips=mesh.size, mesh=dict(mesh.shape), compile_seconds=seconds,
+    hbm=held | dict(total=sum(held.values()), capacity=chip.memory),
+    flops={name: flops for name, (flops, _, _) in phases.items()},
+    messages=_grouped(messages),
+    floors={name: floor._asdict() for name, floor in floors.items()},
+    seconds=sum(floor.bound[0] for floor in floors.values()),
+  )  # fmt: skip
+
+
+def _fused(experiment, section, mesh, messages):
+  """FLOPs, bytes that a chip reads and messages of the two phases, for the largest trees that the search can leave."""
+  config, shapes, search = experiment.model.config, experiment.config.shapes, section.search
+  best_of_n = search.method == 'best_of_n'
+  candidates = 1 if best_of_n else search.candidates
+  simulations = search.budget - 1 if best_of_n else search.budget
+  slots = search.budget * shapes.max_steps if best_of_n else search.budget + shapes.max_steps
+  tree = cost.full_tree(1, slots, candidates, shapes.step_length, shapes.max_steps, shapes.prompt_length)
+  flops = section.batch * cost.tree_flops(config, *tree)
+  sizes = simulations, candidates, shapes.step_length, shapes.max_steps, shapes.prompt_length
+  read = cost.decode_bytes(config, sizes, problems=section.batch / shares(mesh), ways=mesh.shape['tensor'])
+  return dict(
+    search=(flops, read, [one for one in messages if _phase(one) != 'learn']),
+    learn=(3 * flops, 0.0, [one for one in messages if _phase(one) == 'learn']),
+  )
+
+
+def _supervised(experiment, section, mesh, messages):
+  length = experiment.data.instruction.tokens.shape[1]
+  return dict(learn=(cost.row_flops(experiment.model.config, section.batch, length), 0.0, messages))
+
+
+def _phase(one: Collective) -> str:
+  if 'simulations' in one.scope:
+    return 'simulation'
+  return 'search' if 'search' in one.scope.split('/') else 'learn'
+
+
+def _grouped(messages: list[Collective]) -> list[dict]:
+  """Messages of one phase, kind, group and number of turns together."""
+  groups = collections.defaultdict(list)
+  for one in messages:
+    groups[_phase(one), one.kind, one.group, one.turns].append(one)
+  rows = [
+    dict(phase=phase, kind=kind, group=group, turns=turns, count=len(some), size=sum(one.size for one in some))
+    for (phase, kind, group, turns), some in groups.items()
+  ]
+  return sorted(rows, key=lambda row: (row['phase'] != 'simulation', row['phase'], -row['size'] * row['turns']))
+
+
+def text(row: dict) -> str:
+  """The same for people."""
+  mesh = ' '.join(f'{axis}={size}' for axis, size in row['mesh'].items())
+  held = row['hbm']
+  lines = [
+    f'{row["program"]} update on {row["topology"]}: {row["chips"]} chips, {mesh} '
+    f'(compiled in {row["compile_seconds"]:.0f} s)',
+    f'  HBM a chip: {size(held["total"])} of {size(held["capacity"])}, {held["total"] / held["capacity"]:.0%}: '
+    f'arguments {size(held["arguments"])}, temporaries {size(held["temporaries"])}, code {size(held["code"])}',
+    '  FLOPs of the model: ' + ', '.join(f'{name} {flops:.3g}' for name, flops in row['flops'].items()),
+    '  sent by a chip, at most:    messages x turns, in groups of, together',
+  ]
+  for message in row['messages']:
+    per = 'per simulation' if message['phase'] == 'simulation' else f'per update ({message["phase"]})'
+    lines.append(f'    {per:22} {message["kind"]:20} {message["count"]:4} x {message["turns"]:6} {message["group"]:6}  '
+                 f'{size(message["size"] * message["turns"])}')  # fmt: skip
+  for name, floor in row['floors'].items():
+    longest = max(floor, key=floor.get)
+    told = ', '.join(f'{part} {seconds:.3g}' for part, seconds in floor.items())
+    lines.append(f'  {name} takes {floor[longest]:.3g} s at the least ({longest}): {told}')
+  return '\n'.join([*lines, f'  an update takes {row["seconds"]:.3g} s at the least'])
+
+
+def size(count: float) -> str:
+  """Bytes for people."""
+  power = min(int(max(count, 1)).bit_length() // 10, 3)
+  return f'{count / 1024**power:.3g} {("B", "kB", "MB", "GB")[power]}'
