@@ -15,7 +15,9 @@ def get_config(argument: str = '') -> ConfigDict:
   c = ConfigDict()
   c.seed = 0
   c.stages = ('initialise', 'reward', 'learn', 'evaluate', 'report')
-  c.save_every = 100
+  # Checkpoints: one each so many seconds, of which two stay, and one each so many updates, which all stay; 0 = none.
+  c.checkpoint = ConfigDict(dict(seconds=60.0, updates=0))
+  c.skip_limit = 10  # updates in a row whose loss is no number, and which are therefore skipped, that stop the run
   c.profile = False  # trace a few updates of each stage to WORKDIR/profile
   c.fast_compile = False  # fewer passes of XLA, whose programs run slower: for tiny jobs
   c.task = ConfigDict(

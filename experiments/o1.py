@@ -20,6 +20,7 @@ from o1jax.training.loop import Diverged, Stopped
 from o1jax.training.memory import keep_freed_memory
 from o1jax.training.mesh import prepare_cpu
 from o1jax.training.run import Run
+from o1jax.training.storage import StorageError
 from o1jax.training.workdir import mark_stage_done, open_workdir, stage_done
 
 STAGES = {
@@ -87,7 +88,7 @@ def main(argv):
   prepare_cpu()
   try:
     run(_CONFIG.value, _WORKDIR.value)
-  except (ConfigError, Diverged) as error:
+  except (ConfigError, Diverged, StorageError) as error:
     sys.exit(f'error: {error}')
   except Stopped as stop:
     print(stop, file=sys.stderr)

@@ -1,5 +1,6 @@
 """The stages of the main job, in the paper's order: initialise, reward, learn (search and learn), evaluate, report."""
 
+import functools
 import json
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 
 from o1jax.data import pipeline
 from o1jax.evaluation.statistics import wilson_interval
+from o1jax.fused import problems_of_update
 from o1jax.learning.optimizer import init_state
 from o1jax.learning.schedule import ever_plateaued
 from o1jax.training.build import fresh_params, weights
@@ -37,7 +39,8 @@ def supervise(run: Run, params: Params, stream, *, stage: str, after=None, after
     updates=supervised_section(run.experiment.config, stage).updates,
     workdir=run.workdir,
     writer=run.writer,
-    save_every=run.experiment.config.save_every,
+    keeping=run.keeping,
+    batch=stream,
     show=('loss', 'token_accuracy'),
     after=after,
     after_every=after_every,
@@ -62,7 +65,8 @@ def reward(run: Run) -> None:
     updates=section.updates,
     workdir=run.workdir,
     writer=run.writer,
-    save_every=run.experiment.config.save_every,
+    keeping=run.keeping,
+    batch=functools.partial(_problems, *pool, key, section.batch),
     show=('loss_value', 'accuracy', 'solved'),
     updates_per_call=section.updates_per_call,
     sharding=program.sharding,
@@ -105,7 +109,8 @@ def search_and_learn(run: Run) -> Params:
     updates=section.updates,
     workdir=run.workdir,
     writer=run.writer,
-    save_every=e.config.save_every,
+    keeping=run.keeping,
+    batch=functools.partial(_problems, *pool, key, section.batch),
     show=('accuracy', 'solved', 'loss'),
     after=curve.measure,
     after_every=section.validate_every,
@@ -162,3 +167,9 @@ def _demonstrations(run: Run):
 
 def _pool(run: Run):
   return jax.tree.map(jnp.asarray, run.experiment.data.pool)
+
+
+def _problems(prompts, references, key, count, update):
+  """What a search-and-learn update draws from the pool."""
+  prompt, reference, _ = problems_of_update(key, update, prompts, references, count)
+  return {'prompt': prompt, 'reference': reference}
