@@ -8,6 +8,7 @@ import logging
 import pathlib
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -260,11 +261,13 @@ def _not_orbax(record: logging.LogRecord) -> bool:
   return '/orbax/' not in pathlib.PurePath(record.pathname).as_posix()
 
 
-def _unless_of_tensorstore(unraisable, usual=sys.unraisablehook):
-  # After a save that failed, TensorStore answers to an event loop that Orbax has closed, once for each array.
-  if str(unraisable.exc_value) != 'Event loop is closed':
+def _not_of_orbax(unraisable, usual=sys.unraisablehook):
+  # Of a save or a restore that fails, Orbax raises the first error and drops the tasks of the other arrays, of which
+  # Python then reports each: that it failed, too, or has nobody left to answer to.
+  files = [frame.filename for frame in traceback.extract_tb(unraisable.exc_traceback)]
+  if not any('/orbax/' in file for file in files) and str(unraisable.exc_value) != 'Event loop is closed':
     usual(unraisable)
 
 
 logging.getLogger('absl').addFilter(_not_orbax)
-sys.unraisablehook = _unless_of_tensorstore
+sys.unraisablehook = _not_of_orbax

@@ -40,8 +40,9 @@ def reading(path: pathlib.Path) -> Iterator[None]:
   except Damaged:
     raise
   except Exception as error:  # whatever the readers make of damaged files
-    missing = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
-    if isinstance(error, OSError) and not missing or _REFUSED.search(str(error)):
+    first = _first(error)
+    missing = isinstance(first, FileNotFoundError | NotADirectoryError | IsADirectoryError)
+    if isinstance(first, OSError) and not missing or _REFUSED.search(str(first)):
       raise StorageError(f'{path} cannot be read: {cause(error)}') from error
     raise Damaged(f'it cannot be read ({cause(error)})') from error
 
@@ -63,8 +64,14 @@ def together(action: Callable[[], Any]) -> Any:
 
 def cause(error: BaseException) -> str:
   """Why it went wrong, in a line: the system's own words where it had any."""
+  error = _first(error)
   code = re.search(r"os_error_code='(\d+)'", str(error))  # as TensorStore reports it
   if code:
     return os.strerror(int(code[1]))
   lines = str(getattr(error, 'strerror', None) or error).splitlines()
   return f'{lines[0].rstrip(".") if lines else type(error).__name__:.200}'
+
+
+def _first(error):
+  """The error that the others were raised from."""
+  return error if error.__cause__ is None else _first(error.__cause__)

@@ -52,6 +52,14 @@ def test_what_the_system_refuses_is_not_damaged(error):
   assert type(found) is StorageError and str(found).startswith('x cannot be read: ')
 
 
+def test_the_first_error_counts_and_not_what_was_made_of_it():
+  for inner, kind in ((PermissionError(13, 'Permission denied'), StorageError), (ValueError('NOT_FOUND: x'), Damaged)):
+    outer = Exception('while reading')
+    outer.__cause__ = inner
+    found = raised(reading(pathlib.Path('x')), outer)
+    assert type(found) is kind and cause(inner) in str(found)
+
+
 def test_a_cause_is_one_short_line():
   assert cause(ValueError('first.\nsecond')) == 'first'
   assert cause(ValueError()) == 'ValueError'
