@@ -53,6 +53,8 @@ def check_config(config: ConfigDict) -> None:
   leaves = flatten(config)
   for key, value in leaves.items():
     require(not isinstance(value, float) or math.isfinite(value), f'config.{key} is {value}: give a finite number')
+  for key, least in (('checkpoint.seconds', 0), ('checkpoint.updates', 0), ('skip_limit', 1)):
+    require(leaves.get(key, least) >= least, f'config.{key} is {leaves.get(key)}: give at least {least}')
   candidates = leaves.get('search.candidates')
   if leaves.get('search.method') in ('gumbel', 'puct') and candidates is not None:
     require(candidates >= 2, f'config.search.candidates is {candidates}, and a tree search with fewer than 2 candidate '

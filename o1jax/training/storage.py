@@ -1,6 +1,7 @@
 """What goes wrong with files, in words for people: what cannot be written or read, and what is not what was written."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import re
@@ -11,6 +12,8 @@ from o1jax.training.processes import agree
 
 # Of the status codes that TensorStore puts into its errors, those that tell of the system rather than of the data.
 _REFUSED = re.compile('(PERMISSION_DENIED|UNAUTHENTICATED|UNAVAILABLE|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED|ABORTED):')
+# What the system says of a place that cannot be written, whatever is written there.
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
 class StorageError(OSError):
