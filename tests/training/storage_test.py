@@ -6,6 +6,7 @@ import pathlib
 
 import pytest
 
+from o1jax.training import storage
 from o1jax.training.storage import Damaged, StorageError, cause, reading, together, writing
 
 FULL = 'RESOURCE_EXHAUSTED: Error writing "w/0": Failed to write 3 bytes: No space [os_error_code=\'28\']'
@@ -76,3 +77,17 @@ def test_alone_what_fails_fails_as_it_is():
   with pytest.raises(Damaged) as found:
     together(fail)
   assert found.value is failure
+
+
+@pytest.mark.parametrize('others, kind', [(1, Damaged), (2, StorageError)])
+def test_what_fails_for_another_process_fails_here_too(monkeypatch, others, kind):
+  monkeypatch.setattr(storage, 'agree', lambda own: max(own, others))
+  with pytest.raises(kind, match='another process'):
+    together(lambda: 3)
+  own = kind('its own words')
+
+  def fail():
+    raise own
+
+  with pytest.raises(kind, match='its own words'):
+    together(fail)
