@@ -15,9 +15,11 @@ def get_config(argument: str = '') -> ConfigDict:
   c = ConfigDict()
   c.seed = 0
   c.stages = ('initialise', 'reward', 'learn', 'evaluate', 'report')
-  c.save_every = 100
   # Devices: 0 = as many as divide the batch of a program, -1 = all that are left (docs/SCALING.md).
   c.mesh = ConfigDict(dict(data=0, fsdp=1, tensor=1))
+  # Checkpoints: one each so many seconds, of which two stay, and one each so many updates, which all stay; 0 = none.
+  c.checkpoint = ConfigDict(dict(seconds=60.0, updates=0))
+  c.skip_limit = 10  # updates in a row whose loss is no number, and which are therefore skipped, that stop the run
   c.profile = False  # trace a few updates of each stage to WORKDIR/profile
   c.fast_compile = False  # fewer passes of XLA, whose programs run slower: for tiny jobs
   c.task = ConfigDict(

@@ -5,6 +5,8 @@
 The same command again goes on where it stopped. Stages that are done are not done again.
 """
 
+import os
+import signal
 import sys
 import time
 import warnings
@@ -20,6 +22,7 @@ from o1jax.training.loop import Diverged, Stopped
 from o1jax.training.memory import keep_freed_memory
 from o1jax.training.mesh import prepare_cpu
 from o1jax.training.run import Run
+from o1jax.training.storage import REFUSALS, StorageError
 from o1jax.training.workdir import mark_stage_done, open_workdir, stage_done
 
 STAGES = {
@@ -71,13 +74,27 @@ def main(argv):
   logging.set_verbosity(logging.WARNING)  # libraries report every file they touch
   keep_freed_memory()
   prepare_cpu()
+  signal.signal(signal.SIGTERM, signal.default_int_handler)  # where no updates are made, which are saved first
   try:
     run(_CONFIG.value, _WORKDIR.value)
-  except (ConfigError, Diverged) as error:
+  except (ConfigError, Diverged, StorageError) as error:
     sys.exit(f'error: {error}')
+  except OSError as error:
+    if error.errno not in REFUSALS:
+      raise
+    sys.exit(f'error: {error.filename or _WORKDIR.value} cannot be written: {error.strerror}; all before it is kept')
   except Stopped as stop:
-    print(stop, file=sys.stderr)
-    sys.exit(STOPPED)
+    jax.distributed.shutdown()  # the other processes of the job, if any, have stopped too
+    leave(stop)
+  except KeyboardInterrupt:
+    leave('stopped; the same command goes on from the last checkpoint')
+
+
+def leave(words):
+  """Ends the process at once: programs that are being compiled on other threads would hold up an exit for long."""
+  print(words, file=sys.stderr, flush=True)
+  sys.stdout.flush()
+  os._exit(STOPPED)
 
 
 if __name__ == '__main__':

@@ -27,6 +27,14 @@ def draw_problems(key: Array, prompt: Prompt, reference: Reference, count: int) 
   return jax.tree.map(lambda x: x[chosen], (prompt, reference))
 
 
+def problems_of_update(
+  key: Array, update: Array | int, prompts: Prompt, references: Reference, count: int
+) -> tuple[Prompt, Reference, Array]:
+  """The problems that an update (0 the first) draws from a pool, and the key that it searches them with."""
+  draw_key, search_key = jax.random.split(jax.random.fold_in(key, update))
+  return *draw_problems(draw_key, prompts, references, count), search_key
+
+
 def search_and_learn(
   model,
   *,
@@ -60,14 +68,14 @@ def search_and_learn(
 
   Returns:
     The jitted (TrainState, pool Prompt, pool Reference, key, Weights) -> (TrainState, metrics [updates]). The state is
-    donated; the update's randomness is `fold_in(key, state.update)`.
+    donated; the update's randomness is `fold_in(key, state.update)`. An optimizer step whose loss or gradient is not
+    finite changes nothing; the metric skipped counts them.
   """
   if batch % minibatches:
     raise ValueError(f'batch={batch} does not divide into minibatches={minibatches}; choose a divisor')
 
   def update(state: TrainState, prompts: Prompt, references: Reference, key: Array, weights: Weights):
-    draw_key, search_key = jax.random.split(jax.random.fold_in(key, state.update))
-    prompt, reference = draw_problems(draw_key, prompts, references, batch)
+    prompt, reference, search_key = problems_of_update(key, state.update, prompts, references, batch)
     prompt, reference, keys = deal((prompt, reference, problem_keys(search_key, batch)))
     with jax.named_scope('search'):
       tree = search(state.params, keys, prompt, reference)
@@ -104,14 +112,15 @@ def learn(
       return tree_loss(model, params, prompt, tree, given, weights, reference=frozen, objective=objective)
 
     grads, metrics = jax.grad(loss, has_aux=True)(trained(state.params))
-    metrics['gradient_norm'] = optax.global_norm(grads)
-    return apply_gradients(state, grads, optimizer), metrics
+    state, stepped = apply_gradients(state, grads, optimizer, loss=metrics['loss'])
+    return state, metrics | stepped
 
   # Problems are dealt out in turn: each device then has as many of every minibatch.
   in_turn = lambda x: jnp.swapaxes(x.reshape(-1, minibatches, max(chains, 1), *x.shape[1:]), 0, 1)
   parts = jax.tree.map(lambda x: in_turn(x).reshape(minibatches, -1, *x.shape[1:]), data)
   state, metrics = jax.lax.scan(step, state, parts)
-  metrics = {name: value.mean() for name, value in metrics.items()} | search_metrics(whole)
+  skipped = metrics['skipped'].sum()
+  metrics = {name: value.mean() for name, value in metrics.items()} | search_metrics(whole) | {'skipped': skipped}
   metrics['tokens_lost'] = 1 - tree_lib.generated_tokens(tree).sum() / jnp.maximum(metrics['tokens'], 1)
   # Learning reads the very tokens that search made: forward, backward (twice that), and the reference's forward.
   searched = search_cost(model.config, prompt, tree)[1].sum()

@@ -145,6 +145,19 @@ class TestUpdate:
     assert all(x.is_deleted() for x in jax.tree.leaves((state.params.policy, state.optimizer)))
     jax.tree.map(np.testing.assert_array_equal, after.params.reference, toys.params().policy)
 
+  def test_a_loss_that_is_no_number_changes_nothing_and_every_step_of_it_is_counted(self, setup, pool):
+    before = run(setup, pool, 1, **MIXED)[0]
+    kept = jax.tree.map(np.array, before)
+    after, metrics = setup.update(before, *pool, KEY, weights(clone=jnp.nan))
+    assert metrics['skipped'] == 2 and np.isnan(metrics['loss']).all()
+    assert after.update == 2 and metrics['tokens'] > 0
+    jax.tree.map(np.testing.assert_array_equal, after.replace(update=1), kept)
+
+  def test_the_problems_of_an_update_can_be_told_afterwards(self, pool, grown):
+    prompt, reference, _ = fused.problems_of_update(KEY, 0, *pool, BATCH)
+    jax.tree.map(np.testing.assert_array_equal, (prompt, reference), grown[:2])
+    assert (fused.problems_of_update(KEY, 1, *pool, BATCH)[0].tokens != prompt.tokens).any()
+
   def test_minibatches_must_divide_the_batch(self):
     with pytest.raises(ValueError, match='batch=8 does not divide into minibatches=3'):
       fused.search_and_learn(toys.MODEL, search=bush, outcome=toys.OUTCOME, optimizer=OPTIMIZER, batch=8, minibatches=3)

@@ -92,7 +92,8 @@ def read_text(name: str, data_dir) -> list[str]:
 
 def _source(name, data_dir, split):
   folder = pathlib.Path(data_dir) / name
-  versions = sorted(folder.glob('task_data/*/dataset_info.json'))
+  # By number: beside them lies what a builder that was killed left behind.
+  versions = sorted(folder.glob('task_data/[0-9]*/dataset_info.json'))
   if not versions:
     raise ValueError(f'{folder} holds no data of a task {name!r}: write some with o1jax.data.builder.write.')
   builder = tfds.builder_from_directory(versions[-1].parent)

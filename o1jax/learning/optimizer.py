@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 
-from o1jax.types import Params, TrainState
+from o1jax.types import Array, Metrics, Params, TrainState
 
 OPTIMIZERS = ('muon', 'adamw')
 # The five equal steps of Jordan et al. (2024), a row each: optax loops over rows, a lone one it unrolls five times.
@@ -80,8 +80,28 @@ def init_state(params: Params, optimizer: optax.GradientTransformation) -> Train
   return TrainState(update=jnp.int32(0), params=params, optimizer=optimizer.init(trained(params)))
 
 
-def apply_gradients(state: TrainState, grads: Params, optimizer: optax.GradientTransformation) -> TrainState:
-  """One optimizer step; the reference stays. Does not count as an update by itself."""
-  changes, opt_state = optimizer.update(grads, state.optimizer, trained(state.params))
-  params = optax.apply_updates(trained(state.params), changes)
-  return state.replace(params=params.replace(reference=state.params.reference), optimizer=opt_state)
+def apply_gradients(
+  state: TrainState, grads: Params, optimizer: optax.GradientTransformation, *, loss: Array
+) -> tuple[TrainState, Metrics]:
+  """One optimizer step; the reference stays. Does not count as an update by itself.
+
+  A step whose loss or gradient norm is not finite changes nothing.
+
+  Args:
+    state: before the step.
+    grads: of `trained(state.params)`.
+    optimizer: which made `state.optimizer`.
+    loss: [], what the gradients are of.
+
+  Returns:
+    The state, and the metrics gradient_norm [] and skipped [] (1 where the step changed nothing, else 0).
+  """
+  norm = optax.global_norm(grads)
+  good = jnp.isfinite(norm) & jnp.isfinite(loss)
+  before = trained(state.params), state.optimizer
+  changes, opt_state = optimizer.update(grads, state.optimizer, before[0])
+  after = optax.apply_updates(before[0], changes), opt_state
+  # A choice and not a branch: it goes into the loops that write the new values, where a branch would copy the old.
+  params, opt_state = jax.tree.map(lambda new, old: jnp.where(good, new, old), after, before)
+  state = state.replace(params=params.replace(reference=state.params.reference), optimizer=opt_state)
+  return state, {'gradient_norm': norm, 'skipped': 1 - good.astype(jnp.float32)}

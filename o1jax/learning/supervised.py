@@ -15,6 +15,8 @@ from o1jax.types import Metrics, Sequences, TrainState
 def supervised_update(model, optimizer: optax.GradientTransformation, *, sharding: Any = None):
   """Returns the jitted (TrainState, Sequences) -> (TrainState, metrics); the state is donated.
 
+  Where the loss or its gradient is not finite, the update changes nothing but its number, and the metric skipped is 1.
+
   sharding: of the state and the metrics, a prefix of the pair; None = as the compiler likes.
   """
 
@@ -25,10 +27,9 @@ def supervised_update(model, optimizer: optax.GradientTransformation, *, shardin
       return next_token_loss(model, params, rows)
 
     grads, metrics = jax.grad(loss, has_aux=True)(trained(state.params))
-    metrics['gradient_norm'] = optax.global_norm(grads)
     metrics['tokens'] = rows.length.sum()
     metrics['flops'] = supervised_flops(model.config, rows)
-    state = apply_gradients(state, grads, optimizer)
-    return state.replace(update=state.update + 1), metrics
+    state, stepped = apply_gradients(state, grads, optimizer, loss=metrics['loss'])
+    return state.replace(update=state.update + 1), metrics | stepped
 
   return jax.jit(update, donate_argnums=0, out_shardings=sharding)

@@ -30,6 +30,7 @@ from o1jax.text.steps import Behaviours
 from o1jax.text.tokenizer import Tokenizer
 from o1jax.training.config import ConfigDict, ConfigError, require
 from o1jax.training.mesh import at_rest, build_mesh, placed, spread
+from o1jax.training.storage import writing
 from o1jax.types import Array, Params, Prompt, Reference, Sequences, Task
 
 TASKS = {'countdown': countdown.task, 'cipher': cipher.task}
@@ -68,14 +69,17 @@ def build(config: ConfigDict, workdir: pathlib.Path, *, devices: Sequence[jax.De
 
   Raises:
     ConfigError: the pieces do not fit each other; nothing was compiled.
+    StorageError: data or tokenizer cannot be written.
   """
   try:
     task = build_task(config)
     texts, demonstrations, problems = _data(config, task, workdir)
     path = workdir / 'tokenizer.model'
     if not path.exists():
-      pipeline_corpus = pipeline.corpus(texts, demonstrations)
-      Tokenizer.train(pipeline_corpus, path, vocab_size=config.tokenizer.vocab_size or None)
+      draft = workdir / '.tokenizer.model.draft'
+      with writing(path):
+        Tokenizer.train(pipeline.corpus(texts, demonstrations), draft, vocab_size=config.tokenizer.vocab_size or None)
+        draft.replace(path)
     tokenizer = Tokenizer.load(path)
     shapes = config.shapes
     pipeline.check_steps(tokenizer, demonstrations, step_length=shapes.step_length, max_steps=shapes.max_steps)
@@ -127,13 +131,14 @@ def build_task(config: ConfigDict) -> Task:
 def _data(config, task, workdir):
   """Demonstrations come first in the training split, so the pool after them shares none of their problems."""
   size = config.data
-  builder.write(
-    task,
-    workdir / 'data',
-    counts={'train': size.demonstrations},
-    texts=size.texts,
-    seed=config.seed,
-  )
+  with writing(workdir / 'data', RuntimeError):  # what array_record makes of a full disk
+    builder.write(
+      task,
+      workdir / 'data',
+      counts={'train': size.demonstrations},
+      texts=size.texts,
+      seed=config.seed,
+    )
   train = task.problems('train', size.demonstrations + size.pool, config.seed)
   shown = {d.problem.prompt for d in builder.read(task.name, workdir / 'data', 'train')}
   pool = [problem for problem in train if problem.prompt not in shown]

@@ -1,80 +1,219 @@
-"""Checkpoints: pytrees on disk through Orbax, refused in one line where they do not fit."""
+"""Checkpoints: pytrees on disk through Orbax, checked when they come back, refused in a line where they do not fit."""
 
+import contextlib
+import hashlib
+import itertools
+import json
 import logging
 import pathlib
-from typing import Any
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
 
+from o1jax.training.checksum import checksums
 from o1jax.training.config import ConfigError
+from o1jax.training.processes import agree, first
+from o1jax.training.storage import Damaged, StorageError, reading, together, writing
+
+KEPT = 2  # of the temporary ones: the newest may turn out to be damaged
+DAMAGED = 'damaged'  # folder for what is no good checkpoint
 
 
 class Checkpoints:
-  """The newest checkpoints of one state in one folder, by step.
+  """The checkpoints of one state in one folder, by step.
 
-  A state is any pytree of arrays (None leaves are structure, not data). It is stored as {path: array}, so that a
-  checkpoint can be compared with what is wanted before anything is loaded.
+  A state is any pytree of arrays (None leaves are structure, not data). It is stored as {path: array}, and beside it a
+  record: of each leaf dtype, shape and checksum, what the state belongs to, and what made it. So a checkpoint is
+  compared with what is wanted before anything is loaded, and with what was saved after.
+
+  Saving goes on in the background. Every process of a job calls each method, at the same point.
   """
 
-  def __init__(self, directory: str | pathlib.Path, *, keep: int = 1):
-    """Opens the folder, which is made if need be; `keep` newest checkpoints stay."""
-    self.directory = pathlib.Path(directory).expanduser().resolve()
-    # Synchronous, so that the arrays may be donated to the next update as soon as `save` returns.
-    options = ocp.CheckpointManagerOptions(
-      max_to_keep=keep, enable_async_checkpointing=False, cleanup_tmp_directories=True)
-    self._manager = ocp.CheckpointManager(
-      self.directory, options=options, item_handlers=ocp.StandardCheckpointHandler())
-
-  def save(self, step: int, state: Any) -> None:
-    """Writes the state, whole or not at all; on return it is on disk. A step already there is left as it is."""
-    if step not in self.steps():
-      self._manager.save(step, args=ocp.args.StandardSave(_by_path(state)), force=True)
-
-  def restore(self, template: Any, step: int | None = None) -> Any:
-    """Returns the state saved at a step, by default the latest, with the template's structure and shardings.
+  def __init__(
+    self,
+    directory: str | pathlib.Path,
+    *,
+    permanent: Callable[[int], bool] = lambda step: False,
+    identity: dict[str, Any] | None = None,
+    notes: dict[str, Any] | None = None,
+  ):
+    """Nothing is made or changed before the first `save`, so that one may look into the folder of a run under way.
 
     Args:
-      template: a state of the structure wanted; arrays, or `jax.ShapeDtypeStruct`s as from `jax.eval_shape`.
-      step: which checkpoint.
+      directory: of these checkpoints alone.
+      permanent: whether the checkpoint of a step stays for ever; of the others the newest two do.
+      identity: what a state belongs to, plain values by name; a checkpoint with another identity is refused.
+      notes: what else to record, such as the versions of libraries.
+    """
+    self.directory = pathlib.Path(directory).expanduser().resolve()
+    self._identity, self._notes = _plain(identity or {}), _plain(notes or {})
+    self._permanent, self._manager = permanent, None
+
+  def save(self, step: int, state: Any) -> None:
+    """Begins to write the state, whole or not at all. A step already there is left as it is. Makes the folder.
+
+    On return the arrays may be donated: Orbax has copied them, or holds on to what it has not, and a donated CPU array
+    that is held on to is copied by XLA. Waits for an earlier save to end.
 
     Raises:
-      ConfigError: no such checkpoint, or one whose leaves have other names, shapes or dtypes; nothing was loaded.
+      StorageError: this save or the one before could not be written.
     """
-    steps = self.steps()
-    if not steps:
-      raise ConfigError(f'{self.directory} holds no checkpoint: run the stage that writes it')
-    step = steps[-1] if step is None else step
-    if step not in steps:
-      raise ConfigError(f'{self.directory} holds no checkpoint of step {step}: it holds {steps}')
-    wanted = {path: _abstract(leaf) for path, leaf in _by_path(template).items()}
-    found = {path: _describe(leaf) for path, leaf in self._manager.item_metadata(step).items()}
-    self._fits(step, found, {path: _describe(leaf) for path, leaf in wanted.items()})
-    leaves = self._manager.restore(step, args=ocp.args.StandardRestore(wanted))
-    return jax.tree.unflatten(jax.tree.structure(template), [leaves[path] for path in wanted])
+    with self._writing():
+      self._manager = self._manager or self._open()
+    if step in self._manager.all_steps():
+      return
+    leaves = by_path(state)
+    sums = checksums(leaves)
+    record = {
+      'step': step,
+      'leaves': {path: [*_kind(leaf), sums[path]] for path, leaf in leaves.items()},
+      'identity': self._identity,
+      'notes': self._notes,
+    }
+    args = ocp.args.Composite(
+      state=ocp.args.StandardSave(leaves), record=ocp.args.JsonSave({'sha256': _digest(record), **record})
+    )
+    with self._writing():
+      self._manager.save(step, args=args, force=True)
 
-  def steps(self) -> list[int]:
-    """The steps there are checkpoints of, ascending."""
-    return sorted(self._manager.all_steps())
+  def failure(self) -> StorageError | None:
+    """Why a save in the background has failed; None where none has, or one still goes on."""
+    # Orbax's own check_for_errors sees none: the thread that ends a save takes the error with it.
+    if self._manager and not self._manager.is_saving_in_progress():
+      try:
+        self.wait()
+      except StorageError as error:
+        return error
 
-  def latest_step(self) -> int | None:
-    """The newest step, None where there is no checkpoint."""
-    return max(self.steps(), default=None)
+  def wait(self) -> None:
+    """Returns once all is on disk. StorageError if it could not be written."""
+    if self._manager:
+      with self._writing():
+        self._manager.wait_until_finished()
 
   def close(self) -> None:
-    """Releases the folder."""
-    self._manager.close()
+    """Waits, and releases the folder. StorageError as `wait`."""
+    if self._manager:
+      with self._writing():
+        self._manager.close()
 
-  def _fits(self, step: int, found: dict[str, str], wanted: dict[str, str]) -> None:
-    for path in dict.fromkeys([*wanted, *found]):
-      if found.get(path) != wanted.get(path):
+  def restore(self, template: Any) -> Any:
+    """Returns the newest good state, with the template's structure, shardings and float dtypes; None where none is.
+
+    What is newer and no good checkpoint (unfinished, incomplete, or not the bits that were saved) is moved to the
+    folder `damaged`, each with a warning on stderr.
+
+    Args:
+      template: a state of the structure wanted; arrays, or `jax.ShapeDtypeStruct`s, on one device if they have no
+        sharding.
+
+    Raises:
+      ConfigError: a checkpoint of something else: of another identity, or with leaves of other names or shapes.
+      StorageError: the folder cannot be read.
+    """
+    self.wait()
+    wanted = {path: _abstract(leaf) for path, leaf in by_path(template).items()}
+    for step in reversed(self.steps()):
+      try:
+        leaves = self._restore(step, wanted)
+      except Damaged as damage:
+        self._set_aside(step, damage)
+      else:
+        return jax.tree.unflatten(jax.tree.structure(template), leaves)
+    return None
+
+  def refuse_others(self) -> None:
+    """Raises ConfigError if the newest checkpoint that can be read is of another identity. Loads none."""
+    for step in reversed(self.steps()):
+      with contextlib.suppress(Damaged):
+        return self._refuse_another(step, self._record(step)['identity'])
+
+  def steps(self) -> list[int]:
+    """The steps on disk, ascending; not all need be good checkpoints."""
+    paths = self.directory.iterdir() if self.directory.is_dir() else ()
+    return sorted(int(path.name) for path in paths if re.fullmatch('0|[1-9][0-9]*', path.name))
+
+  def latest_step(self) -> int | None:
+    """The newest step on disk, None where there is none."""
+    return max(self.steps(), default=None)
+
+  def _restore(self, step, wanted):
+    """The leaves of a step, checked. What fails on one process fails on all."""
+    record = together(lambda: self._record(step))
+    self._refuse_another(step, record['identity'])
+    stored = {path: (dtype, tuple(shape)) for path, (dtype, shape, _) in record['leaves'].items()}
+    for path in dict.fromkeys([*wanted, *stored]):
+      here = _kind(wanted[path]) if path in wanted else None
+      if not _fits(stored.get(path), here):
         raise ConfigError(
-          f'checkpoint {self.directory / str(step)} does not fit: {path} is {found.get(path, "absent")} there and '
-          f'{wanted.get(path, "absent")} here; use the config that it was written with, or another --workdir')
+          f'checkpoint {self.directory / str(step)} does not fit: {path} is {_describe(stored.get(path))} there and '
+          f'{_describe(here)} here; use the config that it was written with, or another --workdir')  # fmt: skip
+    as_stored = {path: leaf.update(dtype=jax.numpy.dtype(stored[path][0])) for path, leaf in wanted.items()}
+    leaves = together(lambda: _load(self.directory / str(step) / 'state', as_stored))
+    found = checksums(leaves)
+    for path, (_, _, saved) in record['leaves'].items():
+      if found[path] != saved:
+        raise Damaged(f'{path} has other bits than were saved')
+    return [leaves[path].astype(leaf.dtype) for path, leaf in wanted.items()]
+
+  def _record(self, step):
+    """The record of a step as it was saved. Damaged where it cannot be had."""
+    with reading(self.directory / str(step)):
+      record = ocp.JsonCheckpointHandler().restore(self.directory / str(step) / 'record')
+      if record.pop('sha256') != _digest(record) or record['step'] != step:
+        raise Damaged('its record has other bits than were saved')
+      return record
+
+  def _refuse_another(self, step, identity):
+    for name in dict.fromkeys([*self._identity, *identity] if self._identity else []):
+      there, here = (repr(side[name]) if name in side else 'absent' for side in (identity, self._identity))
+      if there != here:
+        raise ConfigError(
+          f'checkpoint {self.directory / str(step)} is of another run: {name} is {there} there and {here} here; '
+          'use the config that it was written with, or another --workdir')  # fmt: skip
+
+  def _set_aside(self, step, damage):
+    if first():
+      aside = self.directory / DAMAGED
+      place = next(place for n in itertools.count(1) if not (place := aside / f'{step}.{n}').exists())
+      with self._writing():
+        aside.mkdir(exist_ok=True)
+        (self.directory / str(step)).rename(place)
+      print(f'warning: checkpoint {self.directory / str(step)} is damaged: {damage}; it is now {place}, and the one '
+            'before it is used, if there is one', file=sys.stderr)  # fmt: skip
+    agree(0)  # the others look at the folder once it is moved
+
+  def _open(self):
+    keep = policies.AnyPreservationPolicy([policies.LatestN(KEPT), _Permanent(self._permanent)])
+    options = ocp.CheckpointManagerOptions(
+      preservation_policy=keep,
+      cleanup_tmp_directories=True,
+      lightweight_initialize=True,  # reads no file of a checkpoint, any of which may be damaged
+    )
+    return ocp.CheckpointManager(self.directory, options=options)
+
+  def _writing(self):
+    return writing(self.directory, ValueError, RuntimeError)  # TensorStore's words for what the system refused
 
 
-def _by_path(state: Any) -> dict[str, Any]:
+class _Permanent(NamedTuple):
+  """A preservation policy of Orbax: the steps of which `permanent` is true."""
+
+  permanent: Callable[[int], bool]
+
+  def should_preserve(self, checkpoints, *, context):
+    return [self.permanent(checkpoint.step) for checkpoint in checkpoints]
+
+
+def by_path(state: Any) -> dict[str, Any]:
+  """Returns {path: leaf} of a pytree, in the order of its leaves. ValueError where two would have the same path."""
   leaves = jax.tree_util.tree_leaves_with_path(state)
   named = {jax.tree_util.keystr(path, simple=True, separator='.'): leaf for path, leaf in leaves}
   if len(named) != len(leaves):
@@ -82,19 +221,53 @@ def _by_path(state: Any) -> dict[str, Any]:
   return named
 
 
+def _load(folder, wanted):
+  # By the handler itself: a Checkpointer ends with a barrier, where processes that can read would wait for one that
+  # cannot.
+  with reading(folder):
+    return ocp.StandardCheckpointHandler().restore(folder, args=ocp.args.StandardRestore(wanted))
+
+
+def _plain(values):
+  return json.loads(json.dumps(values))
+
+
+def _digest(record) -> str:
+  return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
-  sharding = getattr(leaf, 'sharding', None) or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  sharding = getattr(leaf, 'sharding', None) or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   return jax.ShapeDtypeStruct(np.shape(leaf), jax.dtypes.result_type(leaf), sharding=sharding)
 
 
-def _describe(leaf: Any) -> str:
-  return f'{np.dtype(leaf.dtype).name}{list(leaf.shape)}'
+def _kind(leaf: Any) -> tuple[str, tuple[int, ...]]:
+  return jax.dtypes.result_type(leaf).name, np.shape(leaf)
+
+
+def _fits(stored, wanted) -> bool:
+  if stored is None or wanted is None or stored[1] != wanted[1]:
+    return False
+  return stored[0] == wanted[0] or all(jax.numpy.issubdtype(dtype, jax.numpy.floating) for dtype, _ in (stored, wanted))
+
+
+def _describe(kind) -> str:
+  return 'absent' if kind is None else f'{kind[0]}{list(kind[1])}'
 
 
 def _not_orbax(record: logging.LogRecord) -> bool:
   # Orbax reports every save and restore, and warns of what is settled here, through absl's logger; some of it from
-  # threads of its own, so that lowering the logger's level around our calls would miss it.
-  return record.levelno >= logging.ERROR or '/orbax/' not in pathlib.PurePath(record.pathname).as_posix()
+  # threads of its own, so that lowering the logger's level around our calls would miss it. Its errors are raised, too.
+  return '/orbax/' not in pathlib.PurePath(record.pathname).as_posix()
+
+
+def _not_of_orbax(unraisable, usual=sys.unraisablehook):
+  # Of a save or a restore that fails, Orbax raises the first error and drops the tasks of the other arrays, of which
+  # Python then reports each: that it failed, too, or has nobody left to answer to.
+  files = [frame.filename for frame in traceback.extract_tb(unraisable.exc_traceback)]
+  if not any('/orbax/' in file for file in files) and str(unraisable.exc_value) != 'Event loop is closed':
+    usual(unraisable)
 
 
 logging.getLogger('absl').addFilter(_not_orbax)
+sys.unraisablehook = _not_of_orbax

@@ -10,7 +10,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-FREE_KEYS = ('stages', 'profile')  # what to do of a run, and how to watch it; may differ each time it is continued
+# What to do of a run, how to watch it and what to keep of it: may differ each time it is continued.
+FREE_KEYS = ('stages', 'profile', 'checkpoint', 'skip_limit')
 
 
 class ConfigError(ValueError):
@@ -52,6 +53,8 @@ def check_config(config: ConfigDict) -> None:
   leaves = flatten(config)
   for key, value in leaves.items():
     require(not isinstance(value, float) or math.isfinite(value), f'config.{key} is {value}: give a finite number')
+  for key, least in (('checkpoint.seconds', 0), ('checkpoint.updates', 0), ('skip_limit', 1)):
+    require(leaves.get(key, least) >= least, f'config.{key} is {leaves.get(key)}: give at least {least}')
   candidates = leaves.get('search.candidates')
   if leaves.get('search.method') in ('gumbel', 'puct') and candidates is not None:
     require(candidates >= 2, f'config.search.candidates is {candidates}, and a tree search with fewer than 2 candidate '
@@ -91,15 +94,19 @@ def differences(old: ConfigDict, new: ConfigDict, *, free: tuple[str, ...] = FRE
   A key that one side lacks reads 'absent' there. Keys in `free`, and all below them, may differ.
   """
   before, after = flatten(old), flatten(new)
-  free_sections = tuple(f'{key}.' for key in free)
   found = {}
   for key in sorted(before.keys() | after.keys()):
-    if key in free or key.startswith(free_sections):
+    if is_under(key, free):
       continue
     pair = tuple(repr(side[key]) if key in side else 'absent' for side in (before, after))
     if pair[0] != pair[1]:
       found[key] = pair
   return found
+
+
+def is_under(key: str, sections: tuple[str, ...]) -> bool:
+  """Whether a dotted key is one of the sections, or lies below one."""
+  return key in sections or key.startswith(tuple(f'{section}.' for section in sections))
 
 
 def _plain(name: str, value: Any) -> Any:

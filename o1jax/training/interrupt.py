@@ -1,4 +1,4 @@
-"""Ctrl-C that loses at most the update in flight."""
+"""Ctrl-C that loses no update."""
 
 import os
 import signal
@@ -10,8 +10,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interrupt:
   """A context in which the first SIGINT or SIGTERM sets `requested` instead of stopping the program.
 
-  The loop looks at `requested` after each update, saves and leaves. A second signal raises KeyboardInterrupt at once.
-  The handlers found on entry are put back on exit. Off the main thread, where Python takes no signals, nothing changes.
+  The loop looks at `requested` after each call, which may make several updates, saves and leaves. A second signal
+  raises KeyboardInterrupt at once. The handlers found on entry are put back on exit. Off the main thread, where Python
+  takes no signals, nothing changes.
 
     with Interrupt() as interrupt:
       while update < updates and not interrupt.requested:
@@ -38,4 +39,4 @@ class Interrupt:
       raise KeyboardInterrupt
     self.requested = True
     # Not print: a signal may arrive inside a print, and buffered streams refuse to be entered twice.
-    os.write(2, b'\nStopping after this update; once more (Ctrl-C) stops at once.\n')
+    os.write(2, b'\nStopping when the updates under way are done; once more (Ctrl-C) stops at once.\n')

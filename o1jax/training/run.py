@@ -1,15 +1,18 @@
 """One job on its way: what all of its stages share."""
 
 import dataclasses
+import functools
+import hashlib
 import json
 import pathlib
 
 from o1jax.training.build import Experiment, abstract_params, build
 from o1jax.training.checkpoint import Checkpoints
-from o1jax.training.config import ConfigDict
+from o1jax.training.config import FREE_KEYS, ConfigDict, ConfigError, flatten, is_under
+from o1jax.training.loop import Keeping
 from o1jax.training.metrics import MetricsWriter
 from o1jax.training.programs import Programs
-from o1jax.training.workdir import write_atomic
+from o1jax.training.workdir import stage_file, versions, write_atomic
 from o1jax.types import Params
 
 
@@ -24,29 +27,55 @@ class Run:
 
   @classmethod
   def start(cls, config: ConfigDict, workdir: pathlib.Path) -> 'Run':
-    """The run of a config in its workdir. ConfigError where its pieces do not fit; nothing was compiled."""
+    """The run of a config in its workdir.
+
+    Raises:
+      ConfigError: its pieces do not fit, or there are checkpoints of something else; nothing was compiled.
+    """
     experiment = build(config, workdir)
-    return cls(experiment, workdir, MetricsWriter(workdir), Programs(experiment))
+    run = cls(experiment, workdir, MetricsWriter(workdir), Programs(experiment))
+    for folder in sorted((workdir / 'checkpoints').glob('*')):
+      run._checkpoints(folder.name).refuse_others()
+    return run
+
+  @functools.cached_property
+  def keeping(self) -> Keeping:
+    """When to save, when to give up, and what the checkpoints of this run record."""
+    config = self.experiment.config
+    values = {f'config.{key}': value for key, value in flatten(config).items() if not is_under(key, FREE_KEYS)}
+    digest = hashlib.sha256((self.workdir / 'tokenizer.model').read_bytes()).hexdigest()
+    identity = {**values, 'tokenizer': digest}
+    return Keeping(**config.checkpoint.to_dict(), skip_limit=config.skip_limit, identity=identity, notes=versions())
 
   def finish(self, stage: str, params: Params) -> None:
-    """Keeps the parameters a stage ends with, for the stages after it."""
-    final = Checkpoints(self.workdir / 'checkpoints' / f'{stage}_params')
+    """Keeps the parameters a stage ends with, for the stages after it. StorageError where that is not possible."""
+    final = self._checkpoints(f'{stage}_params')
     final.save(0, params.replace(reference=None))
     final.close()
 
   def params(self, stage: str) -> Params:
-    """The parameters a stage ended with."""
-    final = Checkpoints(self.workdir / 'checkpoints' / f'{stage}_params')
+    """The parameters a stage ended with.
+
+    Raises:
+      ConfigError: there are none, or they are damaged; the stage will then be ended again from its last checkpoint.
+    """
+    final = self._checkpoints(f'{stage}_params')
     params = final.restore(abstract_params(self.experiment))
-    final.close()
+    if params is None:
+      done = stage_file(self.workdir, 'learn' if stage == 'control' else stage)
+      done.unlink(missing_ok=True)
+      raise ConfigError(f'{final.directory} holds no good parameters: run the same command again, with the stage that '
+                        'makes them, which goes on from its last checkpoint')  # fmt: skip
     return params
 
   def made(self, stage: str) -> bool:
     """Whether the stage has ended."""
-    return (self.workdir / 'checkpoints' / f'{stage}_params').exists()
+    return self._checkpoints(f'{stage}_params').latest_step() is not None
+
+  def _checkpoints(self, name):
+    identity, notes = self.keeping.identity, self.keeping.notes
+    return Checkpoints(self.workdir / 'checkpoints' / name, identity=identity, notes=notes)
 
   def write_data(self, name: str, data) -> None:
     """Leaves report/data/NAME.json for the report."""
-    folder = self.workdir / 'report' / 'data'
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / f'{name}.json', json.dumps(data))
+    write_atomic(self.workdir / 'report' / 'data' / f'{name}.json', json.dumps(data))

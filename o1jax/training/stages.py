@@ -1,5 +1,6 @@
 """The stages of the main job, in the paper's order: initialise, reward, learn (search and learn), evaluate, report."""
 
+import functools
 import json
 
 import jax
@@ -7,6 +8,7 @@ import numpy as np
 
 from o1jax.data import pipeline
 from o1jax.evaluation.statistics import wilson_interval
+from o1jax.fused import problems_of_update
 from o1jax.learning.schedule import ever_plateaued
 from o1jax.training.build import fresh_params, weights
 from o1jax.training.loop import run_updates
@@ -35,7 +37,8 @@ def supervise(run: Run, params: Params, stream, *, stage: str, after=None, after
     updates=supervised_section(run.experiment.config, stage).updates,
     workdir=run.workdir,
     writer=run.writer,
-    save_every=run.experiment.config.save_every,
+    keeping=run.keeping,
+    batch=stream,
     show=('loss', 'token_accuracy'),
     after=after,
     after_every=after_every,
@@ -50,9 +53,10 @@ def reward(run: Run) -> None:
 
   The policy is held by its KL to itself, so that this stage changes what is known of it and not what it does.
   """
-  section = run.experiment.config.reward
+  e, section = run.experiment, run.experiment.config.reward
   program = run.programs.searching('reward')
-  data = jax.device_put((*run.experiment.data.pool, run.experiment.key, weights(section.weights)), program.lies[1:])
+  problems = *e.data.pool, e.key
+  data = jax.device_put((*problems, weights(section.weights)), program.lies[1:])
   state = run_updates(
     program.start(run.params('initialise')),
     lambda state, _: program.update(state, *data),
@@ -60,11 +64,12 @@ def reward(run: Run) -> None:
     updates=section.updates,
     workdir=run.workdir,
     writer=run.writer,
-    save_every=run.experiment.config.save_every,
+    keeping=run.keeping,
+    batch=functools.partial(_problems, *problems, section.batch),
     show=('loss_value', 'accuracy', 'solved'),
     updates_per_call=section.updates_per_call,
     sharding=program.lies[0],
-    profile=run.experiment.config.profile,
+    profile=e.config.profile,
   )
   run.finish('reward', state.params)
 
@@ -86,9 +91,8 @@ def search_and_learn(run: Run) -> Params:
   e, section = run.experiment, run.experiment.config.learn
   program = run.programs.searching('learn')
   curve = Curve(run, 'greedy', stage='learn')
-  *data, warm = jax.device_put(
-    (*e.data.pool, jax.random.fold_in(e.key, 1), weights(section.warmup_weights)), program.lies[1:]
-  )
+  problems = *e.data.pool, jax.random.fold_in(e.key, 1)
+  *data, warm = jax.device_put((*problems, weights(section.warmup_weights)), program.lies[1:])
   main = jax.device_put(weights(section.weights), program.lies[-1])
 
   def step(state, number):
@@ -103,13 +107,14 @@ def search_and_learn(run: Run) -> Params:
     updates=section.updates,
     workdir=run.workdir,
     writer=run.writer,
-    save_every=e.config.save_every,
+    keeping=run.keeping,
+    batch=functools.partial(_problems, *problems, section.batch),
     show=('accuracy', 'solved', 'loss'),
     after=curve.measure,
     after_every=section.validate_every,
     updates_per_call=section.updates_per_call,
     sharding=program.lies[0],
-    profile=run.experiment.config.profile,
+    profile=e.config.profile,
   )
   return state.params
 
@@ -156,3 +161,9 @@ def _demonstrations(run: Run):
   return pipeline.mixed_batches(
     e.data.instruction, _plain(run), batch_size=section.batch, share=section.rehearsal, seed=e.config.seed
   )
+
+
+def _problems(prompts, references, key, count, update):
+  """What a search-and-learn update draws from the pool."""
+  prompt, reference, _ = problems_of_update(key, update, prompts, references, count)
+  return {'prompt': prompt, 'reference': reference}

@@ -16,6 +16,7 @@ import jax
 
 import o1jax
 from o1jax.training.config import ConfigDict, ConfigError, config_from_json, config_to_json, differences
+from o1jax.training.storage import writing
 
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'mctx', 'o1jax')
 
@@ -62,21 +63,33 @@ def load_config(workdir: str | pathlib.Path) -> ConfigDict:
 
 
 def mark_stage_done(workdir: pathlib.Path, stage: str) -> None:
-  """Records that a stage is finished, so that the same command again passes over it."""
-  (workdir / 'done').mkdir(exist_ok=True)
-  write_atomic(workdir / 'done' / stage, now() + '\n')
+  """Records that a stage is finished, so that the same command again passes over it. StorageError as `write_atomic`."""
+  write_atomic(stage_file(workdir, stage), now() + '\n')
 
 
 def stage_done(workdir: pathlib.Path, stage: str) -> bool:
-  """Whether `mark_stage_done` was called for the stage. Deleting the file done/STAGE has it done again."""
-  return (workdir / 'done' / stage).exists()
+  """Whether `mark_stage_done` was called for the stage."""
+  return stage_file(workdir, stage).exists()
+
+
+def stage_file(workdir: pathlib.Path, stage: str) -> pathlib.Path:
+  """The file done/STAGE. Deleting it has the stage done again, from its last checkpoint if there is one."""
+  return workdir / 'done' / stage
 
 
 def write_atomic(path: pathlib.Path, text: str) -> None:
-  """Writes the file whole or not at all: a reader, or a crash, meets the old text or the new one."""
+  """Writes the file whole or not at all: a reader, or a crash, meets the old text or the new one.
+
+  Its folder is made if need be.
+
+  Raises:
+    StorageError: it could not be written; the old text is there.
+  """
   draft = path.with_name(f'.{path.name}.draft')
-  draft.write_text(text, encoding='utf-8')
-  draft.replace(path)
+  with writing(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft.write_text(text, encoding='utf-8')
+    draft.replace(path)
 
 
 def now() -> str:

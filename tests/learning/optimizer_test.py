@@ -18,7 +18,7 @@ def sizes_of_steps(*, steps, **settings):
   """How far a parameter goes at each of `steps` + 3 steps: with a constant gradient Adam's step is its rate."""
   optimizer = build_optimizer(name='adamw', steps=steps, weight_decay=0.0, **settings)
   params = Params(policy={'scale': jnp.zeros(3)}, critic={'scale': jnp.zeros(2)})
-  step = jax.jit(lambda state: apply_gradients(state, jax.tree.map(jnp.ones_like, params), optimizer))
+  step = jax.jit(lambda state: apply_gradients(state, jax.tree.map(jnp.ones_like, params), optimizer, loss=0.0)[0])
   state, places = init_state(params, optimizer), [0.0]
   for _ in range(steps + 3):
     state = step(state)
@@ -96,7 +96,7 @@ class TestApply:
     state = init_state(params, optimizer)
     assert len(jax.tree.leaves(trained(params))) < len(jax.tree.leaves(params))
     ones = jax.tree.map(jnp.ones_like, trained(params))
-    step = jax.jit(lambda state: apply_gradients(state, ones, optimizer))
+    step = jax.jit(lambda state: apply_gradients(state, ones, optimizer, loss=0.0)[0])
     moved = step(step(state))
     jax.tree.map(np.testing.assert_array_equal, moved.params.reference, params.reference)
     for x, y in zip(jax.tree.leaves(trained(moved.params)), jax.tree.leaves(trained(params))):
@@ -114,8 +114,40 @@ class TestApply:
       name=name, learning_rate=0.1, adam_learning_rate=0.1, steps=10, warmup=1, weight_decay=0.5, end_fraction=1.0
     )
     zeros = jax.tree.map(jnp.zeros_like, params)
-    step = jax.jit(lambda state: apply_gradients(state, zeros, optimizer))
+    step = jax.jit(lambda state: apply_gradients(state, zeros, optimizer, loss=0.0)[0])
     moved = step(step(init_state(params, optimizer))).params
     expected = {'kernel': 0.95, 'embedding': embedding, 'scale': 1.0}
     for (path, before), after in zip(jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(moved)):
       np.testing.assert_allclose(after / before, expected[path[-1].key], rtol=1e-3, err_msg=str(path))
+
+
+class TestSkip:
+  @pytest.fixture(scope='class')
+  def steps(self):
+    """A state after two steps, and the step."""
+    params = {'a': {'kernel': jnp.arange(6.0).reshape(2, 3)}, 'b': {'scale': jnp.ones(3)}}
+    optimizer = build_optimizer(name='muon', learning_rate=0.1, steps=10, warmup=1)
+    step = jax.jit(lambda state, grads, loss: apply_gradients(state, grads, optimizer, loss=loss))
+    state = init_state(Params(policy=params, critic={'scale': jnp.ones(1)}), optimizer)
+    ones = jax.tree.map(jnp.ones_like, trained(state.params))
+    for _ in range(2):
+      state, metrics = step(state, ones, 1.0)
+      assert metrics['skipped'] == 0
+      np.testing.assert_allclose(metrics['gradient_norm'], np.sqrt(10), rtol=1e-6)
+    return state, ones, step
+
+  @pytest.mark.parametrize('loss, entry', [(np.nan, 1.0), (np.inf, 1.0), (1.0, np.nan), (1.0, -np.inf), (1.0, 1e30)])
+  def test_what_is_no_number_changes_nothing(self, steps, loss, entry):
+    state, ones, step = steps
+    ones.policy['b']['scale'] = jnp.array([1.0, entry, 1.0])
+    after, metrics = step(state, ones, loss)
+    ones.policy['b']['scale'] = jnp.ones(3)
+    assert metrics['skipped'] == 1
+    jax.tree.map(np.testing.assert_array_equal, after, state)
+
+  def test_the_step_after_is_the_one_that_would_have_been(self, steps):
+    state, ones, step = steps
+    skipped, _ = step(state, ones, jnp.nan)
+    jax.tree.map(np.testing.assert_array_equal, step(skipped, ones, 1.0), step(state, ones, 1.0))
+    moved = step(state, ones, 1.0)[0].params.policy['a']['kernel'] - state.params.policy['a']['kernel']
+    assert (np.abs(moved) > 1e-4).all()

@@ -56,3 +56,13 @@ def test_the_state_is_donated(update, rows):
   state = init_state(toys.params(reference=True), OPTIMIZER)
   update(state, rows)
   assert all(x.is_deleted() for x in jax.tree.leaves(state.params))
+
+
+def test_a_loss_that_is_no_number_is_skipped_and_counted(update, rows):
+  state = init_state(toys.params(reference=True), OPTIMIZER)
+  broken = jax.tree.map(lambda x: x.at[(0,) * x.ndim].set(jnp.nan), toys.params().policy)
+  state = state.replace(params=state.params.replace(policy=broken))
+  before = jax.tree.map(np.array, state)
+  after, metrics = update(state, rows)
+  assert metrics['skipped'] == 1 and not np.isfinite(metrics['loss']) and after.update == 1
+  jax.tree.map(np.testing.assert_array_equal, after.replace(update=0), before)

@@ -25,7 +25,7 @@ def test_the_fused_update_of_a_config_traces_on_its_shapes(name, tmp_path):
   config = CONFIGS[name]()
   check_config(config)
   experiment = build.build(config, tmp_path)
-  update, optimizer = build.fused_update(experiment, config.learn)
+  update, optimizer = build.fused_update(experiment, config.learn), build.fused_optimizer(config.learn)
   state = jax.eval_shape(lambda: init_state(build.fresh_params(experiment), optimizer))
   after, metrics = jax.eval_shape(
     update, state, *experiment.data.pool, experiment.key, build.weights(config.learn.weights)

@@ -68,6 +68,8 @@ def test_true_is_not_one():
   ({'optimizer.rate': float('inf')}, ('config.optimizer.rate', 'inf')),
   ({'search.candidates': 1}, ('config.search.candidates', '1', 'best_of_n')),
   ({'search.candidates': 1, 'search.method': 'puct'}, ('config.search.candidates',)),
+  ({'checkpoint': ConfigDict({'seconds': -1.0})}, ('config.checkpoint.seconds', '-1.0', 'at least 0')),
+  ({'skip_limit': 0}, ('config.skip_limit', '0', 'at least 1')),
 ])
 def test_what_cannot_work_is_refused_in_one_line(changes, parts):
   with pytest.raises(ConfigError) as error:

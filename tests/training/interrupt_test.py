@@ -18,7 +18,7 @@ def test_the_update_in_flight_is_finished_and_the_loop_left(number, capfd):
         os.kill(os.getpid(), number)
       finished += 1
   assert interrupt.requested and finished == 3
-  assert 'Stopping after this update' in capfd.readouterr().err
+  assert 'Stopping when the updates under way are done' in capfd.readouterr().err
 
 
 def test_a_second_signal_raises_at_once():

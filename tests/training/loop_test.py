@@ -1,4 +1,4 @@
-"""The loop of a stage: interruptions lose nothing, resumed is equal to uninterrupted, a lost loss stops the run."""
+"""The loop of a stage: interruptions lose nothing, resumed is equal to uninterrupted, lost losses are passed over."""
 
 import gzip
 import json
@@ -7,13 +7,17 @@ import signal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from o1jax.training.loop import Diverged, Stopped, run_updates
+from o1jax.training.checkpoint import Checkpoints
+from o1jax.training.loop import Diverged, Keeping, Stopped, run_updates
 from o1jax.training.metrics import MetricsWriter, read_metrics
 from o1jax.types import Params, TrainState
 
 UPDATES = 7
+KEEPING = Keeping(seconds=1e6, updates=3)
 
 
 def fresh():
@@ -25,12 +29,12 @@ def walk(state, _):
   noise = jax.random.normal(jax.random.fold_in(jax.random.key(3), state.update), (3,))
   weights = state.params.policy['w'] + noise
   state = state.replace(update=state.update + 1, params=state.params.replace(policy={'w': weights}))
-  return state, {'loss': weights.sum(), 'tokens': 5}
+  return state, {'loss': weights.sum(), 'tokens': 5, 'skipped': 0}
 
 
 def run(workdir, update=walk, **settings):
   return run_updates(fresh(), update, stage='toy', workdir=workdir, writer=MetricsWriter(workdir),
-                     **{'updates': UPDATES, 'save_every': 3, **settings})  # fmt: skip
+                     **{'updates': UPDATES, 'keeping': KEEPING, **settings})  # fmt: skip
 
 
 @jax.jit
@@ -48,7 +52,7 @@ def interrupted_at(number, walk=walk):
   return update
 
 
-@pytest.mark.parametrize('number', [0, 2, 5])
+@pytest.mark.parametrize('number', [0, 2, 5, 6])
 def test_an_interrupted_stage_ends_as_if_it_had_not_been(tmp_path, number):
   whole = run(tmp_path / 'whole')
   with pytest.raises(Stopped, match=f'after update {number + 1} of {UPDATES}'):
@@ -68,14 +72,49 @@ def test_a_finished_stage_is_not_updated_again(tmp_path):
   assert (run(tmp_path, never).params.policy['w'] == whole.params.policy['w']).all()
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(tmp_path):
-  def update(state, done):
-    state, metrics = walk(state, done)
-    return state, metrics | {'loss': jnp.where(state.update == 5, jnp.nan, metrics['loss'])}
+def skipping(*numbers, walk=walk):
+  """The walk with updates of these numbers skipped: the state stays, the loss is nan."""
 
-  with pytest.raises(Diverged, match='update 5 is nan.*checkpoint of update 3'):
-    run(tmp_path, update)
-  assert int(run(tmp_path).update) == UPDATES
+  def one(state, metrics, before, number):
+    bad = jnp.isin(number, jnp.array(numbers))
+    params = jax.tree.map(lambda new, old: jnp.where(bad, old, new), state.params, before.params)
+    return state.replace(params=params), metrics | {'loss': jnp.where(bad, jnp.nan, metrics['loss']), 'skipped': bad}
+
+  return jax.jit(lambda state, _: one(*walk(state, None), state, state.update + 1))
+
+
+def test_a_lone_loss_that_is_no_number_is_passed_over_and_written_down(tmp_path, capsys):
+  run(tmp_path, skipping(2, 4, 5), keeping=KEEPING._replace(skip_limit=3))
+  rows = read_metrics(tmp_path)
+  assert [row['update'] for row in rows if row['loss'] is None] == [2, 4, 5]
+  assert [row['skipped'] for row in rows] == [0, 1, 0, 1, 1, 0, 0]
+  assert 'skipped' not in capsys.readouterr().err  # the last line is of a good update
+
+
+@pytest.mark.parametrize(
+  'bad, limit, last, done', [((2, 3, 4, 5), 4, 5, 6), ((5, 6, 7), 3, 7, 7), (range(1, 8), 99, 7, 7), ((1, 2), 2, 2, 3)]
+)
+def test_many_in_a_row_stop_the_run_with_a_good_state_and_the_batch(tmp_path, bad, limit, last, done):
+  batch = lambda number: {'rows': {'tokens': np.arange(number)}}
+  settings = dict(keeping=KEEPING._replace(skip_limit=limit), batch=batch)
+  with pytest.raises(Diverged) as error:
+    run(tmp_path, skipping(*bad), **settings)
+  path = tmp_path / 'offending' / f'toy_{last}.npz'
+  for words in (f'{min(limit, UPDATES)} updates in a row, at last in {last} (loss nan)', str(path), f'update {done}:'):
+    assert words in str(error.value) and '\n' not in str(error.value)
+  np.testing.assert_array_equal(np.load(path)['rows.tokens'], np.arange(last - 1))
+  assert [row['update'] for row in read_metrics(tmp_path)] == list(range(1, done + 1))
+  good = fresh() if len(bad) == UPDATES else run(tmp_path / 'whole', skipping(*bad))
+  again = run(tmp_path, skipping(*bad), **settings)  # the same command goes on behind them
+  assert int(again.update) == UPDATES and (again.params.policy['w'] == good.params.policy['w']).all()
+
+
+def test_calls_of_several_updates_count_each_of_them(tmp_path):
+  thrice = skipping(2, 3, 4, 5, walk=walk)
+  several = jax.jit(lambda state, _: jax.lax.scan(thrice, state, length=3))
+  with pytest.raises(Diverged, match='4 updates in a row, at last in 5 .*saved as update 6'):
+    run(tmp_path, several, updates=9, updates_per_call=3, keeping=KEEPING._replace(skip_limit=4))
+  assert [row['update'] for row in read_metrics(tmp_path)] == list(range(1, 7))
 
 
 def test_after_sees_the_start_and_every_so_many_updates_and_its_numbers_are_kept(tmp_path):
@@ -101,13 +140,46 @@ def test_several_updates_a_call_make_the_same_stage(tmp_path):
   assert one == three and [row['update'] for row in three] == list(range(1, 10))
 
 
-def test_calls_save_whenever_they_pass_the_number_of_updates_between_checkpoints(tmp_path):
-  def update(state, done):
-    state, metrics = walk_thrice(state, done)
-    return state, metrics | {'loss': jnp.where(jnp.arange(done, done + 3) == 7, jnp.nan, metrics['loss'])}
+def kept(workdir):
+  return Checkpoints(workdir / 'checkpoints' / 'toy').steps()
 
-  with pytest.raises(Diverged, match='the loss of update 8 is nan.*from the checkpoint of update 6'):
-    run(tmp_path, update, updates=9, updates_per_call=3, save_every=4)
+
+def test_calls_save_for_good_whenever_they_reach_the_number_of_updates(tmp_path):
+  run(tmp_path, walk_thrice, updates=15, updates_per_call=3, keeping=Keeping(seconds=1e6, updates=4))
+  assert kept(tmp_path) == [6, 9, 12, 15]
+
+
+@pytest.mark.parametrize('seconds, saved', [(0, [1, 2, 3, 4, 5, 6, 7]), (25, [3, 6, 7]), (1e6, [7])])
+def test_a_state_is_saved_when_its_time_has_come_and_two_such_stay(tmp_path, monkeypatch, seconds, saved):
+  asked, clock, save = [], [0.0], Checkpoints.save
+  monkeypatch.setattr(Checkpoints, 'save', lambda self, step, state: [asked.append(step), save(self, step, state)])
+  monkeypatch.setattr('time.monotonic', lambda: clock[0])
+
+  def update(state, done):
+    clock[0] += 10
+    return walk(state, done)
+
+  run(tmp_path, update, keeping=Keeping(seconds=seconds))
+  assert sorted(set(asked)) == saved and kept(tmp_path) == saved[-2:]
+
+
+def test_the_state_may_lie_on_several_devices_in_several_ways(tmp_path):
+  mesh = jax.make_mesh((2,), ('data',), axis_types=(AxisType.Auto,))
+  whole, split = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ('data',)))
+  wide = fresh().replace(params=Params(policy={'w': jnp.ones(4)}, critic={'v': jnp.ones(2)}))
+  layout = TrainState(update=whole, params=Params(policy={'w': split}, critic=whole), optimizer={})
+
+  @jax.jit
+  def count(state, _):
+    return state.replace(update=state.update + 1), {'loss': state.params.policy['w'].sum(), 'skipped': 0}
+
+  settings = dict(stage='toy', workdir=tmp_path, keeping=KEEPING)
+  for updates, sharding in ((4, None), (7, layout), (9, whole)):
+    state = run_updates(wide, count, writer=MetricsWriter(tmp_path), updates=updates, sharding=sharding, **settings)
+    placed = state.params.policy['w'].sharding
+    assert int(state.update) == updates and len(placed.device_set) == (1 if sharding is None else 2)
+    assert placed.is_fully_replicated == (sharding is not layout)
+  assert [row['update'] for row in read_metrics(tmp_path)] == list(range(1, 10))
 
 
 @pytest.mark.parametrize('settings', [dict(updates=7), dict(updates=6, after_every=2)])

@@ -10,7 +10,9 @@ import pytest
 from tensorboardX import record_writer
 from tensorboardX.proto.event_pb2 import Event
 
+from o1jax.training import metrics as metrics_lib
 from o1jax.training.metrics import MetricsWriter, Progress, read_metrics, scalars
+from o1jax.training.storage import StorageError
 
 
 def written(workdir, stage=None):
@@ -80,6 +82,46 @@ def test_numbers_that_are_not_finite_are_null_and_the_file_stays_json(tmp_path):
 
   row = json.loads((tmp_path / 'metrics.jsonl').read_text(), parse_constant=forbid)
   assert (row['loss'], row['kl'], row['rate']) == (None, None, 1.0)
+
+
+def test_a_line_is_written_whole_or_the_run_is_told(tmp_path):
+  class Small:
+    """A file that takes at most 10 bytes at once, and `room` in all."""
+
+    def __init__(self, room):
+      self.taken, self.room = b'', room
+
+    def write(self, data):
+      if len(self.taken) == self.room:
+        raise OSError(28, 'No space left on device')
+      taken = data[: min(10, self.room - len(self.taken))]
+      self.taken += taken
+      return len(taken)
+
+    def close(self):
+      pass
+
+  writer = MetricsWriter(tmp_path)
+  writer.begin('pretrain')
+  for room in (1000, 25):
+    writer._file.close()
+    writer._file = file = Small(room)
+    if room == 1000:
+      writer.write(1, {'loss': 0.5})
+      assert json.loads(file.taken)['loss'] == 0.5
+    else:
+      with pytest.raises(StorageError, match='metrics.jsonl cannot be written: No space left on device'):
+        writer.write(2, {'loss': 0.5})
+  writer.close()
+
+
+def test_of_several_processes_the_first_one_writes_and_shows(tmp_path, monkeypatch):
+  monkeypatch.setattr(metrics_lib, 'first', lambda: False)
+  run(tmp_path, 'pretrain', 0, 2, loss=1)
+  stream = io.StringIO()
+  with Progress(2, description='pretrain', interval=0.0, stream=stream) as progress:
+    progress.advance(loss=1.0)
+  assert not list(tmp_path.iterdir()) and stream.getvalue() == ''
 
 
 def test_tensorboard_has_the_same_numbers_and_purges_what_was_done_again(tmp_path):

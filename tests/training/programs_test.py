@@ -56,8 +56,7 @@ def test_what_was_made_ahead_is_the_update_itself(ahead, experiment):
   rows = jax.tree.map(lambda x: x[: section.batch], experiment.data.instruction)
   plain, metrics = supervised_update(experiment.model, optimizer)(init_state(fresh_params(experiment), optimizer), rows)
   program = ahead[0].supervised('instruct')
-  fresh = jax.device_put(init_state(fresh_params(experiment), program.optimizer), program.sharding)
-  state, again = program.update(fresh, rows)
+  state, again = program.update(program.start(fresh_params(experiment)), rows)
   jax.tree.map(np.testing.assert_array_equal, (plain, metrics), (state, again))
 
 
@@ -72,7 +71,7 @@ def test_other_settings_have_a_program_of_their_own(ahead, experiment, monkeypat
 
 
 def test_an_error_reaches_all_who_ask(experiment, monkeypatch):
-  def broken(*_):
+  def broken(*_, **__):
     raise ValueError('no such update')
 
   monkeypatch.setattr(programs_lib, 'fused_update', broken)
@@ -86,7 +85,7 @@ def test_an_error_reaches_all_who_ask(experiment, monkeypatch):
 def test_what_is_closed_drops_what_was_not_begun(experiment, monkeypatch):
   go, begun = threading.Event(), []
 
-  def wait(*args):
+  def wait(*args, **settings):
     begun.append(args)
     go.wait(20)
     raise ValueError('stopped')

@@ -1,0 +1,80 @@
+"""What goes wrong with files, in words for people: what cannot be written or read, and what is not what was written."""
+
+import contextlib
+import errno
+import os
+import pathlib
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from o1jax.training.processes import agree
+
+# Of the status codes that TensorStore puts into its errors, those that tell of the system rather than of the data.
+_REFUSED = re.compile('(PERMISSION_DENIED|UNAUTHENTICATED|UNAVAILABLE|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED|ABORTED):')
+# What the system says of a place that cannot be written, whatever is written there.
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+
+
+class StorageError(OSError):
+  """The system would not write or read. The message is one line: what, and why."""
+
+
+class Damaged(Exception):
+  """What is on disk is not what was saved. The message says how that shows."""
+
+
+@contextlib.contextmanager
+def writing(path: pathlib.Path, *errors: type[Exception]) -> Iterator[None]:
+  """A context in which an error of the system, or one of `errors`, becomes a StorageError that names path and cause."""
+  try:
+    yield
+  except StorageError:
+    raise
+  except (OSError, *errors) as error:
+    raise StorageError(f'{path} cannot be written: {cause(error)}') from error
+
+
+@contextlib.contextmanager
+def reading(path: pathlib.Path) -> Iterator[None]:
+  """A context in which any error becomes Damaged, or StorageError where it is the system's, and may pass."""
+  try:
+    yield
+  except Damaged:
+    raise
+  except Exception as error:  # whatever the readers make of damaged files
+    first = _first(error)
+    missing = isinstance(first, FileNotFoundError | NotADirectoryError | IsADirectoryError)
+    if isinstance(first, OSError) and not missing or _REFUSED.search(str(first)):
+      raise StorageError(f'{path} cannot be read: {cause(error)}') from error
+    raise Damaged(f'it cannot be read ({cause(error)})') from error
+
+
+def together(action: Callable[[], Any]) -> Any:
+  """What `action` gives. Where it is Damaged or a StorageError for one process, it is for all."""
+  kinds = Damaged, StorageError
+  result = failure = None
+  try:
+    result = action()
+  except kinds as error:
+    failure = error
+  worst = agree(0 if failure is None else 1 + kinds.index(type(failure)))
+  if not worst:
+    return result
+  kind = kinds[worst - 1]
+  raise failure if isinstance(failure, kind) else kind('another process could not read it')
+
+
+def cause(error: BaseException) -> str:
+  """Why it went wrong, in a line: the system's own words where it had any."""
+  error = _first(error)
+  code = re.search(r"os_error_code='(\d+)'", str(error))  # as TensorStore reports it
+  if code:
+    return os.strerror(int(code[1]))
+  lines = str(getattr(error, 'strerror', None) or error).splitlines()
+  return f'{lines[0].rstrip(".") if lines else type(error).__name__:.200}'
+
+
+def _first(error):
+  """The error that the others were raised from."""
+  return error if error.__cause__ is None else _first(error.__cause__)

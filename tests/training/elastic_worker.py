@@ -1,0 +1,69 @@
+"""A process of a small job, alone or with others, on any number of devices: python -m ... WORKDIR [PROCESS COUNT PORT].
+
+Told by the environment: STOP_AT, the update during which this process asks itself to stop. Exits with 3 if it did.
+"""
+
+import os
+import pathlib
+import signal
+import sys
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from o1jax.training.loop import Keeping, Stopped, run_updates
+from o1jax.training.metrics import MetricsWriter
+from o1jax.types import Params, TrainState
+
+UPDATES, SHAPE = 8, (16, 24)
+
+
+def fresh() -> TrainState:
+  params = Params(policy={'w': jnp.zeros(SHAPE), 'b': jnp.ones(SHAPE[1], jnp.bfloat16)}, critic={})
+  return TrainState(update=jnp.int32(0), params=params, optimizer={'count': jnp.int32(0)})
+
+
+def layout(mesh) -> TrainState:
+  """The matrix split along both axes, the vector along one, the rest whole."""
+  place = lambda *axes: NamedSharding(mesh, PartitionSpec(*axes))
+  params = Params(policy={'w': place('data', 'tensor'), 'b': place('data')}, critic={})
+  return TrainState(update=place(), params=params, optimizer=place())
+
+
+def mesh_of(count: int):
+  shape = (max(count // 2, 1), min(count, 2))
+  return jax.make_mesh(shape, ('data', 'tensor'), axis_types=(AxisType.Auto,) * 2, devices=jax.devices()[:count])
+
+
+def walk(state):
+  w, b = state.params.policy['w'], state.params.policy['b']
+  w = w + jax.random.normal(jax.random.fold_in(jax.random.key(3), state.update), SHAPE)
+  params = state.params.replace(policy={'w': w, 'b': b * 1.125})
+  state = state.replace(update=state.update + 1, params=params, optimizer={'count': state.optimizer['count'] + 2})
+  return state, {'loss': w.max(), 'skipped': 0}  # the same number however w is split, which a sum is not
+
+
+def run(workdir: pathlib.Path, *, devices: int, stop_at: int = 0) -> TrainState:
+  mesh = mesh_of(devices)
+  step = jax.jit(walk, donate_argnums=0, out_shardings=(layout(mesh), NamedSharding(mesh, PartitionSpec())))
+
+  def update(state, done):
+    if done + 1 == stop_at:
+      os.kill(os.getpid(), signal.SIGTERM)
+    return step(state)
+
+  return run_updates(fresh(), update, stage='toy', updates=UPDATES, workdir=workdir, writer=MetricsWriter(workdir),
+                     keeping=Keeping(seconds=0), sharding=layout(mesh))  # fmt: skip
+
+
+if __name__ == '__main__':
+  folder, *rest = sys.argv[1:]
+  if rest:
+    process, count, port = map(int, rest)
+    jax.distributed.initialize(f'localhost:{port}', count, process)
+  try:
+    run(pathlib.Path(folder), devices=jax.device_count(), stop_at=int(os.environ.get('STOP_AT', 0)))
+  except Stopped as stop:
+    print(stop, file=sys.stderr)
+    sys.exit(3)

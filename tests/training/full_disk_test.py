@@ -1,0 +1,144 @@
+"""Disks that are full or closed: the run stops with the cause and the last good update, and goes on after."""
+
+import os
+import resource
+import subprocess
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from o1jax.training.checkpoint import Checkpoints
+from o1jax.training.loop import Keeping, run_updates
+from o1jax.training.metrics import MetricsWriter, read_metrics
+from o1jax.training.storage import StorageError
+from o1jax.types import Params, TrainState
+
+UPDATES, WIDTH = 8, 30_000
+
+
+def fresh():
+  return TrainState(update=jnp.int32(0), params=Params(policy={'w': jnp.ones(WIDTH)}, critic={}), optimizer={})
+
+
+@jax.jit
+def walk(state, _):
+  noise = jax.random.normal(jax.random.fold_in(jax.random.key(3), state.update), (WIDTH,))
+  weights = state.params.policy['w'] + noise
+  state = state.replace(update=state.update + 1, params=state.params.replace(policy={'w': weights}))
+  return state, {'loss': weights.mean(), 'skipped': 0}
+
+
+def run(workdir, update=walk, seconds=0):
+  return run_updates(fresh(), update, stage='toy', updates=UPDATES, workdir=workdir, writer=MetricsWriter(workdir),
+                     keeping=Keeping(seconds=seconds))  # fmt: skip
+
+
+def spoiling(spoil, at):
+  """The walk, with something done to the disk during update number `at`."""
+
+  def update(state, done):
+    if done == at - 1:
+      spoil()
+    return walk(state, done)
+
+  return update
+
+
+def stopped(workdir, update, **settings):
+  """What a run says that cannot go on."""
+  with pytest.raises(StorageError) as error:
+    run(workdir, update, **settings)
+  assert '\n' not in str(error.value) and str(error.value).startswith('toy: ')
+  return str(error.value)
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('whole')
+  return run(folder, seconds=1e6), read_metrics(folder)
+
+
+def ends_as_if_nothing_had_been(workdir, whole):
+  np.testing.assert_array_equal(run(workdir).params.policy['w'], whole[0].params.policy['w'])
+  rows = [[(row['update'], row['loss']) for row in found] for found in (read_metrics(workdir), whole[1])]
+  assert rows[0] == rows[1] and len(rows[0]) == UPDATES
+
+
+@pytest.fixture
+def no_large_files():
+  """A call after which no file can be longer than so many bytes; taken back at the end."""
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+  resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_save_that_fails_in_the_background_is_noticed_at_the_next_update(tmp_path, no_large_files, whole):
+  made, waited = [], Checkpoints.failure
+
+  def update(state, done):
+    made.append(done)
+    if done == 4:
+      no_large_files(20_000)
+    return walk(state, done)
+
+  def failure(self):  # as if the update had taken long enough for the save to fail beside it
+    while self._manager and self._manager.is_saving_in_progress():
+      time.sleep(0.001)
+    return waited(self)
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(Checkpoints, 'failure', failure)
+    words = stopped(tmp_path, update)
+  assert 'File too large' in words and str(tmp_path / 'checkpoints' / 'toy') in words
+  good = Checkpoints(tmp_path / 'checkpoints' / 'toy').latest_step()
+  assert f'the last good checkpoint is of update {good}:' in words and good >= 3
+  assert made[-1] == good + 1  # the save of the next update failed while the one after that was made
+  resource.setrlimit(resource.RLIMIT_FSIZE, resource.getrlimit(resource.RLIMIT_FSIZE)[1:] * 2)
+  ends_as_if_nothing_had_been(tmp_path, whole)
+
+
+def test_metrics_that_cannot_be_written_stop_the_run(tmp_path, no_large_files, whole):
+  words = stopped(tmp_path, spoiling(lambda: no_large_files(150), at=5), seconds=1e6)
+  assert 'cannot be written: File too large' in words and 'no checkpoint of this stage is on disk' in words
+  assert 'metrics.jsonl' in words or 'tensorboard' in words
+  resource.setrlimit(resource.RLIMIT_FSIZE, resource.getrlimit(resource.RLIMIT_FSIZE)[1:] * 2)
+  ends_as_if_nothing_had_been(tmp_path, whole)
+
+
+def test_a_folder_that_is_none_stops_the_run(tmp_path):
+  (tmp_path / 'checkpoints').write_text('')
+  words = stopped(tmp_path, walk)
+  assert f'{tmp_path / "checkpoints" / "toy"} cannot be written: Not a directory' in words
+
+
+@pytest.fixture
+def little_disk(tmp_path):
+  """A disk of 1 MB, where this user may mount one."""
+  folder = tmp_path / 'disk'
+  folder.mkdir()
+  try:
+    subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', str(folder)], check=True, capture_output=True)
+  except (OSError, subprocess.CalledProcessError):
+    pytest.skip('mounting needs root')
+  yield folder
+  subprocess.run(['umount', '-l', str(folder)], check=True)
+
+
+def test_a_full_disk_stops_the_run_and_loses_nothing(little_disk, whole):
+  def fill():
+    with open(little_disk / 'filler', 'wb', buffering=0) as file:
+      while True:
+        try:
+          file.write(b'x' * 1000)
+        except OSError:
+          return
+
+  words = stopped(little_disk, spoiling(fill, at=5))
+  assert 'No space left on device' in words and 'the last good checkpoint is of update' in words
+  left = Checkpoints(little_disk / 'checkpoints' / 'toy').latest_step()
+  assert f'of update {left}' in words and left >= 3
+  os.unlink(little_disk / 'filler')
+  ends_as_if_nothing_had_been(little_disk, whole)
