@@ -34,9 +34,13 @@ setup(
     'tqdm>=4.66',
   ],
   extras_require={
+    'tpu': [  # to run on TPUs, and to compile for them without any (experiments.aot)
+      'jax[tpu]>=0.10.2',
+    ],
     'test': [
       'ipykernel>=6.29',
       'nbclient>=0.10',
+      'jax[tpu]>=0.10.2',  # experiments.aot
       'nbformat>=5.10',
       'pytest>=8.3',
       'pytest-timeout>=2.3',

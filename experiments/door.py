@@ -10,7 +10,7 @@ def parse_config(argv, config):
   """Parses the command line; what the flag `config` does not know is an error of one line, too."""
   try:
     rest = app.parse_flags_with_usage(argv)
-    _ = config.value  # a file that could not be read is an error only once it is asked for
+    _ = config.value.keys  # a file that could not be read is an error only once it is asked for
     return rest
   except (AttributeError, KeyError) as error:  # what ml_collections raises for a key that a locked config does not have
     key, *others = re.findall(r'\w+', str(error).replace('\\n', ' '))

@@ -21,6 +21,7 @@ from o1jax.training.config import ConfigError, check_config, require
 from o1jax.training.loop import Diverged, Stopped
 from o1jax.training.memory import keep_freed_memory
 from o1jax.training.mesh import prepare_cpu
+from o1jax.training.processes import first, in_turn, join
 from o1jax.training.run import Run
 from o1jax.training.storage import REFUSALS, StorageError
 from o1jax.training.workdir import mark_stage_done, open_workdir, stage_done
@@ -36,6 +37,10 @@ STOPPED = 3
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'what to run', lock_config=True)
 _WORKDIR = flags.DEFINE_string('workdir', None, 'folder of the run; made if need be')
+_COORDINATOR = flags.DEFINE_string('coordinator', '', 'of several processes: host:port of the first; SLURM, GKE and '
+                                   'TPUs tell it themselves')  # fmt: skip
+_PROCESSES = flags.DEFINE_integer('processes', 0, 'how many, with --coordinator')
+_PROCESS = flags.DEFINE_integer('process', -1, 'which of them this is, from 0, with --coordinator')
 flags.mark_flags_as_required(['config', 'workdir'])
 
 
@@ -44,7 +49,7 @@ def run(config, workdir: str) -> None:
   unknown = [stage for stage in config.stages if stage not in STAGES]
   require(not unknown, f'config.stages names {unknown}: choose from {", ".join(STAGES)}')
   check_config(config)
-  workdir = open_workdir(workdir, config)
+  workdir = in_turn(lambda: open_workdir(workdir, config))
   jax.config.update('jax_disable_most_optimizations', config.fast_compile)
   job = Run.start(config, workdir)
   due = []
@@ -52,7 +57,7 @@ def run(config, workdir: str) -> None:
     if stage not in config.stages:
       continue
     if stage_done(workdir, stage) and stage != 'report':
-      print(f'{stage}: done before', file=sys.stderr)
+      say(f'{stage}: done before')
       continue
     due.append(stage)
   try:
@@ -61,10 +66,17 @@ def run(config, workdir: str) -> None:
       job.programs.ahead(due[number : number + 3])
       began = time.monotonic()
       STAGES[stage](job)
-      mark_stage_done(workdir, stage)
-      print(f'{stage}: {time.monotonic() - began:.0f} s', file=sys.stderr)
+      if first():
+        mark_stage_done(workdir, stage)
+      say(f'{stage}: {time.monotonic() - began:.0f} s')
   finally:
     job.programs.close()
+
+
+def say(words: str) -> None:
+  """What the first process of a job tells of it."""
+  if first():
+    print(words, file=sys.stderr)
 
 
 def main(argv):
@@ -76,6 +88,7 @@ def main(argv):
   prepare_cpu()
   signal.signal(signal.SIGTERM, signal.default_int_handler)  # where no updates are made, which are saved first
   try:
+    join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     run(_CONFIG.value, _WORKDIR.value)
   except (ConfigError, Diverged, StorageError) as error:
     sys.exit(f'error: {error}')

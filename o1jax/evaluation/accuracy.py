@@ -13,6 +13,7 @@ from o1jax.evaluation.results import Result
 from o1jax.evaluation.statistics import pass_at_k, wilson_interval
 from o1jax.fused import problem_keys
 from o1jax.model.compute import search_cost
+from o1jax.model.sharding import fetch, lay
 from o1jax.reward.outcome import judge
 from o1jax.reward.process import solution_score
 from o1jax.search.choose import choose
@@ -123,7 +124,7 @@ class Evaluator:
   def _which(self, spend):
     if spend not in self._budgets:
       raise ValueError(f'spend={spend} is not one of the budgets {self._budgets}')
-    return (jnp.int32(self._budgets.index(spend)),)
+    return (np.int32(self._budgets.index(spend)),)
 
   def __call__(
     self, params: Params, prompt: Prompt, reference: Reference, key, *, spend: int | None = None,
@@ -147,15 +148,15 @@ class Evaluator:
     count, size = prompt.length.shape[0], self._batch
     keys, run = problem_keys(key, count), self._compiled
     lies, *split = run.input_shardings[0]
-    params = jax.device_put(params, lies)
+    params = lay(params, lies)
     which = self._which(spend) if self._budgets or spend else ()
     readouts = [readout._replace(budget=spend) for readout in self._readouts] if spend else self._readouts
 
     def search(start):
-      rows = jnp.arange(start, start + size) % count
-      data = *jax.tree.map(lambda x: jnp.asarray(x)[rows], (keys, prompt, reference)), *which
-      tree, part = run(params, *jax.device_put(data, tuple(split)))
-      return jax.device_get(part), None if start else jax.device_get(tree)
+      rows = np.arange(start, start + size) % count
+      data = *jax.tree.map(lambda x: x[rows], (keys, prompt, reference)), *which
+      tree, part = run(params, *lay(data, tuple(split)))
+      return fetch(part), None if start else fetch(tree)
 
     parts, trees, began = [], None, time.perf_counter()
     for start in range(0, count, size):

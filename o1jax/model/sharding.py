@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, PartitionSpec
 
 from o1jax.types import Array
@@ -76,6 +78,42 @@ def each_part(function: Callable, out: Names, *given: Names, keep: Iterable[str]
   return jax.shard_map(
     function, in_specs=tuple(map(specs, given)), out_specs=specs(out), axis_names=own, check_vma=False
   )
+
+
+def lay(data: Any, lies: Any) -> Any:
+  """Arrays of the host, the same in all processes of a job, on devices; each process lays what its own devices hold.
+
+  Args:
+    data: any pytree; arrays that lie on the devices of all processes already are moved.
+    lies: a sharding, or a pytree of them, which may end above the leaves; None = a program makes no use of it.
+  """
+  if jax.process_count() == 1:
+    return jax.device_put(data, lies)
+
+  def one(x, sharding):
+    if sharding is None:
+      return x
+    if isinstance(x, jax.Array) and not x.is_fully_addressable:
+      return jax.device_put(x, sharding)
+    if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+      return jax.random.wrap_key_data(one(jax.random.key_data(x), sharding), impl=jax.random.key_impl(x))
+    host = np.asarray(x)
+    return jax.make_array_from_callback(host.shape, sharding, lambda part: host[part])
+
+  of_part = lambda sharding, part: jax.tree.map(lambda x: one(x, sharding), part)
+  return jax.tree.map(of_part, lies, data, is_leaf=lambda x: x is None)
+
+
+def fetch(data: Any) -> Any:
+  """Arrays on devices, whole on the host of every process."""
+  if jax.process_count() == 1:
+    return jax.device_get(data)
+  gather = lambda x: multihost_utils.process_allgather(x, tiled=True) if isinstance(x, jax.Array) else x
+  return jax.device_get(jax.tree.map(lambda x: x if _here(x) else gather(x), data))
+
+
+def _here(x) -> bool:
+  return not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated
 
 
 def _split(name, without):

@@ -298,8 +298,18 @@ def fused_mesh(config: ConfigDict, section: ConfigDict, devices: Sequence[jax.De
 def supervised_mesh(config: ConfigDict, section: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Mesh:
   """The devices of supervised training. Its operations are large: where the config leaves it open, all cores of a CPU
   share each of them, which is faster than to share the batch."""
-  alone = config.mesh.data == 0 and jax.default_backend() == 'cpu' and jax.process_count() == 1
-  return build_mesh(1 if alone else section.batch, **config.mesh, devices=devices)
+  if jax.default_backend() == 'cpu' and devices is None and _open(config):
+    return undivided_mesh(config)
+  return build_mesh(section.batch, **config.mesh, devices=devices)
+
+
+def undivided_mesh(config: ConfigDict) -> Mesh:
+  """The devices of what cannot be dealt out: one, where the config leaves it open, or all, which then do the same."""
+  return build_mesh(*([1] if _open(config) else []), **config.mesh)
+
+
+def _open(config):
+  return config.mesh.data == 0 and jax.process_count() == 1
 
 
 def weights(section: ConfigDict) -> Weights:
@@ -311,7 +321,7 @@ def fresh_params(experiment: Experiment) -> Params:
   """Untrained parameters, a function of the seed, as they lie at rest."""
   init = lambda key: nn.unbox(forward.init(experiment.model, key))
   shardings = jax.tree.map(lambda x: x.sharding, abstract_params(experiment))
-  return jax.jit(init, out_shardings=shardings)(jax.random.fold_in(experiment.key, 0))
+  return jax.jit(lambda: init(jax.random.fold_in(jax.random.key(experiment.config.seed), 0)), out_shardings=shardings)()
 
 
 def abstract_params(experiment: Experiment, mesh: Mesh | None = None) -> Params:

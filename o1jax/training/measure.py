@@ -15,12 +15,14 @@ from o1jax.evaluation.report import build_report
 from o1jax.evaluation.statistics import calibration
 from o1jax.evaluation.tree_view import DrawnNode, drawn_nodes
 from o1jax.fused import problem_keys
+from o1jax.model.sharding import fetch, lay
 from o1jax.reward.outcome import judge
 from o1jax.search.choose import choose
 from o1jax.text.steps import ANSWER, count_behaviours
-from o1jax.training.build import POLICIES, test_search
-from o1jax.training.mesh import spread
+from o1jax.training.build import POLICIES, test_search, undivided_mesh
+from o1jax.training.mesh import everywhere, spread
 from o1jax.training.metrics import Progress
+from o1jax.training.processes import first
 from o1jax.training.programs import searches_of
 from o1jax.training.run import Run
 from o1jax.training.workdir import load_config
@@ -41,7 +43,8 @@ def evaluate(run: Run) -> None:
   for name, stage in policies.items():
     params = run.params(stage)
     rows, sampled, searched = evaluate_policy(run, name, params)
-    results.append_results(run.workdir / 'results.csv', rows)
+    if first():
+      results.append_results(run.workdir / 'results.csv', rows)
     if sampled is not None:
       calibrations[name] = calibration(sampled.scores, sampled.outcomes)
     behaviours[name] = measure_behaviours(run, params)
@@ -76,8 +79,8 @@ def evaluate_policy(run: Run, name: str, params: Params):
 def measure_behaviours(run: Run, params: Params) -> dict[str, float]:
   """Share of sampled solutions that show each behaviour; one sample for each validation problem."""
   e = run.experiment
-  prompt = jax.tree.map(jnp.asarray, e.data.validation[0])
-  tree = jax.device_get(run.programs.sampler()(params, problem_keys(e.key, prompt.length.shape[0]), prompt))
+  prompt = e.data.validation[0]
+  tree = fetch(run.programs.sampler()(params, problem_keys(e.key, prompt.length.shape[0]), prompt))
   texts = []
   for i in range(prompt.length.shape[0]):
     tokens = [t for x in range(tree.mask.shape[1]) for t in tree.tokens[i, x, 0, : tree.length[i, x, 0]]]
@@ -125,8 +128,9 @@ def draw(run: Run, params: Params, prompt: Prompt, reference: Reference) -> Pict
     tree = judge(reference, search(params, keys, prompt), e.outcome)
     return tree, choose(tree, rule=section.rule, table=e.table, aggregate=section.aggregate)
 
-  tree, chosen = run.programs.once('draw', lambda: judged)(params, problem_keys(e.key, 1), prompt, reference)
-  return picture(run, *jax.device_get((tree, chosen, prompt)), 0)
+  params, *asked = lay((params, problem_keys(e.key, 1), prompt, reference), everywhere(undivided_mesh(e.config)))
+  tree, chosen = run.programs.once('draw', lambda: judged)(params, *asked)
+  return picture(run, *fetch((tree, chosen, prompt)), 0)
 
 
 def picture(run: Run, tree: Tree, chosen: np.ndarray, prompt: Prompt, i: int) -> Picture:
@@ -167,7 +171,9 @@ def solve_fixed(run: Run, policy: str, params: Params) -> list[dict]:
 
 
 def report(run: Run) -> None:
-  """Writes report/index.html and prints the table a reader wants."""
+  """Writes report/index.html and prints the table a reader wants; the first process of a job does."""
+  if not first():
+    return
   path = build_report(run.workdir)
   table, fixed = run.workdir / 'results.csv', run.workdir / 'report' / 'data' / 'fixed.json'
   if table.exists():

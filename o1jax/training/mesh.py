@@ -18,13 +18,15 @@ VECTORS = '--xla_cpu_prefer_vector_width=512'
 
 
 def prepare_cpu() -> None:
-  """Makes every core of a CPU a device, and XLA use its widest vectors. Call it before jax makes its first array.
+  """Makes every core of a CPU a device, unless JAX_NUM_CPU_DEVICES says how many, and XLA use its widest vectors. Call
+  it before jax makes its first array.
 
   A search is a long chain of small operations. XLA splits each among the cores and waits for all of them; devices that
   search problems of their own wait for nobody, and are twice as fast on 2 cores. Vectors of 512 bits, where there are
   any, save another 5 to 8 % (docs/PERFORMANCE.md).
   """
-  jax.config.update('jax_num_cpu_devices', cores())
+  if 'JAX_NUM_CPU_DEVICES' not in os.environ:
+    jax.config.update('jax_num_cpu_devices', cores())
   flags = os.environ.get('XLA_FLAGS', '')
   if VECTORS.split('=')[0] not in flags:
     os.environ['XLA_FLAGS'] = f'{flags} {VECTORS}'.strip()

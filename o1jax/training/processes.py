@@ -1,10 +1,43 @@
 """The processes of one job: which of them writes what is written once, and how they come to one decision."""
 
+import os
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+
+from o1jax.training.config import ConfigError, require
+
+# What tells that a process is one of several: of SLURM, Kubernetes (GKE), Cloud TPU, Open MPI.
+CLUSTERS = ('SLURM_STEP_NODELIST', 'JOB_COMPLETION_INDEX', 'TPU_WORKER_HOSTNAMES', 'MEGASCALE_COORDINATOR_ADDRESS',
+            'OMPI_COMM_WORLD_SIZE')  # fmt: skip
+
+
+def join(coordinator: str = '', processes: int = 0, process: int = -1) -> None:
+  """Makes this process one of a job's. Call it before jax makes its first array.
+
+  Args:
+    coordinator: host:port at which process 0 can be reached; '' = as the cluster says, if there is one.
+    processes: how many; with a coordinator.
+    process: which of them this is, from 0; with a coordinator.
+
+  Raises:
+    ConfigError: the arguments do not fit each other, or the others were not met.
+  """
+  if coordinator:
+    require(0 <= process < processes, f'--coordinator={coordinator} with --processes={processes} --process={process}: '
+            'give the number of processes, and which of them this is, from 0')
+  else:
+    require(processes == 0 and process == -1,
+            f'--processes={processes} --process={process} needs --coordinator=HOST:PORT')
+  settings = dict(coordinator_address=coordinator, num_processes=processes, process_id=process) if coordinator else {}
+  if settings or any(name in os.environ for name in CLUSTERS):
+    try:
+      jax.distributed.initialize(**settings)
+    except (RuntimeError, ValueError) as error:
+      raise ConfigError(f'the processes of this job did not meet: {str(error).splitlines()[0]}') from None
 
 
 def first() -> bool:
@@ -22,3 +55,20 @@ def agree(value: int, how: Callable[[list[int]], int] = max) -> int:
   if jax.process_count() == 1:
     return value
   return int(how(multihost_utils.process_allgather(np.int32(value)).tolist()))
+
+
+def in_turn(action: Callable[[], Any]) -> Any:
+  """What `action` gives: the first process calls it, and when it is done with that, the others do.
+
+  Raises:
+    Exception: whatever the first process met; for the others a ConfigError that says so.
+  """
+  result = failure = None
+  if first():
+    try:
+      result = action()
+    except Exception as error:
+      failure = error
+  if agree(int(failure is not None)):
+    raise failure or ConfigError('the first process of this job failed: see what it says')
+  return result if first() else action()

@@ -16,6 +16,7 @@ from o1jax.evaluation.accuracy import Evaluator, Readout, equal_batches
 from o1jax.fused import problem_keys
 from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.learning.supervised import supervised_update
+from o1jax.model.sharding import lay
 from o1jax.training.build import (
   Experiment,
   abstract_params,
@@ -176,7 +177,7 @@ class Programs:
       with jax.set_mesh(mesh):
         search = jax.jit(spread(e.model, test_search(e, 'best_of_n', 1)))
         run = search.lower(abstract_params(e, mesh), keys, prompt).compile()
-      return lambda *args: run(*jax.device_put(args, run.input_shardings[0]))
+      return lambda *args: run(*lay(args, run.input_shardings[0]))
 
     return 'sample', make
 
@@ -205,7 +206,7 @@ def _lower(experiment, mesh, build, start, *data):
     lowered = build(sharding=(state, everywhere(mesh))).lower(placed(shapes, state), *data)
   begin = jax.jit(start, out_shardings=state)
   lies = jax.tree.map(lambda x: x.sharding, params)
-  return lowered, lambda params: begin(jax.device_put(params.replace(reference=None), lies))
+  return lowered, lambda params: begin(lay(params.replace(reference=None), lies))
 
 
 def _program(lowered, start) -> Program:

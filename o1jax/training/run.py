@@ -11,6 +11,7 @@ from o1jax.training.checkpoint import Checkpoints
 from o1jax.training.config import FREE_KEYS, ConfigDict, ConfigError, flatten, is_under
 from o1jax.training.loop import Keeping
 from o1jax.training.metrics import MetricsWriter
+from o1jax.training.processes import first, in_turn
 from o1jax.training.programs import Programs
 from o1jax.training.workdir import stage_file, versions, write_atomic
 from o1jax.types import Params
@@ -32,7 +33,7 @@ class Run:
     Raises:
       ConfigError: its pieces do not fit, or there are checkpoints of something else; nothing was compiled.
     """
-    experiment = build(config, workdir)
+    experiment = in_turn(lambda: build(config, workdir))
     run = cls(experiment, workdir, MetricsWriter(workdir), Programs(experiment))
     for folder in sorted((workdir / 'checkpoints').glob('*')):
       run._checkpoints(folder.name).refuse_others()
@@ -77,5 +78,6 @@ class Run:
     return Checkpoints(self.workdir / 'checkpoints' / name, identity=identity, notes=notes)
 
   def write_data(self, name: str, data) -> None:
-    """Leaves report/data/NAME.json for the report."""
-    write_atomic(self.workdir / 'report' / 'data' / f'{name}.json', json.dumps(data))
+    """Leaves report/data/NAME.json for the report; the first process of a job does."""
+    if first():
+      write_atomic(self.workdir / 'report' / 'data' / f'{name}.json', json.dumps(data))

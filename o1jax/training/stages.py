@@ -10,6 +10,7 @@ from o1jax.data import pipeline
 from o1jax.evaluation.statistics import wilson_interval
 from o1jax.fused import problems_of_update
 from o1jax.learning.schedule import ever_plateaued
+from o1jax.model.sharding import lay
 from o1jax.training.build import fresh_params, weights
 from o1jax.training.loop import run_updates
 from o1jax.training.metrics import read_metrics
@@ -32,7 +33,7 @@ def supervise(run: Run, params: Params, stream, *, stage: str, after=None, after
   program = run.programs.supervised(stage)
   state = run_updates(
     program.start(params),
-    lambda state, number: program.update(state, stream(number)),
+    lambda state, number: program.update(state, lay(stream(number), program.lies[1])),
     stage=stage,
     updates=supervised_section(run.experiment.config, stage).updates,
     workdir=run.workdir,
@@ -56,7 +57,7 @@ def reward(run: Run) -> None:
   e, section = run.experiment, run.experiment.config.reward
   program = run.programs.searching('reward')
   problems = *e.data.pool, e.key
-  data = jax.device_put((*problems, weights(section.weights)), program.lies[1:])
+  data = lay((*problems, weights(section.weights)), program.lies[1:])
   state = run_updates(
     program.start(run.params('initialise')),
     lambda state, _: program.update(state, *data),
@@ -92,8 +93,8 @@ def search_and_learn(run: Run) -> Params:
   program = run.programs.searching('learn')
   curve = Curve(run, 'greedy', stage='learn')
   problems = *e.data.pool, jax.random.fold_in(e.key, 1)
-  *data, warm = jax.device_put((*problems, weights(section.warmup_weights)), program.lies[1:])
-  main = jax.device_put(weights(section.weights), program.lies[-1])
+  *data, warm = lay((*problems, weights(section.warmup_weights)), program.lies[1:])
+  main = lay(weights(section.weights), program.lies[-1])
 
   def step(state, number):
     over = ever_plateaued(curve.accuracies(number), patience=section.patience, min_gain=section.min_gain)
@@ -126,10 +127,12 @@ class Curve:
     self._run, self._method, self._stage = run, method, stage
     self._path = run.workdir / 'report' / 'data' / 'train_curve.json'
     self._evaluate = run.programs.evaluator(GREEDY_SEARCH, 'validation')
+    # All processes of a job decide by these; the file is the first one's.
+    self._points = [p for p in self._written() if p['method'] == method]
 
   def accuracies(self, update: int) -> list[float]:
     """What was measured up to an update, oldest first."""
-    return [p['accuracy'] for p in self._points() if p['method'] == self._method and p['update'] <= update]
+    return [p['accuracy'] for p in self._points if p['update'] <= update]
 
   def measure(self, state, values: dict) -> dict:
     """Adds the point of a state, whose update gave the metrics `values`. A point of the same update is replaced."""
@@ -141,12 +144,13 @@ class Curve:
     before = [row for row in read_metrics(self._run.workdir, self._stage) if row['update'] < update]
     for cost in ('flops', 'tokens'):
       point[cost] = float(sum(row[cost] for row in before) + values.get(cost, 0))
-    others = [p for p in self._points() if (p['method'], p['update']) != (self._method, update)]
-    points = sorted([*others, point], key=lambda p: (p['method'], p['update']))
+    self._points = [p for p in self._points if p['update'] < update] + [point]
+    others = [p for p in self._written() if p['method'] != self._method]
+    points = sorted([*others, *self._points], key=lambda p: (p['method'], p['update']))
     self._run.write_data('train_curve', points)
     return {'validation_accuracy': point['accuracy']}
 
-  def _points(self):
+  def _written(self):
     return json.loads(self._path.read_text()) if self._path.exists() else []
 
 
