@@ -1,0 +1,74 @@
+"""Compiling the updates of a config for the chips of a topology."""
+
+import importlib.util
+import math
+import pathlib
+import re
+import tempfile
+import time
+
+import jax
+
+from experiments.aot import table
+from experiments.aot.chips import devices_of
+from o1jax.training.build import build, fused_mesh, supervised_mesh
+from o1jax.training.config import ConfigError, check_config, require
+from o1jax.training.programs import lower_searching, lower_supervised
+
+PROGRAMS = ('fused', 'supervised')
+
+
+def run(config, topology: str, programs: list[str]) -> list[dict]:
+  """Compiles the programs; prints and returns what is known of each.
+
+  Raises:
+    ConfigError: the config does not fit itself or the topology, libtpu is missing, or a program does not fit a chip.
+  """
+  unknown = [name for name in programs if name not in PROGRAMS]
+  require(not unknown, f'--programs={",".join(unknown)}: choose from {", ".join(PROGRAMS)}')
+  missing = importlib.util.find_spec('libtpu') is None
+  require(not missing, "compiling for a TPU needs libtpu: pip install -e '.[tpu]' (no TPU is needed)")
+  check_config(config)
+  chip, devices = devices_of(topology)
+  rows = []
+  with tempfile.TemporaryDirectory() as folder:
+    experiment = build(config, pathlib.Path(folder), devices=devices)
+    for name in programs:
+      if name == 'fused':
+        section, mesh, lower = config.learn, fused_mesh(config, config.learn, devices), lower_searching
+      else:
+        section, mesh, lower = config.pretrain, supervised_mesh(config, config.pretrain, devices), lower_supervised
+      began = time.monotonic()
+      lowered, _ = lower(experiment, section, mesh)
+      try:
+        compiled = lowered.compile()
+      except jax.errors.JaxRuntimeError as error:
+        told = too_large(str(error), lowered.as_text(), f'the {name} update on {topology}')
+        raise (ConfigError(told) if told else error) from None
+      rows.append(table.describe(experiment, section, mesh, chip, compiled, program=name, topology=topology,
+                                 seconds=time.monotonic() - began))  # fmt: skip
+      print(table.text(rows[-1]), flush=True)
+  return rows
+
+
+def too_large(text: str, arrays: str, name: str) -> str | None:
+  """What the compiler says of a program that no chip has room for, in one line; None if it says something else.
+
+  Args:
+    text: of its error.
+    arrays: the program before it was compiled, for the largest arrays where the error does not tell the largest buffers.
+    name: of the program and its topology.
+  """
+  used = re.search(r'Used ([\d.]+\w) of ([\d.]+\w) hbm|\(([\d.]+\w)\) exceeds available HBM \(([\d.]+\w)\)', text)
+  if not used:
+    return None
+  taken, there = filter(None, used.groups())
+  buffers = re.findall(r'Size: ([\d.]+\w+)\s(.*?)Shape: (\S+?)\{', text, re.DOTALL)
+  if buffers:
+    scope = lambda told: ''.join(re.findall(r'op_name="([^"]*)"', told)[:1])[-60:]
+    largest = [f'{size} {shape} {scope(told)}'.strip() for size, told, shape in buffers[:4]]
+  else:
+    found = {kind: math.prod(map(int, kind.split('x')[:-1])) for kind in re.findall(r'tensor<([\dx]+x\w+)>', arrays)}
+    largest = [f'{kind} (on all chips together)' for kind in sorted(found, key=found.get, reverse=True)[:4]]
+  return (f'{name} does not fit a chip: it takes {taken} of {there} of HBM. Largest: {"; ".join(largest)}. Raise '
+          'config.mesh.fsdp or tensor, raise config.learn.minibatches, or take more chips')  # fmt: skip

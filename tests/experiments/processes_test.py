@@ -1,0 +1,79 @@
+"""The main job by two processes of two devices each is that of one process with four; and who may be one of several."""
+
+import csv
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+# Every kind of program and every stage, and no more than that.
+SMALL = (
+  '--config=configs/quickstart.py:smoke', '--config.mesh.data=-1', '--config.learn.control=False',
+  '--config.evaluate.policies.initialised.simulations=()', '--config.evaluate.policies.learned.samples=()',
+  '--config.evaluate.policies.learned.simulations=(2,)',
+)  # fmt: skip
+
+
+def start(workdir, *arguments, devices):
+  command = [sys.executable, '-m', 'experiments.o1', f'--workdir={workdir}', *arguments]
+  env = os.environ | {'JAX_NUM_CPU_DEVICES': str(devices)}
+  return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+
+
+def free_port():
+  with socket.socket() as one:
+    one.bind(('localhost', 0))
+    return one.getsockname()[1]
+
+
+def metrics(workdir):
+  return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+
+
+def results(workdir):
+  with open(workdir / 'results.csv', newline='') as file:
+    return [row | {'seconds': ''} for row in csv.DictReader(file)]
+
+
+def test_two_processes_do_what_one_does(tmp_path):
+  together, alone = tmp_path / 'together', tmp_path / 'alone'
+  join = f'--coordinator=localhost:{free_port()}', '--processes=2'
+  jobs = [start(together, *SMALL, *join, f'--process={i}', devices=2) for i in range(2)]
+  jobs.append(start(alone, *SMALL, devices=4))
+  said = [job.communicate(timeout=290) for job in jobs]
+  assert [job.returncode for job in jobs] == [0, 0, 0], [errors[-2000:] for _, errors in said]
+  told = [[line for line in output.splitlines() if 'Gloo' not in line] for output, _ in said]
+  assert 'mcts_gumbel' in '\n'.join(told[0]) and told[1] == []
+  one, two = metrics(alone), metrics(together)
+  assert len(one) == 4 + 4 + 2 + 2 and [row['update'] for row in one] == [row['update'] for row in two]
+  for row, other in zip(one, two):
+    assert row.keys() == other.keys()
+    for name in row.keys() - {'stage', 'seconds', 'ratio_gap'}:  # the gap is a rounding itself
+      np.testing.assert_allclose(row[name], other[name], rtol=1e-4, atol=1e-6, err_msg=name)
+  assert results(alone) == results(together)
+  assert json.loads((together / 'versions.json').read_text())[0]['device_count'] == 4
+
+
+@pytest.mark.parametrize(
+  'arguments, words',
+  [
+    (('--coordinator=localhost:1', '--processes=2'), '--process=-1'),
+    (('--coordinator=localhost:1', '--processes=2', '--process=2'), '--process=2'),
+    (('--processes=2', '--process=0'), 'needs --coordinator=HOST:PORT'),
+    (('--config.mesh.data=3',), 'config.mesh has data=3'),
+    (('--config.mesh.tensor=2',), 'tensor=2 devices: choose a divisor'),
+    (('--config.mesh.data=-1', '--config.learn.batch=6'), '3 problems cannot be dealt out'),
+  ],
+)
+def test_what_cannot_be_is_one_line_before_anything_is_compiled(tmp_path, arguments, words):
+  job = start(tmp_path, SMALL[0], *arguments, devices=2)
+  _, errors = job.communicate(timeout=60)
+  last = errors.strip().splitlines()[-1]
+  assert job.returncode == 1 and last.startswith('error: ') and words in last, errors
+  assert 'Traceback' not in errors
