@@ -156,7 +156,7 @@ class _Record:
     if self._in_a_row == self._limit:
       self.hopeless = number
       self.trouble = (f'loss or gradient was no number in {self._limit} updates in a row, at last in {number} (loss '
-                      f'{values["loss"]})')  # fmt: skip
+                      f'{values["loss"]:.4g})')  # fmt: skip
     if self._after and number % self._after_every == 0:
       values |= self._after(state, values)
     self._writer.write(number, values)

@@ -1,0 +1,196 @@
+"""Does a job end as if nothing had happened, however often it is killed? In several ways, at random moments.
+
+  python -m experiments.faults --workdir=runs/faults [--kills=20] [--seed=0]
+
+What befalls a process of the (small) job: SIGKILL; SIGTERM; a disk that takes no large files any more; and SIGKILL with
+a bit flipped in the newest checkpoint of the stage under way. Each time the same command goes on. Prints a table; exits
+with 1 if the parameters, metrics and curves at the end are not, bit for bit, those of a job that was left in peace.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import random
+import resource
+import signal
+import sys
+import time
+import traceback
+from typing import NamedTuple
+
+import jax
+from absl import app
+
+from experiments import o1
+
+STAGES = ('initialise', 'reward', 'learn')
+FLAGS = (
+  '--config=configs/quickstart.py:smoke',
+  '--config.checkpoint.seconds=0',
+  '--config.pretrain.updates=12',
+  '--config.instruct.updates=8',
+  '--config.reward.updates=4',
+  '--config.learn.updates=4',
+  '--config.learn.control=False',
+  '--config.data.texts=64',
+)
+OTHERS = ('term', 'full', 'flip')  # beside the kills
+CODES = {'kill': -signal.SIGKILL, 'flip': -signal.SIGKILL, 'term': o1.STOPPED, 'full': 1}
+LARGE = 60_000  # bytes: a checkpoint's file has more, and no other that is written once the data are there
+
+
+class Fault(NamedTuple):
+  """What befell a process, and where it then was."""
+
+  kind: str
+  seconds: float  # that the process had lived
+  stage: str  # of the last update that was written down, and its number
+  update: int
+  saving: bool  # whether a checkpoint was being written
+  code: int  # of the exit, negative for a signal
+
+
+def start(workdir: pathlib.Path, stage: str, *, limit: int = 0) -> int:
+  """Goes on with a stage of the job in a process of its own, which need not import anything; returns its id.
+
+  limit: the most bytes that a file may have; 0 = any.
+  """
+  pid = os.fork()
+  if pid:
+    return pid
+  code = 70
+  try:
+    log = os.open(workdir.with_suffix('.log'), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    if limit:
+      resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    # A stage at a time: told of the next ones, each process would begin by compiling them.
+    sys.argv = ['o1', *FLAGS, f'--workdir={workdir}', f'--config.stages=("{stage}",)']
+    app.run(o1.main, flags_parser=o1.parse_flags)
+    code = 0
+  except SystemExit as end:  # as Python itself does it
+    code = end.code if isinstance(end.code, int | None) else 1
+    print(end.code, file=sys.stderr)
+  except BaseException:
+    traceback.print_exc()
+  finally:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 0)
+
+
+def ended(pid: int, *, wait: bool = False) -> int | None:
+  """The exit code of a process, negative for a signal; None while it lives."""
+  found, status = os.waitpid(pid, 0 if wait else os.WNOHANG)
+  return os.waitstatus_to_exitcode(status) if found else None
+
+
+def rows(workdir: pathlib.Path) -> list[dict]:
+  """The lines of metrics.jsonl, but for one that is cut short."""
+  path = workdir / 'metrics.jsonl'
+  lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+  return [json.loads(line) for line in lines if line.endswith('\n')]
+
+
+def befall(kind: str, workdir: pathlib.Path, stage: str, rng: random.Random) -> Fault | None:
+  """Goes on with a stage until a fault befalls it. None if it ended well before."""
+  began, seen = time.monotonic(), len(rows(workdir))
+  # A process takes seconds to start, and milliseconds for an update and its checkpoint. So of the moments a third is
+  # drawn from its first seconds, and the others lie behind some update.
+  early = rng.uniform(0, 3) if rng.random() < 1 / 3 else None
+  wanted, pause = seen + rng.randint(1, 3), rng.uniform(0, 0.1)
+  pid = start(workdir, stage, limit=LARGE if kind == 'full' else 0)
+  while (code := ended(pid)) is None:
+    if kind != 'full' and (time.monotonic() > began + early if early else len(rows(workdir)) >= wanted):
+      time.sleep(0 if early else pause)
+      os.kill(pid, signal.SIGTERM if kind == 'term' else signal.SIGKILL)
+      code = ended(pid, wait=True)
+      break
+    time.sleep(0.005)
+  if code == 0:
+    return None
+  last = (rows(workdir) or [{'stage': '-', 'update': 0}])[-1]
+  saving = any(workdir.glob('checkpoints/*/*.orbax-checkpoint-tmp'))
+  if kind == 'flip':
+    flip(workdir / 'checkpoints' / last['stage'], rng)
+  return Fault(kind, time.monotonic() - began, last['stage'], last['update'], saving, code)
+
+
+def flip(folder: pathlib.Path, rng: random.Random) -> None:
+  """Changes a bit of the largest file of the newest checkpoint in a folder, if there is one."""
+  newest = max((int(step.name) for step in folder.glob('*') if step.name.isdecimal()), default=None)
+  if newest is not None:
+    path = max((p for p in (folder / str(newest)).rglob('*') if p.is_file()), key=lambda p: p.stat().st_size)
+    data = bytearray(path.read_bytes())
+    data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    path.write_bytes(data)
+
+
+def outcome(workdir: pathlib.Path) -> dict:
+  """What must be the same: what each update measured, each once, the curves, and the checksums of the parameters."""
+  records = sorted(workdir.glob('checkpoints/*_params/0/record/metadata'))
+  return {
+    'metrics': sorted(json.dumps(row | {'seconds': 0}, sort_keys=True) for row in rows(workdir)),
+    'curves': json.loads((workdir / 'report' / 'data' / 'train_curve.json').read_text()),
+    'parameters': {record.parts[-4]: json.loads(record.read_text())['leaves'] for record in records},
+  }
+
+
+def suffer(workdir: pathlib.Path, kinds: list[str], rng: random.Random) -> list[str]:
+  """Takes a job to its end while faults befall it, which are taken off the end of `kinds`. Returns what was wrong."""
+  wrong = []
+  for stage in STAGES:
+    while kinds and (fault := befall(kinds[-1], workdir, stage, rng)) is not None:
+      kinds.pop()
+      print(f'{workdir.name:>8} {fault.kind:>6} {fault.seconds:8.1f} {fault.stage:>10} {fault.update:>6} '
+            f'{"yes" if fault.saving else "no":>6} {fault.code:>5}', flush=True)  # fmt: skip
+      # Before it has set its handler, a process ends by the signal.
+      if fault.code != CODES[fault.kind] and not (fault.code == -signal.SIGTERM and fault.seconds < 1):
+        wrong.append(f'{workdir.name}: after {fault.kind} it exited with {fault.code}')
+    finish(workdir, stage)
+  if 'Traceback' in workdir.with_suffix('.log').read_text():
+    wrong.append(f'{workdir.name}: a traceback in {workdir.with_suffix(".log")}')
+  return wrong
+
+
+def finish(workdir: pathlib.Path, stage: str) -> None:
+  """Takes a stage to its end in peace, if it has not come there yet."""
+  code = ended(start(workdir, stage), wait=True)
+  if code:
+    sys.exit(f'error: {workdir} ended with {code}: see {workdir.with_suffix(".log")}')
+
+
+def main() -> None:
+  """See above."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument('--workdir', type=pathlib.Path, required=True, help='an empty or new folder')
+  parser.add_argument('--kills', type=int, default=20)
+  parser.add_argument('--seed', type=int, default=0)
+  given = parser.parse_args()
+  workdir = given.workdir.resolve()
+  workdir.mkdir(parents=True, exist_ok=True)
+  if any(workdir.iterdir()):
+    parser.error(f'--workdir={workdir} is not empty')
+  rng = random.Random(given.seed)
+  jax.config.update('jax_compilation_cache_dir', str(workdir / 'compiled'))
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+  for stage in STAGES:
+    finish(workdir / 'peace', stage)
+  expected, wrong, number = outcome(workdir / 'peace'), [], 0
+  kinds = [*OTHERS, *['kill'] * (given.kills - 2)]
+  rng.shuffle(kinds)
+  kinds += ['kill'] * 2  # first, before there is anything to lose
+  print(f'{"run":>8} {"fault":>6} {"seconds":>8} {"stage":>10} {"update":>6} {"saving":>6} {"exit":>5}')
+  while kinds:
+    number += 1
+    run = workdir / f'faults{number}'
+    wrong += suffer(run, kinds, rng)
+    wrong += [f'{run.name}: other {part}' for part, found in outcome(run).items() if found != expected[part]]
+  print(*wrong or [f'{number} runs ended as the one in peace: metrics, curves and parameters are the same'], sep='\n')
+  sys.exit(1 if wrong else 0)
+
+
+if __name__ == '__main__':
+  main()
