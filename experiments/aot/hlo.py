@@ -131,7 +131,7 @@ def _group(rest: str) -> int:
   first = re.search(r'replica_groups=\{\{([\d,]*)\}', rest)
   if first:
     return len(first[1].split(','))
-  axes = re.search(r'replica_groups=mesh\[([^\]]*)\]\s*\{([^}]*)\}', rest)
+  axes = re.search(r'replica_groups=mesh\[([^\]]*)\](?:, device_ids=\([^{]*\))? ?\{([^}]*)\}', rest)
   if axes:
     sizes = dict(re.findall(r"'(\w+)'=(\d+)", axes[1]))
     # A part of an axis reads 'axis':(what lies before it)its size.

@@ -56,7 +56,7 @@ def too_large(text: str, arrays: str, name: str) -> str | None:
 
   Args:
     text: of its error.
-    arrays: the program before it was compiled, for the largest arrays where the error does not tell the largest buffers.
+    arrays: text of the program before it was compiled, for the largest arrays where the error names no buffers.
     name: of the program and its topology.
   """
   used = re.search(r'Used ([\d.]+\w) of ([\d.]+\w) hbm|\(([\d.]+\w)\) exceeds available HBM \(([\d.]+\w)\)', text)
