@@ -158,9 +158,9 @@ class Checkpoints:
     as_stored = {path: leaf.update(dtype=jax.numpy.dtype(stored[path][0])) for path, leaf in wanted.items()}
     leaves = together(lambda: _load(self.directory / str(step) / 'state', as_stored))
     found = checksums(leaves)
-    for path, (_, _, saved) in record['leaves'].items():
-      if found[path] != saved:
-        raise Damaged(f'{path} has other bits than were saved')
+    other = [path for path, (_, _, saved) in record['leaves'].items() if found[path] != saved]
+    if agree(len(other)):
+      raise Damaged(f'{other[0] if other else "an array of another process"} has other bits than were saved')
     return [leaves[path].astype(leaf.dtype) for path, leaf in wanted.items()]
 
   def _record(self, step):
