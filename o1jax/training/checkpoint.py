@@ -189,6 +189,8 @@ class Checkpoints:
       print(f'warning: checkpoint {self.directory / str(step)} is damaged: {damage}; it is now {place}, and the one '
             'before it is used, if there is one', file=sys.stderr)  # fmt: skip
     agree(0)  # the others look at the folder once it is moved
+    if self._manager:
+      self._manager.reload()
 
   def _open(self):
     keep = policies.AnyPreservationPolicy([policies.LatestN(KEPT), _Permanent(self._permanent)])
