@@ -18,6 +18,7 @@ DOORS = {
   'mctx': ('o1jax/search/mcts.py',),
   'ml_collections': ('o1jax/training/config.py', 'configs/', 'experiments/'),
   'absl.flags': ('experiments/',),
+  'orbax': ('o1jax/training/checkpoint.py',),
 }
 FILE_LINES, BODY_LINES = 400, 60
 ALLOWED_LONG: dict[str, int] = {}  # 'path' or 'path:function' -> lines; a reason belongs beside each

@@ -158,9 +158,9 @@ class Checkpoints:
     as_stored = {path: leaf.update(dtype=jax.numpy.dtype(stored[path][0])) for path, leaf in wanted.items()}
     leaves = together(lambda: _load(self.directory / str(step) / 'state', as_stored))
     found = checksums(leaves)
-    for path, (_, _, saved) in record['leaves'].items():
-      if found[path] != saved:
-        raise Damaged(f'{path} has other bits than were saved')
+    other = [path for path, (_, _, saved) in record['leaves'].items() if found[path] != saved]
+    if agree(len(other)):
+      raise Damaged(f'{other[0] if other else "an array of another process"} has other bits than were saved')
     return [leaves[path].astype(leaf.dtype) for path, leaf in wanted.items()]
 
   def _record(self, step):
@@ -189,6 +189,8 @@ class Checkpoints:
       print(f'warning: checkpoint {self.directory / str(step)} is damaged: {damage}; it is now {place}, and the one '
             'before it is used, if there is one', file=sys.stderr)  # fmt: skip
     agree(0)  # the others look at the folder once it is moved
+    if self._manager:
+      self._manager.reload()
 
   def _open(self):
     keep = policies.AnyPreservationPolicy([policies.LatestN(KEPT), _Permanent(self._permanent)])

@@ -84,6 +84,17 @@ def test_a_saved_step_is_left_as_it_is(checkpoints):
   same(checkpoints.restore(state()), state(seed=1))
 
 
+def test_a_damaged_step_can_be_saved_again(checkpoints, capsys):
+  for seed in (1, 2):
+    checkpoints.save(1, state(seed=seed))
+    checkpoints.wait()
+    (checkpoints.directory / '1' / 'record' / 'metadata').unlink()
+    assert checkpoints.restore(state()) is None
+  checkpoints.save(1, state(seed=3))
+  same(checkpoints.restore(state()), state(seed=3))
+  assert sorted(path.name for path in (checkpoints.directory / 'damaged').iterdir()) == ['1.1', '1.2']
+
+
 @pytest.mark.parametrize('size', [10, 1_000_000])
 def test_the_saved_arrays_may_be_donated_at_once(checkpoints, size):
   made = jax.jit(lambda n: {f'{i}': jnp.full(size, n + i) for i in range(8)})
