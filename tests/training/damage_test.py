@@ -15,6 +15,9 @@ from o1jax.training.loop import Keeping, Stopped, run_updates
 from o1jax.training.metrics import MetricsWriter, read_metrics
 from o1jax.types import Params, TrainState
 
+# Of a restore that fails, Orbax drops the tasks of the other arrays; a job keeps that from its user (checkpoint.py).
+pytestmark = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
+
 UPDATES, CUT = 8, 6  # checkpoints of updates 5 and 6 are there after the cut, and the permanent one of 3
 WIDTH = 3000  # too many numbers for TensorStore to put beside the names
 
