@@ -79,6 +79,11 @@ def say(words: str) -> None:
     print(words, file=sys.stderr)
 
 
+def parse_flags(argv):
+  """Parses the command line of a job."""
+  return parse_config(argv, _CONFIG)
+
+
 def main(argv):
   if len(argv) > 1:
     app.usage(shorthelp=True, detailed_error=f'unexpected arguments: {" ".join(argv[1:])}', exitcode=2)
@@ -111,4 +116,4 @@ def leave(words):
 
 
 if __name__ == '__main__':
-  app.run(main, flags_parser=lambda argv: parse_config(argv, _CONFIG))
+  app.run(main, flags_parser=parse_flags)

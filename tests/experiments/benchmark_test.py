@@ -20,6 +20,7 @@ from o1jax.model.forward import forward_rows, start_cache
 from o1jax.model.variants import variant
 
 ROOT = pathlib.Path(__file__).parents[2]
+ENV = os.environ | {'JAX_NUM_CPU_DEVICES': '2'}
 ALWAYS = ('matmul_peak_gflops', 'memory_gigabytes_per_second')
 SECTIONS = {
   'search': (
@@ -38,7 +39,7 @@ SECTIONS = {
 def benchmark(workdir, *arguments):
   config = '--config=configs/benchmark.py:smoke'
   command = [sys.executable, '-m', 'experiments.benchmark', config, f'--workdir={workdir}', *arguments]
-  return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, env=os.environ)
+  return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, env=ENV)
 
 
 def work():

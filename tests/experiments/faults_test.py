@@ -15,6 +15,7 @@ from experiments import faults
 
 ROOT = pathlib.Path(__file__).parents[2]
 KILLS = 20
+ENV = os.environ | {'JAX_NUM_CPU_DEVICES': '2'}  # as on a small machine
 
 
 @pytest.fixture(scope='module')
@@ -22,7 +23,7 @@ def survived(tmp_path_factory):
   """The folder of the jobs, the rows of the table printed, and its last line."""
   workdir = tmp_path_factory.mktemp('faults')
   command = [sys.executable, '-m', 'experiments.faults', f'--workdir={workdir}', f'--kills={KILLS}']
-  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=850, env=os.environ)
+  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=850, env=ENV)
   assert done.returncode == 0, done.stdout + done.stderr
   _, *rows, last = done.stdout.splitlines()
   return workdir, [row.split() for row in rows], last

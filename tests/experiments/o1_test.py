@@ -18,11 +18,12 @@ from o1jax.training.workdir import load_config
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = '--config=configs/quickstart.py:smoke'
+ENV = os.environ | {'JAX_NUM_CPU_DEVICES': '2'}  # as on a small machine
 
 
 def job(workdir, *arguments, config=CONFIG, timeout=280):
   command = [sys.executable, '-m', 'experiments.o1', config, f'--workdir={workdir}', *arguments]
-  return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, env=os.environ)
+  return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, env=ENV)
 
 
 @pytest.fixture(scope='session')

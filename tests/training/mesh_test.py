@@ -108,10 +108,15 @@ def test_no_core_is_counted_that_a_container_may_not_use(monkeypatch, tmp_path):
 )
 def test_flags_that_the_user_set_stay(monkeypatch, before, after):
   told = {}
+  monkeypatch.delenv('JAX_NUM_CPU_DEVICES')
   monkeypatch.setattr(mesh_lib.jax.config, 'update', told.__setitem__)
   monkeypatch.setenv('XLA_FLAGS', before)
   prepare_cpu()
   assert mesh_lib.os.environ['XLA_FLAGS'] == after
   assert told == {'jax_num_cpu_devices': cores()}
+  monkeypatch.setenv('JAX_NUM_CPU_DEVICES', '5')
+  told.clear()
+  prepare_cpu()
+  assert told == {}
 
 

@@ -54,7 +54,8 @@ def test_what_was_made_ahead_is_the_update_itself(ahead, experiment):
   section = experiment.config.instruct
   optimizer = build_optimizer(steps=section.updates, **section.optimizer.to_dict())
   rows = jax.tree.map(lambda x: x[: section.batch], experiment.data.instruction)
-  plain, metrics = supervised_update(experiment.model, optimizer)(init_state(fresh_params(experiment), optimizer), rows)
+  params = jax.device_put(fresh_params(experiment), jax.devices()[0])
+  plain, metrics = supervised_update(experiment.model, optimizer)(init_state(params, optimizer), rows)
   program = ahead[0].supervised('instruct')
   state, again = program.update(program.start(fresh_params(experiment)), rows)
   jax.tree.map(np.testing.assert_array_equal, (plain, metrics), (state, again))
