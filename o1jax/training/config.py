@@ -11,7 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 # What to do of a run, how to watch it and what to keep of it: may differ each time it is continued.
-FREE_KEYS = ('stages', 'profile', 'checkpoint', 'skip_limit')
+FREE_KEYS = ('stages', 'profile', 'checkpoint', 'skip_limit', 'mesh')
 
 
 class ConfigError(ValueError):
