@@ -34,8 +34,11 @@ class Floor(NamedTuple):
     return max(zip(self, self._fields))
 
 
-def full_tree(batch: int, slots: int, candidates: int, step_length: int, max_steps: int, prompt: int):
-  """The largest tree that a search can leave: all slots used, chains down to depth R, all steps full. On the host."""
+def full_tree(
+  batch: int, slots: int, candidates: int, step_length: int, max_steps: int, prompt: int, *, chain: int = 0
+) -> tuple[Prompt, Tree]:
+  """The largest tree that a search can leave: all slots used, one candidate in each of the last `chain` and all in the
+  others, depths up to R, all steps full. On the host."""
   tree = jax.tree.map(
     lambda x: np.zeros(x.shape, x.dtype),
     jax.eval_shape(lambda: tree_lib.empty(batch, slots, candidates, step_length, max_steps)),
@@ -45,9 +48,9 @@ def full_tree(batch: int, slots: int, candidates: int, step_length: int, max_ste
   for slot, deep in enumerate(depth):
     path[slot, : deep + 1] = [tree_lib.ROOT, *(1 + (slot - deep + i) * candidates for i in range(deep))]
   every = lambda x: np.broadcast_to(x, (batch, *x.shape)).astype(np.int32)
-  tree = tree.replace(
-    path=every(path), expanded=every(path[np.arange(slots), depth]), length=np.full_like(tree.length, step_length)
-  )
+  length = np.full_like(tree.length, step_length)
+  length[:, slots - chain :, 1:] = 0
+  tree = tree.replace(path=every(path), expanded=every(path[np.arange(slots), depth]), length=length)
   return Prompt(np.zeros((batch, prompt), np.int32), np.full(batch, prompt, np.int32)), tree
 
 

@@ -55,7 +55,8 @@ def _fused(experiment, section, mesh, messages):
   candidates = 1 if best_of_n else search.candidates
   simulations = search.budget - 1 if best_of_n else search.budget
   slots = search.budget * shapes.max_steps if best_of_n else search.budget + shapes.max_steps
-  tree = cost.full_tree(1, slots, candidates, shapes.step_length, shapes.max_steps, shapes.prompt_length)
+  tree = cost.full_tree(1, slots, candidates, shapes.step_length, shapes.max_steps, shapes.prompt_length,
+                        chain=0 if best_of_n else shapes.max_steps - 1)  # fmt: skip
   flops = section.batch * cost.tree_flops(config, *tree)
   sizes = simulations, candidates, shapes.step_length, shapes.max_steps, shapes.prompt_length
   read = cost.decode_bytes(config, sizes, problems=section.batch / shares(mesh), ways=mesh.shape['tensor'])

@@ -179,6 +179,7 @@ def check(experiment: Experiment, devices: Sequence[jax.Device] | None = None) -
     fused_update(experiment, section)
     check_mesh(experiment.model.config, fused_mesh(config, section, devices))
     weights(section.weights)
+  build_mesh(experiment.data.validation[0].length.shape[0], **config.mesh, devices=devices)  # searched in one go
   section = config.evaluate
   check_search(section.search, config)
   require(section.rows >= 1, f'config.evaluate.rows={section.rows}: give at least 1')

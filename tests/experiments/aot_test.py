@@ -111,6 +111,8 @@ def test_the_largest_tree_is_a_tree_and_its_flops_are_counted_token_by_token():
     context += [prompt + (slot % depth) * step + 1 + i for i in range(step)] * width
   expected = 2 * sum(token_flops(config, n) for n in context)
   assert cost.tree_flops(config, asked, tree) == pytest.approx(expected, rel=1e-6)
+  _, tree = cost.full_tree(2, slots, width, step, depth, prompt, chain=depth - 1)
+  assert tree_lib.generated_tokens(tree).tolist() == [(slots * width - (depth - 1) * (width - 1)) * step] * 2
 
 
 def test_a_floor_is_what_the_chip_cannot_do_faster():
