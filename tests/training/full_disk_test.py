@@ -5,8 +5,6 @@ import resource
 import subprocess
 import time
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -14,24 +12,13 @@ from o1jax.training.checkpoint import Checkpoints
 from o1jax.training.loop import Keeping, run_updates
 from o1jax.training.metrics import MetricsWriter, read_metrics
 from o1jax.training.storage import StorageError
-from o1jax.types import Params, TrainState
+from tests.training.walking import walking
 
 # Of a save that fails, Orbax drops the tasks of the other arrays; a job keeps that from its user (checkpoint.py).
 pytestmark = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
 
 UPDATES, WIDTH = 8, 30_000
-
-
-def fresh():
-  return TrainState(update=jnp.int32(0), params=Params(policy={'w': jnp.ones(WIDTH)}, critic={}), optimizer={})
-
-
-@jax.jit
-def walk(state, _):
-  noise = jax.random.normal(jax.random.fold_in(jax.random.key(3), state.update), (WIDTH,))
-  weights = state.params.policy['w'] + noise
-  state = state.replace(update=state.update + 1, params=state.params.replace(policy={'w': weights}))
-  return state, {'loss': weights.mean(), 'skipped': 0}
+fresh, walk = walking(WIDTH)
 
 
 def run(workdir, update=walk, seconds=0):
