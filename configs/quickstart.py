@@ -20,6 +20,9 @@ def get_config(argument: str = '') -> ConfigDict:
   # Checkpoints: one each so many seconds, of which two stay, and one each so many updates, which all stay; 0 = none.
   c.checkpoint = ConfigDict(dict(seconds=60.0, updates=0))
   c.skip_limit = 10  # updates in a row whose loss is no number, and which are therefore skipped, that stop the run
+  # Who judges: 'device' within the compiled programs, or 'host' in other processes (0 = as many as cores), which costs
+  # time; there an answer that takes over `seconds` is wrong, and all answers of a call have `patience` seconds.
+  c.verifier = ConfigDict(dict(where='device', seconds=5.0, patience=600.0, workers=0))
   c.profile = False  # trace a few updates of each stage to WORKDIR/profile
   c.fast_compile = False  # fewer passes of XLA, whose programs run slower: for tiny jobs
   c.task = ConfigDict(

@@ -16,6 +16,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from experiments.door import parse_config
+from o1jax.reward.host import VerifierError
 from o1jax.training import measure, stages
 from o1jax.training.config import ConfigError, check_config, require
 from o1jax.training.loop import Diverged, Stopped
@@ -90,12 +91,12 @@ def main(argv):
   warnings.filterwarnings('ignore', module='orbax')
   logging.set_verbosity(logging.WARNING)  # libraries report every file they touch
   keep_freed_memory()
-  prepare_cpu()
+  prepare_cpu(host_calls=_CONFIG.value.verifier.where == 'host')
   signal.signal(signal.SIGTERM, signal.default_int_handler)  # where no updates are made, which are saved first
   try:
     join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     run(_CONFIG.value, _WORKDIR.value)
-  except (ConfigError, Diverged, StorageError) as error:
+  except (ConfigError, Diverged, StorageError, VerifierError) as error:
     sys.exit(f'error: {error}')
   except OSError as error:
     if error.errno not in REFUSALS:

@@ -40,7 +40,8 @@ class Task(NamedTuple):
     demonstrate: (problem, rng) -> tagged steps without delimiters; the last one is the answer step.
     facts: (rng) -> a short plain text, possibly of several lines, for pre-training.
     verify: (Reference of one problem, text uint8 [N], length []) -> bool []. jnp, reads bytes, any tokenizer.
-    check: (problem, solution text) -> bool. Plain Python, written independently of `verify`.
+    check: (problem, solution text) -> bool. Plain Python, written independently of `verify`, and a function that other
+      processes can import; reads `text` and `numbers` of the problem alone.
     fixed: problems worth a look of their own, in no split: a report shows what each policy's search answers.
   """
 

@@ -14,6 +14,7 @@ from o1jax.evaluation.statistics import pass_at_k, wilson_interval
 from o1jax.fused import problem_keys
 from o1jax.model.compute import search_cost
 from o1jax.model.sharding import fetch, lay
+from o1jax.reward.host import VerifierError, check_verdicts
 from o1jax.reward.outcome import judge
 from o1jax.reward.process import solution_score
 from o1jax.search.choose import choose
@@ -76,6 +77,7 @@ class Evaluator:
     batch: int = 128,
     spread: Callable = lambda run: run,
     budgets: tuple[int, ...] = (),
+    failure: Callable[[], VerifierError | None] = lambda: None,
   ):
     """Compiles nothing yet.
 
@@ -89,8 +91,9 @@ class Evaluator:
       batch: problems in a batch, see `equal_batches`.
       spread: makes a function (params, ...) by problem one that several devices share, see `training.mesh`.
       budgets: of a search that can spend one of several, which then is a call's `spend`.
+      failure: says why there are no verdicts, if there are none.
     """
-    self._readouts, self._batch, self._budgets = readouts, batch, budgets
+    self._readouts, self._batch, self._budgets, self._failure = readouts, batch, budgets, failure
     self._compiled = None
 
     def run(params, keys, prompt, reference, *which):
@@ -142,6 +145,7 @@ class Evaluator:
 
     Raises:
       ValueError: `spend` is none of them.
+      VerifierError: there are no verdicts.
     """
     if self._compiled is None:
       self.compile(params, prompt, reference)
@@ -161,6 +165,7 @@ class Evaluator:
     parts, trees, began = [], None, time.perf_counter()
     for start in range(0, count, size):
       part, tree = search(start)
+      check_verdicts(part['outcomes'], self._failure)
       trees = tree if tree is not None else trees
       keep = min(size, count - start)
       parts.append({name: x[:keep] for name, x in part.items()})

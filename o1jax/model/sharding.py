@@ -61,7 +61,9 @@ def deal(data: Any) -> Any:
   return jax.tree.map(lambda x: constrain(x, 'batch', *[None] * (x.ndim - 1)), data)
 
 
-def each_part(function: Callable, out: Names, *given: Names, keep: Iterable[str] = ()) -> Callable:
+def each_part(
+  function: Callable, out: Names, *given: Names, keep: Iterable[str] = (), alone: bool = False
+) -> Callable:
   """The same function, run by each device on its part of the data without a word to the others.
 
   Args:
@@ -69,10 +71,11 @@ def each_part(function: Callable, out: Names, *given: Names, keep: Iterable[str]
     out: the first axes of its results; those that are split must divide among the devices.
     given: the first axes of each argument.
     keep: axes of the mesh along which the compiler goes on splitting, and sends what is needed.
+    alone: say so of axes of one device too, as jax asks of a program that calls the host.
   """
   mesh = jax.sharding.get_abstract_mesh()
   own = _free(mesh) - {*keep}
-  if _ways(mesh, own) == 1:
+  if not own or (_ways(mesh, own) == 1 and not alone):
     return function
   specs = lambda names: PartitionSpec(*(_split(name, {*AXES} - own) for name in names))
   return jax.shard_map(

@@ -78,7 +78,11 @@ def task(*, numbers: int = 3, max_number: int = 15, max_target: int = 100, fact_
       facts=functools.partial(_facts, numbers=numbers, max_number=max_number, max_target=max_target,
                               fact_share=fact_share, behaviours=behaviours),
       verify=lambda reference, text, length: infix.verify(text, length, reference.numbers),
-      check=lambda problem, text: infix.check(problem.numbers, text))
+      check=_check)
+
+
+def _check(problem: types.Problem, text: str) -> bool:
+  return infix.check(problem.numbers, text)
 
 
 @functools.lru_cache(1 << 17)

@@ -20,6 +20,7 @@ from o1jax.model.sharding import TENSOR
 from o1jax.model.transformer import LanguageModel
 from o1jax.model.variants import ModelConfig, variant
 from o1jax.policy.sampling import Sampling
+from o1jax.reward.host import HostVerifier
 from o1jax.reward.outcome import outcome
 from o1jax.reward.process import AGGREGATES
 from o1jax.search.best_of_n import best_of_n
@@ -31,7 +32,7 @@ from o1jax.text.tokenizer import Tokenizer
 from o1jax.training.config import ConfigDict, ConfigError, require
 from o1jax.training.mesh import at_rest, build_mesh, placed, spread
 from o1jax.training.storage import writing
-from o1jax.types import Array, Params, Prompt, Reference, Sequences, Task
+from o1jax.types import Array, OutcomeFn, Params, Prompt, Reference, Sequences, Task
 
 TASKS = {'countdown': countdown.task, 'cipher': cipher.task}
 METHODS = ('best_of_n', 'gumbel', 'puct')
@@ -59,7 +60,8 @@ class Experiment(NamedTuple):
   data: Data
   model: LanguageModel
   table: tuple  # bytes of every token
-  outcome: Callable
+  outcome: OutcomeFn
+  failure: Callable[[], Exception | None]  # why there are no verdicts, see `reward.host`
   key: Array
 
 
@@ -92,6 +94,7 @@ def build(config: ConfigDict, workdir: pathlib.Path, *, devices: Sequence[jax.De
       fixed=encode(list(task.fixed)) if task.fixed else None,
     )
     shape = model_shape(config, tokenizer)
+    judge, failure = _judge(config, task)
     experiment = Experiment(
       config=config,
       task=task,
@@ -99,7 +102,8 @@ def build(config: ConfigDict, workdir: pathlib.Path, *, devices: Sequence[jax.De
       data=data,
       model=LanguageModel(shape),
       table=tokenizer.bytes_table(),
-      outcome=functools.partial(outcome, verify=task.verify, table=tokenizer.bytes_table()),
+      outcome=functools.partial(judge, table=tokenizer.bytes_table()),
+      failure=failure,
       key=jax.random.key(config.seed),
     )
     check(experiment, devices)
@@ -126,6 +130,17 @@ def build_task(config: ConfigDict) -> Task:
   require(name in TASKS, f'config.task.name is {name!r}: choose one of {", ".join(TASKS)}')
   behaviours = Behaviours(**settings.pop('behaviours'))
   return TASKS[name](behaviours=behaviours, **settings)
+
+
+def _judge(config, task):
+  """The verdicts of the config's verifier on nodes, and what says why there are none."""
+  settings = config.verifier.to_dict()
+  where = settings.pop('where')
+  require(where in ('device', 'host'), f'config.verifier.where is {where!r}: choose device or host')
+  if where == 'device':
+    return functools.partial(outcome, verify=task.verify), lambda: None
+  verifier = HostVerifier(task.check, **settings)
+  return verifier.outcome, lambda: verifier.failure
 
 
 def _data(config, task, workdir):

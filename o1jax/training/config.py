@@ -11,7 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 # What to do of a run, how to watch it and what to keep of it: may differ each time it is continued.
-FREE_KEYS = ('stages', 'profile', 'checkpoint', 'skip_limit', 'mesh')
+FREE_KEYS = ('stages', 'profile', 'checkpoint', 'skip_limit', 'mesh', 'verifier')
 
 
 class ConfigError(ValueError):
@@ -53,8 +53,11 @@ def check_config(config: ConfigDict) -> None:
   leaves = flatten(config)
   for key, value in leaves.items():
     require(not isinstance(value, float) or math.isfinite(value), f'config.{key} is {value}: give a finite number')
-  for key, least in (('checkpoint.seconds', 0), ('checkpoint.updates', 0), ('skip_limit', 1)):
+  least_of = {'checkpoint.seconds': 0, 'checkpoint.updates': 0, 'skip_limit': 1, 'verifier.workers': 0}
+  for key, least in least_of.items():
     require(leaves.get(key, least) >= least, f'config.{key} is {leaves.get(key)}: give at least {least}')
+  for key in ('verifier.seconds', 'verifier.patience'):
+    require(leaves.get(key, 1) > 0, f'config.{key} is {leaves.get(key)}: give more than 0')
   candidates = leaves.get('search.candidates')
   if leaves.get('search.method') in ('gumbel', 'puct') and candidates is not None:
     require(candidates >= 2, f'config.search.candidates is {candidates}, and a tree search with fewer than 2 candidate '

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from o1jax.reward.host import VerifierError
 from o1jax.training.checkpoint import Checkpoints, by_path
 from o1jax.training.interrupt import Interrupt
 from o1jax.training.metrics import MetricsWriter, Progress
@@ -54,6 +55,7 @@ def run_updates(
   updates_per_call: int = 1,
   sharding: Any = None,
   profile: bool = False,
+  failure: Callable[[], VerifierError | None] = lambda: None,
 ) -> TrainState:
   """Runs a stage to `updates`, from its newest good checkpoint if there is one. The last state is saved.
 
@@ -76,8 +78,10 @@ def run_updates(
     sharding: where `update` wants the state: one for all of it, or a pytree of them, which may end above the leaves.
       None = on the first device.
     profile: trace a few updates to profile/STAGE in the workdir, see `training.profile`.
+    failure: says after each call why there are no verdicts, if there are none.
 
   Raises:
+    VerifierError: there are none; what the call made of that, which skips its updates, is not saved.
     Stopped: after Ctrl-C or SIGTERM, sent to any process; the state of the last finished update is saved.
     Diverged: at the limit of skipped updates; the state is saved, and offending/ has the batch of the last of them.
     StorageError: something could not be written, or a checkpoint not be read; the last good checkpoint stays.
@@ -109,7 +113,7 @@ def run_updates(
         if last:
           record(*last)  # while the device works on the next one
         last = done, metrics
-        wish = _wish(checkpoints, interrupt, due=time.monotonic() - saved >= keeping.seconds)
+        wish = _wish(checkpoints, interrupt, failure, due=time.monotonic() - saved >= keeping.seconds)
         saving = wish == SAVE or permanent(done)
         if saving or (after and done % after_every == 0):
           record(*last, state)
@@ -119,6 +123,7 @@ def run_updates(
           saved = time.monotonic()
       if last:
         record(*last)
+      _wish(checkpoints, interrupt, failure, due=False)
       checkpoints.save(done, state)
       checkpoints.close()
       stopped = agree(int(interrupt.requested))
@@ -127,8 +132,8 @@ def run_updates(
       kept = _keep_batch(batch, workdir / 'offending', stage, record.hopeless)
       raise Diverged(f'{stage}: {record.trouble}{kept}; what was learned before them is saved as update {done}: lower '
                      'the learning rate or the clip')  # fmt: skip
-  except StorageError as error:
-    raise StorageError(f'{stage}: {error}; {_last_good(checkpoints)}') from error
+  except (StorageError, VerifierError) as error:
+    raise type(error)(f'{stage}: {error}; {_last_good(checkpoints)}') from error
   if stopped:
     raise Stopped(f'{stage} stopped after update {done} of {updates}; the same command goes on from there')
   return state
@@ -173,12 +178,12 @@ def _resume(checkpoints, state, sharding):
   return state if restored is None else restored
 
 
-def _wish(checkpoints, interrupt, *, due):
-  """What all processes do after a call. StorageError for all where a save has failed for one."""
-  failure = checkpoints.failure()
-  wish = agree(FAIL if failure else STOP if interrupt.requested else SAVE if due else GO)
+def _wish(checkpoints, interrupt, failure, *, due):
+  """What all processes do after a call. An error for all where a save, or the verifier, has failed for one."""
+  cause = checkpoints.failure() or failure()
+  wish = agree(FAIL if cause else STOP if interrupt.requested else SAVE if due else GO)
   if wish == FAIL:
-    raise failure or StorageError('another process could not write its part of a checkpoint')
+    raise cause or StorageError('another process could not go on, and says why')
   return wish
 
 

@@ -16,6 +16,7 @@ from o1jax.evaluation.statistics import calibration
 from o1jax.evaluation.tree_view import DrawnNode, drawn_nodes
 from o1jax.fused import problem_keys
 from o1jax.model.sharding import fetch, lay
+from o1jax.reward.host import check_verdicts
 from o1jax.reward.outcome import judge
 from o1jax.search.choose import choose
 from o1jax.text.steps import ANSWER, count_behaviours
@@ -129,8 +130,9 @@ def draw(run: Run, params: Params, prompt: Prompt, reference: Reference) -> Pict
     return tree, choose(tree, rule=section.rule, table=e.table, aggregate=section.aggregate)
 
   params, *asked = lay((params, problem_keys(e.key, 1), prompt, reference), everywhere(undivided_mesh(e.config)))
-  tree, chosen = run.programs.once('draw', lambda: judged)(params, *asked)
-  return picture(run, *fetch((tree, chosen, prompt)), 0)
+  tree, chosen = fetch(run.programs.once('draw', lambda: judged)(params, *asked))
+  check_verdicts(tree.outcome, e.failure)
+  return picture(run, tree, chosen, fetch(prompt), 0)
 
 
 def picture(run: Run, tree: Tree, chosen: np.ndarray, prompt: Prompt, i: int) -> Picture:

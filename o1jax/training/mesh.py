@@ -15,21 +15,26 @@ from o1jax.training.config import require
 
 QUOTA = pathlib.Path('/sys/fs/cgroup/cpu.max')  # of a container
 VECTORS = '--xla_cpu_prefer_vector_width=512'
+WAITS = tuple(f'--xla_cpu_collective_call_{what}_timeout_seconds=86400' for what in ('warn_stuck', 'terminate'))
 
 
-def prepare_cpu() -> None:
+def prepare_cpu(*, host_calls: bool = False) -> None:
   """Makes every core of a CPU a device, unless JAX_NUM_CPU_DEVICES says how many, and XLA use its widest vectors. Call
   it before jax makes its first array.
 
   A search is a long chain of small operations. XLA splits each among the cores and waits for all of them; devices that
   search problems of their own wait for nobody, and are twice as fast on 2 cores. Vectors of 512 bits, where there are
   any, save another 5 to 8 % (docs/PERFORMANCE.md).
+
+  Args:
+    host_calls: programs will wait for functions of the host, and so will devices for one another, who would else end
+      the process after 40 s.
   """
   if 'JAX_NUM_CPU_DEVICES' not in os.environ:
     jax.config.update('jax_num_cpu_devices', cores())
   flags = os.environ.get('XLA_FLAGS', '')
-  if VECTORS.split('=')[0] not in flags:
-    os.environ['XLA_FLAGS'] = f'{flags} {VECTORS}'.strip()
+  wanted = [flag for flag in (VECTORS, *WAITS * host_calls) if flag.split('=')[0] not in flags]
+  os.environ['XLA_FLAGS'] = ' '.join([flags, *wanted]).strip()
 
 
 def cores() -> int:

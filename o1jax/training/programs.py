@@ -157,6 +157,7 @@ class Programs:
         batch=batch,
         spread=functools.partial(spread, e.model),
         budgets=budgets,
+        failure=e.failure,
       )
       mesh = build_mesh(batch, **e.config.mesh)
       with jax.set_mesh(mesh):

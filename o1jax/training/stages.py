@@ -71,6 +71,7 @@ def reward(run: Run) -> None:
     updates_per_call=section.updates_per_call,
     sharding=program.lies[0],
     profile=e.config.profile,
+    failure=e.failure,
   )
   run.finish('reward', state.params)
 
@@ -116,6 +117,7 @@ def search_and_learn(run: Run) -> Params:
     updates_per_call=section.updates_per_call,
     sharding=program.lies[0],
     profile=e.config.profile,
+    failure=e.failure,
   )
   return state.params
 

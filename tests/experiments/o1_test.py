@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -14,7 +15,7 @@ import pytest
 from experiments.benchmark.trained import trained_rows
 from o1jax.training.config import ConfigError
 from o1jax.training.measure import load_run
-from o1jax.training.workdir import load_config
+from o1jax.training.workdir import load_config, stage_file
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = '--config=configs/quickstart.py:smoke'
@@ -72,6 +73,23 @@ def test_results_are_billed_and_bounded(run):
   cost = {(r['method'], int(r['budget'])): float(r['tokens']) for r in found if r['stage'] == 'learned'}
   assert cost['majority', 2] == pytest.approx(2 * cost['majority', 1])
   assert cost['mcts_gumbel', 4] > cost['greedy', 1]
+
+
+def test_a_verifier_that_does_not_answer_ends_the_job_in_a_line_and_nothing_is_lost(run, tmp_path):
+  workdir = shutil.copytree(run[0], tmp_path / 'run')
+  stage_file(workdir, 'reward').unlink()
+  for name in ('reward', 'reward_params'):
+    shutil.rmtree(workdir / 'checkpoints' / name)
+  before = run[0] / 'metrics.jsonl'
+  ended = job(workdir, '--config.verifier.where=host', '--config.verifier.patience=1e-6')
+  assert ended.returncode == 1 and 'Traceback' not in ended.stderr
+  assert 'error: reward: the verifier on the host has not judged' in ended.stderr.splitlines()[-1]
+  assert 'no checkpoint of this stage is on disk' in ended.stderr.splitlines()[-1]
+  again = job(workdir, '--config.verifier.where=host', "--config.stages=('reward',)")
+  assert again.returncode == 0, again.stderr
+  rewarded = lambda path: [row for row in map(json.loads, path.read_text().splitlines()) if row['stage'] == 'reward']
+  timeless = lambda rows: [{name: x for name, x in row.items() if 'second' not in name} for row in rows]
+  assert timeless(rewarded(workdir / 'metrics.jsonl')) == timeless(rewarded(before))  # as the device judged
 
 
 def test_the_same_command_does_nothing_again_and_another_config_is_refused(run):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from o1jax.reward.host import VerifierError
 from o1jax.training.checkpoint import Checkpoints
 from o1jax.training.loop import Diverged, Keeping, Stopped, run_updates
 from o1jax.training.metrics import MetricsWriter, read_metrics
@@ -107,6 +108,27 @@ def test_many_in_a_row_stop_the_run_with_a_good_state_and_the_batch(tmp_path, ba
   good = fresh() if len(bad) == UPDATES else run(tmp_path / 'whole', skipping(*bad))
   again = run(tmp_path, skipping(*bad), **settings)  # the same command goes on behind them
   assert int(again.update) == UPDATES and (again.params.policy['w'] == good.params.policy['w']).all()
+
+
+@pytest.mark.parametrize('fails', [1, 4, UPDATES])
+def test_a_run_without_verdicts_ends_and_forgets_what_it_made_of_that(tmp_path, fails):
+  """Its updates are skipped by then; the run goes on as if there had been none."""
+  made = []
+
+  def failing(state, number):
+    made.append(number + 1)
+    return skipping(*range(fails, 99))(state, number)
+
+  told = lambda: VerifierError('it sleeps') if fails in made else None
+  keeping = KEEPING._replace(updates=3)
+  last = (fails - 1) // 3 * 3
+  good = f'the last good checkpoint is of update {last}' if last else 'no checkpoint of this stage is on disk'
+  with pytest.raises(VerifierError, match=f'^toy: it sleeps; {good}') as error:
+    run(tmp_path, failing, keeping=keeping, failure=told)
+  assert '\n' not in str(error.value)
+  again = run(tmp_path, keeping=keeping)
+  assert (again.params.policy['w'] == run(tmp_path / 'whole').params.policy['w']).all()
+  assert [row['skipped'] for row in read_metrics(tmp_path)] == [0] * UPDATES
 
 
 def test_calls_of_several_updates_count_each_of_them(tmp_path):

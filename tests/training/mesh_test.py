@@ -13,7 +13,7 @@ from o1jax.model.sharding import spec
 from o1jax.model.transformer import LanguageModel
 from o1jax.training import mesh as mesh_lib
 from o1jax.training.config import ConfigError
-from o1jax.training.mesh import VECTORS, at_rest, build_mesh, cores, prepare_cpu, shares
+from o1jax.training.mesh import VECTORS, WAITS, at_rest, build_mesh, cores, prepare_cpu, shares
 from tests import toys
 
 
@@ -118,5 +118,12 @@ def test_flags_that_the_user_set_stay(monkeypatch, before, after):
   told.clear()
   prepare_cpu()
   assert told == {}
+
+
+def test_devices_wait_longer_where_they_wait_for_the_host(monkeypatch):
+  monkeypatch.setenv('JAX_NUM_CPU_DEVICES', '5')
+  monkeypatch.setenv('XLA_FLAGS', WAITS[0].replace('86400', '7'))
+  prepare_cpu(host_calls=True)
+  assert mesh_lib.os.environ['XLA_FLAGS'] == ' '.join([WAITS[0].replace('86400', '7'), VECTORS, WAITS[1]])
 
 
