@@ -34,6 +34,9 @@ setup(
     'tqdm>=4.66',
   ],
   extras_require={
+    'gpu': [
+      'jax[cuda12]>=0.10.2',
+    ],
     'tpu': [  # to run on TPUs, and to compile for them without any (experiments.aot)
       'jax[tpu]>=0.10.2',
     ],

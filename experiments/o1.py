@@ -22,7 +22,7 @@ from o1jax.training.config import ConfigError, check_config, require
 from o1jax.training.loop import Diverged, Stopped
 from o1jax.training.memory import keep_freed_memory
 from o1jax.training.mesh import prepare_cpu
-from o1jax.training.processes import first, in_turn, join
+from o1jax.training.processes import check_shared, first, in_turn, join
 from o1jax.training.run import Run
 from o1jax.training.storage import REFUSALS, StorageError
 from o1jax.training.workdir import mark_stage_done, open_workdir, stage_done
@@ -38,8 +38,8 @@ STOPPED = 3
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'what to run', lock_config=True)
 _WORKDIR = flags.DEFINE_string('workdir', None, 'folder of the run; made if need be')
-_COORDINATOR = flags.DEFINE_string('coordinator', '', 'of several processes: host:port of the first; SLURM, GKE and '
-                                   'TPUs tell it themselves')  # fmt: skip
+_COORDINATOR = flags.DEFINE_string('coordinator', '', 'of several processes: host:port of the first, or auto on Cloud '
+                                   'TPU VMs; SLURM and GKE tell it themselves')  # fmt: skip
 _PROCESSES = flags.DEFINE_integer('processes', 0, 'how many, with --coordinator')
 _PROCESS = flags.DEFINE_integer('process', -1, 'which of them this is, from 0, with --coordinator')
 flags.mark_flags_as_required(['config', 'workdir'])
@@ -51,6 +51,7 @@ def run(config, workdir: str) -> None:
   require(not unknown, f'config.stages names {unknown}: choose from {", ".join(STAGES)}')
   check_config(config)
   workdir = in_turn(lambda: open_workdir(workdir, config))
+  check_shared(workdir)
   jax.config.update('jax_disable_most_optimizations', config.fast_compile)
   job = Run.start(config, workdir)
   due = []

@@ -24,6 +24,7 @@ from ml_collections import config_flags  # noqa: E402
 from experiments.aot.programs import PROGRAMS, run  # noqa: E402
 from experiments.door import parse_config  # noqa: E402
 from o1jax.training.config import ConfigError  # noqa: E402
+from o1jax.training.storage import StorageError, writing  # noqa: E402
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'the job', lock_config=True)
 _TOPOLOGY = flags.DEFINE_string('topology', None, 'such as v5e:4x4, v5p:2x2x4, v6e:16x16')
@@ -37,11 +38,14 @@ def main(argv):
   warnings.filterwarnings('ignore', module='orbax')
   logging.set_verbosity(logging.WARNING)
   try:
+    if _OUT.value:
+      with writing(out := pathlib.Path(_OUT.value)):
+        out.touch()  # now rather than after all the compiling
     rows = run(_CONFIG.value, _TOPOLOGY.value, _PROGRAMS.value)
-  except ConfigError as error:
+  except (ConfigError, StorageError) as error:
     sys.exit(f'error: {error}')
   if _OUT.value:
-    pathlib.Path(_OUT.value).write_text(json.dumps(rows, indent=2) + '\n')
+    out.write_text(json.dumps(rows, indent=2) + '\n')
 
 
 if __name__ == '__main__':

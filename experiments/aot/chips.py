@@ -18,7 +18,7 @@ class Chip(NamedTuple):
 CHIPS = {
   'v5e': Chip(16 * 2**30, 197e12, 819e9, 200e9),
   'v5p': Chip(95 * 2**30, 459e12, 2765e9, 600e9),
-  'v6e': Chip(32 * 2**30, 918e12, 1600e9, 400e9),
+  'v6e': Chip(32 * 2**30, 918e12, 1640e9, 400e9),
 }
 
 
@@ -30,8 +30,8 @@ def devices_of(topology: str) -> tuple[Chip, list]:
   """
   from jax.experimental import topologies  # loads libtpu
 
-  kind = topology.split(':')[0]
-  if kind not in CHIPS:
+  kind, _, grid = topology.partition(':')
+  if kind not in CHIPS or len(grid.split('x')) != (3 if kind == 'v5p' else 2):
     raise ConfigError(f'--topology={topology}: give one of {", ".join(CHIPS)} and a grid, such as v5e:4x4 or v5p:2x2x4')
   try:
     return CHIPS[kind], list(topologies.get_topology_desc(platform='tpu', topology_name=topology).devices)

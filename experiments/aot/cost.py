@@ -64,20 +64,36 @@ def row_flops(config: ModelConfig, rows: int, length: int) -> float:
   return 3.0 * rows * sum(token_flops(config, i + 1, critic=False) for i in range(length))
 
 
-def decode_bytes(config: ModelConfig, sizes, *, problems: float, ways: int) -> float:
-  """What a chip reads to decode the largest tree of its problems: its part of all weights at every token, and of the
-  keys and values of each expansion.
+class Decoding(NamedTuple):
+  """Tokens of a problem that are made one after the other, and of how many other tokens each reads the keys, at a mean;
+  candidates that are made side by side read those of their path together."""
 
-  sizes: (simulations, candidates, step_length, max_steps, prompt_length); ways: along `tensor`.
-  """
-  simulations, candidates, length, depth, prompt = sizes
+  turns: int
+  context: float
+
+
+def decoding_of_mcts(*, simulations: int, candidates: int, step_length: int, max_steps: int, prompt: int):
+  """The largest tree: expansions, and the chain that finishes it."""
+  path = prompt + (max_steps - 1) / 2 * step_length
+  return [
+    Decoding((1 + simulations) * step_length, path + candidates * step_length / 2),
+    Decoding((max_steps - 1) * step_length, path + step_length / 2),
+  ]
+
+
+def decoding_of_chains(*, chains: int, step_length: int, max_steps: int, prompt: int):
+  """Best-of-N, whose chains go side by side."""
+  length = max_steps * step_length
+  return [Decoding(length, prompt + chains * length / 2)]
+
+
+def decode_bytes(config: ModelConfig, parts: list[Decoding], *, problems: float, ways: int) -> float:
+  """What a chip reads for its problems: its part (one of `ways` along `tensor`) of all weights at every token, and of
+  keys and values."""
   weights = matmul_parameters(config) * (1 + config.own_critic)
   keys = 2 * config.layers * config.kv_heads * config.head_width * (1 + config.own_critic)
-  expanding = (1 + simulations) * length
-  finishing = (depth - 1) * length
-  read = problems * keys * (expanding * (prompt + (depth - 1) / 2 * length + candidates * length / 2)
-                            + finishing * (prompt + depth * length / 2))  # fmt: skip
-  return np.dtype(jax.numpy.dtype(config.dtype)).itemsize * (weights * (expanding + finishing) + read) / ways
+  read = sum(part.turns * (weights + problems * keys * part.context) for part in parts)
+  return np.dtype(jax.numpy.dtype(config.dtype)).itemsize * read / ways
 
 
 def sent(messages: list[Collective]) -> float:

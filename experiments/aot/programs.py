@@ -15,7 +15,12 @@ from o1jax.training.build import build, fused_mesh, supervised_mesh
 from o1jax.training.config import ConfigError, check_config, require
 from o1jax.training.programs import lower_searching, lower_supervised
 
-PROGRAMS = ('fused', 'supervised')
+# What it may take to make a program fit.
+ADVICE = dict(
+  fused='raise config.mesh.fsdp or tensor or config.learn.minibatches, lower config.learn.batch, or take more chips',
+  supervised='raise config.mesh.fsdp or tensor, lower config.pretrain.batch, or take more chips',
+)
+PROGRAMS = tuple(ADVICE)
 
 
 def run(config, topology: str, programs: list[str]) -> list[dict]:
@@ -35,7 +40,9 @@ def run(config, topology: str, programs: list[str]) -> list[dict]:
     experiment = build(config, pathlib.Path(folder), devices=devices)
     for name in programs:
       if name == 'fused':
-        section, mesh, lower = config.learn, fused_mesh(config, config.learn, devices), lower_searching
+        section = config.learn.copy_and_resolve_references()
+        section.updates_per_call = 1  # more of them would be a loop around the same
+        mesh, lower = fused_mesh(config, section, devices), lower_searching
       else:
         section, mesh, lower = config.pretrain, supervised_mesh(config, config.pretrain, devices), lower_supervised
       began = time.monotonic()
@@ -43,7 +50,8 @@ def run(config, topology: str, programs: list[str]) -> list[dict]:
       try:
         compiled = lowered.compile()
       except jax.errors.JaxRuntimeError as error:
-        told = too_large(str(error), lowered.as_text(), f'the {name} update on {topology}')
+        told = too_large(str(error), lowered.as_text(), f'the {name} update on {topology}',
+                         ADVICE[name])  # fmt: skip
         raise (ConfigError(told) if told else error) from None
       rows.append(table.describe(experiment, section, mesh, chip, compiled, program=name, topology=topology,
                                  seconds=time.monotonic() - began))  # fmt: skip
@@ -51,13 +59,14 @@ def run(config, topology: str, programs: list[str]) -> list[dict]:
   return rows
 
 
-def too_large(text: str, arrays: str, name: str) -> str | None:
+def too_large(text: str, arrays: str, name: str, advice: str) -> str | None:
   """What the compiler says of a program that no chip has room for, in one line; None if it says something else.
 
   Args:
     text: of its error.
     arrays: text of the program before it was compiled, for the largest arrays where the error names no buffers.
     name: of the program and its topology.
+    advice: what to do.
   """
   used = re.search(r'Used ([\d.]+\w) of ([\d.]+\w) hbm|\(([\d.]+\w)\) exceeds available HBM \(([\d.]+\w)\)', text)
   if not used:
@@ -70,5 +79,5 @@ def too_large(text: str, arrays: str, name: str) -> str | None:
   else:
     found = {kind: math.prod(map(int, kind.split('x')[:-1])) for kind in re.findall(r'tensor<([\dx]+x\w+)>', arrays)}
     largest = [f'{kind} (on all chips together)' for kind in sorted(found, key=found.get, reverse=True)[:4]]
-  return (f'{name} does not fit a chip: it takes {taken} of {there} of HBM. Largest: {"; ".join(largest)}. Raise '
-          'config.mesh.fsdp or tensor, raise config.learn.minibatches, or take more chips')  # fmt: skip
+  told = f'{name} does not fit a chip: it takes {taken} of {there} of HBM. Largest: {"; ".join(largest)}'
+  return f'{told}. To do: {advice}'

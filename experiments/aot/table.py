@@ -5,6 +5,7 @@ import collections
 from experiments.aot import cost
 from experiments.aot.chips import Chip
 from experiments.aot.hlo import Collective, collectives
+from o1jax import tree as tree_lib
 from o1jax.training.build import Experiment
 from o1jax.training.config import ConfigDict
 from o1jax.training.mesh import shares
@@ -42,7 +43,7 @@ def describe(
     program=program, topology=topology, chips=mesh.size, mesh=dict(mesh.shape), compile_seconds=seconds,
     hbm=held | dict(total=sum(held.values()), capacity=chip.memory),
     flops={name: flops for name, (flops, _, _) in phases.items()},
-    messages=_grouped(messages),
+    messages=_grouped(messages, section.search.budget if program == 'fused' else 1),
     floors={name: floor._asdict() for name, floor in floors.items()},
     seconds=sum(floor.bound[0] for floor in floors.values()),
   )  # fmt: skip
@@ -51,18 +52,23 @@ def describe(
 def _fused(experiment, section, mesh, messages):
   """FLOPs, bytes that a chip reads and messages of the two phases, for the largest trees that the search can leave."""
   config, shapes, search = experiment.model.config, experiment.config.shapes, section.search
-  best_of_n = search.method == 'best_of_n'
-  candidates = 1 if best_of_n else search.candidates
-  simulations = search.budget - 1 if best_of_n else search.budget
-  slots = search.budget * shapes.max_steps if best_of_n else search.budget + shapes.max_steps
-  tree = cost.full_tree(1, slots, candidates, shapes.step_length, shapes.max_steps, shapes.prompt_length,
-                        chain=0 if best_of_n else shapes.max_steps - 1)  # fmt: skip
-  flops = section.batch * cost.tree_flops(config, *tree)
-  sizes = simulations, candidates, shapes.step_length, shapes.max_steps, shapes.prompt_length
-  read = cost.decode_bytes(config, sizes, problems=section.batch / shares(mesh), ways=mesh.shape['tensor'])
+  sizes = shapes.step_length, shapes.max_steps, shapes.prompt_length
+  given = dict(zip(('step_length', 'max_steps', 'prompt'), sizes))
+  if search.method == 'best_of_n':
+    found = cost.full_tree(1, search.budget * shapes.max_steps, 1, *sizes)
+    learned = cost.full_tree(search.budget, shapes.max_steps, 1, *sizes)  # each chain apart
+    parts = cost.decoding_of_chains(chains=search.budget, **given)
+  else:
+    found = learned = cost.full_tree(1, search.budget + shapes.max_steps, search.candidates, *sizes,
+                                     chain=shapes.max_steps - 1)  # fmt: skip
+    parts = cost.decoding_of_mcts(simulations=search.budget, candidates=search.candidates, **given)
+  if section.tokens:
+    learned = learned[0], tree_lib.crop(learned[1], section.tokens)
+  made, learned = (section.batch * cost.tree_flops(config, *trees) for trees in (found, learned))
+  read = cost.decode_bytes(config, parts, problems=section.batch / shares(mesh), ways=mesh.shape['tensor'])
   return dict(
-    search=(flops, read, [one for one in messages if _phase(one) != 'learn']),
-    learn=(3 * flops, 0.0, [one for one in messages if _phase(one) == 'learn']),
+    search=(made, read, [one for one in messages if _phase(one) != 'learn']),
+    learn=(3 * learned, 0.0, [one for one in messages if _phase(one) == 'learn']),
   )
 
 
@@ -77,16 +83,17 @@ def _phase(one: Collective) -> str:
   return 'search' if 'search' in one.scope.split('/') else 'learn'
 
 
-def _grouped(messages: list[Collective]) -> list[dict]:
-  """Messages of one phase, kind, group and number of turns together."""
+def _grouped(messages: list[Collective], simulations: int) -> list[dict]:
+  """Messages of one phase, kind, group and number of turns together, with the bytes that a chip sends in them."""
   groups = collections.defaultdict(list)
   for one in messages:
     groups[_phase(one), one.kind, one.group, one.turns].append(one)
-  rows = [
-    dict(phase=phase, kind=kind, group=group, turns=turns, count=len(some), size=sum(one.size for one in some))
-    for (phase, kind, group, turns), some in groups.items()
-  ]
-  return sorted(rows, key=lambda row: (row['phase'] != 'simulation', row['phase'], -row['size'] * row['turns']))
+  rows = []
+  for (phase, kind, group, turns), some in groups.items():
+    times = simulations if phase == 'simulation' else 1
+    rows.append(dict(phase=phase, kind=kind, group=group, turns=turns // times, count=len(some), times=times,
+                     sent=cost.sent(some) / times))  # fmt: skip
+  return sorted(rows, key=lambda row: (row['phase'] != 'simulation', row['phase'], -row['sent'] * row['times']))
 
 
 def text(row: dict) -> str:
@@ -99,12 +106,12 @@ def text(row: dict) -> str:
     f'  HBM a chip: {size(held["total"])} of {size(held["capacity"])}, {held["total"] / held["capacity"]:.0%}: '
     f'arguments {size(held["arguments"])}, temporaries {size(held["temporaries"])}, code {size(held["code"])}',
     '  FLOPs of the model: ' + ', '.join(f'{name} {flops:.3g}' for name, flops in row['flops'].items()),
-    '  sent by a chip, at most:    messages x turns, in groups of, together',
+    '  a chip sends at most:                        messages x turns, in groups of, together; in an update',
   ]
-  for message in row['messages']:
-    per = 'per simulation' if message['phase'] == 'simulation' else f'per update ({message["phase"]})'
-    lines.append(f'    {per:22} {message["kind"]:20} {message["count"]:4} x {message["turns"]:6} {message["group"]:6}  '
-                 f'{size(message["size"] * message["turns"])}')  # fmt: skip
+  for one in row['messages']:
+    per = 'per simulation' if one['phase'] == 'simulation' else f'per update ({one["phase"]})'
+    lines.append(f'    {per:22} {one["kind"]:20} {one["count"]:4} x {one["turns"]:6} {one["group"]:6}  '
+                 f'{size(one["sent"]):>8} {size(one["sent"] * one["times"]):>8}')  # fmt: skip
   for name, floor in row['floors'].items():
     longest = max(floor, key=floor.get)
     told = ', '.join(f'{part} {seconds:.3g}' for part, seconds in floor.items())

@@ -49,7 +49,7 @@ class HostVerifier:
   """
 
   def __init__(
-    self, check: Callable[[Problem, str], bool], *, seconds: float = 5.0, patience: float = 600.0, workers: int = 0
+    self, check: Callable[[Problem, str], bool], *, seconds: float = 5.0, patience: float = 600.0, workers: int = 2
   ):
     """Starts nothing yet.
 
@@ -57,7 +57,7 @@ class HostVerifier:
       check: of a task: a function that other processes can import. It is told the problem's `text` and `numbers`.
       seconds: for one answer. One that takes longer, or ends its process, is wrong.
       patience: seconds for all answers of a call.
-      workers: processes; 0 = as many as cores.
+      workers: processes.
 
     Raises:
       ValueError: other processes cannot be given the check.
@@ -68,7 +68,7 @@ class HostVerifier:
       raise ValueError(f'{check} cannot be told to other processes ({error}): write it as a function of a module, or a '
                        'functools.partial of one') from None  # fmt: skip
     self.failure = None
-    self._seconds, self._patience, self._count = seconds, patience, workers or os.cpu_count()
+    self._seconds, self._patience, self._count = seconds, patience, workers
     self._asked, self._lock = queue.SimpleQueue(), threading.Lock()
     self._verdicts, self._threads = {}, []
 
@@ -130,13 +130,15 @@ class HostVerifier:
       answer, future = self._asked.get()
       verdict = False
       if not self.failure:
+        if process and process.poll() is not None:  # by this answer's forerunner, or while there was none
+          process = None
         try:
           process = process or self._start()
           verdict = self._check(process, answer)
         except VerifierError as error:
           self._fail(error)
-      if process and process.poll() is not None:
-        process = None
+        except OSError as error:
+          self._fail(VerifierError(f'no process can be started for the verifier on the host: {error.strerror}'))
       future.set_result(verdict)
 
   def _check(self, process, answer):

@@ -30,7 +30,7 @@ from o1jax.tasks import cipher, countdown
 from o1jax.text.steps import Behaviours
 from o1jax.text.tokenizer import Tokenizer
 from o1jax.training.config import ConfigDict, ConfigError, require
-from o1jax.training.mesh import at_rest, build_mesh, placed, spread
+from o1jax.training.mesh import at_rest, build_mesh, cores, placed, spread
 from o1jax.training.storage import writing
 from o1jax.types import Array, OutcomeFn, Params, Prompt, Reference, Sequences, Task
 
@@ -135,7 +135,7 @@ def build_task(config: ConfigDict) -> Task:
 def _judge(config, task):
   """The verdicts of the config's verifier on nodes, and what says why there are none."""
   settings = config.verifier.to_dict()
-  where = settings.pop('where')
+  where, settings['workers'] = settings.pop('where'), settings['workers'] or cores()
   require(where in ('device', 'host'), f'config.verifier.where is {where!r}: choose device or host')
   if where == 'device':
     return functools.partial(outcome, verify=task.verify), lambda: None

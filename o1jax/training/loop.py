@@ -119,6 +119,7 @@ def run_updates(
           record(*last, state)
           last = None
         if saving:
+          _wish(checkpoints, interrupt, failure, due=False)  # again, since now the call has ended
           checkpoints.save(done, state)
           saved = time.monotonic()
       if last:

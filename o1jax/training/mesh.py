@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from o1jax.model.forward import axis_names, for_search
@@ -80,7 +81,9 @@ def build_mesh(
   for batch in batches:
     require(batch % share == 0,
             f'{told}: {batch} problems cannot be dealt out to data * fsdp = {share} devices: choose a multiple')
-  return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * 3, devices=devices[:count])
+  # `jax.make_mesh` would not let two of the axes share one of a TPU's.
+  grid = mesh_utils.create_device_mesh(sizes, devices[:count], allow_split_physical_axes=True)
+  return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * 3)
 
 
 def shares(mesh: Mesh) -> int:
@@ -107,14 +110,15 @@ def at_rest(model, state: Any, mesh: Mesh) -> Any:
     mesh: from `build_mesh`.
 
   Returns:
-    A pytree of shardings. What is not of a parameter's path and shape is whole.
+    A pytree of shardings. What is not of a parameter's path and rank is whole.
   """
   names = axis_names(model)
 
   def lies(path, x):
     path = jax.tree_util.keystr(path, simple=True, separator='.').replace('reference.', 'policy.')
     own = next((path[path.rindex(part):] for part in ('policy.', 'critic.') if part in path), None)
-    return NamedSharding(mesh, spec(names[own], x.shape, mesh)) if own in names else everywhere(mesh)
+    of_one = own in names and len(names[own]) == x.ndim
+    return NamedSharding(mesh, spec(names[own], x.shape, mesh)) if of_one else everywhere(mesh)
 
   return jax.tree_util.tree_map_with_path(lies, state)
 

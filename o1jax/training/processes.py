@@ -1,6 +1,8 @@
 """The processes of one job: which of them writes what is written once, and how they come to one decision."""
 
 import os
+import pathlib
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,30 +12,33 @@ from jax.experimental import multihost_utils
 
 from o1jax.training.config import ConfigError, require
 
-# What tells that a process is one of several: of SLURM, Kubernetes (GKE), Cloud TPU, Open MPI.
-CLUSTERS = ('SLURM_STEP_NODELIST', 'JOB_COMPLETION_INDEX', 'TPU_WORKER_HOSTNAMES', 'MEGASCALE_COORDINATOR_ADDRESS',
-            'OMPI_COMM_WORLD_SIZE')  # fmt: skip
+# What tells that a process is one of several: of SLURM, GKE with TPUs, several TPU slices, Open MPI. A Cloud TPU VM has
+# no such sign.
+CLUSTERS = ('SLURM_STEP_NODELIST', 'TPU_WORKER_HOSTNAMES', 'MEGASCALE_COORDINATOR_ADDRESS', 'OMPI_COMM_WORLD_SIZE')
+AUTO = 'auto'
 
 
 def join(coordinator: str = '', processes: int = 0, process: int = -1) -> None:
   """Makes this process one of a job's. Call it before jax makes its first array.
 
   Args:
-    coordinator: host:port at which process 0 can be reached; '' = as the cluster says, if there is one.
+    coordinator: host:port at which process 0 can be reached; 'auto' = as the cluster says; '' = that too, where
+      `CLUSTERS` show that there is one.
     processes: how many; with a coordinator.
     process: which of them this is, from 0; with a coordinator.
 
   Raises:
     ConfigError: the arguments do not fit each other, or the others were not met.
   """
-  if coordinator:
+  named = coordinator not in ('', AUTO)
+  if named:
     require(0 <= process < processes, f'--coordinator={coordinator} with --processes={processes} --process={process}: '
             'give the number of processes, and which of them this is, from 0')
   else:
     require(processes == 0 and process == -1,
             f'--processes={processes} --process={process} needs --coordinator=HOST:PORT')
-  settings = dict(coordinator_address=coordinator, num_processes=processes, process_id=process) if coordinator else {}
-  if settings or any(name in os.environ for name in CLUSTERS):
+  settings = dict(coordinator_address=coordinator, num_processes=processes, process_id=process) if named else {}
+  if coordinator or any(name in os.environ for name in CLUSTERS):
     try:
       jax.distributed.initialize(**settings)
     except (RuntimeError, ValueError) as error:
@@ -72,3 +77,27 @@ def in_turn(action: Callable[[], Any]) -> Any:
   if agree(int(failure is not None)):
     raise failure or ConfigError('the first process of this job failed: see what it says')
   return result if first() else action()
+
+
+def check_shared(folder: pathlib.Path, *, patience: float = 60.0) -> None:
+  """Refuses a folder that is not the same one for all processes.
+
+  Args:
+    folder: exists.
+    patience: seconds until what the first process writes may be seen by all: network file systems take some.
+
+  Raises:
+    ConfigError: in all processes, if it is not for one of them.
+  """
+  if jax.process_count() == 1:
+    return
+  sign = folder / '.job'
+  told = str(agree(time.time_ns() % 2**31, lambda values: values[0]))
+  if first():
+    sign.write_text(told)
+  agree(0)
+  deadline = time.monotonic() + patience
+  while not (seen := sign.exists() and sign.read_text() == told) and time.monotonic() < deadline:
+    time.sleep(0.5)
+  if agree(int(not seen)):
+    raise ConfigError(f'the processes of this job see different folders as {folder}: give a --workdir that all share')

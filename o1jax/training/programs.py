@@ -1,7 +1,6 @@
 """The compiled programs of a job, made ahead of their use and side by side: XLA takes one core for each."""
 
 import functools
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
@@ -28,7 +27,7 @@ from o1jax.training.build import (
   weights,
 )  # fmt: skip
 from o1jax.training.config import ConfigDict
-from o1jax.training.mesh import at_rest, build_mesh, by_problem, everywhere, placed, shares, spread
+from o1jax.training.mesh import at_rest, build_mesh, by_problem, cores, everywhere, placed, shares, spread
 from o1jax.types import Params, TrainState
 
 GREEDY = Readout('greedy', 1, 'first')
@@ -70,7 +69,7 @@ class Programs:
   def __init__(self, experiment: Experiment):
     """Compiles nothing yet."""
     self._experiment, self._made = experiment, {}
-    self._pool = ThreadPoolExecutor(os.cpu_count())
+    self._pool = ThreadPoolExecutor(cores())
 
   def supervised(self, stage: str) -> Program:
     """The update of 'pretrain', 'instruct' or 'control'."""

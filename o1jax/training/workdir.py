@@ -15,7 +15,7 @@ import subprocess
 import jax
 
 import o1jax
-from o1jax.training.config import ConfigDict, ConfigError, config_from_json, config_to_json, differences
+from o1jax.training.config import ConfigDict, ConfigError, config_from_json, config_to_json, differences, require
 from o1jax.training.storage import writing
 
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'mctx', 'o1jax')
@@ -27,6 +27,7 @@ def open_workdir(path: str | pathlib.Path, config: ConfigDict) -> pathlib.Path:
   Raises:
     ConfigError: the folder cannot be written, holds files that no run made, or holds a run with another config.
   """
+  require('://' not in str(path), f'workdir {path} is not a folder: mount the bucket, and pass the folder as --workdir')
   workdir = pathlib.Path(path).expanduser().resolve()
   try:
     workdir.mkdir(parents=True, exist_ok=True)

@@ -9,13 +9,15 @@ import sys
 import numpy as np
 import pytest
 
-from experiments.aot import cost, table
-from experiments.aot.chips import CHIPS
+from experiments.aot import cost, programs, table
+from experiments.aot.chips import CHIPS, devices_of
 from experiments.aot.hlo import Collective, bytes_of, collectives
 from experiments.aot.programs import too_large
 from o1jax import tree as tree_lib
 from o1jax.model.compute import token_flops
 from o1jax.model.variants import variant
+from o1jax.training.config import ConfigError
+from o1jax.training.mesh import build_mesh
 
 ROOT = pathlib.Path(__file__).parents[2]
 PROGRAM = """HloModule jit_run, is_scheduled=true
@@ -127,12 +129,12 @@ def test_what_does_not_fit_names_the_largest_buffers():
   told = ('Ran out of memory in memory space hbm. Used 15.86G of 15.75G hbm. Exceeded hbm capacity by 114.89M.\n'
           '  1. Size: 1.96G\n     Operator: op_name="jit(f)/search/dot" source_line=3\n     Shape: f32[16,4,9]{2,1,0}\n'
           '  2. Size: 132.00M\n     Shape: bf16[64,2]{1,0}\n     XLA label: Argument\n')  # fmt: skip
-  line = too_large(told, '', 'the fused update')
+  line = too_large(told, '', 'the fused update', 'less')
   assert '15.86G of 15.75G' in line and '1.96G f32[16,4,9] jit(f)/search/dot; 132.00M bf16[64,2].' in line
   bare = 'the total memory required for HLO temporaries (94.26G) exceeds available HBM (15.75G).'
-  line = too_large(bare, 'tensor<2x3xf32> tensor<40x5xbf16> tensor<f32>', 'it')
+  line = too_large(bare, 'tensor<2x3xf32> tensor<40x5xbf16> tensor<f32>', 'it', 'less')
   assert '94.26G of 15.75G' in line and line.index('40x5xbf16') < line.index('2x3xf32')
-  assert too_large('INTERNAL: something else', '', 'it') is None
+  assert too_large('INTERNAL: something else', '', 'it', 'less') is None
 
 
 def aot(*arguments):
@@ -144,29 +146,35 @@ def aot(*arguments):
 def test_a_job_is_compiled_for_chips_that_are_not_here(tmp_path):
   pytest.importorskip('libtpu', reason='needs the extra "tpu"')
   out = tmp_path / 'aot.json'
-  mesh = '--config.mesh.data=1', '--config.mesh.fsdp=2', '--config.mesh.tensor=2', '--config.model.changes.kv_heads=2'
+  mesh = '--config.mesh.data=1', '--config.mesh.fsdp=4', '--config.mesh.tensor=2', '--config.model.changes.kv_heads=2'
   search = '--config.learn.search.method=gumbel', '--config.learn.search.budget=3', '--config.learn.tokens=0'
-  done = aot('--topology=v5e:2x2', *mesh, *search, f'--out={out}')
+  several = '--config.learn.updates_per_call=2', '--config.learn.validate_every=2', '--config.learn.minibatches=1'
+  done = aot('--topology=v5e:2x4', *mesh, *search, *several, f'--out={out}')
   assert done.returncode == 0, done.stderr
   fused, supervised = json.loads(out.read_text())
   assert 'per simulation' in done.stdout and 'HBM a chip' in done.stdout
   for row in (fused, supervised):
-    assert row['chips'] == 4 and row['mesh'] == dict(data=1, fsdp=2, tensor=2)
+    assert row['chips'] == 8 and row['mesh'] == dict(data=1, fsdp=4, tensor=2)
     held = row['hbm']
     assert held['total'] == held['arguments'] + held['temporaries'] + held['code'] < held['capacity'] == 16 * 2**30
     assert row['seconds'] > 0 and all(flops > 0 for flops in row['flops'].values())
     assert row['program'] in table.text(row)
   simulation = [message for message in fused['messages'] if message['phase'] == 'simulation']
   assert simulation and {message['group'] for message in simulation} == {2}
-  assert {message['turns'] % 3 for message in simulation} == {0}
-  once = [m for m in fused['messages'] if m['phase'] == 'search' and m['kind'] == 'all-gather' and m['turns'] == 1]
-  assert once  # the parameters
+  length = 18  # tokens of a step
+  assert {message['turns'] for message in simulation} <= {1, length, length - 1}
+  assert {message['times'] for message in simulation} == {3}
+  searching = [message for message in fused['messages'] if message['phase'] == 'search']
+  assert {(m['kind'], m['turns']) for m in searching if m['group'] != 2} == {('all-gather', 1)}  # the parameters
+  sent = sum(message['sent'] * message['times'] for message in fused['messages'])
+  assert fused['floors']['learn']['network'] + fused['floors']['search']['network'] == pytest.approx(sent / 200e9)
 
 
 @pytest.mark.parametrize(
   'arguments, words',
   [
     (('--topology=v5e:3x5',), ('v5e:3x5', 'such as v5e:4x4')),
+    (('--topology=v5e:4x4x4',), ('v5e:4x4x4', 'such as v5e:4x4')),
     (('--topology=h100:8',), ('h100:8', 'v5e, v5p, v6e')),
     (('--topology=v5e:2x2', '--config.mesh.fsdp=3', '--config.mesh.data=1'), ('fsdp=3', '4 devices')),
     (('--topology=v5e:2x2', '--programs=fusd'), ('fusd', 'fused, supervised')),
@@ -178,3 +186,21 @@ def test_what_cannot_be_is_one_line(arguments, words):
   last = done.stderr.strip().splitlines()[-1]
   assert done.returncode == 1 and last.startswith('error: ') and all(word in last for word in words), done.stderr
   assert 'Traceback' not in done.stderr
+
+
+def test_a_missing_libtpu_is_one_line(monkeypatch):
+  monkeypatch.setattr(programs.importlib.util, 'find_spec', lambda name: None)
+  with pytest.raises(ConfigError, match=r"needs libtpu: pip install -e '\.\[tpu\]'"):
+    programs.run(None, 'v5e:2x2', ['fused'])
+
+
+@pytest.mark.parametrize(
+  'topology, sizes', [('v6e:4x8', (2, 8, 2)), ('v6e:8x8', (4, 16, 1)), ('v5p:4x4x4', (1, 8, 8))]
+)
+def test_axes_may_share_one_of_the_chips_own(topology, sizes, monkeypatch):
+  pytest.importorskip('libtpu', reason='needs the extra "tpu"')
+  for name, value in (('TPU_SKIP_MDS_QUERY', '1'), ('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')):
+    monkeypatch.setenv(name, value)
+  _, devices = devices_of(topology)
+  mesh = build_mesh(data=sizes[0], fsdp=sizes[1], tensor=sizes[2], devices=devices)
+  assert tuple(mesh.shape.values()) == sizes and len({d.id for d in mesh.devices.flat}) == len(devices)
