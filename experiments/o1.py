@@ -35,6 +35,7 @@ STAGES = {
   'report': measure.report,
 }
 STOPPED = 3
+INTERRUPTED = 'stopped; the same command goes on from the last checkpoint'
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'what to run', lock_config=True)
 _WORKDIR = flags.DEFINE_string('workdir', None, 'folder of the run; made if need be')
@@ -98,23 +99,31 @@ def main(argv):
     join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     run(_CONFIG.value, _WORKDIR.value)
   except (ConfigError, Diverged, StorageError, VerifierError) as error:
-    sys.exit(f'error: {error}')
+    leave(f'error: {error}', 1)
   except OSError as error:
     if error.errno not in REFUSALS:
       raise
-    sys.exit(f'error: {error.filename or _WORKDIR.value} cannot be written: {error.strerror}; all before it is kept')
+    leave(f'error: {error.filename or _WORKDIR.value} cannot be written: {error.strerror}; all before it is kept', 1)
   except Stopped as stop:
-    jax.distributed.shutdown()  # the other processes of the job, if any, have stopped too
-    leave(stop)
+    if jax.distributed.is_initialized():
+      jax.distributed.shutdown()  # the other processes of the job have stopped too
+    leave(stop, STOPPED)
   except KeyboardInterrupt:
-    leave('stopped; the same command goes on from the last checkpoint')
+    leave(INTERRUPTED, STOPPED)
+  except jax.errors.JaxRuntimeError as error:
+    if 'KeyboardInterrupt' not in str(error):  # in a call of the host
+      raise
+    leave(INTERRUPTED, STOPPED)
 
 
-def leave(words):
-  """Ends the process at once: programs that are being compiled on other threads would hold up an exit for long."""
+def leave(words, code):
+  """Ends the process, at once if it is alone: programs that are being compiled on other threads would hold up an exit
+  for long. One of several ends as jax has it, which tells the others."""
   print(words, file=sys.stderr, flush=True)
   sys.stdout.flush()
-  os._exit(STOPPED)
+  if jax.distributed.is_initialized():
+    sys.exit(code)
+  os._exit(code)
 
 
 if __name__ == '__main__':

@@ -10,7 +10,6 @@ import json
 import os
 import pickle
 import queue
-import signal
 import subprocess
 import sys
 import threading
@@ -23,7 +22,7 @@ import numpy as np
 from absl import logging
 
 from o1jax import tree as tree_lib
-from o1jax.model.sharding import TENSOR, each_part, ways
+from o1jax.model.sharding import TENSOR, each_part
 from o1jax.reward.outcome import solution_bytes
 from o1jax.reward.worker import READY
 from o1jax.types import Array, Problem, Reference, Tree
@@ -43,6 +42,8 @@ def check_verdicts(outcomes: np.ndarray, failure: Callable[[], VerifierError | N
 
 class HostVerifier:
   """Verdicts by a function of the host. Its processes start with the first answer and end with this one.
+
+  Each is one that `reward.worker` describes.
 
   Attributes:
     failure: VerifierError once there has been a call without verdicts, as all calls after it are; else None.
@@ -68,7 +69,7 @@ class HostVerifier:
       raise ValueError(f'{check} cannot be told to other processes ({error}): write it as a function of a module, or a '
                        'functools.partial of one') from None  # fmt: skip
     self.failure = None
-    self._seconds, self._patience, self._count = seconds, patience, workers
+    self._patience, self._count = patience, workers
     self._asked, self._lock = queue.SimpleQueue(), threading.Lock()
     self._verdicts, self._threads = {}, []
 
@@ -80,8 +81,7 @@ class HostVerifier:
     """
     text, length = solution_bytes(tree, ids, table)
     done = tree_lib.pick(tree_lib.finished(tree), ids, fill=False)
-    # A batch that devices cannot share is judged by each of them; what was asked once is not checked again.
-    part = ('batch' if ids.shape[0] % ways('batch') == 0 else None,)
+    part = ('batch',)
     return each_part(self._ask, part, *[part] * 4, alone=True)(reference, text, length, done)
 
   def _ask(self, reference, text, length, done):
@@ -129,34 +129,40 @@ class HostVerifier:
     while True:
       answer, future = self._asked.get()
       verdict = False
-      if not self.failure:
-        if process and process.poll() is not None:  # by this answer's forerunner, or while there was none
-          process = None
-        try:
-          process = process or self._start()
-          verdict = self._check(process, answer)
-        except VerifierError as error:
-          self._fail(error)
-        except OSError as error:
-          self._fail(VerifierError(f'no process can be started for the verifier on the host: {error.strerror}'))
-      future.set_result(verdict)
+      try:
+        if not self.failure:
+          process, verdict = self._check(process, answer)
+      except VerifierError as error:
+        self._fail(error)
+      except Exception as error:
+        self._fail(VerifierError(f'the verifier on the host cannot work: {type(error).__name__}: {error}'))
+      finally:
+        future.set_result(verdict)
 
   def _check(self, process, answer):
-    verdict, told = _tell(process, answer), repr(answer[1][-80:])
-    if isinstance(verdict, str):
-      raise VerifierError(f'the verifier on the host raised {" ".join(verdict.split())} for the answer {told}')
+    """(the process that judged an answer, its verdict). One that has ended between answers is replaced."""
+    told = process and _tell(process, answer)
+    if not told:
+      process = self._start()
+      told = _tell(process, answer)
+    if not told:
+      raise VerifierError(f'a process of the verifier on the host ended with status {process.wait()}')
+    verdict, words = told
+    shown = repr(answer[1][-80:])
     if verdict is None:
-      logging.warning('the verifier %s, so this answer is wrong: %s', _ended(process.wait(), self._seconds), told)
-    return verdict is True
+      raise VerifierError(f'the verifier on the host raised {" ".join(words.split())} for the answer {shown}')
+    if words:
+      logging.warning('the verifier %s, so this answer is wrong: %s', words, shown)
+    return process, verdict
 
   def _start(self):
     command = [sys.executable, '-m', 'o1jax.reward.worker']
     # It takes no accelerator, and finds what this process finds.
-    env = os.environ | dict(JAX_PLATFORMS='cpu', PYTHONPATH=os.pathsep.join(sys.path))
+    env = os.environ | dict(JAX_PLATFORMS='cpu', PYTHONPATH=os.pathsep.join(map(str, sys.path)))
     process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     if _tell(process, self._told) != READY:
-      raise VerifierError(f'a process of the verifier on the host did not start: {_ended(process.wait())}; what it '
-                          'says stands above')  # fmt: skip
+      raise VerifierError('a process of the verifier on the host did not start: it ended with status '
+                          f'{process.wait()}, and what it says stands above')  # fmt: skip
     return process
 
   def _fail(self, error):
@@ -164,20 +170,14 @@ class HostVerifier:
       self.failure = self.failure or error
 
 
-def _tell(process, words) -> bool | str | None:
-  """What a process answers; None if it ends instead."""
+def _tell(process, words):
+  """What a process answers; None if it has ended."""
   try:
     process.stdin.write(words if isinstance(words, bytes) else pickle.dumps(words))
     process.stdin.flush()
-    return json.loads(process.stdout.readline() or 'null')
-  except (BrokenPipeError, json.JSONDecodeError):
+  except BrokenPipeError:
     return None
-
-
-def _ended(status: int, seconds: float | None = None) -> str:
-  if status == -signal.SIGALRM:
-    return f'took over {seconds:g} s'
-  return f'ended by {signal.Signals(-status).name}' if status < 0 else f'ended with status {status}'
+  return json.loads(process.stdout.readline() or 'null')
 
 
 def _problem(reference: Reference, b: int) -> Problem:

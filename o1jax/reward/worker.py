@@ -1,41 +1,82 @@
 """A process that judges solutions for `reward.host`, one at a time: `python -m o1jax.reward.worker`.
 
 It is told by pickles on its standard input, first (seconds, check) and then (problem, text) after (problem, text), and
-answers each with a line of JSON on its standard output: READY, then the verdict or, in words, what the check raised.
-The system ends it when a check takes longer than its seconds, whatever the check is busy with, and it ends by itself
-when there is nobody left to ask it.
+answers each with a line of JSON on its standard output: READY, then [verdict, words]. A check runs in a child made for
+one answer, which is ended with all that it started when its seconds are over: then, or if it ends by itself, the
+verdict is False, and the words say how. If the check raises, the verdict is null and the words are the error's.
 """
 
 import json
 import os
 import pickle
+import resource
+import select
 import signal
-import sys
+from collections.abc import Callable
 
 READY = 'ready'
+_MOST = 1000  # characters of an error, so that a pipe takes it at once
 
 
 def main() -> None:
   """Judges until the standard input ends."""
   for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole job, whose first process decides
     signal.signal(number, signal.SIG_IGN)
-  signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which is to end the process
-  answers = os.fdopen(os.dup(sys.stdout.fileno()), 'w')
-  os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a check prints is no answer
-  seconds, check = pickle.load(sys.stdin.buffer)
-  _say(answers, READY)
-  while True:
-    try:
-      problem, text = pickle.load(sys.stdin.buffer)
-    except EOFError:
-      return
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-      verdict = bool(check(problem, text))
-    except Exception as error:
-      verdict = f'{type(error).__name__}: {error}'
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    _say(answers, verdict)
+  asked, answers = os.fdopen(os.dup(0), 'rb'), os.fdopen(os.dup(1), 'w')
+  # What a check reads is no question, and what it prints is no answer.
+  os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+  os.dup2(2, 1)
+  try:
+    seconds, check = pickle.load(asked)
+    _say(answers, READY)
+    while True:
+      _say(answers, judged(check, *pickle.load(asked), seconds=seconds))
+  except (EOFError, BrokenPipeError):  # nobody is there any more
+    os._exit(0)
+
+
+def judged(check: Callable, problem, text: str, *, seconds: float) -> tuple[bool | None, str]:
+  """The verdict of a check, and what there is to say of it; see above."""
+  receive, send = os.pipe()
+  child = os.fork()
+  if not child:
+    _check(check, problem, text, send, seconds)
+  os.close(send)
+  ready, _, _ = select.select([receive], [], [], seconds)
+  told = os.read(receive, 4 * _MOST) if ready else b''
+  os.close(receive)
+  late = not ready
+  if late or told:
+    _end(child)
+  _, status = os.waitpid(child, 0)
+  if told:
+    return tuple(json.loads(told))
+  if late:
+    return False, f'took over {seconds:g} s'
+  code = os.waitstatus_to_exitcode(status)
+  return False, f'ended with status {code}' if code >= 0 else f'was ended by signal {-code}'
+
+
+def _check(check, problem, text, send, seconds):
+  """What the child does. It leads a group of its own, with all that the check may start."""
+  os.setsid()
+  limit = int(seconds) + 2
+  resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))  # should nobody be left to end it
+  for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.SIG_DFL)
+  try:
+    told = [bool(check(problem, text)), '']
+  except Exception as error:
+    told = [None, f'{type(error).__name__}: {error}'[:_MOST]]
+  os.write(send, json.dumps(told).encode())
+  os._exit(0)
+
+
+def _end(child):
+  try:
+    os.killpg(child, signal.SIGKILL)
+  except ProcessLookupError:  # it has not come to lead its group yet
+    os.kill(child, signal.SIGKILL)
 
 
 def _say(answers, words):

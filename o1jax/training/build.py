@@ -16,7 +16,7 @@ from o1jax.learning.credit import check_credit
 from o1jax.learning.objective import Objective, Weights
 from o1jax.learning.optimizer import build_optimizer
 from o1jax.model import forward
-from o1jax.model.sharding import TENSOR
+from o1jax.model.sharding import AXES, TENSOR
 from o1jax.model.transformer import LanguageModel
 from o1jax.model.variants import ModelConfig, variant
 from o1jax.policy.sampling import Sampling
@@ -184,6 +184,8 @@ def check(experiment: Experiment, devices: Sequence[jax.Device] | None = None) -
       'raise config.data.pool',
     )
     check_search(section.search, config)
+    for size in ('batch', 'minibatches'):
+      require(section[size] >= 1, f'config.{name}.{size}={section[size]}: give at least 1')
     for count in ('updates', 'validate_every') if name == 'learn' else ('updates',):
       require(
         section.updates_per_call >= 1 and section[count] % section.updates_per_call == 0,
@@ -314,18 +316,10 @@ def fused_mesh(config: ConfigDict, section: ConfigDict, devices: Sequence[jax.De
 def supervised_mesh(config: ConfigDict, section: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Mesh:
   """The devices of supervised training. Its operations are large: where the config leaves it open, all cores of a CPU
   share each of them, which is faster than to share the batch."""
-  if jax.default_backend() == 'cpu' and devices is None and _open(config):
-    return undivided_mesh(config)
+  left_open = tuple(config.mesh[axis] for axis in AXES) == (0, 1, 1) and jax.process_count() == 1
+  if jax.default_backend() == 'cpu' and devices is None and left_open:
+    return build_mesh(1, **config.mesh)
   return build_mesh(section.batch, **config.mesh, devices=devices)
-
-
-def undivided_mesh(config: ConfigDict) -> Mesh:
-  """The devices of what cannot be dealt out: one, where the config leaves it open, or all, which then do the same."""
-  return build_mesh(*([1] if _open(config) else []), **config.mesh)
-
-
-def _open(config):
-  return config.mesh.data == 0 and jax.process_count() == 1
 
 
 def weights(section: ConfigDict) -> Weights:

@@ -5,26 +5,21 @@ import json
 import pathlib
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from o1jax import tree as tree_lib
 from o1jax.evaluation import results
-from o1jax.evaluation.accuracy import Verdicts, coverage, result
+from o1jax.evaluation.accuracy import Readout, Verdicts, coverage, result
 from o1jax.evaluation.report import build_report
 from o1jax.evaluation.statistics import calibration
 from o1jax.evaluation.tree_view import DrawnNode, drawn_nodes
 from o1jax.fused import problem_keys
-from o1jax.model.sharding import fetch, lay
-from o1jax.reward.host import check_verdicts
-from o1jax.reward.outcome import judge
-from o1jax.search.choose import choose
+from o1jax.model.sharding import fetch
 from o1jax.text.steps import ANSWER, count_behaviours
-from o1jax.training.build import POLICIES, test_search, undivided_mesh
-from o1jax.training.mesh import everywhere, spread
+from o1jax.training.build import POLICIES
 from o1jax.training.metrics import Progress
 from o1jax.training.processes import first
-from o1jax.training.programs import searches_of
+from o1jax.training.programs import Search, searches_of
 from o1jax.training.run import Run
 from o1jax.training.workdir import load_config
 from o1jax.types import Params, Prompt, Reference, Tree
@@ -39,7 +34,7 @@ def evaluate(run: Run) -> None:
   searches = dict.fromkeys(search for name in policies for search in searches_of(run.experiment.config, name))
   with Progress(len(searches), description='evaluate: compile') as progress:
     for search in searches:  # all of them first: a search that is timed has the machine for itself
-      run.programs.evaluator(search)
+      run.programs.evaluator(search, run.experiment.data.test)
       progress.advance(1)
   for name, stage in policies.items():
     params = run.params(stage)
@@ -65,7 +60,7 @@ def evaluate_policy(run: Run, name: str, params: Params):
   for search in searches_of(e.config, name):
     method, budget, readouts, greedy = search
     with Progress(count, description=f'evaluate {name} {method} {budget}') as progress:
-      evaluator = run.programs.evaluator(search)
+      evaluator = run.programs.evaluator(search, e.data.test)
       verdicts = evaluator(params, *e.data.test, e.key, spend=search.spend, watch=lambda n, p=progress: p.advance(n))
     rows += [result(name, e.task.name, readout, verdicts, seed=e.config.seed) for readout in readouts]
     if method == 'best_of_n' and not greedy:
@@ -116,23 +111,17 @@ def pose(run: Run, index: int) -> tuple[Prompt, Reference]:
 
 
 def _single(problems, index):
-  return jax.tree.map(lambda x: jnp.asarray(x)[index : index + 1], problems)
+  return jax.tree.map(lambda x: x[index : index + 1], problems)
 
 
 def draw(run: Run, params: Params, prompt: Prompt, reference: Reference) -> Picture:
   """Searches one problem by the config (`evaluate.search`); the reference is for the verdict afterwards."""
   e, section = run.experiment, run.experiment.config.evaluate
-  search = spread(e.model, test_search(e, section.search.method, section.search.budget))
-
-  @jax.jit
-  def judged(params, keys, prompt, reference):
-    tree = judge(reference, search(params, keys, prompt), e.outcome)
-    return tree, choose(tree, rule=section.rule, table=e.table, aggregate=section.aggregate)
-
-  params, *asked = lay((params, problem_keys(e.key, 1), prompt, reference), everywhere(undivided_mesh(e.config)))
-  tree, chosen = fetch(run.programs.once('draw', lambda: judged)(params, *asked))
-  check_verdicts(tree.outcome, e.failure)
-  return picture(run, tree, chosen, fetch(prompt), 0)
+  method, budget = section.search.method, section.search.budget
+  search = Search(method, budget, (Readout(method, budget, section.rule),))
+  evaluator = run.programs.evaluator(search, (prompt, reference))
+  verdicts = evaluator(params, prompt, reference, e.key, spend=search.spend)
+  return picture(run, verdicts.trees, verdicts.chosen, prompt, 0)
 
 
 def picture(run: Run, tree: Tree, chosen: np.ndarray, prompt: Prompt, i: int) -> Picture:

@@ -28,7 +28,7 @@ from o1jax.training.build import (
 )  # fmt: skip
 from o1jax.training.config import ConfigDict
 from o1jax.training.mesh import at_rest, build_mesh, by_problem, cores, everywhere, placed, shares, spread
-from o1jax.types import Params, TrainState
+from o1jax.types import Params, Prompt, Reference, TrainState
 
 GREEDY = Readout('greedy', 1, 'first')
 SAMPLED = ('majority', 'best', 'weighted')
@@ -79,9 +79,9 @@ class Programs:
     """The fused update of 'reward' or 'learn'."""
     return self.once(*self._searching(stage))
 
-  def evaluator(self, search: Search, split: str = 'test') -> Evaluator:
-    """Of a test-time search by the config, for the problems of a split."""
-    return self.once(*self._evaluator(search, split))
+  def evaluator(self, search: Search, problems: tuple[Prompt, Reference]) -> Evaluator:
+    """Of a test-time search by the config, for as many problems of these shapes."""
+    return self.once(*self._evaluator(search, problems))
 
   def sampler(self) -> Callable:
     """(params, keys, prompts of the validation split) -> Tree: one sampled solution a problem."""
@@ -106,17 +106,17 @@ class Programs:
     self._pool.shutdown(wait=False, cancel_futures=True)
 
   def _of_stage(self, stage):
-    config = self._experiment.config
+    e, config = self._experiment, self._experiment.config
     if stage == 'initialise':
       return [self._supervised('pretrain'), self._supervised('instruct')]
     if stage == 'reward':
       return [self._searching('reward')]
     if stage == 'learn':
       control = [self._supervised('control')] if config.learn.control else []
-      return [self._evaluator(GREEDY_SEARCH, 'validation'), self._searching('learn'), *control]
+      return [self._evaluator(GREEDY_SEARCH, e.data.validation), self._searching('learn'), *control]
     if stage == 'evaluate':
       searches = [search for policy in config.evaluate.policies for search in searches_of(config, policy)]
-      return [*(self._evaluator(search, 'test') for search in searches), self._sampler()]
+      return [*(self._evaluator(search, e.data.test) for search in searches), self._sampler()]
     return []
 
   # Each of these gives the name of a program and what makes it.
@@ -137,10 +137,11 @@ class Programs:
 
     return stage, make
 
-  def _evaluator(self, search, split):
+  def _evaluator(self, search, problems):
     e, section = self._experiment, self._experiment.config.evaluate
-    problems = getattr(e.data, split)
     budgets = tree_budgets(e.config) if search.spend else ()
+    if search.spend and search.spend not in budgets:
+      budgets = (search.spend,)
     width = search.budget if search.method == 'best_of_n' else section.search.candidates
     most = max(section.rows // width, 1)
     batch = equal_batches(problems[0].length.shape[0], most, of=shares(build_mesh(**e.config.mesh)))

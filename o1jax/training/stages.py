@@ -128,7 +128,7 @@ class Curve:
   def __init__(self, run: Run, method: str, *, stage: str):
     self._run, self._method, self._stage = run, method, stage
     self._path = run.workdir / 'report' / 'data' / 'train_curve.json'
-    self._evaluate = run.programs.evaluator(GREEDY_SEARCH, 'validation')
+    self._evaluate = run.programs.evaluator(GREEDY_SEARCH, run.experiment.data.validation)
     # All processes of a job decide by these; the file is the first one's.
     self._points = [p for p in self._written() if p['method'] == method]
 

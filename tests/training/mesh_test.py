@@ -123,7 +123,10 @@ def test_flags_that_the_user_set_stay(monkeypatch, before, after):
 def test_devices_wait_longer_where_they_wait_for_the_host(monkeypatch):
   monkeypatch.setenv('JAX_NUM_CPU_DEVICES', '5')
   monkeypatch.setenv('XLA_FLAGS', WAITS[0].replace('86400', '7'))
+  told = {}
+  monkeypatch.setattr(mesh_lib.jax.config, 'update', told.__setitem__)
   prepare_cpu(host_calls=True)
+  assert told == {'jax_cpu_enable_async_dispatch': False}
   assert mesh_lib.os.environ['XLA_FLAGS'] == ' '.join([WAITS[0].replace('86400', '7'), VECTORS, WAITS[1]])
 
 

@@ -91,7 +91,7 @@ def test_what_is_closed_drops_what_was_not_begun(experiment, monkeypatch):
     go.wait(20)
     raise ValueError('stopped')
 
-  monkeypatch.setattr(programs_lib.os, 'cpu_count', lambda: 1)
+  monkeypatch.setattr(programs_lib, 'cores', lambda: 1)
   monkeypatch.setattr(programs_lib, 'fused_update', wait)
   made = Programs(experiment)
   made.ahead(['reward', 'learn'])
@@ -137,7 +137,7 @@ def test_tree_searches_share_a_program_whatever_they_spend(experiment, monkeypat
   programs = Programs(experiment)
   searches = [search for policy in ('initialised', 'learned') for search in searches_of(config, policy)]
   for search in searches:
-    programs.evaluator(search)
+    programs.evaluator(search, experiment.data.test)
   assert tree_budgets(config) == (2, 4, 9)
   assert [search.spend for search in searches] == [None, None, 4, None, None, 2, 4, 9]
   trees = {name for name, search in zip(asked, searches) if search.spend}
@@ -150,6 +150,5 @@ def test_problems_of_other_shapes_have_a_search_of_their_own(experiment, monkeyp
   prompt, reference = experiment.data.validation
   wider = reference.replace(text=np.pad(reference.text, ((0, 0), (0, 6))))
   for problems, programs in (((prompt, reference), 1), ((prompt, reference), 1), ((prompt, wider), 2)):
-    split = experiment._replace(data=experiment.data._replace(validation=problems))
-    Programs(split).evaluator(GREEDY_SEARCH, 'validation')
+    Programs(experiment).evaluator(GREEDY_SEARCH, problems)
     assert len(asked) == programs

@@ -42,9 +42,13 @@ def test_parameters_come_back_without_the_frozen_policy(made):
 
 
 def test_settings_that_change_no_result_may_differ(made):
-  run = start(made[0].workdir, **{'checkpoint.seconds': 5.0, 'skip_limit': 3, 'stages': ('learn',), 'profile': True})
+  run = start(made[0].workdir, **{'checkpoint.seconds': 5.0, 'skip_limit': 3, 'stages': ('learn',), 'profile': True,
+                                 'mesh.fsdp': 2, 'verifier.patience': 9.0})  # fmt: skip
   assert (run.keeping.seconds, run.keeping.updates, run.keeping.skip_limit) == (5.0, 0, 3)
-  assert run.params('reward') is not None
+  # As they lie on the new mesh.
+  params, split = run.params('reward'), {str(x.sharding.spec) for x in jax.tree.leaves(run.params('reward'))}
+  jax.tree.map(np.testing.assert_array_equal, params, made[1].replace(reference=None))
+  assert any('fsdp' in spec for spec in split)
 
 
 @pytest.mark.parametrize('name, there', [('config.learn.updates', 99), ('config.seed', 7), ('tokenizer', 'another')])
