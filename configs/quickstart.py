@@ -15,7 +15,8 @@ def get_config(argument: str = '') -> ConfigDict:
   c = ConfigDict()
   c.seed = 0
   c.stages = ('initialise', 'reward', 'learn', 'evaluate', 'report')
-  # Devices: 0 = as many as divide the batch of a program, -1 = all that are left (docs/SCALING.md).
+  # Devices: 0 = as many as divide the batch of a program, or all where there are several processes; -1 = all that are
+  # left (docs/SCALING.md).
   c.mesh = ConfigDict(dict(data=0, fsdp=1, tensor=1))
   # Checkpoints: one each so many seconds, of which two stay, and one each so many updates, which all stay; 0 = none.
   c.checkpoint = ConfigDict(dict(seconds=60.0, updates=0))

@@ -111,8 +111,8 @@ def fetch(data: Any) -> Any:
   """Arrays on devices, whole on the host of every process."""
   if jax.process_count() == 1:
     return jax.device_get(data)
-  gather = lambda x: multihost_utils.process_allgather(x, tiled=True) if isinstance(x, jax.Array) else x
-  return jax.device_get(jax.tree.map(lambda x: x if _here(x) else gather(x), data))
+  gather = lambda x: x if _here(x) else multihost_utils.process_allgather(x, tiled=True)
+  return jax.device_get(jax.tree.map(gather, data))
 
 
 def _here(x) -> bool:

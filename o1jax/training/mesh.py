@@ -58,7 +58,8 @@ def build_mesh(
 
   Args:
     batches: what is dealt out along `data` and `fsdp`.
-    data: devices along the axis; -1 = all that the other two leave; 0 = as many of these as divide all batches.
+    data: devices along the axis; -1 = all that the other two leave; 0 = as many of these as divide all batches, or,
+      with several processes, of which each must have its part, all.
     fsdp: likewise, -1 or more than 0.
     tensor: likewise.
     devices: to take from; None = all.
