@@ -15,17 +15,7 @@ def get_config(argument: str = '') -> ConfigDict:
   c = ConfigDict()
   c.seed = 0
   c.stages = ('initialise', 'reward', 'learn', 'evaluate', 'report')
-  # Devices: 0 = as many as divide the batch of a program, or all where there are several processes; -1 = all that are
-  # left (docs/SCALING.md).
-  c.mesh = ConfigDict(dict(data=0, fsdp=1, tensor=1))
-  # Checkpoints: one each so many seconds, of which two stay, and one each so many updates, which all stay; 0 = none.
-  c.checkpoint = ConfigDict(dict(seconds=60.0, updates=0))
-  c.skip_limit = 10  # updates in a row whose loss is no number, and which are therefore skipped, that stop the run
-  # Who judges: 'device' within the compiled programs, or 'host' in other processes (0 = as many as cores), which costs
-  # time; there an answer that takes over `seconds` is wrong, and all answers of a call have `patience` seconds.
-  c.verifier = ConfigDict(dict(where='device', seconds=5.0, patience=600.0, workers=0))
-  c.profile = False  # trace a few updates of each stage to WORKDIR/profile
-  c.fast_compile = False  # fewer passes of XLA, whose programs run slower: for tiny jobs
+  running(c)
   c.task = ConfigDict(
     dict(
       name='countdown',
@@ -71,6 +61,21 @@ def get_config(argument: str = '') -> ConfigDict:
   if argument == 'smoke':
     smoke(c)
   return c
+
+
+def running(c: ConfigDict) -> None:
+  """How the job runs, which changes little or nothing of what it learns."""
+  # Devices: 0 = as many as divide the batch of a program, or all where there are several processes; -1 = all that are
+  # left (docs/SCALING.md).
+  c.mesh = ConfigDict(dict(data=0, fsdp=1, tensor=1))
+  # Checkpoints: one each so many seconds, of which two stay, and one each so many updates, which all stay; 0 = none.
+  c.checkpoint = ConfigDict(dict(seconds=60.0, updates=0))
+  c.skip_limit = 10  # updates in a row whose loss is no number, and which are therefore skipped, that stop the run
+  # Who judges: 'device' within the compiled programs, or 'host' in other processes (0 = as many as cores), which costs
+  # time; there an answer that takes over `seconds` is wrong, and all answers of a call have `patience` seconds.
+  c.verifier = ConfigDict(dict(where='device', seconds=5.0, patience=600.0, workers=0))
+  c.profile = False  # trace a few updates of each stage to WORKDIR/profile
+  c.fast_compile = False  # fewer passes of XLA, whose programs run slower: for tiny jobs
 
 
 def supervised(*, updates: int, learning_rate: float, adam_learning_rate: float) -> ConfigDict:
