@@ -40,7 +40,7 @@ def main(argv):
   try:
     if _OUT.value:
       with writing(out := pathlib.Path(_OUT.value)):
-        out.touch()  # now rather than after all the compiling
+        out.write_text('[]\n')  # now rather than after all the compiling
     rows = run(_CONFIG.value, _TOPOLOGY.value, _PROGRAMS.value)
   except (ConfigError, StorageError) as error:
     sys.exit(f'error: {error}')
