@@ -3,169 +3,49 @@
 import functools
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
 import optax
 from jax.sharding import Mesh
 
-from o1jax.data import builder, pipeline
 from o1jax.fused import search_and_learn
 from o1jax.learning.credit import check_credit
 from o1jax.learning.objective import Objective, Weights
 from o1jax.learning.optimizer import build_optimizer
 from o1jax.model import forward
 from o1jax.model.sharding import AXES, TENSOR
-from o1jax.model.transformer import LanguageModel
-from o1jax.model.variants import ModelConfig, variant
+from o1jax.model.variants import ModelConfig
 from o1jax.policy.sampling import Sampling
-from o1jax.reward.host import HostVerifier
-from o1jax.reward.outcome import outcome
 from o1jax.reward.process import AGGREGATES
 from o1jax.search.best_of_n import best_of_n
 from o1jax.search.choose import RULES
 from o1jax.search.mcts import mcts
-from o1jax.tasks import cipher, countdown
-from o1jax.text.steps import Behaviours
-from o1jax.text.tokenizer import Tokenizer
 from o1jax.training.config import ConfigDict, ConfigError, require
-from o1jax.training.mesh import at_rest, build_mesh, cores, placed, spread
-from o1jax.training.storage import writing
-from o1jax.types import Array, OutcomeFn, Params, Prompt, Reference, Sequences, Task
+from o1jax.training.experiment import Experiment, assemble
+from o1jax.training.mesh import at_rest, build_mesh, placed, spread
+from o1jax.types import Array, Params, Prompt, Reference
 
-TASKS = {'countdown': countdown.task, 'cipher': cipher.task}
 METHODS = ('best_of_n', 'gumbel', 'puct')
 POLICIES = {'initialised': 'reward', 'control': 'control', 'learned': 'learn'}  # name in results: stage that made it
 
 
-class Data(NamedTuple):
-  """What a run learns from and is measured on."""
-
-  texts: list[str]
-  instruction: Sequences  # the demonstrations as rows
-  pool: tuple[Prompt, Reference]  # training problems without demonstrations
-  validation: tuple[Prompt, Reference]
-  test: tuple[Prompt, Reference]
-  test_prompts: list[str]
-  fixed: tuple[Prompt, Reference] | None  # the task's fixed problems
-
-
-class Experiment(NamedTuple):
-  """A config as functions and data."""
-
-  config: ConfigDict
-  task: Task
-  tokenizer: Tokenizer
-  data: Data
-  model: LanguageModel
-  table: tuple  # bytes of every token
-  outcome: OutcomeFn
-  failure: Callable[[], Exception | None]  # why there are no verdicts, see `reward.host`
-  key: Array
-
-
 def build(config: ConfigDict, workdir: pathlib.Path, *, devices: Sequence[jax.Device] | None = None) -> Experiment:
-  """Data, tokenizer and model of a config, for some devices or all that there are; data and tokenizer are made once and
-  kept in the workdir.
+  """What a config asks for, as `assemble` makes it, for some devices or all that there are.
 
   Raises:
     ConfigError: the pieces do not fit each other; nothing was compiled.
     StorageError: data or tokenizer cannot be written.
   """
   try:
-    task = build_task(config)
-    texts, demonstrations, problems = _data(config, task, workdir)
-    path = workdir / 'tokenizer.model'
-    if not path.exists():
-      draft = workdir / '.tokenizer.model.draft'
-      with writing(path):
-        Tokenizer.train(pipeline.corpus(texts, demonstrations), draft, vocab_size=config.tokenizer.vocab_size or None)
-        draft.replace(path)
-    tokenizer = Tokenizer.load(path)
-    shapes = config.shapes
-    pipeline.check_steps(tokenizer, demonstrations, step_length=shapes.step_length, max_steps=shapes.max_steps)
-    encode = functools.partial(pipeline.encode_problems, tokenizer, prompt_length=shapes.prompt_length)
-    data = Data(
-      texts,
-      pipeline.instruction_rows(tokenizer, demonstrations, row_length=shapes.row_length),
-      *(encode(problems[split]) for split in ('pool', 'validation', 'test')),
-      test_prompts=[problem.prompt for problem in problems['test']],
-      fixed=encode(list(task.fixed)) if task.fixed else None,
-    )
-    shape = model_shape(config, tokenizer)
-    judge, failure = _judge(config, task)
-    experiment = Experiment(
-      config=config,
-      task=task,
-      tokenizer=tokenizer,
-      data=data,
-      model=LanguageModel(shape),
-      table=tokenizer.bytes_table(),
-      outcome=functools.partial(judge, table=tokenizer.bytes_table()),
-      failure=failure,
-      key=jax.random.key(config.seed),
-    )
+    experiment = assemble(config, workdir)
     check(experiment, devices)
     return experiment
   except ConfigError:
     raise
   except ValueError as error:
     raise ConfigError(str(error)) from None
-
-
-def model_shape(config: ConfigDict, tokenizer: Tokenizer) -> ModelConfig:
-  """The config's model, with a vocabulary of the tokenizer's size unless `changes` gives a larger one."""
-  changes = config.model.changes.to_dict()
-  size = changes.pop('vocab_size', tokenizer.vocab_size)
-  require(size >= tokenizer.vocab_size, f'config.model.changes.vocab_size={size} is less than the '
-          f'{tokenizer.vocab_size} tokens of the tokenizer: raise it, or leave it out')
-  return variant(config.model.variant, size, unused=size - tokenizer.vocab_size, **changes)
-
-
-def build_task(config: ConfigDict) -> Task:
-  """The config's task with its behaviours. ConfigError for an unknown name or setting."""
-  settings = config.task.to_dict()
-  name = settings.pop('name')
-  require(name in TASKS, f'config.task.name is {name!r}: choose one of {", ".join(TASKS)}')
-  behaviours = Behaviours(**settings.pop('behaviours'))
-  return TASKS[name](behaviours=behaviours, **settings)
-
-
-def _judge(config, task):
-  """The verdicts of the config's verifier on nodes, and what says why there are none."""
-  settings = config.verifier.to_dict()
-  where, settings['workers'] = settings.pop('where'), settings['workers'] or cores()
-  require(where in ('device', 'host'), f'config.verifier.where is {where!r}: choose device or host')
-  if where == 'device':
-    return functools.partial(outcome, verify=task.verify), lambda: None
-  verifier = HostVerifier(task.check, **settings)
-  return verifier.outcome, lambda: verifier.failure
-
-
-def _data(config, task, workdir):
-  """Demonstrations come first in the training split, so the pool after them shares none of their problems."""
-  size = config.data
-  with writing(workdir / 'data', RuntimeError):  # what array_record makes of a full disk
-    builder.write(
-      task,
-      workdir / 'data',
-      counts={'train': size.demonstrations},
-      texts=size.texts,
-      seed=config.seed,
-    )
-  train = task.problems('train', size.demonstrations + size.pool, config.seed)
-  shown = {d.problem.prompt for d in builder.read(task.name, workdir / 'data', 'train')}
-  pool = [problem for problem in train if problem.prompt not in shown]
-  problems = {
-    'pool': pool[: size.pool],
-    'validation': task.problems('validation', size.validation, config.seed),
-    # Targets that training never saw are the harder half of a test, where the task holds some out.
-    'test': task.problems('test', size.test, config.seed)
-    + (task.problems('test_targets', size.test_targets, config.seed) if size.test_targets else []),
-  }
-  texts = builder.read_text(task.name, workdir / 'data')
-  return texts, builder.read(task.name, workdir / 'data', 'train'), problems
 
 
 def check(experiment: Experiment, devices: Sequence[jax.Device] | None = None) -> None:

@@ -17,7 +17,6 @@ from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.learning.supervised import supervised_update
 from o1jax.model.sharding import lay
 from o1jax.training.build import (
-  Experiment,
   abstract_params,
   fused_mesh,
   fused_optimizer,
@@ -27,6 +26,7 @@ from o1jax.training.build import (
   weights,
 )  # fmt: skip
 from o1jax.training.config import ConfigDict
+from o1jax.training.experiment import Experiment
 from o1jax.training.mesh import at_rest, build_mesh, by_problem, cores, everywhere, placed, shares, spread
 from o1jax.types import Params, Prompt, Reference, TrainState
 

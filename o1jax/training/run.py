@@ -6,9 +6,10 @@ import hashlib
 import json
 import pathlib
 
-from o1jax.training.build import Experiment, abstract_params, build
+from o1jax.training.build import abstract_params, build
 from o1jax.training.checkpoint import Checkpoints
 from o1jax.training.config import FREE_KEYS, ConfigDict, ConfigError, flatten, is_under
+from o1jax.training.experiment import Experiment
 from o1jax.training.loop import Keeping
 from o1jax.training.metrics import MetricsWriter
 from o1jax.training.processes import first, in_turn
