@@ -1,10 +1,6 @@
 """Compiling for TPUs that are not here: what a program sends is read right, and what cannot be is one clear line."""
 
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -18,8 +14,8 @@ from o1jax.model.compute import token_flops
 from o1jax.model.variants import variant
 from o1jax.training.config import ConfigError
 from o1jax.training.mesh import build_mesh
+from tests import jobs
 
-ROOT = pathlib.Path(__file__).parents[2]
 PROGRAM = """HloModule jit_run, is_scheduled=true
 
 %add (x: f32[], y: f32[]) -> f32[] {
@@ -137,10 +133,8 @@ def test_what_does_not_fit_names_the_largest_buffers():
   assert too_large('INTERNAL: something else', '', 'it', 'less') is None
 
 
-def aot(*arguments):
-  command = [sys.executable, '-m', 'experiments.aot', '--config=configs/quickstart.py:smoke', *arguments]
-  env = {name: value for name, value in os.environ.items() if name != 'XLA_FLAGS'}
-  return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, env=env)
+def aot(*arguments, **how):
+  return jobs.run('experiments.aot', '--config=configs/quickstart.py:smoke', *arguments, XLA_FLAGS='', **how)
 
 
 def test_a_job_is_compiled_for_chips_that_are_not_here(tmp_path):
@@ -149,7 +143,7 @@ def test_a_job_is_compiled_for_chips_that_are_not_here(tmp_path):
   mesh = '--config.mesh.data=1', '--config.mesh.fsdp=4', '--config.mesh.tensor=2', '--config.model.changes.kv_heads=2'
   search = '--config.learn.search.method=gumbel', '--config.learn.search.budget=3', '--config.learn.tokens=0'
   several = '--config.learn.updates_per_call=2', '--config.learn.validate_every=2', '--config.learn.minibatches=1'
-  done = aot('--topology=v5e:2x4', *mesh, *search, *several, f'--out={out}')
+  done = aot('--topology=v5e:2x4', *mesh, *search, *several, f'--out={out}', forked=False)
   assert done.returncode == 0, done.stderr
   fused, supervised = json.loads(out.read_text())
   assert 'per simulation' in done.stdout and 'HBM a chip' in done.stdout

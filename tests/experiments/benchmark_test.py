@@ -1,10 +1,6 @@
 """The benchmark on next to nothing: that it runs, that its JSON is complete, and what it refuses. Nothing is timed."""
 
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +14,8 @@ from experiments.benchmark.work import Sizes, make
 from o1jax import tree as tree_lib
 from o1jax.model.forward import forward_rows, start_cache
 from o1jax.model.variants import variant
+from tests import jobs
 
-ROOT = pathlib.Path(__file__).parents[2]
-ENV = os.environ | {'JAX_NUM_CPU_DEVICES': '2'}
 ALWAYS = ('matmul_peak_gflops', 'memory_gigabytes_per_second')
 SECTIONS = {
   'search': (
@@ -36,10 +31,9 @@ SECTIONS = {
 }  # fmt: skip
 
 
-def benchmark(workdir, *arguments):
+def benchmark(workdir, *arguments, **how):
   config = '--config=configs/benchmark.py:smoke'
-  command = [sys.executable, '-m', 'experiments.benchmark', config, f'--workdir={workdir}', *arguments]
-  return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, env=ENV)
+  return jobs.run('experiments.benchmark', config, f'--workdir={workdir}', *arguments, **how)
 
 
 def work():
@@ -49,7 +43,7 @@ def work():
 
 
 def test_every_row_is_there_and_finite(tmp_path):
-  done = benchmark(tmp_path / 'run', f'--config.sections={tuple(SECTIONS)}')
+  done = benchmark(tmp_path / 'run', f'--config.sections={tuple(SECTIONS)}', forked=False)
   assert done.returncode == 0, done.stderr
   rows = json.loads((tmp_path / 'run' / 'benchmark.json').read_text())
   assert {r['name'] for r in rows} == {*ALWAYS, *sum(SECTIONS.values(), ())}

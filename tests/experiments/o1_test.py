@@ -2,11 +2,8 @@
 
 import csv
 import json
-import os
 import pathlib
 import shutil
-import subprocess
-import sys
 
 import nbclient
 import nbformat
@@ -16,22 +13,21 @@ from experiments.benchmark.trained import trained_rows
 from o1jax.training.config import ConfigError
 from o1jax.training.measure import load_run
 from o1jax.training.workdir import load_config, stage_file
+from tests import jobs
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = '--config=configs/quickstart.py:smoke'
-ENV = os.environ | {'JAX_NUM_CPU_DEVICES': '2'}  # as on a small machine
 
 
-def job(workdir, *arguments, config=CONFIG, timeout=280):
-  command = [sys.executable, '-m', 'experiments.o1', config, f'--workdir={workdir}', *arguments]
-  return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, env=ENV)
+def job(workdir, *arguments, **how):
+  return jobs.run('experiments.o1', CONFIG, f'--workdir={workdir}', *arguments, **how)
 
 
 @pytest.fixture(scope='session')
 def run(tmp_path_factory):
   """A finished smoke run and what it printed."""
   workdir = tmp_path_factory.mktemp('run') / 'smoke'
-  done = job(workdir)
+  done = job(workdir, forked=False)
   assert done.returncode == 0, done.stderr
   return workdir, done
 
@@ -142,6 +138,7 @@ def test_a_config_that_is_not_there_is_one_clear_line(tmp_path, arguments, words
 def test_a_foreign_folder_is_left_alone(tmp_path):
   (tmp_path / 'thesis.txt').write_text('mine')
   done = job(tmp_path)
+  assert vars(done) == vars(job(tmp_path, forked=False))  # jobs of the tests say what `python -m` does
   assert done.returncode == 1 and 'thesis.txt' in done.stderr
   assert [path.name for path in tmp_path.iterdir()] == ['thesis.txt']
 

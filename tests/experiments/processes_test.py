@@ -2,16 +2,13 @@
 
 import csv
 import json
-import os
-import pathlib
 import socket
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[2]
+from tests import jobs
+
 # Every kind of program and every stage, and no more than that.
 SMALL = (
   '--config=configs/quickstart.py:smoke', '--config.mesh.data=-1', '--config.learn.control=False',
@@ -20,10 +17,8 @@ SMALL = (
 )  # fmt: skip
 
 
-def start(workdir, *arguments, devices):
-  command = [sys.executable, '-m', 'experiments.o1', f'--workdir={workdir}', *arguments]
-  env = os.environ | {'JAX_NUM_CPU_DEVICES': str(devices)}
-  return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+def start(workdir, *arguments, **how):
+  return jobs.start('experiments.o1', f'--workdir={workdir}', *arguments, **how)
 
 
 def free_port():
@@ -45,11 +40,11 @@ def results(workdir):
 def test_two_processes_do_what_one_does(tmp_path):
   together, alone = tmp_path / 'together', tmp_path / 'alone'
   join = f'--coordinator=localhost:{free_port()}', '--processes=2'
-  jobs = [start(together, *SMALL, *join, f'--process={i}', devices=2) for i in range(2)]
-  jobs.append(start(alone, *SMALL, devices=4))
-  said = [job.communicate(timeout=850) for job in jobs]
-  assert [job.returncode for job in jobs] == [0, 0, 0], [errors[-2000:] for _, errors in said]
-  told = [[line for line in output.splitlines() if 'Gloo' not in line] for output, _ in said]
+  begun = [start(together, *SMALL, *join, f'--process={i}') for i in range(2)]
+  begun.append(start(alone, *SMALL, devices=4))
+  ended = [job.wait(timeout=850) for job in begun]
+  assert [job.returncode for job in ended] == [0, 0, 0], [job.stderr[-2000:] for job in ended]
+  told = [[line for line in job.stdout.splitlines() if 'Gloo' not in line] for job in ended]
   assert 'mcts_gumbel' in '\n'.join(told[0]) and told[1] == []
   one, two = metrics(alone), metrics(together)
   assert len(one) == 4 + 4 + 2 + 2 and [row['update'] for row in one] == [row['update'] for row in two]
@@ -73,8 +68,7 @@ def test_two_processes_do_what_one_does(tmp_path):
   ],
 )
 def test_what_cannot_be_is_one_line_before_anything_is_compiled(tmp_path, arguments, words):
-  job = start(tmp_path, SMALL[0], *arguments, devices=2)
-  _, errors = job.communicate(timeout=60)
-  last = errors.strip().splitlines()[-1]
-  assert job.returncode == 1 and last.startswith('error: ') and words in last, errors
-  assert 'Traceback' not in errors
+  done = start(tmp_path, SMALL[0], *arguments).wait(timeout=60)
+  last = done.stderr.strip().splitlines()[-1]
+  assert done.returncode == 1 and last.startswith('error: ') and words in last, done.stderr
+  assert 'Traceback' not in done.stderr
