@@ -1,9 +1,21 @@
 """The tests run on the CPU, as eight devices whatever the machine has, and open no windows."""
 
+import importlib.metadata
 import os
+
+# Tests compile much and compute little. XLA ends a process for a flag that it does not know, and later ones have only
+# the fusion emitters, which take most of the time of compiling.
+_FLAGS = ['--xla_backend_optimization_level=0', '--xla_cpu_parallel_codegen_split_count=1']
+if importlib.metadata.version('jaxlib').startswith('0.10.'):
+  _FLAGS.append('--xla_cpu_use_fusion_emitters=false')
 
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('JAX_NUM_CPU_DEVICES', '8')
 os.environ.setdefault('MPLBACKEND', 'Agg')
-# Tests compile much and compute little.
-os.environ.setdefault('XLA_FLAGS', '--xla_backend_optimization_level=0')
+os.environ.setdefault('XLA_FLAGS', ' '.join(_FLAGS))
+
+
+def pytest_collection_modifyitems(items):
+  """Folders of long tests first: a long file at the end would leave the other process without work."""
+  rank = {'experiments': 0, 'training': 1}
+  items.sort(key=lambda item: rank.get(item.path.parent.name, 2))

@@ -1,11 +1,13 @@
 """Freed memory stays with the process: the same block, asked for again, does not fault page by page."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
-# A process of its own: the setting cannot be taken back, and other tests' threads would add faults.
+# A process of its own: the setting cannot be taken back, and other tests' threads would add faults. XLA has the flags
+# that it has for users, since it may take its memory elsewhere under those of the tests.
 _PROGRAM = """
 import resource, sys
 import jax
@@ -29,7 +31,8 @@ print(sorted(faults() for _ in range(9))[4])
 
 
 def _faults(mode: str) -> int:
-  done = subprocess.run([sys.executable, '-c', _PROGRAM, mode], capture_output=True, text=True, check=True)
+  command, env = [sys.executable, '-c', _PROGRAM, mode], os.environ | {'XLA_FLAGS': ''}
+  done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
   return int(done.stdout)
 
 
