@@ -18,6 +18,7 @@ from ml_collections import config_flags
 from experiments.door import parse_config
 from o1jax.reward.host import VerifierError
 from o1jax.training import measure, stages
+from o1jax.training.checkpoint import quiet_orbax
 from o1jax.training.config import ConfigError, check_config, require
 from o1jax.training.loop import Diverged, Stopped
 from o1jax.training.memory import keep_freed_memory
@@ -92,6 +93,7 @@ def main(argv):
     app.usage(shorthelp=True, detailed_error=f'unexpected arguments: {" ".join(argv[1:])}', exitcode=2)
   warnings.filterwarnings('ignore', module='orbax')
   logging.set_verbosity(logging.WARNING)  # libraries report every file they touch
+  quiet_orbax()
   keep_freed_memory()
   prepare_cpu(host_calls=_CONFIG.value.verifier.where == 'host')
   signal.signal(signal.SIGTERM, signal.default_int_handler)  # where no updates are made, which are saved first

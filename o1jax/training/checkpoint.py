@@ -1,6 +1,7 @@
 """Checkpoints: pytrees on disk through Orbax, checked when they come back, refused in a line where they do not fit."""
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import json
@@ -18,11 +19,12 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from o1jax.training.checksum import checksums
-from o1jax.training.config import ConfigError
-from o1jax.training.processes import agree, first
-from o1jax.training.storage import Damaged, StorageError, reading, together, writing
+from o1jax.training.config import ConfigError, compare
+from o1jax.training.processes import agree, first, once
+from o1jax.training.storage import Damaged, StorageError, cause, first_cause, reading, together, writing
 
-KEPT = 2  # of the temporary ones: the newest may turn out to be damaged
+KEPT = 2  # whatever else is: the newest may turn out to be damaged
+SAVING = 600  # seconds that a save may take; so long do other processes wait for one whose save has failed
 DAMAGED = 'damaged'  # folder for what is no good checkpoint
 
 
@@ -41,20 +43,22 @@ class Checkpoints:
     directory: str | pathlib.Path,
     *,
     permanent: Callable[[int], bool] = lambda step: False,
+    looking: bool = False,
     identity: dict[str, Any] | None = None,
     notes: dict[str, Any] | None = None,
   ):
-    """Nothing is made or changed before the first `save`, so that one may look into the folder of a run under way.
+    """Nothing is made here.
 
     Args:
       directory: of these checkpoints alone.
-      permanent: whether the checkpoint of a step stays for ever; of the others the newest two do.
+      permanent: whether the checkpoint of a step stays for ever; so do, of all, the newest two.
+      looking: change nothing, such as in the folder of a run under way: damaged checkpoints stay where they are.
       identity: what a state belongs to, plain values by name; a checkpoint with another identity is refused.
       notes: what else to record, such as the versions of libraries.
     """
     self.directory = pathlib.Path(directory).expanduser().resolve()
     self._identity, self._notes = _plain(identity or {}), _plain(notes or {})
-    self._permanent, self._manager = permanent, None
+    self._permanent, self._looking, self._manager = permanent, looking, None
 
   def save(self, step: int, state: Any) -> None:
     """Begins to write the state, whole or not at all. A step already there is left as it is. Makes the folder.
@@ -108,7 +112,7 @@ class Checkpoints:
     """Returns the newest good state, with the template's structure, shardings and float dtypes; None where none is.
 
     What is newer and no good checkpoint (unfinished, incomplete, or not the bits that were saved) is moved to the
-    folder `damaged`, each with a warning on stderr.
+    folder `damaged`, each with a warning on stderr, once it is known what to use instead.
 
     Args:
       template: a state of the structure wanted; arrays, or `jax.ShapeDtypeStruct`s, on one device if they have no
@@ -116,33 +120,49 @@ class Checkpoints:
 
     Raises:
       ConfigError: a checkpoint of something else: of another identity, or with leaves of other names or shapes.
-      StorageError: the folder cannot be read.
+      StorageError: the folder cannot be read, or Orbax can read nothing in it, for a reason that may be its own.
     """
     self.wait()
     wanted = {path: _abstract(leaf) for path, leaf in by_path(template).items()}
-    for step in reversed(self.steps()):
+    leaves, damaged = None, {}
+    for step in self._newest_first():
       try:
         leaves = self._restore(step, wanted)
+        break
       except Damaged as damage:
-        self._set_aside(step, damage)
-      else:
-        return jax.tree.unflatten(jax.tree.structure(template), leaves)
-    return None
+        damaged[step] = damage
+    doubts = [damage for damage in damaged.values() if isinstance(first_cause(damage), _DOUBTFUL)]
+    if agree(int(leaves is None and bool(doubts))):
+      raise StorageError(f'{self.directory} holds no checkpoint that can be read: '
+                         f'{doubts[0] if doubts else "another process says why"}')  # fmt: skip
+    for step, damage in damaged.items():
+      self._set_aside(step, damage)
+    return None if leaves is None else jax.tree.unflatten(jax.tree.structure(template), leaves)
 
   def refuse_others(self) -> None:
-    """Raises ConfigError if the newest checkpoint that can be read is of another identity. Loads none."""
+    """Raises ConfigError if the newest checkpoint that can be read is of another identity. Loads none.
+
+    One process may call it alone. StorageError as `restore`.
+    """
     for step in reversed(self.steps()):
       with contextlib.suppress(Damaged):
         return self._refuse_another(step, self._record(step)['identity'])
 
   def steps(self) -> list[int]:
-    """The steps on disk, ascending; not all need be good checkpoints."""
-    paths = self.directory.iterdir() if self.directory.is_dir() else ()
+    """The steps on disk, ascending; not all need be good checkpoints. StorageError where the folder cannot be read."""
+    with reading(self.directory):
+      paths = list(self.directory.iterdir()) if self.directory.is_dir() else []
     return sorted(int(path.name) for path in paths if re.fullmatch('0|[1-9][0-9]*', path.name))
 
   def latest_step(self) -> int | None:
-    """The newest step on disk, None where there is none."""
+    """The newest step on disk, None where there is none. StorageError as `steps`."""
     return max(self.steps(), default=None)
+
+  def _newest_first(self):
+    """The steps as the first process sees them: on a network file system others may see an older folder."""
+    steps = together(lambda: self.steps() if first() else [])[::-1]
+    count = agree(len(steps), lambda counts: counts[0])
+    return [agree(steps[i] if first() else 0, lambda values: values[0]) for i in range(count)]
 
   def _restore(self, step, wanted):
     """The leaves of a step, checked. What fails on one process fails on all."""
@@ -167,35 +187,39 @@ class Checkpoints:
     """The record of a step as it was saved. Damaged where it cannot be had."""
     with reading(self.directory / str(step)):
       record = ocp.JsonCheckpointHandler().restore(self.directory / str(step) / 'record')
-      if record.pop('sha256') != _digest(record) or record['step'] != step:
+      if not isinstance(record, dict) or record.pop('sha256') != _digest(record) or record['step'] != step:
         raise Damaged('its record has other bits than were saved')
       return record
 
   def _refuse_another(self, step, identity):
-    for name in dict.fromkeys([*self._identity, *identity] if self._identity else []):
-      there, here = (repr(side[name]) if name in side else 'absent' for side in (identity, self._identity))
-      if there != here:
-        raise ConfigError(
-          f'checkpoint {self.directory / str(step)} is of another run: {name} is {there} there and {here} here; '
-          'use the config that it was written with, or another --workdir')  # fmt: skip
+    other = compare(identity, self._identity) if self._identity else {}
+    for name, (there, here) in other.items():
+      raise ConfigError(
+        f'checkpoint {self.directory / str(step)} is of another run: {name} is {there} there and {here} here; '
+        'use the config that it was written with, or another --workdir')  # fmt: skip
 
   def _set_aside(self, step, damage):
+    place = 'left there' if self._looking else f'now {once(lambda: self._move(step), StorageError)}'
     if first():
-      aside = self.directory / DAMAGED
-      place = next(place for n in itertools.count(1) if not (place := aside / f'{step}.{n}').exists())
-      with self._writing():
-        aside.mkdir(exist_ok=True)
-        (self.directory / str(step)).rename(place)
-      print(f'warning: checkpoint {self.directory / str(step)} is damaged: {damage}; it is now {place}, and the one '
+      print(f'warning: checkpoint {self.directory / str(step)} is damaged: {damage}; it is {place}, and the one '
             'before it is used, if there is one', file=sys.stderr)  # fmt: skip
-    agree(0)  # the others look at the folder once it is moved
     if self._manager:
       self._manager.reload()
 
+  def _move(self, step):
+    aside = self.directory / DAMAGED
+    place = next(place for n in itertools.count(1) if not (place := aside / f'{step}.{n}').exists())
+    with self._writing():
+      aside.mkdir(exist_ok=True)
+      (self.directory / str(step)).rename(place)
+    return place
+
   def _open(self):
     keep = policies.AnyPreservationPolicy([policies.LatestN(KEPT), _Permanent(self._permanent)])
+    once(lambda: self.directory.mkdir(parents=True, exist_ok=True), StorageError)  # Orbax has others wait for an error
     options = ocp.CheckpointManagerOptions(
       preservation_policy=keep,
+      async_options=ocp.options.AsyncOptions(timeout_secs=SAVING, barrier_sync_fn=_meet),
       cleanup_tmp_directories=True,
       lightweight_initialize=True,  # reads no file of a checkpoint, any of which may be damaged
     )
@@ -203,6 +227,10 @@ class Checkpoints:
 
   def _writing(self):
     return writing(self.directory, ValueError, RuntimeError)  # TensorStore's words for what the system refused
+
+
+# What Orbax raises where a damaged file is JSON of another form than it takes for granted; or because of a bug.
+_DOUBTFUL = AttributeError, TypeError
 
 
 class _Permanent(NamedTuple):
@@ -227,7 +255,16 @@ def _load(folder, wanted):
   # By the handler itself: a Checkpointer ends with a barrier, where processes that can read would wait for one that
   # cannot.
   with reading(folder):
-    return ocp.StandardCheckpointHandler().restore(folder, args=ocp.args.StandardRestore(wanted))
+    try:
+      return ocp.StandardCheckpointHandler().restore(folder, args=ocp.args.StandardRestore(wanted))
+    except _DOUBTFUL as error:
+      raise Damaged(f'Orbax cannot read it ({type(error).__name__}: {cause(error)})') from error
+
+
+def _meet(*, key, timeout_ms):
+  # Orbax has a process whose save has failed wait for the others before it tells of that, and they wait for this save.
+  if sys.exc_info()[1] is None:
+    ocp.multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)
 
 
 def _plain(values):
@@ -257,13 +294,19 @@ def _describe(kind) -> str:
   return 'absent' if kind is None else f'{kind[0]}{list(kind[1])}'
 
 
+def quiet_orbax() -> None:
+  """Keeps from the user of this process what Orbax tells of its work, and what it drops of a save that failed."""
+  logging.getLogger('absl').addFilter(_not_orbax)
+  sys.unraisablehook = functools.partial(_not_of_orbax, sys.unraisablehook)
+
+
 def _not_orbax(record: logging.LogRecord) -> bool:
   # Orbax reports every save and restore, and warns of what is settled here, through absl's logger; some of it from
   # threads of its own, so that lowering the logger's level around our calls would miss it. Its errors are raised, too.
   return '/orbax/' not in pathlib.PurePath(record.pathname).as_posix()
 
 
-def _not_of_orbax(unraisable, usual=sys.unraisablehook):
+def _not_of_orbax(usual, unraisable):
   # Of a save or a restore that fails, Orbax raises the first error and drops the tasks of the other arrays, of which
   # Python then reports each: that it failed, too, or has nobody left to answer to.
   files = [frame.filename for frame in traceback.extract_tb(unraisable.exc_traceback)]
@@ -271,5 +314,3 @@ def _not_of_orbax(unraisable, usual=sys.unraisablehook):
     usual(unraisable)
 
 
-logging.getLogger('absl').addFilter(_not_orbax)
-sys.unraisablehook = _not_of_orbax

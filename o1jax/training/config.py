@@ -96,15 +96,15 @@ def differences(old: ConfigDict, new: ConfigDict, *, free: tuple[str, ...] = FRE
 
   A key that one side lacks reads 'absent' there. Keys in `free`, and all below them, may differ.
   """
-  before, after = flatten(old), flatten(new)
-  found = {}
-  for key in sorted(before.keys() | after.keys()):
-    if is_under(key, free):
-      continue
-    pair = tuple(repr(side[key]) if key in side else 'absent' for side in (before, after))
-    if pair[0] != pair[1]:
-      found[key] = pair
-  return found
+  bound = lambda config: {key: value for key, value in flatten(config).items() if not is_under(key, free)}
+  return compare(bound(old), bound(new))
+
+
+def compare(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[str, str]]:
+  """Returns {key: (old value, new value)} as text, where two flat dicts differ; 'absent' where one lacks a key."""
+  pairs = {key: tuple(repr(side[key]) if key in side else 'absent' for side in (old, new))
+           for key in dict.fromkeys([*old, *new])}  # fmt: skip
+  return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def is_under(key: str, sections: tuple[str, ...]) -> bool:

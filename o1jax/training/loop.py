@@ -32,7 +32,7 @@ class Diverged(Exception):
 class Keeping(NamedTuple):
   """What a run keeps of its state, and when it gives up."""
 
-  seconds: float  # between temporary checkpoints, of which the newest two stay
+  seconds: float  # between temporary checkpoints; of all, the newest two stay
   updates: int = 0  # between permanent ones: the first state of a call that reaches a multiple; 0 = none
   skip_limit: int = 10  # updates in a row with something skipped that stop a run, or all of a stage that has fewer
   identity: dict[str, Any] | None = None  # what a checkpoint belongs to

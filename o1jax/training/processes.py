@@ -62,11 +62,11 @@ def agree(value: int, how: Callable[[list[int]], int] = max) -> int:
   return int(how(multihost_utils.process_allgather(np.int32(value)).tolist()))
 
 
-def in_turn(action: Callable[[], Any]) -> Any:
-  """What `action` gives: the first process calls it, and when it is done with that, the others do.
+def once(action: Callable[[], Any], failed: type[Exception] = ConfigError) -> Any:
+  """Has the first process call `action`, and all wait until it has. What it gives there; None for the others.
 
   Raises:
-    Exception: whatever the first process met; for the others a ConfigError that says so.
+    Exception: whatever the first process met; for the others a `failed` that says so.
   """
   result = failure = None
   if first():
@@ -75,7 +75,13 @@ def in_turn(action: Callable[[], Any]) -> Any:
     except Exception as error:
       failure = error
   if agree(int(failure is not None)):
-    raise failure or ConfigError('the first process of this job failed: see what it says')
+    raise failure or failed('the first process of this job failed: see what it says')
+  return result
+
+
+def in_turn(action: Callable[[], Any]) -> Any:
+  """What `action` gives: the first process calls it, and when it is done with that, the others do. Raises as `once`."""
+  result = once(action)
   return result if first() else action()
 
 
@@ -88,16 +94,22 @@ def check_shared(folder: pathlib.Path, *, patience: float = 60.0) -> None:
 
   Raises:
     ConfigError: in all processes, if it is not for one of them.
+    OSError: the first process cannot write there; for the others that is a ConfigError.
   """
   if jax.process_count() == 1:
     return
   sign = folder / '.job'
   told = str(agree(time.time_ns() % 2**31, lambda values: values[0]))
-  if first():
-    sign.write_text(told)
-  agree(0)
+  once(lambda: sign.write_text(told))
   deadline = time.monotonic() + patience
-  while not (seen := sign.exists() and sign.read_text() == told) and time.monotonic() < deadline:
+  while not (seen := _text(sign) == told) and time.monotonic() < deadline:
     time.sleep(0.5)
   if agree(int(not seen)):
     raise ConfigError(f'the processes of this job see different folders as {folder}: give a --workdir that all share')
+
+
+def _text(path):
+  try:
+    return path.read_text()
+  except OSError:
+    return None

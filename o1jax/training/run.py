@@ -12,8 +12,9 @@ from o1jax.training.config import FREE_KEYS, ConfigDict, ConfigError, flatten, i
 from o1jax.training.experiment import Experiment
 from o1jax.training.loop import Keeping
 from o1jax.training.metrics import MetricsWriter
-from o1jax.training.processes import first, in_turn
+from o1jax.training.processes import agree, first, in_turn, once
 from o1jax.training.programs import Programs
+from o1jax.training.storage import together
 from o1jax.training.workdir import stage_file, versions, write_atomic
 from o1jax.types import Params
 
@@ -26,18 +27,20 @@ class Run:
   workdir: pathlib.Path
   writer: MetricsWriter
   programs: Programs
+  looking: bool = False
 
   @classmethod
-  def start(cls, config: ConfigDict, workdir: pathlib.Path) -> 'Run':
+  def start(cls, config: ConfigDict, workdir: pathlib.Path, *, looking: bool = False) -> 'Run':
     """The run of a config in its workdir.
+
+    looking: leave whatever it has made as it is, damaged or not.
 
     Raises:
       ConfigError: its pieces do not fit, or there are checkpoints of something else; nothing was compiled.
     """
     experiment = in_turn(lambda: build(config, workdir))
-    run = cls(experiment, workdir, MetricsWriter(workdir), Programs(experiment))
-    for folder in sorted((workdir / 'checkpoints').glob('*')):
-      run._checkpoints(folder.name).refuse_others()
+    run = cls(experiment, workdir, MetricsWriter(workdir), Programs(experiment), looking)
+    once(run._refuse_others)
     return run
 
   @functools.cached_property
@@ -64,19 +67,24 @@ class Run:
     final = self._checkpoints(f'{stage}_params')
     params = final.restore(abstract_params(self.experiment))
     if params is None:
-      done = stage_file(self.workdir, 'learn' if stage == 'control' else stage)
-      done.unlink(missing_ok=True)
+      if not self.looking:
+        once(lambda: stage_file(self.workdir, 'learn' if stage == 'control' else stage).unlink(missing_ok=True))
       raise ConfigError(f'{final.directory} holds no good parameters: run the same command again, with the stage that '
                         'makes them, which goes on from its last checkpoint')  # fmt: skip
     return params
 
   def made(self, stage: str) -> bool:
     """Whether the stage has ended."""
-    return self._checkpoints(f'{stage}_params').latest_step() is not None
+    final = self._checkpoints(f'{stage}_params')
+    return bool(agree(together(lambda: int(first() and final.latest_step() is not None))))
 
   def _checkpoints(self, name):
-    identity, notes = self.keeping.identity, self.keeping.notes
-    return Checkpoints(self.workdir / 'checkpoints' / name, identity=identity, notes=notes)
+    return Checkpoints(self.workdir / 'checkpoints' / name, looking=self.looking, identity=self.keeping.identity,
+                       notes=self.keeping.notes)  # fmt: skip
+
+  def _refuse_others(self):
+    for folder in sorted((self.workdir / 'checkpoints').glob('*')):
+      self._checkpoints(folder.name).refuse_others()
 
   def write_data(self, name: str, data) -> None:
     """Leaves report/data/NAME.json for the report; the first process of a job does."""

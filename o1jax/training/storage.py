@@ -10,7 +10,13 @@ from typing import Any
 
 from o1jax.training.processes import agree
 
-# Of the status codes that TensorStore puts into its errors, those that tell of the system rather than of the data.
+# What shows that data are not there, or not what was written; any other error is one of the system or of the code.
+_ABSENT = FileNotFoundError, NotADirectoryError, IsADirectoryError
+_DATA = (*_ABSENT, ValueError, LookupError, EOFError)
+# What TensorStore puts into the text of an error: the system's number, where there was one, and a status code. Of the
+# codes, those that tell of the system rather than of the data.
+_NUMBER = re.compile(r"os_error_code='(\d+)'")
+_ABSENT_NUMBERS = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 _REFUSED = re.compile('(PERMISSION_DENIED|UNAUTHENTICATED|UNAVAILABLE|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED|ABORTED):')
 # What the system says of a place that cannot be written, whatever is written there.
 REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
@@ -37,17 +43,21 @@ def writing(path: pathlib.Path, *errors: type[Exception]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reading(path: pathlib.Path) -> Iterator[None]:
-  """A context in which any error becomes Damaged, or StorageError where it is the system's, and may pass."""
+  """A context in which an error of the data becomes Damaged, and one of the system, which may pass, StorageError.
+
+  Any other (no memory left, a library that is not there, a bug) would befall all good data too, and stays what it is.
+  """
   try:
     yield
-  except Damaged:
+  except (Damaged, StorageError):
     raise
-  except Exception as error:  # whatever the readers make of damaged files
-    first = _first(error)
-    missing = isinstance(first, FileNotFoundError | NotADirectoryError | IsADirectoryError)
-    if isinstance(first, OSError) and not missing or _REFUSED.search(str(first)):
+  except Exception as error:
+    first = first_cause(error)
+    if _of_the_system(first):
       raise StorageError(f'{path} cannot be read: {cause(error)}') from error
-    raise Damaged(f'it cannot be read ({cause(error)})') from error
+    if isinstance(first, _DATA):
+      raise Damaged(f'it cannot be read ({cause(error)})') from error
+    raise
 
 
 def together(action: Callable[[], Any]) -> Any:
@@ -67,14 +77,21 @@ def together(action: Callable[[], Any]) -> Any:
 
 def cause(error: BaseException) -> str:
   """Why it went wrong, in a line: the system's own words where it had any."""
-  error = _first(error)
-  code = re.search(r"os_error_code='(\d+)'", str(error))  # as TensorStore reports it
+  error = first_cause(error)
+  code = _NUMBER.search(str(error))
   if code:
     return os.strerror(int(code[1]))
   lines = str(getattr(error, 'strerror', None) or error).splitlines()
   return f'{lines[0].rstrip(".") if lines else type(error).__name__:.200}'
 
 
-def _first(error):
+def first_cause(error: BaseException) -> BaseException:
   """The error that the others were raised from."""
-  return error if error.__cause__ is None else _first(error.__cause__)
+  return error if error.__cause__ is None else first_cause(error.__cause__)
+
+
+def _of_the_system(error):
+  code = _NUMBER.search(str(error))
+  if code:
+    return int(code[1]) not in _ABSENT_NUMBERS
+  return isinstance(error, OSError) and not isinstance(error, _ABSENT) or bool(_REFUSED.search(str(error)))

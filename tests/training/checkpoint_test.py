@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 import threading
 
 import jax
@@ -11,8 +12,9 @@ import optax
 import orbax.checkpoint as ocp
 import pytest
 
-from o1jax.training.checkpoint import Checkpoints
+from o1jax.training.checkpoint import Checkpoints, quiet_orbax
 from o1jax.training.config import ConfigError
+from o1jax.training.storage import StorageError
 from o1jax.types import Params, TrainState
 
 
@@ -76,6 +78,44 @@ def test_looking_makes_and_changes_nothing(tmp_path):
   other.restore(state())
   other.close()
   assert sorted((tmp_path / 'old').rglob('*')) == before
+
+
+def test_looking_leaves_what_is_damaged_where_it_is(tmp_path, capsys):
+  with_saved = Checkpoints(tmp_path)
+  for step in (1, 2):
+    with_saved.save(step, state(seed=step))
+  with_saved.close()
+  (tmp_path / '2' / 'record' / 'metadata').write_text('[]')
+  before = sorted(tmp_path.rglob('*'))
+  same(Checkpoints(tmp_path, looking=True).restore(state()), state(seed=1))
+  assert sorted(tmp_path.rglob('*')) == before
+  assert '2 is damaged' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('error', [MemoryError(), ImportError('zstd'), NameError('x'), TypeError('x'), OSError(5, 'x')])
+def test_an_error_that_befalls_all_checkpoints_sets_none_aside(checkpoints, monkeypatch, error):
+  for step in (1, 2):
+    checkpoints.save(step, state(seed=step))
+  checkpoints.wait()
+
+  def fail(*_, **__):
+    raise error
+
+  with monkeypatch.context() as patch:
+    patch.setattr(ocp.StandardCheckpointHandler, 'restore', fail)
+    with pytest.raises(StorageError if isinstance(error, OSError | TypeError) else type(error)):
+      checkpoints.restore(state())
+  assert checkpoints.steps() == [1, 2] and not (checkpoints.directory / 'damaged').exists()
+  same(checkpoints.restore(state()), state(seed=2))
+
+
+def test_json_of_another_form_is_damage_where_an_older_one_is_good(checkpoints):
+  for step in (1, 2):
+    checkpoints.save(step, state(seed=step))
+  checkpoints.wait()
+  (checkpoints.directory / '2' / 'state' / '_METADATA').write_text('[]')
+  same(checkpoints.restore(state()), state(seed=1))
+  assert checkpoints.steps() == [1] and (checkpoints.directory / 'damaged' / '2.1').is_dir()
 
 
 def test_a_saved_step_is_left_as_it_is(checkpoints):
@@ -181,7 +221,9 @@ def test_two_leaves_of_one_path_are_refused(checkpoints):
     checkpoints.save(1, {'a': {'b': jnp.ones(2)}, 'a.b': jnp.ones(2)})
 
 
-def test_saving_and_restoring_say_nothing(tmp_path):
+def test_saving_and_restoring_say_nothing(tmp_path, monkeypatch):
+  monkeypatch.setattr(sys, 'unraisablehook', sys.unraisablehook)  # to be put back
+  quiet_orbax()
   said = []
   handler, logger = logging.Handler(), logging.getLogger('absl')
   handler.emit = said.append
@@ -195,5 +237,6 @@ def test_saving_and_restoring_say_nothing(tmp_path):
     checkpoints.close()
     assert said == [] and logger.level == logging.INFO
   finally:
+    logger.filters.pop()
     logger.removeHandler(handler)
     logger.setLevel(level)

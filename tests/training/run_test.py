@@ -73,11 +73,16 @@ def test_a_checkpoint_says_what_made_it(made):
 
 
 @pytest.mark.parametrize('stage, owner', [('initialise', 'initialise'), ('control', 'learn')])
-def test_damaged_parameters_have_their_stage_done_again(made, stage, owner, capsys):
+def test_damaged_parameters_have_their_stage_done_again_but_for_who_only_looks(made, stage, owner, capsys):
   run, params = made
   run.finish(stage, params)
   mark_stage_done(run.workdir, owner)
   (run.workdir / 'checkpoints' / f'{stage}_params' / '0' / 'state' / 'manifest.ocdbt').write_bytes(b'')
+  before = sorted(run.workdir.rglob('*'))
+  with pytest.raises(ConfigError, match='holds no good'):
+    Run.start(quickstart.get_config('smoke'), run.workdir, looking=True).params(stage)
+  assert sorted(run.workdir.rglob('*')) == before
+  assert 'is damaged' in capsys.readouterr().err
   words = f'{stage}_params holds no good parameters: run the same command again'
   with pytest.raises(ConfigError, match=words) as error:
     run.params(stage)
