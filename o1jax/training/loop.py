@@ -13,9 +13,10 @@ from o1jax.reward.host import VerifierError
 from o1jax.training.checkpoint import Checkpoints, by_path
 from o1jax.training.interrupt import Interrupt
 from o1jax.training.metrics import MetricsWriter, Progress
-from o1jax.training.processes import agree, first
+from o1jax.training.processes import agree, once
 from o1jax.training.profile import Traced
-from o1jax.training.storage import StorageError, writing
+from o1jax.training.storage import StorageError
+from o1jax.training.workdir import replacing
 from o1jax.types import Metrics, TrainState
 
 GO, SAVE, STOP, FAIL = range(4)  # what a process asks for after a call; the most that one of them asks for, all do
@@ -93,41 +94,49 @@ def run_updates(
   permanent = lambda step: bool(keeping.updates) and step % keeping.updates < updates_per_call
   checkpoints = Checkpoints(workdir / 'checkpoints' / stage, permanent=permanent, identity=keeping.identity,
                             notes=keeping.notes)  # fmt: skip
-  state = _resume(checkpoints, state, sharding)
-  done = int(state.update)
   record = _Record(writer, show, after, after_every, updates_per_call, min(keeping.skip_limit, updates))
+  noted = _Noted()
+  wish = lambda due=False: _wish(noted, checkpoints, interrupt, failure, due=due)
   try:
+    state = _resume(checkpoints, state, sharding)
+    done = int(state.update)
     writer.begin(stage, done)
     if after and done == 0:
-      after(state, {})
+      with noted:
+        after(state, {})
     with (
       Interrupt() as interrupt,
       Progress(updates, description=stage, initial=done) as record.progress,
       Traced(workdir / 'profile' / stage if profile else None) as traced,
     ):
-      last, wish, saved = None, GO, time.monotonic()
-      while done < updates and wish < STOP and not record.hopeless:
+      last, wished, saved = None, GO, time.monotonic()
+      while done < updates and wished < STOP and not record.hopeless:
         state, metrics = update(state, done)
         done += updates_per_call
         traced.passed(state)
         if last:
-          record(*last)  # while the device works on the next one
+          with noted:
+            record(*last)  # while the device works on the next one
         last = done, metrics
-        wish = _wish(checkpoints, interrupt, failure, due=time.monotonic() - saved >= keeping.seconds)
-        saving = wish == SAVE or permanent(done)
+        wished = wish(due=time.monotonic() - saved >= keeping.seconds)
+        saving = wished == SAVE or permanent(done)
         if saving or (after and done % after_every == 0):
-          record(*last, state)
+          with noted:
+            record(*last, state)
           last = None
         if saving:
-          _wish(checkpoints, interrupt, failure, due=False)  # again, since now the call has ended
-          checkpoints.save(done, state)
+          wish()  # again, since now the call has ended
+          with noted:
+            checkpoints.save(done, state)
           saved = time.monotonic()
-      if last:
-        record(*last)
-      _wish(checkpoints, interrupt, failure, due=False)
-      checkpoints.save(done, state)
-      checkpoints.close()
-      stopped = agree(int(interrupt.requested))
+      with noted:
+        if last:
+          record(*last)
+      wish()
+      with noted:
+        checkpoints.save(done, state)
+        checkpoints.close()
+    stopped = wish() == STOP  # a signal may come until here
     writer.close()
     if record.hopeless:
       kept = _keep_batch(batch, workdir / 'offending', stage, record.hopeless)
@@ -138,6 +147,21 @@ def run_updates(
   if stopped:
     raise Stopped(f'{stage} stopped after update {done} of {updates}; the same command goes on from there')
   return state
+
+
+class _Noted:
+  """A context that keeps the first StorageError raised in it: alone, a process that left would keep others waiting."""
+
+  def __init__(self):
+    self.error = None
+
+  def __enter__(self):
+    pass
+
+  def __exit__(self, kind, error, trace):
+    if isinstance(error, StorageError):
+      self.error = self.error or error
+      return True
 
 
 class _Record:
@@ -179,9 +203,9 @@ def _resume(checkpoints, state, sharding):
   return state if restored is None else restored
 
 
-def _wish(checkpoints, interrupt, failure, *, due):
-  """What all processes do after a call. An error for all where a save, or the verifier, has failed for one."""
-  cause = checkpoints.failure() or failure()
+def _wish(noted, checkpoints, interrupt, failure, *, due):
+  """What all processes do after a call. An error for all where writing, or the verifier, has failed for one."""
+  cause = noted.error or checkpoints.failure() or failure()
   wish = agree(FAIL if cause else STOP if interrupt.requested else SAVE if due else GO)
   if wish == FAIL:
     raise cause or StorageError('another process could not go on, and says why')
@@ -194,16 +218,21 @@ def _keep_batch(batch, folder, stage, number):
     return ''
   leaves = by_path(jax.device_get(batch(number - 1)))
   path = folder / f'{stage}_{number}.npz'
-  if first():
-    with writing(path):
-      folder.mkdir(exist_ok=True)
-      np.savez(path, **leaves)
+  once(lambda: _savez(path, leaves), StorageError)
   return f', whose batch is in {path}'
+
+
+def _savez(path, leaves):
+  with replacing(path) as file:
+    np.savez(file, **leaves)
 
 
 def _last_good(checkpoints):
   with contextlib.suppress(StorageError):
     checkpoints.close()  # one that is being written may still succeed
-  step = checkpoints.latest_step()
+  try:
+    step = checkpoints.latest_step()
+  except StorageError:
+    return 'once that is mended, the same command goes on'
   kept = 'no checkpoint of this stage is on disk' if step is None else f'the last good checkpoint is of update {step}'
   return f'{kept}: once that is mended, the same command goes on'

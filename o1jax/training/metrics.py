@@ -16,8 +16,8 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 from tqdm import tqdm
 
-from o1jax.training.processes import first
-from o1jax.training.storage import writing
+from o1jax.training.processes import first, once
+from o1jax.training.storage import StorageError, writing
 from o1jax.training.workdir import write_atomic
 
 OWN_KEYS = ('stage', 'update', 'seconds')
@@ -41,13 +41,15 @@ class MetricsWriter:
     """Starts a stage (update 0) or resumes it after `update`: what it wrote for later updates is dropped.
 
     Raises:
-      StorageError: the files could not be opened.
+      StorageError: the files could not be read or opened; on every process.
     """
     self.close()
     self._stage = stage
-    if not first():
-      return
-    rows = _read_rows(self._path)
+    once(lambda: self._open(stage, update), StorageError)
+
+  def _open(self, stage, update):
+    with writing(self._path):
+      rows = _read_rows(self._path)
     kept = [row for row in rows if row['stage'] != stage or row['update'] <= update]
     write_atomic(self._path, ''.join(json.dumps(row) + '\n' for row in kept))
     earlier = max((row['seconds'] for row in kept if row['stage'] == stage), default=0.0)
@@ -197,9 +199,13 @@ def _read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
   if not path.exists():
     return []
   rows = []
-  for line in path.read_text(encoding='utf-8').splitlines():
+  for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
     try:
-      rows.append(json.loads(line))
-    except json.JSONDecodeError:
-      break  # the line that a crash cut short is the last one
+      row = json.loads(line)
+    except ValueError:  # of JSON, or of UTF-8
+      row = None
+    if isinstance(row, dict) and all(key in row for key in OWN_KEYS):
+      rows.append(row)
+    elif line.endswith(b'\n') and first():  # what a crash cut short has no end
+      print(f'warning: line {number} of {path} is no row of metrics, and is passed over', file=sys.stderr)
   return rows

@@ -5,12 +5,16 @@
   done/STAGE      exists once the stage is finished
 """
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
+import os
 import pathlib
 import platform
 import subprocess
+from collections.abc import Iterator
+from typing import BinaryIO
 
 import jax
 
@@ -86,11 +90,27 @@ def write_atomic(path: pathlib.Path, text: str) -> None:
   Raises:
     StorageError: it could not be written; the old text is there.
   """
+  with replacing(path) as file:
+    file.write(text.encode())
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
+  """A file to write into, which takes the place of the one at `path` once it is whole; else as `write_atomic`."""
   draft = path.with_name(f'.{path.name}.draft')
   with writing(path):
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft.write_text(text, encoding='utf-8')
+    with draft.open('wb') as file:
+      yield file
+      file.flush()
+      os.fsync(file.fileno())  # or the new name may be on disk before the text is
     draft.replace(path)
+  with contextlib.suppress(OSError):  # not all file systems can for a folder; then a crash may bring the old file back
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+      os.fsync(folder)
+    finally:
+      os.close(folder)
 
 
 def now() -> str:

@@ -18,14 +18,15 @@ from tests.training import elastic_worker as worker
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def work(workdir, *, devices, processes=1, stop_at=None):
-  """The exit codes of the processes of a job and what they printed; `stop_at`: {process: update}."""
+def work(workdir, *, devices, processes=1, stop_at=None, spoil_at=None):
+  """The exit codes of the processes of a job and what they printed; `stop_at`, `spoil_at`: {process: update}."""
   with socket.socket() as free:
     free.bind(('localhost', 0))
     port = free.getsockname()[1]
   jobs = []
   for process in range(processes):
     env = os.environ | {'JAX_NUM_CPU_DEVICES': str(devices), 'STOP_AT': str((stop_at or {}).get(process, 0))}
+    env |= {'SPOIL_AT': str(spoil_at.get(process, 0))} if spoil_at else {}
     command = [sys.executable, '-m', 'tests.training.elastic_worker', str(workdir)]
     command += [str(process), str(processes), str(port)] if processes > 1 else []
     jobs.append(subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True))
@@ -74,3 +75,19 @@ def test_what_several_processes_began_one_goes_on_with_and_the_other_way_round(t
   assert [text.count('is damaged') for text in printed] == [1, 0]
   assert (run / 'checkpoints' / 'toy' / 'damaged' / '3.1').is_dir()
   same_end(run, whole)
+
+
+@pytest.mark.parametrize('process, what', [(0, 'metrics.jsonl'), (1, 'checkpoints/toy')])
+def test_what_fails_on_one_process_stops_all_after_the_next_call(tmp_path, whole, process, what):
+  """The metrics of the first process; a save in the background of the other one, seen before the next save."""
+  codes, printed = work(tmp_path, devices=2, processes=2, spoil_at={process: 4})
+  assert codes == [1, 1], printed
+  says = [[line for line in text.splitlines() if line.startswith('error: toy: ')][0] for text in printed]
+  assert f'{tmp_path / what} cannot be written: File too large; no checkpoint' in says[process], printed
+  assert 'another process' in says[1 - process], printed
+  if process == 0:
+    return
+  assert 4 <= read_metrics(tmp_path)[-1]['update'] < worker.UPDATES - 1
+  codes, printed = work(tmp_path, devices=2, processes=2)
+  assert codes == [0, 0], printed
+  same_end(tmp_path, whole)

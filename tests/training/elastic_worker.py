@@ -1,22 +1,28 @@
 """A process of a small job, alone or with others, on any number of devices: python -m ... WORKDIR [PROCESS COUNT PORT].
 
-Told by the environment: STOP_AT, the update during which this process asks itself to stop. Exits with 3 if it did.
+Told by the environment: STOP_AT, the update during which this process asks itself to stop, it then exits with 3; and
+SPOIL_AT, the one from which it can write no file of any size, it then exits with 1.
 """
 
 import os
 import pathlib
+import resource
 import signal
 import sys
+import time
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from o1jax.training import checkpoint
 from o1jax.training.loop import Keeping, Stopped, run_updates
 from o1jax.training.metrics import MetricsWriter
+from o1jax.training.storage import StorageError
 from o1jax.types import Params, TrainState
 
 UPDATES, SHAPE = 8, (16, 24)
+EACH, RARELY = Keeping(seconds=0), Keeping(seconds=1e6, updates=4)  # saved
 
 
 def fresh() -> TrainState:
@@ -44,17 +50,22 @@ def walk(state):
   return state, {'loss': w.max(), 'skipped': 0}  # the same number however w is split, which a sum is not
 
 
-def run(workdir: pathlib.Path, *, devices: int, stop_at: int = 0) -> TrainState:
+def run(workdir: pathlib.Path, *, devices: int, stop_at: int = 0, spoil_at: int = 0,
+        keeping: Keeping = EACH) -> TrainState:
   mesh = mesh_of(devices)
   step = jax.jit(walk, donate_argnums=0, out_shardings=(layout(mesh), NamedSharding(mesh, PartitionSpec())))
 
   def update(state, done):
     if done + 1 == stop_at:
       os.kill(os.getpid(), signal.SIGTERM)
+    if done + 1 == spoil_at:
+      resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+    if keeping.updates:
+      time.sleep(0.3)  # longer than a save of this size takes
     return step(state)
 
   return run_updates(fresh(), update, stage='toy', updates=UPDATES, workdir=workdir, writer=MetricsWriter(workdir),
-                     keeping=Keeping(seconds=0), sharding=layout(mesh))  # fmt: skip
+                     keeping=keeping, sharding=layout(mesh))  # fmt: skip
 
 
 if __name__ == '__main__':
@@ -62,8 +73,14 @@ if __name__ == '__main__':
   if rest:
     process, count, port = map(int, rest)
     jax.distributed.initialize(f'localhost:{port}', count, process)
+  told = {name.lower(): int(os.environ.get(name, 0)) for name in ('STOP_AT', 'SPOIL_AT')}
+  keeping = EACH
+  if 'SPOIL_AT' in os.environ:
+    keeping, checkpoint.SAVING = RARELY, 5
   try:
-    run(pathlib.Path(folder), devices=jax.device_count(), stop_at=int(os.environ.get('STOP_AT', 0)))
+    run(pathlib.Path(folder), devices=jax.device_count(), keeping=keeping, **told)
   except Stopped as stop:
     print(stop, file=sys.stderr)
     sys.exit(3)
+  except StorageError as error:
+    sys.exit(f'error: {error}')

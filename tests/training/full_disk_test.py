@@ -3,6 +3,7 @@
 import os
 import resource
 import subprocess
+import threading
 import time
 
 import numpy as np
@@ -66,26 +67,21 @@ def no_large_files():
 
 
 def test_a_save_that_fails_in_the_background_is_noticed_at_the_next_update(tmp_path, no_large_files, whole):
-  made, waited = [], Checkpoints.failure
+  made = []
 
-  def update(state, done):
+  def update(state, done):  # so slow that the save before it has succeeded or failed
     made.append(done)
     if done == 4:
       no_large_files(20_000)
+    while any(thread.name in ('async_save', 'save_finalize') for thread in threading.enumerate()):
+      time.sleep(0.001)
     return walk(state, done)
 
-  def failure(self):  # as if the update had taken long enough for the save to fail beside it
-    while self._manager and self._manager.is_saving_in_progress():
-      time.sleep(0.001)
-    return waited(self)
-
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(Checkpoints, 'failure', failure)
-    words = stopped(tmp_path, update)
+  words = stopped(tmp_path, update)
   assert 'File too large' in words and str(tmp_path / 'checkpoints' / 'toy') in words
   good = Checkpoints(tmp_path / 'checkpoints' / 'toy').latest_step()
   assert f'the last good checkpoint is of update {good}:' in words and good >= 3
-  assert made[-1] == good + 1  # the save of the next update failed while the one after that was made
+  assert made == list(range(good + 2))  # the save of the next update failed while the one after that was made
   resource.setrlimit(resource.RLIMIT_FSIZE, resource.getrlimit(resource.RLIMIT_FSIZE)[1:] * 2)
   ends_as_if_nothing_had_been(tmp_path, whole)
 
@@ -93,15 +89,38 @@ def test_a_save_that_fails_in_the_background_is_noticed_at_the_next_update(tmp_p
 def test_metrics_that_cannot_be_written_stop_the_run(tmp_path, no_large_files, whole):
   words = stopped(tmp_path, spoiling(lambda: no_large_files(150), at=5), seconds=1e6)
   assert 'cannot be written: File too large' in words and 'no checkpoint of this stage is on disk' in words
-  assert 'metrics.jsonl' in words or 'tensorboard' in words
+  assert str(tmp_path / 'metrics.jsonl') in words
+  assert [row['update'] for row in read_metrics(tmp_path)] == [1, 2, 3]  # the fourth is written beside the fifth
   resource.setrlimit(resource.RLIMIT_FSIZE, resource.getrlimit(resource.RLIMIT_FSIZE)[1:] * 2)
   ends_as_if_nothing_had_been(tmp_path, whole)
 
 
-def test_a_folder_that_is_none_stops_the_run(tmp_path):
-  (tmp_path / 'checkpoints').write_text('')
+@pytest.mark.parametrize('folder', ['checkpoints', 'tensorboard'])
+def test_a_folder_that_is_none_stops_the_run(tmp_path, folder):
+  (tmp_path / folder).write_text('')
   words = stopped(tmp_path, walk)
-  assert f'{tmp_path / "checkpoints" / "toy"} cannot be written: Not a directory' in words
+  assert f'{tmp_path / folder / "toy"} cannot be written: Not a directory' in words
+
+
+@pytest.mark.parametrize('closed', ['.', f'{UPDATES}', f'{UPDATES}/record', f'{UPDATES}/state'])
+def test_checkpoints_that_may_not_be_read_stop_the_run_and_are_left_there(tmp_path, whole, closed):
+  run(tmp_path)
+  folder = tmp_path / 'checkpoints' / 'toy'
+  before = sorted(folder.rglob('*'))
+  (folder / closed).chmod(0)
+  user = os.geteuid()
+  try:
+    if not user:  # root may read whatever it wants to
+      for path in (tmp_path, *tmp_path.parents[:2]):
+        path.chmod(0o755)
+      os.seteuid(65534)
+    words = stopped(tmp_path, walk)
+  finally:
+    os.seteuid(user)
+    (folder / closed).chmod(0o755)
+  assert 'cannot be read: Permission denied' in words and str(folder) in words
+  assert sorted(folder.rglob('*')) == before
+  ends_as_if_nothing_had_been(tmp_path, whole)
 
 
 @pytest.fixture

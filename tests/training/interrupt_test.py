@@ -1,4 +1,4 @@
-"""Ctrl-C: the update in flight ends, a second one does not wait, and the handlers come back."""
+"""Ctrl-C: the update in flight ends, Ctrl-C once more does not wait, and the handlers come back."""
 
 import os
 import signal
@@ -21,11 +21,19 @@ def test_the_update_in_flight_is_finished_and_the_loop_left(number, capfd):
   assert 'Stopping when the updates under way are done' in capfd.readouterr().err
 
 
-def test_a_second_signal_raises_at_once():
+def test_a_terminating_signal_may_be_repeated():
+  with Interrupt() as interrupt:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGTERM):
+      os.kill(os.getpid(), number)
+  assert interrupt.requested
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_after_a_signal_raises_at_once(number):
   reached = []
   with pytest.raises(KeyboardInterrupt):
     with Interrupt() as interrupt:
-      os.kill(os.getpid(), signal.SIGINT)
+      os.kill(os.getpid(), number)
       reached.append(interrupt.requested)
       os.kill(os.getpid(), signal.SIGINT)
       reached.append('too far')

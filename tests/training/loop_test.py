@@ -16,21 +16,11 @@ from o1jax.training.checkpoint import Checkpoints
 from o1jax.training.loop import Diverged, Keeping, Stopped, run_updates
 from o1jax.training.metrics import MetricsWriter, read_metrics
 from o1jax.types import Params, TrainState
+from tests.training.walking import walking
 
 UPDATES = 7
 KEEPING = Keeping(seconds=1e6, updates=3)
-
-
-def fresh():
-  return TrainState(update=jnp.int32(0), params=Params(policy={'w': jnp.ones(3)}, critic={}), optimizer={})
-
-
-@jax.jit
-def walk(state, _):
-  noise = jax.random.normal(jax.random.fold_in(jax.random.key(3), state.update), (3,))
-  weights = state.params.policy['w'] + noise
-  state = state.replace(update=state.update + 1, params=state.params.replace(policy={'w': weights}))
-  return state, {'loss': weights.sum(), 'tokens': 5, 'skipped': 0}
+fresh, walk = walking(3)
 
 
 def run(workdir, update=walk, **settings):
@@ -51,6 +41,12 @@ def interrupted_at(number, walk=walk):
     return walk(state, done)
 
   return update
+
+
+def test_a_signal_while_the_trace_is_written_is_heard(tmp_path, monkeypatch):
+  monkeypatch.setattr('o1jax.training.loop.Traced.__exit__', lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+  with pytest.raises(Stopped, match=f'after update {UPDATES} of {UPDATES}'):
+    run(tmp_path)
 
 
 @pytest.mark.parametrize('number', [0, 2, 5, 6])

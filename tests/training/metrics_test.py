@@ -4,13 +4,13 @@ import io
 import json
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from tensorboardX import record_writer
 from tensorboardX.proto.event_pb2 import Event
 
-from o1jax.training import metrics as metrics_lib
 from o1jax.training.metrics import MetricsWriter, Progress, read_metrics, scalars
 from o1jax.training.storage import StorageError
 
@@ -49,13 +49,28 @@ def test_each_update_appears_once_after_resuming(tmp_path):
   assert len(written(tmp_path)) == 4
 
 
-def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path):
+def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path, capsys):
   run(tmp_path, 'pretrain', 0, 2, loss=1)
   path = tmp_path / 'metrics.jsonl'
   path.write_text(path.read_text() + '{"stage": "pretr')
-  assert len(written(tmp_path)) == 2
+  assert len(written(tmp_path)) == 2 and capsys.readouterr().err == ''
   run(tmp_path, 'pretrain', 2, 3, loss=2)
   assert [update for _, update, _ in written(tmp_path)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize('line', [b'{"stage": "pre', b'\xff\xfe', b'[]', b'{"update": 3}'])
+def test_a_bad_line_costs_no_other(tmp_path, line, capsys):
+  run(tmp_path, 'pretrain', 0, 2, loss=1)
+  run(tmp_path, 'search', 0, 2, loss=1)
+  path = tmp_path / 'metrics.jsonl'
+  first, *rest = path.read_bytes().splitlines(keepends=True)
+  path.write_bytes(b''.join([first, line + b'\n', *rest]))
+  assert len(written(tmp_path)) == 4 and 'line 2' in capsys.readouterr().err
+  run(tmp_path, 'search', 2, 3, loss=2)
+  assert [update for _, update, _ in written(tmp_path)] == [1, 2, 1, 2, 3]
+  capsys.readouterr()
+  read_metrics(tmp_path)
+  assert capsys.readouterr().err == ''  # it is gone
 
 
 def test_seconds_go_on_where_the_stage_was_left(tmp_path, monkeypatch):
@@ -116,7 +131,7 @@ def test_a_line_is_written_whole_or_the_run_is_told(tmp_path):
 
 
 def test_of_several_processes_the_first_one_writes_and_shows(tmp_path, monkeypatch):
-  monkeypatch.setattr(metrics_lib, 'first', lambda: False)
+  monkeypatch.setattr(jax, 'process_index', lambda: 1)
   run(tmp_path, 'pretrain', 0, 2, loss=1)
   stream = io.StringIO()
   with Progress(2, description='pretrain', interval=0.0, stream=stream) as progress:

@@ -17,6 +17,6 @@ def walking(width: int):
     noise = jax.random.normal(jax.random.fold_in(jax.random.key(3), state.update), (width,))
     weights = state.params.policy['w'] + noise
     state = state.replace(update=state.update + 1, params=state.params.replace(policy={'w': weights}))
-    return state, {'loss': weights.mean(), 'skipped': 0}
+    return state, {'loss': weights.mean(), 'tokens': 5, 'skipped': 0}
 
   return fresh, walk

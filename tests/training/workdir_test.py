@@ -1,7 +1,9 @@
 """Workdirs: a run is continued by its own config only, and nothing of anyone else is touched."""
 
 import json
+import os
 import shutil
+import stat
 import subprocess
 
 import pytest
@@ -119,6 +121,16 @@ def test_an_interrupted_write_leaves_the_old_text(tmp_path, monkeypatch):
   with pytest.raises(KeyboardInterrupt):
     write_atomic(path, 'new')
   assert path.read_text() == 'old'
+
+
+def test_a_text_is_on_disk_before_its_name_is_and_then_the_name(tmp_path, monkeypatch):
+  done, replace, sync = [], type(tmp_path).replace, os.fsync
+  noted = lambda what, action: lambda *given: [done.append(what(given)), action(*given)]
+  kind = lambda given: 'folder' if stat.S_ISDIR(os.fstat(*given).st_mode) else 'file'
+  monkeypatch.setattr(os, 'fsync', noted(kind, sync))
+  monkeypatch.setattr(type(tmp_path), 'replace', noted(lambda given: 'name', replace))
+  write_atomic(tmp_path / 'a.json', 'new')
+  assert done == ['file', 'name', 'folder'] and (tmp_path / 'a.json').read_text() == 'new'
 
 
 @pytest.mark.skipif(shutil.which('git') is None, reason='needs git')
