@@ -23,7 +23,7 @@ from o1jax.training.config import ConfigError, check_config, require
 from o1jax.training.loop import Diverged, Stopped
 from o1jax.training.memory import keep_freed_memory
 from o1jax.training.mesh import prepare_cpu
-from o1jax.training.processes import check_shared, first, in_turn, join
+from o1jax.training.processes import check_shared, first, in_turn, join, once
 from o1jax.training.run import Run
 from o1jax.training.storage import REFUSALS, StorageError
 from o1jax.training.workdir import mark_stage_done, open_workdir, stage_done
@@ -70,8 +70,7 @@ def run(config, workdir: str) -> None:
       job.programs.ahead(due[number : number + 3])
       began = time.monotonic()
       STAGES[stage](job)
-      if first():
-        mark_stage_done(workdir, stage)
+      once(mark_stage_done, workdir, stage)
       say(f'{stage}: {time.monotonic() - began:.0f} s')
   finally:
     job.programs.close()

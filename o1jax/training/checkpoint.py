@@ -199,7 +199,7 @@ class Checkpoints:
         'use the config that it was written with, or another --workdir')  # fmt: skip
 
   def _set_aside(self, step, damage):
-    place = 'left there' if self._looking else f'now {once(lambda: self._move(step), StorageError)}'
+    place = 'left there' if self._looking else f'now {once(lambda: self._move(step), failed=StorageError)}'
     if first():
       print(f'warning: checkpoint {self.directory / str(step)} is damaged: {damage}; it is {place}, and the one '
             'before it is used, if there is one', file=sys.stderr)  # fmt: skip
@@ -216,7 +216,8 @@ class Checkpoints:
 
   def _open(self):
     keep = policies.AnyPreservationPolicy([policies.LatestN(KEPT), _Permanent(self._permanent)])
-    once(lambda: self.directory.mkdir(parents=True, exist_ok=True), StorageError)  # Orbax has others wait for an error
+    # Here, since Orbax would have the others wait for one that fails.
+    once(lambda: self.directory.mkdir(parents=True, exist_ok=True), failed=StorageError)
     options = ocp.CheckpointManagerOptions(
       preservation_policy=keep,
       async_options=ocp.options.AsyncOptions(timeout_secs=SAVING, barrier_sync_fn=_meet),

@@ -218,7 +218,7 @@ def _keep_batch(batch, folder, stage, number):
     return ''
   leaves = by_path(jax.device_get(batch(number - 1)))
   path = folder / f'{stage}_{number}.npz'
-  once(lambda: _savez(path, leaves), StorageError)
+  once(lambda: _savez(path, leaves), failed=StorageError)
   return f', whose batch is in {path}'
 
 

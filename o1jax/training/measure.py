@@ -18,7 +18,7 @@ from o1jax.model.sharding import fetch
 from o1jax.text.steps import ANSWER, count_behaviours
 from o1jax.training.build import POLICIES
 from o1jax.training.metrics import Progress
-from o1jax.training.processes import first
+from o1jax.training.processes import first, once
 from o1jax.training.programs import Search, searches_of
 from o1jax.training.run import Run
 from o1jax.training.workdir import load_config
@@ -39,8 +39,7 @@ def evaluate(run: Run) -> None:
   for name, stage in policies.items():
     params = run.params(stage)
     rows, sampled, searched = evaluate_policy(run, name, params)
-    if first():
-      results.append_results(run.workdir / 'results.csv', rows)
+    once(results.append_results, run.workdir / 'results.csv', rows)
     if sampled is not None:
       calibrations[name] = calibration(sampled.scores, sampled.outcomes)
     behaviours[name] = measure_behaviours(run, params)
@@ -102,7 +101,7 @@ class Picture:
 def load_run(workdir: str | pathlib.Path) -> Run:
   """The run in a workdir, to look at. ConfigError if there is none."""
   workdir = pathlib.Path(workdir).expanduser().resolve()
-  return Run.start(load_config(workdir), workdir)
+  return Run.start(load_config(workdir), workdir, looking=True)
 
 
 def pose(run: Run, index: int) -> tuple[Prompt, Reference]:

@@ -45,7 +45,7 @@ class MetricsWriter:
     """
     self.close()
     self._stage = stage
-    once(lambda: self._open(stage, update), StorageError)
+    once(lambda: self._open(stage, update), failed=StorageError)
 
   def _open(self, stage, update):
     with writing(self._path):

@@ -62,8 +62,8 @@ def agree(value: int, how: Callable[[list[int]], int] = max) -> int:
   return int(how(multihost_utils.process_allgather(np.int32(value)).tolist()))
 
 
-def once(action: Callable[[], Any], failed: type[Exception] = ConfigError) -> Any:
-  """Has the first process call `action`, and all wait until it has. What it gives there; None for the others.
+def once(action: Callable, *given: Any, failed: type[Exception] = ConfigError) -> Any:
+  """Has the first process call `action(*given)`, and all wait until it has. What it gives there; None for the others.
 
   Raises:
     Exception: whatever the first process met; for the others a `failed` that says so.
@@ -71,7 +71,7 @@ def once(action: Callable[[], Any], failed: type[Exception] = ConfigError) -> An
   result = failure = None
   if first():
     try:
-      result = action()
+      result = action(*given)
     except Exception as error:
       failure = error
   if agree(int(failure is not None)):

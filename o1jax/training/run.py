@@ -14,7 +14,7 @@ from o1jax.training.loop import Keeping
 from o1jax.training.metrics import MetricsWriter
 from o1jax.training.processes import agree, first, in_turn, once
 from o1jax.training.programs import Programs
-from o1jax.training.storage import together
+from o1jax.training.storage import StorageError, together
 from o1jax.training.workdir import stage_file, versions, write_atomic
 from o1jax.types import Params
 
@@ -87,6 +87,6 @@ class Run:
       self._checkpoints(folder.name).refuse_others()
 
   def write_data(self, name: str, data) -> None:
-    """Leaves report/data/NAME.json for the report; the first process of a job does."""
-    if first():
-      write_atomic(self.workdir / 'report' / 'data' / f'{name}.json', json.dumps(data))
+    """Leaves report/data/NAME.json for the report; the first process of a job does. StorageError where it cannot."""
+    path = self.workdir / 'report' / 'data' / f'{name}.json'
+    once(write_atomic, path, json.dumps(data), failed=StorageError)
