@@ -9,11 +9,12 @@ import pytest
 
 from tests import jobs
 
-# Every kind of program and every stage, and no more than that.
+SMOKE = '--config=configs/quickstart.py:smoke'
+# Every kind of program and every stage, and no more than that, with parameters split among all devices.
 SMALL = (
-  '--config=configs/quickstart.py:smoke', '--config.mesh.data=-1', '--config.learn.control=False',
-  '--config.evaluate.policies.initialised.simulations=()', '--config.evaluate.policies.learned.samples=()',
-  '--config.evaluate.policies.learned.simulations=(2,)',
+  SMOKE, '--config.mesh.data=1', '--config.mesh.fsdp=-1', '--config.learn.control=False',
+  '--config.evaluate.policies.initialised.samples=()', '--config.evaluate.policies.initialised.simulations=()',
+  '--config.evaluate.policies.learned.samples=()', '--config.evaluate.policies.learned.simulations=(2,)',
 )  # fmt: skip
 
 
@@ -68,7 +69,7 @@ def test_two_processes_do_what_one_does(tmp_path):
   ],
 )
 def test_what_cannot_be_is_one_line_before_anything_is_compiled(tmp_path, arguments, words):
-  done = start(tmp_path, SMALL[0], *arguments).wait(timeout=60)
+  done = start(tmp_path, SMOKE, *arguments).wait(timeout=60)
   last = done.stderr.strip().splitlines()[-1]
   assert done.returncode == 1 and last.startswith('error: ') and words in last, done.stderr
   assert 'Traceback' not in done.stderr
