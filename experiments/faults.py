@@ -8,6 +8,7 @@ with 1 if the parameters, metrics and curves at the end are not, bit for bit, th
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -23,15 +24,16 @@ import jax
 from absl import app
 
 from experiments import o1
+from o1jax.training.metrics import read_metrics
 
 STAGES = ('initialise', 'reward', 'learn')
 FLAGS = (
   '--config=configs/quickstart.py:smoke',
   '--config.checkpoint.seconds=0',
-  '--config.pretrain.updates=12',
-  '--config.instruct.updates=8',
+  '--config.pretrain.updates=10',
+  '--config.instruct.updates=10',  # as many: the two then share a program, which each process has to trace
   '--config.reward.updates=4',
-  '--config.learn.updates=4',
+  '--config.learn.updates=8',
   '--config.learn.control=False',
   '--config.data.texts=64',
 )
@@ -87,23 +89,25 @@ def ended(pid: int, *, wait: bool = False) -> int | None:
   return os.waitstatus_to_exitcode(status) if found else None
 
 
-def rows(workdir: pathlib.Path) -> list[dict]:
-  """The lines of metrics.jsonl, but for one that is cut short."""
-  path = workdir / 'metrics.jsonl'
-  lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-  return [json.loads(line) for line in lines if line.endswith('\n')]
+def saves(workdir: pathlib.Path) -> set[tuple[pathlib.Path, int]]:
+  """The folders of saves that have not ended, each with the time of its last file: a killed save leaves its own."""
+  found = set()
+  for folder in workdir.glob('checkpoints/*/*.orbax-checkpoint-tmp'):
+    with contextlib.suppress(FileNotFoundError):  # it has just ended
+      found.add((folder, folder.stat().st_mtime_ns))
+  return found
 
 
 def befall(kind: str, workdir: pathlib.Path, stage: str, rng: random.Random) -> Fault | None:
   """Goes on with a stage until a fault befalls it. None if it ended well before."""
-  began, seen = time.monotonic(), len(rows(workdir))
+  began, seen, before = time.monotonic(), len(read_metrics(workdir)), saves(workdir)
   # A process takes seconds to start, and milliseconds for an update and its checkpoint. So of the moments a third is
   # drawn from its first seconds, and the others lie behind some update.
   early = rng.uniform(0, 3) if rng.random() < 1 / 3 else None
   wanted, pause = seen + rng.randint(1, 3), rng.uniform(0, 0.1)
   pid = start(workdir, stage, limit=LARGE if kind == 'full' else 0)
   while (code := ended(pid)) is None:
-    if kind != 'full' and (time.monotonic() > began + early if early else len(rows(workdir)) >= wanted):
+    if kind != 'full' and (time.monotonic() > began + early if early else len(read_metrics(workdir)) >= wanted):
       time.sleep(0 if early else pause)
       os.kill(pid, signal.SIGTERM if kind == 'term' else signal.SIGKILL)
       code = ended(pid, wait=True)
@@ -111,8 +115,8 @@ def befall(kind: str, workdir: pathlib.Path, stage: str, rng: random.Random) -> 
     time.sleep(0.005)
   if code == 0:
     return None
-  last = (rows(workdir) or [{'stage': '-', 'update': 0}])[-1]
-  saving = any(workdir.glob('checkpoints/*/*.orbax-checkpoint-tmp'))
+  last = (read_metrics(workdir) or [{'stage': '-', 'update': 0}])[-1]
+  saving = bool(saves(workdir) - before)
   if kind == 'flip':
     flip(workdir / 'checkpoints' / last['stage'], rng)
   return Fault(kind, time.monotonic() - began, last['stage'], last['update'], saving, code)
@@ -122,17 +126,27 @@ def flip(folder: pathlib.Path, rng: random.Random) -> None:
   """Changes a bit of the largest file of the newest checkpoint in a folder, if there is one."""
   newest = max((int(step.name) for step in folder.glob('*') if step.name.isdecimal()), default=None)
   if newest is not None:
-    path = max((p for p in (folder / str(newest)).rglob('*') if p.is_file()), key=lambda p: p.stat().st_size)
-    data = bytearray(path.read_bytes())
-    data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-    path.write_bytes(data)
+    path = largest(folder / str(newest))
+    flip_bit(path, rng.randrange(8 * path.stat().st_size))
+
+
+def largest(folder: pathlib.Path) -> pathlib.Path:
+  """The largest file below a folder."""
+  return max((path for path in folder.rglob('*') if path.is_file()), key=lambda path: path.stat().st_size)
+
+
+def flip_bit(path: pathlib.Path, bit: int) -> None:
+  """Changes one bit of a file."""
+  data = bytearray(path.read_bytes())
+  data[bit // 8] ^= 1 << bit % 8
+  path.write_bytes(data)
 
 
 def outcome(workdir: pathlib.Path) -> dict:
   """What must be the same: what each update measured, each once, the curves, and the checksums of the parameters."""
   records = sorted(workdir.glob('checkpoints/*_params/0/record/metadata'))
   return {
-    'metrics': sorted(json.dumps(row | {'seconds': 0}, sort_keys=True) for row in rows(workdir)),
+    'metrics': sorted(json.dumps(row | {'seconds': 0}, sort_keys=True) for row in read_metrics(workdir)),
     'curves': json.loads((workdir / 'report' / 'data' / 'train_curve.json').read_text()),
     'parameters': {record.parts[-4]: json.loads(record.read_text())['leaves'] for record in records},
   }
@@ -142,14 +156,18 @@ def suffer(workdir: pathlib.Path, kinds: list[str], rng: random.Random) -> list[
   """Takes a job to its end while faults befall it, which are taken off the end of `kinds`. Returns what was wrong."""
   wrong = []
   for stage in STAGES:
-    while kinds and (fault := befall(kinds[-1], workdir, stage, rng)) is not None:
+    while kinds:
+      fault = befall(kinds[-1], workdir, stage, rng)
+      if fault is None:
+        break
       kinds.pop()
       print(f'{workdir.name:>8} {fault.kind:>6} {fault.seconds:8.1f} {fault.stage:>10} {fault.update:>6} '
             f'{"yes" if fault.saving else "no":>6} {fault.code:>5}', flush=True)  # fmt: skip
       # Before it has set its handler, a process ends by the signal.
       if fault.code != CODES[fault.kind] and not (fault.code == -signal.SIGTERM and fault.seconds < 1):
         wrong.append(f'{workdir.name}: after {fault.kind} it exited with {fault.code}')
-    finish(workdir, stage)
+    else:
+      finish(workdir, stage)
   if 'Traceback' in workdir.with_suffix('.log').read_text():
     wrong.append(f'{workdir.name}: a traceback in {workdir.with_suffix(".log")}')
   return wrong

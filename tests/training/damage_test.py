@@ -8,6 +8,7 @@ import signal
 import numpy as np
 import pytest
 
+from experiments.faults import flip_bit, largest
 from o1jax.training.checkpoint import Checkpoints
 from o1jax.training.loop import Keeping, Stopped, run_updates
 from o1jax.training.metrics import MetricsWriter, read_metrics
@@ -55,16 +56,6 @@ def damaged(cut, tmp_path):
   return shutil.copytree(cut, tmp_path / 'run')
 
 
-def largest(folder):
-  return max((path for path in folder.rglob('*') if path.is_file()), key=lambda path: path.stat().st_size)
-
-
-def flip(path, bit):
-  data = bytearray(path.read_bytes())
-  data[bit // 8] ^= 1 << bit % 8
-  path.write_bytes(data)
-
-
 def edit(path, old, new):
   assert old in path.read_text()
   path.write_text(path.read_text().replace(old, new))
@@ -110,7 +101,7 @@ KINDS = {
   'truncated data': lambda step: largest(step).write_bytes(largest(step).read_bytes()[:-500]),
   'data of no length': lambda step: largest(step).write_bytes(b''),
   'no data': lambda step: largest(step).unlink(),
-  'flipped bit of data': lambda step: flip(largest(step), 8 * 5000 + 3),
+  'flipped bit of data': lambda step: flip_bit(largest(step), 8 * 5000 + 3),
   'half copied': half_copied,
   'file of that name': plain_file,
   'folder of someone else': foreign,
@@ -174,7 +165,7 @@ def test_no_flipped_bit_anywhere_is_taken_for_good(cut, tmp_path, capsys):
   for trial in range(60):
     folder = shutil.copytree(source, tmp_path / str(trial))
     file = folder / files[trial % len(files)]
-    flip(file, rng.randrange(8 * file.stat().st_size))
+    flip_bit(file, rng.randrange(8 * file.stat().st_size))
     restored = Checkpoints(folder).restore(fresh())
     if (folder / 'damaged').exists():
       aside += 1
