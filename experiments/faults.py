@@ -206,7 +206,8 @@ def main() -> None:
     run = workdir / f'faults{number}'
     wrong += suffer(run, kinds, rng)
     wrong += [f'{run.name}: other {part}' for part, found in outcome(run).items() if found != expected[part]]
-  print(*wrong or [f'{number} runs ended as the one in peace: metrics, curves and parameters are the same'], sep='\n')
+  same = f'{number} ended as the one in peace: metrics, curves and parameters are the same'
+  print(*wrong or [same], sep='\n')
   sys.exit(1 if wrong else 0)
 
 
