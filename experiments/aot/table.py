@@ -41,7 +41,7 @@ def describe(
   }
   return dict(
     program=program, topology=topology, chips=mesh.size, mesh=dict(mesh.shape), compile_seconds=seconds,
-    hbm=held | dict(total=sum(held.values()), capacity=chip.memory),
+    hbm=held | dict(total=sum(held.values()), peak=memory.peak_memory_in_bytes, capacity=chip.memory),
     flops={name: flops for name, (flops, _, _) in phases.items()},
     messages=_grouped(messages, section.search.budget if program == 'fused' else 1),
     floors={name: floor._asdict() for name, floor in floors.items()},
@@ -104,7 +104,8 @@ def text(row: dict) -> str:
     f'{row["program"]} update on {row["topology"]}: {row["chips"]} chips, {mesh} '
     f'(compiled in {row["compile_seconds"]:.0f} s)',
     f'  HBM a chip: {size(held["total"])} of {size(held["capacity"])}, {held["total"] / held["capacity"]:.0%}: '
-    f'arguments {size(held["arguments"])}, temporaries {size(held["temporaries"])}, code {size(held["code"])}',
+    f'arguments {size(held["arguments"])}, temporaries {size(held["temporaries"])}, code {size(held["code"])}; '
+    f'at one time {size(held["peak"])}',
     '  FLOPs of the model: ' + ', '.join(f'{name} {flops:.3g}' for name, flops in row['flops'].items()),
     '  a chip sends at most:                        messages x turns, in groups of, together; in an update',
   ]
