@@ -22,6 +22,7 @@ import numpy as np
 from absl import logging
 
 from o1jax import tree as tree_lib
+from o1jax.data.pipeline import UNUSED
 from o1jax.model.sharding import TENSOR, each_part
 from o1jax.reward.outcome import solution_bytes
 from o1jax.reward.worker import READY
@@ -182,7 +183,7 @@ def _tell(process, words):
 
 def _problem(reference: Reference, b: int) -> Problem:
   """What a check may read of problem b."""
-  numbers = tuple(int(number) for number in reference.numbers[b] if number != -1)
+  numbers = tuple(int(number) for number in reference.numbers[b] if number != UNUSED)
   return Problem(prompt='', text=_text(reference.text[b], reference.length[b]), numbers=numbers)
 
 

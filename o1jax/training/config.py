@@ -10,7 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-# What to do of a run, how to watch it and what to keep of it: may differ each time it is continued.
+# What to do of a run, on what, how to watch it and what to keep of it: may differ each time it is continued.
 FREE_KEYS = ('stages', 'profile', 'checkpoint', 'skip_limit', 'mesh', 'verifier')
 
 
