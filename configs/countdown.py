@@ -1,7 +1,7 @@
 """Countdown with four numbers, targets 10 to 100 (Stream of Search, arXiv:2404.03683), sized for one GPU.
 
 Not measured yet: no accelerator has run this config. `python -m experiments.o1 --config=configs/countdown.py
---workdir=runs/countdown`. That its pieces fit is tested on a CPU (tests/training/build_test.py).
+--workdir=runs/countdown`. That its pieces fit is tested on a CPU (tests/recipes/build_test.py).
 """
 
 from ml_collections import ConfigDict

@@ -27,13 +27,13 @@ from absl import app, flags, logging
 from o1jax.model import forward, hf
 from o1jax.model.transformer import LanguageModel
 from o1jax.model.variants import ModelConfig
-from o1jax.training import pretrained
-from o1jax.training.build import POLICIES
-from o1jax.training.checkpoint import quiet_orbax
-from o1jax.training.config import ConfigError
-from o1jax.training.measure import load_run
-from o1jax.training.memory import keep_freed_memory
-from o1jax.training.storage import StorageError
+from o1jax.recipes import pretrained
+from o1jax.recipes.build import POLICIES
+from o1jax.recipes.measure import load_run
+from o1jax.runtime.checkpoint import quiet_orbax
+from o1jax.runtime.config import ConfigError
+from o1jax.runtime.memory import keep_freed_memory
+from o1jax.runtime.storage import StorageError
 from o1jax.types import Params
 
 FROM = flags.DEFINE_string('from', None, 'folder of a model, or workdir of a run')

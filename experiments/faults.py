@@ -24,7 +24,7 @@ import jax
 from absl import app
 
 from experiments import o1
-from o1jax.training.metrics import read_metrics
+from o1jax.runtime.metrics import read_metrics
 
 STAGES = ('initialise', 'reward', 'learn')
 FLAGS = (

@@ -16,17 +16,17 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from experiments.door import parse_config
-from o1jax.reward.host import VerifierError
-from o1jax.training import measure, stages
-from o1jax.training.checkpoint import quiet_orbax
-from o1jax.training.config import ConfigError, check_config, require
-from o1jax.training.loop import Diverged, Stopped
-from o1jax.training.memory import keep_freed_memory
-from o1jax.training.mesh import prepare_cpu
-from o1jax.training.processes import check_shared, first, in_turn, join, once
-from o1jax.training.run import Run
-from o1jax.training.storage import REFUSALS, StorageError
-from o1jax.training.workdir import mark_stage_done, open_workdir, stage_done
+from o1jax.recipes import measure, stages
+from o1jax.recipes.run import Run
+from o1jax.runtime.checkpoint import quiet_orbax
+from o1jax.runtime.config import ConfigError, check_config, require
+from o1jax.runtime.loop import Diverged, Stopped
+from o1jax.runtime.memory import keep_freed_memory
+from o1jax.runtime.mesh import prepare_cpu
+from o1jax.runtime.processes import check_shared, first, in_turn, join, once
+from o1jax.runtime.storage import REFUSALS, StorageError
+from o1jax.runtime.workdir import mark_stage_done, open_workdir, stage_done
+from o1jax.verify.host import VerifierError
 
 STAGES = {
   'initialise': stages.initialise,

@@ -13,16 +13,16 @@ from absl import app, flags, logging
 
 from o1jax.data.pipeline import encode_problems
 from o1jax.evaluation.tree_view import DrawnNode, tree_text
-from o1jax.reward.host import VerifierError
+from o1jax.recipes.build import METHODS, POLICIES
+from o1jax.recipes.measure import load_run, picture, search_one
+from o1jax.recipes.run import Run
+from o1jax.runtime.checkpoint import quiet_orbax
+from o1jax.runtime.config import ConfigError, require
+from o1jax.runtime.mesh import prepare_cpu
+from o1jax.runtime.storage import StorageError
+from o1jax.runtime.workdir import load_config
 from o1jax.text.steps import TAGS
-from o1jax.training.build import METHODS, POLICIES
-from o1jax.training.checkpoint import quiet_orbax
-from o1jax.training.config import ConfigError, require
-from o1jax.training.measure import load_run, picture, search_one
-from o1jax.training.mesh import prepare_cpu
-from o1jax.training.run import Run
-from o1jax.training.storage import StorageError
-from o1jax.training.workdir import load_config
+from o1jax.verify.host import VerifierError
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'folder of a run')
 _BUDGET = flags.DEFINE_integer('budget', 0, 'simulations or samples; 0 = those of the config', lower_bound=0)

@@ -12,8 +12,8 @@ from o1jax.learning.objective import Objective, Weights, reference_logprob, tree
 from o1jax.learning.optimizer import apply_gradients, trained
 from o1jax.model.compute import search_cost
 from o1jax.model.sharding import deal
-from o1jax.reward.outcome import judge
 from o1jax.types import Array, Metrics, Prompt, Reference, TrainState, Tree
+from o1jax.verify.outcome import judge
 
 
 def problem_keys(key: Array, count: int) -> Array:

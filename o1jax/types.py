@@ -13,6 +13,7 @@ import numpy as np
 from flax import struct
 
 Array = jax.Array
+UNUSED = -1  # in the numbers of a `Reference`
 
 
 @dataclasses.dataclass(frozen=True)

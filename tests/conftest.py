@@ -20,5 +20,5 @@ os.environ.setdefault('XLA_FLAGS', ' '.join(_FLAGS))
 
 def pytest_collection_modifyitems(items):
   """Folders of long tests first: a long file at the end would leave the other process without work."""
-  rank = {'experiments': 0, 'training': 1}
+  rank = {'experiments': 0, 'runtime': 1, 'recipes': 1}
   items.sort(key=lambda item: rank.get(item.path.parent.name, 2))

@@ -10,11 +10,11 @@ import pytest
 
 from o1jax import fused
 from o1jax import tree as tree_lib
+from o1jax.decode.grow import expand, start
 from o1jax.learning.objective import Weights
 from o1jax.learning.optimizer import build_optimizer, init_state
-from o1jax.reward.outcome import judge
-from o1jax.search.expand import expand, start
 from o1jax.search.mcts import mcts
+from o1jax.verify.outcome import judge
 from tests import toys
 
 POOL, BATCH, WIDTH = 12, 8, 4

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from o1jax import tree as tree_lib
+from o1jax.decode.grow import expand, start
+from o1jax.decode.sampling import Sampling, Steps
 from o1jax.model import forward
 from o1jax.model.transformer import LanguageModel, Output
 from o1jax.model.variants import ModelConfig
-from o1jax.policy.sampling import Sampling, Steps
-from o1jax.search.expand import expand, start
 from o1jax.types import KeyValue, Params, Prompt, Tree
 
 EOS, DELIMITER, VOCAB = 1, 2, 11

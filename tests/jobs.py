@@ -118,8 +118,8 @@ if __name__ == '__main__':
   import jax
 
   # All that the scripts import but themselves: each defines the flag --config.
-  import o1jax.training.measure
-  import o1jax.training.stages  # noqa: F401
+  import o1jax.recipes.measure
+  import o1jax.recipes.stages  # noqa: F401
 
   gc.freeze()
   if told := serve():

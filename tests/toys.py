@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from o1jax.decode.sampling import Sampling
 from o1jax.model import forward
 from o1jax.model.transformer import LanguageModel
 from o1jax.model.variants import ModelConfig
-from o1jax.policy.sampling import Sampling
-from o1jax.reward.outcome import outcome
 from o1jax.types import Params, Prompt, Reference, Tree
+from o1jax.verify.outcome import outcome
 
 PAD, EOS, NEWLINE = 0, 1, 2
 TEXTS = ('', '', '\n', *'abcdefgh')  # of each token

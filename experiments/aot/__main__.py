@@ -23,8 +23,8 @@ from ml_collections import config_flags  # noqa: E402
 
 from experiments.aot.programs import PROGRAMS, run  # noqa: E402
 from experiments.door import parse_config  # noqa: E402
-from o1jax.training.config import ConfigError  # noqa: E402
-from o1jax.training.storage import StorageError, writing  # noqa: E402
+from o1jax.runtime.config import ConfigError  # noqa: E402
+from o1jax.runtime.storage import StorageError, writing  # noqa: E402
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'the job', lock_config=True)
 _TOPOLOGY = flags.DEFINE_string('topology', None, 'such as v5e:4x4, v5p:2x2x4, v6e:16x16')

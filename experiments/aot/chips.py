@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from o1jax.training.config import ConfigError
+from o1jax.runtime.config import ConfigError
 
 
 class Chip(NamedTuple):

@@ -11,9 +11,9 @@ import jax
 
 from experiments.aot import table
 from experiments.aot.chips import devices_of
-from o1jax.training.build import build, fused_mesh, supervised_mesh
-from o1jax.training.config import ConfigError, check_config, require
-from o1jax.training.programs import lower_searching, lower_supervised
+from o1jax.recipes.build import build, fused_mesh, supervised_mesh
+from o1jax.recipes.programs import lower_searching, lower_supervised
+from o1jax.runtime.config import ConfigError, check_config, require
 
 # What it may take to make a program fit.
 ADVICE = dict(

@@ -6,9 +6,9 @@ from experiments.aot import cost
 from experiments.aot.chips import Chip
 from experiments.aot.hlo import Collective, collectives
 from o1jax import tree as tree_lib
-from o1jax.training.config import ConfigDict
-from o1jax.training.experiment import Experiment
-from o1jax.training.mesh import shares
+from o1jax.recipes.experiment import Experiment
+from o1jax.runtime.config import ConfigDict
+from o1jax.runtime.mesh import shares
 
 
 def describe(

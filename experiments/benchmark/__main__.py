@@ -20,11 +20,11 @@ from experiments.benchmark import growth, learning, limits, peers, searching, tr
 from experiments.benchmark.timing import Row
 from experiments.benchmark.work import Sizes, make
 from o1jax.model.variants import variant
-from o1jax.training.config import ConfigError, require
-from o1jax.training.memory import keep_freed_memory
-from o1jax.training.mesh import prepare_cpu
-from o1jax.training.profile import trace
-from o1jax.training.workdir import open_workdir, write_atomic
+from o1jax.runtime.config import ConfigError, require
+from o1jax.runtime.memory import keep_freed_memory
+from o1jax.runtime.mesh import prepare_cpu
+from o1jax.runtime.profile import trace
+from o1jax.runtime.workdir import open_workdir, write_atomic
 
 SECTIONS = ('search', 'learn', 'memory', 'growth', 'peers')
 

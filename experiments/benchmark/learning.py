@@ -18,9 +18,9 @@ from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.model.compute import search_cost
 from o1jax.model.forward import forward_rows, forward_tree, score_tokens
 from o1jax.model.sharding import each_part
-from o1jax.reward.outcome import judge
-from o1jax.training.mesh import by_problem, everywhere
+from o1jax.runtime.mesh import by_problem, everywhere
 from o1jax.types import Metrics, Reference, TrainState, Tree
+from o1jax.verify.outcome import judge
 
 MIX = Weights(clone=1.0, distill=1.0, gradient=1.0, value=1.0)
 CHUNK = 10_240  # tokens that a device scores at once, few enough for its caches

@@ -4,11 +4,11 @@ import jax.numpy as jnp
 
 from experiments.benchmark.timing import Limit, Row, beside, row, seconds, share_row
 from experiments.benchmark.work import FULL, Sizes, Work, make
+from o1jax.decode.sampling import decode, prompt_context
 from o1jax.model.compute import search_cost, token_flops
 from o1jax.model.forward import decoder, start_cache
 from o1jax.model.variants import ModelConfig
-from o1jax.policy.sampling import decode, prompt_context
-from o1jax.training.mesh import spread
+from o1jax.runtime.mesh import spread
 
 
 def mcts_rows(work: Work, limit: Limit, *, repeats: int) -> list[Row]:

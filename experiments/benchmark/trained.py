@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from experiments.benchmark.timing import Limit, Row, beside, row, share_row
 from o1jax.fused import problem_keys
 from o1jax.model.compute import search_cost
-from o1jax.training.build import POLICIES, test_search
-from o1jax.training.config import require
-from o1jax.training.measure import load_run
-from o1jax.training.mesh import build_mesh, by_problem, everywhere, spread
+from o1jax.recipes.build import POLICIES, test_search
+from o1jax.recipes.measure import load_run
+from o1jax.runtime.config import require
+from o1jax.runtime.mesh import build_mesh, by_problem, everywhere, spread
 
 
 def trained_rows(workdir: str | pathlib.Path, limits: dict[str, Limit], *, samples: int, repeats: int) -> list[Row]:

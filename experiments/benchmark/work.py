@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from o1jax.decode.sampling import Sampling
 from o1jax.fused import problem_keys
 from o1jax.model import forward
 from o1jax.model.transformer import LanguageModel
-from o1jax.policy.sampling import Sampling
+from o1jax.runtime.mesh import build_mesh, by_problem, everywhere, spread
 from o1jax.search.best_of_n import best_of_n
 from o1jax.search.mcts import mcts
-from o1jax.training.mesh import build_mesh, by_problem, everywhere, spread
 from o1jax.types import Array, Params, Prompt, Tree
 
 # No token closes a step, so that the program is measured and not the text.

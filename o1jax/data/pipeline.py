@@ -12,8 +12,6 @@ from o1jax import types
 from o1jax.text.steps import join_steps
 from o1jax.text.tokenizer import Tokenizer
 
-UNUSED = -1  # in the numbers of a Reference
-
 
 class Demonstration(NamedTuple):
   """A problem and the tagged steps that solve it, without delimiters."""
@@ -60,7 +58,7 @@ def encode_problems(tokenizer: Tokenizer, problems: Sequence[types.Problem], *,
   numbers = [problem.numbers for problem in problems]
   tokens, length = _pad(prompts, prompt_length, tokenizer.pad_id)
   text, text_length = _pad(texts, max(1, *map(len, texts)), 0)
-  numbers, _ = _pad(numbers, max(1, *map(len, numbers)), UNUSED)
+  numbers, _ = _pad(numbers, max(1, *map(len, numbers)), types.UNUSED)
   return (types.Prompt(tokens=tokens, length=length),
           types.Reference(text=text.astype(np.uint8), length=text_length, numbers=numbers))
 

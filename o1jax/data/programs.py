@@ -1,8 +1,8 @@
 """Problems that ask for a Python program, with unit tests, from MBPP and APPS.
 
-    train = list(read_mbpp('mbpp.jsonl', split='train', check=reward.code.parse, skip_bad=True))
+    train = list(read_mbpp('mbpp.jsonl', split='train', check=verify.code.parse, skip_bad=True))
 
-The `answer` of a problem is its tests, as `reward.code` reads them; the steps of its solution are a fenced program.
+The `answer` of a problem is its tests, as `verify.code` reads them; the steps of its solution are a fenced program.
 """
 
 import json

@@ -14,10 +14,10 @@ from o1jax.evaluation.statistics import pass_at_k, wilson_interval
 from o1jax.fused import problem_keys
 from o1jax.model.compute import search_cost
 from o1jax.model.sharding import fetch, lay
-from o1jax.reward.host import VerifierError, check_verdicts
-from o1jax.reward.outcome import judge
 from o1jax.reward.process import solution_score
 from o1jax.types import Params, Prompt, Reference, Tree
+from o1jax.verify.host import VerifierError, check_verdicts
+from o1jax.verify.outcome import judge
 
 
 class Readout(NamedTuple):
@@ -88,7 +88,7 @@ class Evaluator:
       readouts: what to read off the trees.
       aggregate: how step values make a solution's score.
       batch: problems in a batch, see `equal_batches`.
-      spread: makes a function (params, ...) by problem one that several devices share, see `training.mesh`.
+      spread: makes a function (params, ...) by problem one that several devices share, see `runtime.mesh`.
       budgets: of a search that can spend one of several, which then is a call's `spend`.
       failure: says why there are no verdicts, if there are none.
     """

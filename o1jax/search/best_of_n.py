@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from o1jax import tree as tree_lib
-from o1jax.policy.sampling import Chains, Sampling, cut, decode, prompt_context
-from o1jax.search.expand import start
+from o1jax.decode.grow import start
+from o1jax.decode.sampling import Chains, Sampling, cut, decode, prompt_context
 from o1jax.types import Array, Params, Prompt, Tree
 
 

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from o1jax import tree as tree_lib
-from o1jax.reward.outcome import solution_bytes
 from o1jax.reward.process import solution_score
 from o1jax.text.bytes import after_last
 from o1jax.text.steps import ANSWER
 from o1jax.types import Array, Tree
+from o1jax.verify.outcome import solution_bytes
 
 RULES = ('first', 'majority', 'best', 'weighted')
 

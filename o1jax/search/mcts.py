@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import mctx
 
 from o1jax import tree as tree_lib
-from o1jax.policy.sampling import Sampling, cut, decode_steps
-from o1jax.search.expand import expand, start
+from o1jax.decode.grow import expand, start
+from o1jax.decode.sampling import Sampling, cut, decode_steps
 from o1jax.types import Array, OutcomeFn, Params, Prompt, Reference, Tree
 
 

@@ -79,7 +79,7 @@ class Family:
   def __init__(self, name: str, config: Any):
     """See `family`."""
     self.name, self.config = name, config
-    # Made here so that a process of `reward.host` has it before it forks for an answer.
+    # Made here so that a process of `verify.host` has it before it forks for an answer.
     self._scorer = self._dataset(0)
     self._chunk = None
 

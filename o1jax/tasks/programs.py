@@ -1,6 +1,6 @@
 """Questions of published data whose answer is a Python program, judged by unit tests: MBPP, APPS.
 
-Only `reward.code` can tell whether a program is right, in a sandbox, so there is no check of the task's own. Programs
+Only `verify.code` can tell whether a program is right, in a sandbox, so there is no check of the task's own. Programs
 that differ in a letter are different answers, so solutions do not vote.
 """
 

@@ -54,7 +54,7 @@ def task(
 def check(problem: types.Problem, text: str) -> bool:
   """Whether the final answer of a text is the reference to the letter, blanks and commas aside.
 
-  `reward.math.check` knows more ways to write it.
+  `verify.math.check` knows more ways to write it.
   """
   answer = final_answer(text)
   return answer is not None and _plain(answer) == _plain(problem.text) != ''

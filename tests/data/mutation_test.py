@@ -12,7 +12,7 @@ from o1jax.data.programs import read_apps, read_mbpp
 from o1jax.data.records import ReaderError
 from o1jax.data.step_labels import read_math_shepherd, read_prm800k, read_processbench
 from o1jax.data.stepwise import NEUTRAL, RIGHT, WRONG, LabelledSolution, read_stepwise
-from o1jax.reward import code
+from o1jax.verify import code
 from tests.data import formats
 from tests.data.formats import prm_step
 

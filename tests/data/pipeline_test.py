@@ -46,7 +46,7 @@ def test_problems_round_trip(task, tokenizer):
     assert tokenizer.decode(prompt.tokens[i, :prompt.length[i]]) == problem.prompt
     assert (prompt.tokens[i, prompt.length[i]:] == tokenizer.pad_id).all()
     assert bytes(reference.text[i, :reference.length[i]]) == problem.text.encode()
-    assert tuple(n for n in reference.numbers[i] if n != pipeline.UNUSED) == problem.numbers
+    assert tuple(n for n in reference.numbers[i] if n != types.UNUSED) == problem.numbers
 
 
 def test_the_prompt_does_not_depend_on_the_answer(tokenizer):

@@ -8,7 +8,7 @@ import pytest
 from o1jax.data.problems import SolvedProblem
 from o1jax.data.programs import read_apps, read_mbpp
 from o1jax.data.records import ReaderError
-from o1jax.reward import code
+from o1jax.verify import code
 from tests.data import formats
 
 ADD = {

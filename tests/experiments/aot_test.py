@@ -12,8 +12,8 @@ from experiments.aot.programs import too_large
 from o1jax import tree as tree_lib
 from o1jax.model.compute import token_flops
 from o1jax.model.variants import variant
-from o1jax.training.config import ConfigError
-from o1jax.training.mesh import build_mesh
+from o1jax.runtime.config import ConfigError
+from o1jax.runtime.mesh import build_mesh
 from tests import jobs
 
 PROGRAM = """HloModule jit_run, is_scheduled=true

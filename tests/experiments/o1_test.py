@@ -10,10 +10,10 @@ import nbformat
 import pytest
 
 from experiments.benchmark.trained import trained_rows
+from o1jax.recipes.measure import load_run
+from o1jax.runtime.config import ConfigError
+from o1jax.runtime.workdir import load_config, stage_file
 from o1jax.text.tokenizer import Tokenizer
-from o1jax.training.config import ConfigError
-from o1jax.training.measure import load_run
-from o1jax.training.workdir import load_config, stage_file
 from tests import jobs
 
 ROOT = pathlib.Path(__file__).parents[2]

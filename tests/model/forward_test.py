@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from o1jax.decode.sampling import Sampling
 from o1jax.model.forward import decoder, for_search, forward_rows, forward_tree, init, logits_of
 from o1jax.model.variants import RopeScaling
-from o1jax.policy.sampling import Sampling
 from o1jax.search.best_of_n import best_of_n
 from o1jax.search.mcts import mcts
 from o1jax.types import Prompt

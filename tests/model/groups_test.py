@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from o1jax import tree as tree_lib
+from o1jax.decode.sampling import Sampling
 from o1jax.model import groups
-from o1jax.policy.sampling import Sampling
 from o1jax.search.mcts import mcts
 from tests.helpers import climb, jit, keys, prompts, tiny
 

@@ -9,9 +9,9 @@ import jax
 import numpy as np
 import pytest
 
+from o1jax.decode.sampling import Sampling
 from o1jax.model import families, forward, hf
 from o1jax.model.transformer import LanguageModel
-from o1jax.policy.sampling import Sampling
 from o1jax.search.best_of_n import best_of_n
 from o1jax.search.mcts import mcts
 from o1jax.types import Prompt

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from o1jax import tree as tree_lib
-from o1jax.policy.sampling import decode_steps
-from o1jax.search import best_of_n, choose, expand, mcts
+from o1jax.decode import expand
+from o1jax.decode.sampling import decode_steps
+from o1jax.search import best_of_n, choose, mcts
 from o1jax.search.mcts import likeliest_leaf
 from tests.helpers import LINE, Markov, World, climb, decode_in_world, jit, keys, random_world, real_nodes
 from tests.toys import hand_tree

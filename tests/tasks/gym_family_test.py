@@ -12,11 +12,11 @@ import pytest
 
 pytest.importorskip('reasoning_gym', reason='needs the extra "tasks"')
 
-from o1jax.reward.host import HostVerifier
 from o1jax.tasks import ahead, gym, gym_family
 from o1jax.tasks.gym_family import FORMS, REFUSED
 from o1jax.text.steps import ANSWER
 from o1jax.types import Problem
+from o1jax.verify.host import HostVerifier
 from tests.tasks.ahead_test import imports
 
 # A third of all, of every chapter: answers that are evaluated, of several lines, or in metadata; entries that hold

@@ -1,0 +1,245 @@
+"""Where configs become functions: the one place below which nothing reads a config."""
+
+import functools
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import optax
+from jax.sharding import Mesh
+
+from o1jax.decode.sampling import Sampling
+from o1jax.fused import search_and_learn
+from o1jax.learning.credit import check_credit
+from o1jax.learning.objective import Objective, Weights
+from o1jax.learning.optimizer import build_optimizer
+from o1jax.model import forward
+from o1jax.model.sharding import AXES, TENSOR
+from o1jax.model.variants import ModelConfig
+from o1jax.recipes.experiment import Experiment, assemble
+from o1jax.recipes.pretrained import load_policy
+from o1jax.reward.process import AGGREGATES
+from o1jax.runtime.config import ConfigDict, ConfigError, require
+from o1jax.runtime.mesh import at_rest, build_mesh, placed, spread
+from o1jax.search.best_of_n import best_of_n
+from o1jax.search.choose import RULES
+from o1jax.search.mcts import mcts
+from o1jax.types import Array, Params, Prompt, Reference
+
+METHODS = ('best_of_n', 'gumbel', 'puct')
+POLICIES = {'initialised': 'reward', 'control': 'control', 'learned': 'learn'}  # name in results: stage that made it
+
+
+def build(config: ConfigDict, workdir: pathlib.Path, *, devices: Sequence[jax.Device] | None = None) -> Experiment:
+  """What a config asks for, as `assemble` makes it, for some devices or all that there are.
+
+  Raises:
+    ConfigError: the pieces do not fit each other; nothing was compiled.
+    StorageError: data or tokenizer cannot be written.
+  """
+  try:
+    experiment = assemble(config, workdir)
+    check(experiment, devices)
+    return experiment
+  except ConfigError:
+    raise
+  except ValueError as error:
+    raise ConfigError(str(error)) from None
+
+
+def check(experiment: Experiment, devices: Sequence[jax.Device] | None = None) -> None:
+  """Builds, without compiling, all that the stages will build, so that a setting that cannot work fails here."""
+  config = experiment.config
+  sampling(experiment)
+  for name in ('pretrain', 'instruct'):
+    build_optimizer(steps=config[name].updates, **config[name].optimizer.to_dict())
+    supervised_mesh(config, config[name], devices)
+  problems = experiment.data.pool[0].length.shape[0]
+  for name in ('reward', 'learn'):
+    section = config[name]
+    require(
+      section.batch <= problems,
+      f'config.{name}.batch={section.batch} is more than the {problems} problems of the pool: give a smaller batch, or '
+      'raise config.data.pool',
+    )
+    check_search(section.search, config)
+    for size in ('batch', 'minibatches'):
+      require(section[size] >= 1, f'config.{name}.{size}={section[size]}: give at least 1')
+    for count in ('updates', 'validate_every') if name == 'learn' else ('updates',):
+      require(
+        section.updates_per_call >= 1 and section[count] % section.updates_per_call == 0,
+        f'config.{name}.updates_per_call={section.updates_per_call} does not divide config.{name}.{count}='
+        f'{section[count]}: give a divisor, or 1',
+      )
+    check_credit(**section.credit.to_dict())
+    fused_update(experiment, section)
+    check_mesh(experiment.model.config, fused_mesh(config, section, devices))
+    weights(section.weights)
+  build_mesh(experiment.data.validation[0].length.shape[0], **config.mesh, devices=devices)  # searched in one go
+  section = config.evaluate
+  check_search(section.search, config)
+  require(section.rows >= 1, f'config.evaluate.rows={section.rows}: give at least 1')
+  require(section.rule in RULES, f'config.evaluate.rule is {section.rule!r}: choose one of {", ".join(RULES)}')
+  require(
+    section.aggregate in AGGREGATES,
+    f'config.evaluate.aggregate is {section.aggregate!r}: choose one of {", ".join(AGGREGATES)}',
+  )
+  unknown = [name for name in section.policies if name not in POLICIES]
+  require(not unknown, f'config.evaluate.policies names {unknown}: choose from {", ".join(POLICIES)}')
+  bad = [method for method in section.tree_methods if method not in METHODS[1:]]
+  require(not bad, f'config.evaluate.tree_methods names {bad}: choose from {", ".join(METHODS[1:])}')
+
+
+def check_mesh(shape: ModelConfig, mesh: Mesh) -> None:
+  """Refuses a mesh that would split a head."""
+  ways = mesh.shape[TENSOR]
+  require(
+    shape.heads % ways == 0 and shape.kv_heads % ways == 0,
+    f'config.mesh splits {shape.heads} heads and {shape.kv_heads} key heads among tensor={ways} devices: '
+    'choose a divisor of both',
+  )
+
+
+def check_search(search: ConfigDict, config: ConfigDict) -> None:
+  """Refuses searches that cannot work, before anything is compiled."""
+  require(search.method in METHODS, f'search method {search.method!r} is unknown: choose one of {", ".join(METHODS)}')
+  require(
+    search.method == 'best_of_n' or search.candidates >= 2,
+    f'{search.method} with candidates={search.candidates} has nothing to choose from: give at least 2 candidates, or '
+    'use method best_of_n',
+  )
+  require(search.budget >= 1, f'search budget={search.budget}: give at least 1')
+  sampled = search.method != 'best_of_n' or search.budget > 1
+  require(
+    config.sampling.temperature > 0 or not sampled,
+    f'sampling.temperature=0 makes all candidates of {search.method} equal: give a positive temperature',
+  )
+
+
+def sampling(experiment: Experiment, *, greedy: bool = False) -> Sampling:
+  """The config's sampling of steps; greedy is the same at temperature 0."""
+  settings = experiment.config.sampling.to_dict()
+  if greedy:
+    settings['temperature'] = 0.0
+  tokenizer = experiment.tokenizer
+  return Sampling(eos_id=tokenizer.end_ids, delimiter_id=tokenizer.delimiter_ids, **settings)
+
+
+def test_search(
+  experiment: Experiment, method: str, budget: int | tuple[int, ...], *, greedy: bool = False
+) -> Callable:
+  """A search (params, keys, prompt) -> Tree of `forward.for_search` parameters. It has no way to see a reference.
+
+  A tree search of several budgets takes one more argument, the place of the one to spend.
+  """
+  return _search(experiment, experiment.config.evaluate.search, method, budget, greedy=greedy, gumbel_scale=0.0,
+                 dirichlet_fraction=0.0)  # fmt: skip
+
+
+def train_search(experiment: Experiment, search: ConfigDict) -> Callable:
+  """A search (params, keys, prompt, reference) -> Tree; with `verify_leaves` MCTS is rewarded by the verifier."""
+  run = _search(experiment, search, search.method, search.budget)
+  verified = search.method != 'best_of_n' and search.verify_leaves
+
+  def train(params: Params, keys: Array, prompt: Prompt, reference: Reference):
+    return run(params, keys, prompt, **(dict(verify=experiment.outcome, reference=reference) if verified else {}))
+
+  return train
+
+
+def _search(experiment, search, method, budget, *, greedy=False, **tree_search):
+  shapes, model = experiment.config.shapes, forward.decoder(experiment.model)
+  common = dict(
+    sampling=sampling(experiment, greedy=greedy), step_length=shapes.step_length, max_steps=shapes.max_steps
+  )
+  if method == 'best_of_n':
+    return functools.partial(_run, best_of_n, model, samples=budget, **common)
+  return functools.partial(
+    _run, mcts, model, simulations=budget, candidates=search.candidates, algorithm=method, **tree_search, **common
+  )
+
+
+def _run(search, model, params, keys, prompt, which=None, **settings):
+  return search(model, params, keys, prompt, **settings, **({} if which is None else dict(which=which)))
+
+
+def fused_update(experiment: Experiment, section: ConfigDict, *, sharding: Any = None) -> Callable:
+  """The jitted search-and-learn update of a config section; `sharding` of the state and the metrics."""
+  return search_and_learn(
+    experiment.model,
+    search=spread(experiment.model, train_search(experiment, section.search)),
+    outcome=experiment.outcome,
+    optimizer=fused_optimizer(section),
+    batch=section.batch,
+    minibatches=section.minibatches,
+    updates=section.updates_per_call,
+    chains=section.search.budget if section.search.method == 'best_of_n' else 0,
+    credit=section.credit.to_dict(),
+    objective=Objective(
+      clip=section.clip, temperature=experiment.config.sampling.temperature or 1.0, tokens=section.tokens
+    ),
+    sharding=sharding,
+  )
+
+
+def fused_optimizer(section: ConfigDict) -> optax.GradientTransformation:
+  """The optimizer of a section that searches and learns, which steps once a minibatch."""
+  return build_optimizer(steps=section.updates * section.minibatches, **section.optimizer.to_dict())
+
+
+def fused_mesh(config: ConfigDict, section: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Mesh:
+  """The devices of a fused update: each has as many problems of every minibatch."""
+  return build_mesh(section.batch // section.minibatches, **config.mesh, devices=devices)
+
+
+def supervised_mesh(config: ConfigDict, section: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Mesh:
+  """The devices of supervised training. Its operations are large: where the config leaves it open, all cores of a CPU
+  share each of them, which is faster than to share the batch."""
+  left_open = tuple(config.mesh[axis] for axis in AXES) == (0, 1, 1) and jax.process_count() == 1
+  if jax.default_backend() == 'cpu' and devices is None and left_open:
+    return build_mesh(1, **config.mesh)
+  return build_mesh(section.batch, **config.mesh, devices=devices)
+
+
+def weights(section: ConfigDict) -> Weights:
+  """Loss weights of a config section, as device numbers: changing them does not retrace."""
+  return jax.tree.map(jax.numpy.float32, Weights(**section.to_dict()))
+
+
+def fresh_params(experiment: Experiment) -> Params:
+  """Parameters to start from, as they lie at rest: those of the config's checkpoint, or untrained ones.
+
+  What is untrained, such as a critic, is a function of the seed; a critic's own trunk begins as the policy's.
+
+  Raises:
+    ConfigError: the checkpoint is not what its config.json says.
+    StorageError: it cannot be read.
+  """
+  init = lambda key: nn.unbox(forward.init(experiment.model, key))
+  like = abstract_params(experiment)
+  key = jax.random.fold_in(jax.random.key(experiment.config.seed), 0)
+
+  def make(part):
+    shardings = jax.tree.map(lambda x: x.sharding, part(like))
+    return jax.jit(lambda: part(init(key)), out_shardings=shardings)()
+
+  folder = experiment.config.model.pretrained
+  if not folder:
+    return make(lambda params: params)
+  try:
+    policy = load_policy(pathlib.Path(folder).expanduser(), experiment.model.config, like.policy)
+  except ValueError as error:
+    raise ConfigError(f'config.model.pretrained={folder}: {error}') from None
+  critic = make(lambda params: params.critic)
+  if experiment.model.config.own_critic:
+    critic |= dict(trunk=jax.tree.map(jax.numpy.copy, policy['trunk']))
+  return Params(policy=policy, critic=critic)
+
+
+def abstract_params(experiment: Experiment, mesh: Mesh | None = None) -> Params:
+  """Their shapes, and where they lie on a mesh; by default on all devices, to restore into."""
+  shapes = jax.eval_shape(lambda key: nn.unbox(forward.init(experiment.model, key)), experiment.key)
+  mesh = build_mesh(**experiment.config.mesh) if mesh is None else mesh
+  return placed(shapes, at_rest(experiment.model, shapes, mesh))

@@ -1,0 +1,249 @@
+"""The compiled programs of a job, made ahead of their use and side by side: XLA takes one core for each."""
+
+import functools
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+from jax.stages import Lowered
+
+from o1jax.evaluation.accuracy import Evaluator, Readout, equal_batches
+from o1jax.fused import problem_keys
+from o1jax.learning.optimizer import build_optimizer, init_state
+from o1jax.learning.supervised import supervised_update
+from o1jax.model.sharding import lay
+from o1jax.recipes.build import (
+  abstract_params,
+  fused_mesh,
+  fused_optimizer,
+  fused_update,
+  supervised_mesh,
+  test_search,
+  weights,
+)  # fmt: skip
+from o1jax.recipes.experiment import Experiment
+from o1jax.runtime.config import ConfigDict
+from o1jax.runtime.mesh import at_rest, build_mesh, by_problem, cores, everywhere, placed, shares, spread
+from o1jax.types import Params, Prompt, Reference, TrainState
+
+GREEDY = Readout('greedy', 1, 'first')
+SAMPLED = ('majority', 'best', 'weighted')
+
+
+class Program(NamedTuple):
+  """A compiled update (state, *data) -> (state, metrics), where the arrays of its arguments lie, and the state that it
+  starts from, made of parameters that lie so."""
+
+  update: Callable
+  lies: tuple
+  start: Callable[[Params], TrainState]
+
+
+class Search(NamedTuple):
+  """A test-time search and what is read off it."""
+
+  method: str
+  budget: int
+  readouts: tuple[Readout, ...]
+  greedy: bool = False
+
+  @property
+  def spend(self) -> int | None:
+    """What to tell its evaluator: tree searches of all budgets share one."""
+    return None if self.method == 'best_of_n' else self.budget
+
+
+GREEDY_SEARCH = Search('best_of_n', 1, (GREEDY,), greedy=True)
+
+
+class Programs:
+  """The programs of a run, each compiled once: by `ahead` on other threads, or by the first who asks.
+
+  A program is known by what it is made from, so that stages with equal settings share it.
+  """
+
+  def __init__(self, experiment: Experiment):
+    """Compiles nothing yet."""
+    self._experiment, self._made = experiment, {}
+    self._pool = ThreadPoolExecutor(cores())
+
+  def supervised(self, stage: str) -> Program:
+    """The update of 'pretrain', 'instruct' or 'control'."""
+    return self.once(*self._supervised(stage))
+
+  def searching(self, stage: str) -> Program:
+    """The fused update of 'reward' or 'learn'."""
+    return self.once(*self._searching(stage))
+
+  def evaluator(self, search: Search, problems: tuple[Prompt, Reference]) -> Evaluator:
+    """Of a test-time search by the config, for as many problems of these shapes."""
+    return self.once(*self._evaluator(search, problems))
+
+  def sampler(self) -> Callable:
+    """(params, keys, prompts of the validation split) -> Tree: one sampled solution a problem."""
+    return self.once(*self._sampler())
+
+  def once(self, name, make: Callable):
+    """`make()` the first time and what it made from then on; an error in it is raised again to all who ask."""
+    if name not in self._made:
+      self._made[name] = make()
+    made = self._made[name]
+    return made.result() if isinstance(made, Future) else made
+
+  def ahead(self, stages: Iterable[str]) -> None:
+    """Starts compiling what some stages of the job will ask for, in the order in which they will."""
+    for stage in stages:
+      for name, make in self._of_stage(stage):
+        if name not in self._made:
+          self._made[name] = self._pool.submit(make)
+
+  def close(self) -> None:
+    """Drops what `ahead` has not begun."""
+    self._pool.shutdown(wait=False, cancel_futures=True)
+
+  def _of_stage(self, stage):
+    e, config = self._experiment, self._experiment.config
+    if stage == 'initialise':
+      return [self._supervised(name) for name in ('pretrain', 'instruct') if config[name].updates]
+    if stage == 'reward':
+      return [self._searching('reward')]
+    if stage == 'learn':
+      control = [self._supervised('control')] if config.learn.control else []
+      return [self._evaluator(GREEDY_SEARCH, e.data.validation), self._searching('learn'), *control]
+    if stage == 'evaluate':
+      searches = [search for policy in config.evaluate.policies for search in searches_of(config, policy)]
+      return [*(self._evaluator(search, e.data.test) for search in searches), self._sampler()]
+    return []
+
+  # Each of these gives the name of a program and what makes it.
+
+  def _supervised(self, stage):
+    e, section = self._experiment, supervised_section(self._experiment.config, stage)
+
+    def make():
+      return _program(*lower_supervised(e, section, supervised_mesh(e.config, section)))
+
+    return ('supervised', section.batch, section.updates, *sorted(section.optimizer.items())), make
+
+  def _searching(self, stage):
+    e, section = self._experiment, self._experiment.config[stage]
+
+    def make():
+      return _program(*lower_searching(e, section, fused_mesh(e.config, section)))
+
+    return stage, make
+
+  def _evaluator(self, search, problems):
+    e, section = self._experiment, self._experiment.config.evaluate
+    budgets = tree_budgets(e.config) if search.spend else ()
+    if search.spend and search.spend not in budgets:
+      budgets = (search.spend,)
+    width = search.budget if search.method == 'best_of_n' else section.search.candidates
+    most = max(section.rows // width, 1)
+    batch = equal_batches(problems[0].length.shape[0], most, of=shares(build_mesh(**e.config.mesh)))
+
+    def make():
+      evaluator = Evaluator(
+        e.model.config,
+        test_search(e, search.method, budgets or search.budget, greedy=search.greedy),
+        outcome=e.outcome,
+        choose=e.choose,
+        readouts=list(search.readouts),
+        aggregate=section.aggregate,
+        batch=batch,
+        spread=functools.partial(spread, e.model),
+        budgets=budgets,
+        failure=e.failure,
+      )
+      mesh = build_mesh(batch, **e.config.mesh)
+      with jax.set_mesh(mesh):
+        evaluator.compile(abstract_params(e, mesh), *problems)
+      return evaluator
+
+    shapes = tuple(x.shape[1:] for x in jax.tree.leaves(problems))  # a text is as wide as the longest of its split
+    # The readouts of tree searches differ by their budgets alone.
+    return (search._replace(budget=budgets, readouts=()) if budgets else search, batch, shapes), make
+
+  def _sampler(self):
+    e = self._experiment
+    prompt, _ = e.data.validation
+
+    def make():
+      keys = problem_keys(e.key, prompt.length.shape[0])
+      mesh = build_mesh(prompt.length.shape[0], **e.config.mesh)
+      with jax.set_mesh(mesh):
+        search = jax.jit(spread(e.model, test_search(e, 'best_of_n', 1)))
+        run = search.lower(abstract_params(e, mesh), keys, prompt).compile()
+      return lambda *args: run(*lay(args, run.input_shardings[0]))
+
+    return 'sample', make
+
+
+def lower_supervised(experiment: Experiment, section: ConfigDict, mesh: Mesh) -> tuple[Lowered, Callable]:
+  """The supervised update of a config section for the devices of a mesh, and what makes its first state."""
+  e, optimizer = experiment, build_optimizer(steps=section.updates, **section.optimizer.to_dict())
+  rows = jax.tree.map(lambda x: jax.ShapeDtypeStruct((section.batch, *x.shape[1:]), x.dtype), e.data.instruction)
+  build = functools.partial(supervised_update, e.model, optimizer)
+  return _lower(e, mesh, build, lambda params: init_state(params, optimizer), placed(rows, by_problem(mesh)))
+
+
+def lower_searching(experiment: Experiment, section: ConfigDict, mesh: Mesh) -> tuple[Lowered, Callable]:
+  """The fused update of a config section for the devices of a mesh, and what makes its first state."""
+  e, optimizer = experiment, fused_optimizer(section)
+  data = placed((*e.data.pool, e.key, weights(section.weights)), everywhere(mesh))
+  build = functools.partial(fused_update, e, section)
+  return _lower(e, mesh, build, lambda params: searching_state(params, section, optimizer), *data)
+
+
+def _lower(experiment, mesh, build, start, *data):
+  params = abstract_params(experiment, mesh)
+  shapes = jax.eval_shape(start, params)
+  state = at_rest(experiment.model, shapes, mesh)
+  with jax.set_mesh(mesh):
+    lowered = build(sharding=(state, everywhere(mesh))).lower(placed(shapes, state), *data)
+  begin = jax.jit(start, out_shardings=state)
+  lies = jax.tree.map(lambda x: x.sharding, params)
+  return lowered, lambda params: begin(lay(params.replace(reference=None), lies))
+
+
+def _program(lowered, start) -> Program:
+  update = lowered.compile()
+  return Program(update, update.input_shardings[0], start)
+
+
+def supervised_section(config: ConfigDict, stage: str) -> ConfigDict:
+  """The config of 'pretrain', 'instruct' or 'control': instruction tuning for as many optimizer steps as 'learn'."""
+  if stage != 'control':
+    return config[stage]
+  section = config.instruct.copy_and_resolve_references()
+  section.updates = config.learn.updates * config.learn.minibatches
+  return section
+
+
+def searching_state(params: Params, section: ConfigDict, optimizer: optax.GradientTransformation) -> TrainState:
+  """Where a stage of searching and learning starts. The frozen policy is kept only where a KL to it has weight."""
+  held = section.weights.kl or section.get('warmup_weights', section.weights).kl
+  reference = jax.tree.map(jnp.copy, params.policy) if held else None
+  return init_state(params.replace(reference=reference), optimizer)
+
+
+def tree_budgets(config: ConfigDict) -> tuple[int, ...]:
+  """All that the config's policies spend on tree searches, ascending."""
+  return tuple(sorted({n for policy in config.evaluate.policies.values() for n in policy.simulations}))
+
+
+def searches_of(config: ConfigDict, policy: str) -> list[Search]:
+  """The searches by which the config measures a policy."""
+  section = config.evaluate
+  budgets = section.policies[policy]
+  searches = [GREEDY_SEARCH]
+  if budgets.samples:
+    readouts = [Readout(rule, n, rule, n) for n in budgets.samples for rule in SAMPLED]
+    searches.append(Search('best_of_n', max(budgets.samples), tuple(readouts)))
+  for method in section.tree_methods:
+    searches += [Search(method, n, (Readout(f'mcts_{method}', n, section.rule),)) for n in budgets.simulations]
+  return searches

@@ -1,0 +1,92 @@
+"""One job on its way: what all of its stages share."""
+
+import dataclasses
+import functools
+import json
+import pathlib
+
+from o1jax.recipes.build import abstract_params, build
+from o1jax.recipes.experiment import Experiment, tokenizer_digest
+from o1jax.recipes.programs import Programs
+from o1jax.runtime.checkpoint import Checkpoints
+from o1jax.runtime.config import FREE_KEYS, ConfigDict, ConfigError, flatten, is_under
+from o1jax.runtime.loop import Keeping
+from o1jax.runtime.metrics import MetricsWriter
+from o1jax.runtime.processes import agree, first, in_turn, once
+from o1jax.runtime.storage import StorageError, together
+from o1jax.runtime.workdir import record, stage_file, versions, write_atomic
+from o1jax.types import Params
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """The experiment, its folder, its metrics and its compiled programs."""
+
+  experiment: Experiment
+  workdir: pathlib.Path
+  writer: MetricsWriter
+  programs: Programs
+  looking: bool = False
+
+  @classmethod
+  def start(cls, config: ConfigDict, workdir: pathlib.Path, *, looking: bool = False) -> 'Run':
+    """The run of a config in its workdir.
+
+    looking: leave whatever it has made as it is, damaged or not.
+
+    Raises:
+      ConfigError: its pieces do not fit, or there are checkpoints of something else; nothing was compiled.
+    """
+    experiment = in_turn(lambda: build(config, workdir))
+    run = cls(experiment, workdir, MetricsWriter(workdir), Programs(experiment), looking)
+    once(run._refuse_others)
+    if not looking:
+      once(record, workdir / 'judges.json', dict(judge=experiment.judge), failed=StorageError)
+    return run
+
+  @functools.cached_property
+  def keeping(self) -> Keeping:
+    """When to save, when to give up, and what the checkpoints of this run record."""
+    config = self.experiment.config
+    values = {f'config.{key}': value for key, value in flatten(config).items() if not is_under(key, FREE_KEYS)}
+    identity = {**values, 'tokenizer': tokenizer_digest(self.workdir)}
+    return Keeping(**config.checkpoint.to_dict(), skip_limit=config.skip_limit, identity=identity, notes=versions())
+
+  def finish(self, stage: str, params: Params) -> None:
+    """Keeps the parameters a stage ends with, for the stages after it. StorageError where that is not possible."""
+    final = self._checkpoints(f'{stage}_params')
+    final.save(0, params.replace(reference=None))
+    final.close()
+
+  def params(self, stage: str) -> Params:
+    """The parameters a stage ended with.
+
+    Raises:
+      ConfigError: there are none, or they are damaged; the stage will then be ended again from its last checkpoint.
+    """
+    final = self._checkpoints(f'{stage}_params')
+    params = final.restore(abstract_params(self.experiment))
+    if params is None:
+      if not self.looking:
+        once(lambda: stage_file(self.workdir, 'learn' if stage == 'control' else stage).unlink(missing_ok=True))
+      raise ConfigError(f'{final.directory} holds no good parameters: run the same command again, with the stage that '
+                        'makes them, which goes on from its last checkpoint')  # fmt: skip
+    return params
+
+  def made(self, stage: str) -> bool:
+    """Whether the stage has ended."""
+    final = self._checkpoints(f'{stage}_params')
+    return bool(agree(together(lambda: int(first() and final.latest_step() is not None))))
+
+  def _checkpoints(self, name):
+    return Checkpoints(self.workdir / 'checkpoints' / name, looking=self.looking, identity=self.keeping.identity,
+                       notes=self.keeping.notes)  # fmt: skip
+
+  def _refuse_others(self):
+    for folder in sorted((self.workdir / 'checkpoints').glob('*')):
+      self._checkpoints(folder.name).refuse_others()
+
+  def write_data(self, name: str, data) -> None:
+    """Leaves report/data/NAME.json for the report; the first process of a job does. StorageError where it cannot."""
+    path = self.workdir / 'report' / 'data' / f'{name}.json'
+    once(write_atomic, path, json.dumps(data), failed=StorageError)

@@ -1,0 +1,195 @@
+"""Outcome reward by a check on the host, which compiled programs wait for (`jax.pure_callback`).
+
+For verdicts that jnp cannot give. A check runs in other processes, so that none can hold up, or take down, the job: one
+answer costs at most `seconds` and `memory`, and a call at most `patience`. What goes wrong with the check itself makes
+verdicts NaN, which an update skips, and is told as `HostVerifier.failure`: an error raised in a callback would leave
+other devices waiting for this one.
+"""
+
+import json
+import os
+import pickle
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+
+from o1jax import tree as tree_lib
+from o1jax.model.sharding import TENSOR, each_part
+from o1jax.types import UNUSED, Array, Problem, Reference, Tree
+from o1jax.verify.outcome import solution_bytes
+from o1jax.verify.worker import READY
+
+REMEMBERED = 1 << 16  # answers whose verdicts are kept
+
+
+class VerifierError(RuntimeError):
+  """There are no verdicts. The message is one line: why, and the way out."""
+
+
+def check_verdicts(outcomes: np.ndarray, failure: Callable[[], VerifierError | None]) -> None:
+  """Raises the VerifierError that `failure` tells, or one in its place, where an outcome is no number."""
+  if np.isnan(outcomes).any():
+    raise failure() or VerifierError('another process has no verdicts, and says why')
+
+
+class HostVerifier:
+  """Verdicts by a function of the host. Its processes start with the first answer and end with this one.
+
+  Each is one that `verify.worker` describes.
+
+  Attributes:
+    failure: VerifierError once there has been a call without verdicts, as all calls after it are; else None.
+  """
+
+  def __init__(
+    self, check: Callable[[Problem, str], bool], *, seconds: float = 5.0, patience: float = 600.0, workers: int = 2,
+    memory: float | None = 1.0, size: int = 128,
+  ):  # fmt: skip
+    """Starts nothing yet.
+
+    Args:
+      check: of a task: a function that other processes can import. It is told the problem's `text` and `numbers`. If it
+        has an attribute `prepare`, that is called without arguments in each process before the first answer.
+      seconds: for one answer. One that takes longer, or ends its process, is wrong.
+      patience: seconds for all answers of a call.
+      workers: processes.
+      memory: GiB for one answer, beyond what the process has; if it starts others, for each of them. An answer that
+        finds no more is wrong. None sets no limit; nor is there one on systems other than Linux.
+      size: bytes of a solution that the check is told: its end, if it is longer.
+
+    Raises:
+      ValueError: other processes cannot be given the check.
+    """
+    try:
+      self._told = pickle.dumps((seconds, memory, check))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+      raise ValueError(f'{check} cannot be told to other processes ({error}): write it as a function of a module, or a '
+                       'functools.partial of one') from None  # fmt: skip
+    self.failure = None
+    self._patience, self._count, self._size = patience, workers, size
+    self._asked, self._lock = queue.SimpleQueue(), threading.Lock()
+    self._verdicts, self._threads = {}, []
+
+  def outcome(self, reference: Reference, tree: Tree, ids: Array, *, table: tuple[Array, Array]) -> Array:
+    """Verdicts on nodes; an `OutcomeFn`, once it is given the `table`. See `verify.outcome.outcome`.
+
+    Returns:
+      [B, N] float32: 1 where the node finishes a correct solution, 0 elsewhere, NaN everywhere after a failure.
+    """
+    text, length = solution_bytes(tree, ids, table, size=self._size)
+    done = tree_lib.pick(tree_lib.finished(tree), ids, fill=False)
+    part = ('batch',)
+    return each_part(self._ask, part, *[part] * 4, alone=True)(reference, text, length, done)
+
+  def _ask(self, reference, text, length, done):
+    shape = jax.ShapeDtypeStruct(done.shape, jnp.float32)
+    verdicts = jax.pure_callback(self._judge, shape, reference, text, length, done)
+    mesh = jax.sharding.get_abstract_mesh()
+    # Devices of several processes that share a problem may differ in what took too long.
+    return jax.lax.pmin(verdicts, TENSOR) if mesh.shape.get(TENSOR, 1) > 1 else verdicts
+
+  def _judge(self, reference, text, length, done):
+    reference, text, length, done = jax.tree.map(np.asarray, (reference, text, length, done))
+    rows = np.argwhere(done)
+    problems = {b: _problem(reference, b) for b in set(rows[:, 0].tolist())}
+    verdicts = np.zeros(done.shape, np.float32)
+    verdicts[done] = self.verdicts([(problems[b], _text(text[b, n], length[b, n])) for b, n in rows])
+    return verdicts if self.failure is None else np.full_like(verdicts, np.nan)
+
+  def verdicts(self, answers: list[tuple[Problem, str]]) -> np.ndarray:
+    """Waits for the verdicts on (problem, text)s: bool [N]. After a failure they mean nothing."""
+    futures = [] if self.failure else [self._verdict(answer) for answer in answers]
+    late = wait(set(futures), timeout=self._patience).not_done
+    if late:
+      told = f'the verifier on the host has not judged {len(late)} of {len(set(futures))} answers within '
+      self._fail(VerifierError(f'{told}{self._patience:g} s: raise config.verifier.patience, or mend the check'))
+    if self.failure:
+      return np.zeros(len(answers), bool)
+    return np.array([future.result() for future in futures], bool)
+
+  def _verdict(self, answer):
+    with self._lock:
+      if not self._threads:
+        self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(self._count)]
+        for thread in self._threads:
+          thread.start()
+      if answer not in self._verdicts:
+        if len(self._verdicts) >= REMEMBERED:
+          del self._verdicts[next(iter(self._verdicts))]
+        self._verdicts[answer] = Future()
+        self._asked.put((answer, self._verdicts[answer]))
+      return self._verdicts[answer]
+
+  def _serve(self):
+    """What a thread does: it has a process of its own, and another when that has ended."""
+    process = None
+    while True:
+      answer, future = self._asked.get()
+      verdict = False
+      try:
+        if not self.failure:
+          process, verdict = self._check(process, answer)
+      except VerifierError as error:
+        self._fail(error)
+      except Exception as error:
+        self._fail(VerifierError(f'the verifier on the host cannot work: {type(error).__name__}: {error}'))
+      finally:
+        future.set_result(verdict)
+
+  def _check(self, process, answer):
+    """(the process that judged an answer, its verdict). One that has ended between answers is replaced."""
+    told = process and _tell(process, answer)
+    if not told:
+      process = self._start()
+      told = _tell(process, answer)
+    if not told:
+      raise VerifierError(f'a process of the verifier on the host ended with status {process.wait()}')
+    verdict, words = told
+    shown = repr(answer[1][-80:])
+    if verdict is None:
+      raise VerifierError(f'the verifier on the host raised {" ".join(words.split())} for the answer {shown}')
+    if words:
+      logging.warning('the verifier %s, so this answer is wrong: %s', words, shown)
+    return process, verdict
+
+  def _start(self):
+    command = [sys.executable, '-m', 'o1jax.verify.worker']
+    # It takes no accelerator, and finds what this process finds.
+    env = os.environ | dict(JAX_PLATFORMS='cpu', PYTHONPATH=os.pathsep.join(map(str, sys.path)))
+    process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    if _tell(process, self._told) != READY:
+      raise VerifierError('a process of the verifier on the host did not start: it ended with status '
+                          f'{process.wait()}, and what it says stands above')  # fmt: skip
+    return process
+
+  def _fail(self, error):
+    with self._lock:
+      self.failure = self.failure or error
+
+
+def _tell(process, words):
+  """What a process answers; None if it has ended."""
+  try:
+    process.stdin.write(words if isinstance(words, bytes) else pickle.dumps(words))
+    process.stdin.flush()
+  except BrokenPipeError:
+    return None
+  return json.loads(process.stdout.readline() or 'null')
+
+
+def _problem(reference: Reference, b: int) -> Problem:
+  """What a check may read of problem b."""
+  numbers = tuple(int(number) for number in reference.numbers[b] if number != UNUSED)
+  return Problem(prompt='', text=_text(reference.text[b], reference.length[b]), numbers=numbers)
+
+
+def _text(text: np.ndarray, length: int) -> str:
+  return text[:length].tobytes().decode('utf-8', 'replace')

@@ -1,0 +1,108 @@
+"""A process that judges solutions for `verify.host`, one at a time: `python -m o1jax.verify.worker`.
+
+It is told by pickles on its standard input, first (seconds, memory, check) and then (problem, text) after (problem,
+text), and answers each with a line of JSON on its standard output: READY, then [verdict, words]. A check runs in a
+child made for one answer, which is ended with all that it started when its seconds are over: then, or if it ends by
+itself or finds no more memory, the verdict is False, and the words say how. If the check raises anything else, the
+verdict is null and the words are the error's. What each child would load anew, a function `check.prepare` loads before
+the first.
+"""
+
+import json
+import os
+import pathlib
+import pickle
+import resource
+import select
+import signal
+import sys
+from collections.abc import Callable
+
+READY = 'ready'
+_MOST = 1000  # characters of an error, so that a pipe takes it at once
+
+
+def main() -> None:
+  """Judges until the standard input ends."""
+  for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole job, whose first process decides
+    signal.signal(number, signal.SIG_IGN)
+  asked, answers = os.fdopen(os.dup(0), 'rb'), os.fdopen(os.dup(1), 'w')
+  # What a check reads is no question, and what it prints is no answer.
+  os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+  os.dup2(2, 1)
+  try:
+    seconds, memory, check = pickle.load(asked)
+    getattr(check, 'prepare', lambda: None)()
+    _say(answers, READY)
+    while True:
+      _say(answers, judged(check, *pickle.load(asked), seconds=seconds, memory=memory))
+  except (EOFError, BrokenPipeError):  # nobody is there any more
+    os._exit(0)
+
+
+def judged(
+  check: Callable, problem, text: str, *, seconds: float, memory: float | None = None
+) -> tuple[bool | None, str]:
+  """The verdict of a check, and what there is to say of it; see above, and `HostVerifier` for the limits."""
+  receive, send = os.pipe()
+  child = os.fork()
+  if not child:
+    _check(check, problem, text, send, seconds, memory)
+  os.close(send)
+  ready, _, _ = select.select([receive], [], [], seconds)
+  told = os.read(receive, 4 * _MOST) if ready else b''
+  os.close(receive)
+  late = not ready
+  if late or told:
+    _end(child)
+  _, status = os.waitpid(child, 0)
+  if told:
+    return tuple(json.loads(told))
+  if late:
+    return False, f'took over {seconds:g} s'
+  code = os.waitstatus_to_exitcode(status)
+  return False, f'ended with status {code}' if code >= 0 else f'was ended by signal {-code}'
+
+
+def _check(check, problem, text, send, seconds, memory):
+  """What the child does. It leads a group of its own, with all that the check may start."""
+  os.setsid()
+  limit = int(seconds) + 2
+  resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))  # should nobody be left to end it
+  if memory is not None and sys.platform.startswith('linux'):
+    _limit_memory(memory)
+  for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.SIG_DFL)
+  try:
+    told = [bool(check(problem, text)), '']
+  except MemoryError:
+    told = [False, 'found no more memory']
+  except Exception as error:
+    told = [None, f'{type(error).__name__}: {error}'[:_MOST]]
+  os.write(send, json.dumps(told).encode())
+  os._exit(0)
+
+
+def _limit_memory(memory):
+  """Of each process by itself, beyond what it has mapped already: with JAX loaded that is some GiB, hardly used."""
+  mapped = int(pathlib.Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
+  _, most = resource.getrlimit(resource.RLIMIT_AS)
+  limit = mapped + int(memory * 2**30)
+  limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
+  resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _end(child):
+  try:
+    os.killpg(child, signal.SIGKILL)
+  except ProcessLookupError:  # it has not come to lead its group yet
+    os.kill(child, signal.SIGKILL)
+
+
+def _say(answers, words):
+  answers.write(json.dumps(words) + '\n')
+  answers.flush()
+
+
+if __name__ == '__main__':
+  main()

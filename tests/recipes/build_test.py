@@ -1,0 +1,43 @@
+"""The configs of larger machines: their pieces fit each other, checked on little data and without compiling."""
+
+import jax
+import pytest
+
+from configs import cipher, countdown
+from o1jax.learning.optimizer import init_state
+from o1jax.recipes import build
+from o1jax.runtime.config import ConfigError, check_config
+
+
+def little(config, **settings):
+  config.data.update(demonstrations=300, texts=400, pool=256, validation=8, test=8, **settings)
+  return config
+
+
+CONFIGS = {
+  'countdown': lambda: little(countdown.get_config(), test_targets=8),
+  'cipher': lambda: little(cipher.get_config()),
+}
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_the_fused_update_of_a_config_traces_on_its_shapes(name, tmp_path):
+  config = CONFIGS[name]()
+  check_config(config)
+  experiment = build.build(config, tmp_path)
+  update, optimizer = build.fused_update(experiment, config.learn), build.fused_optimizer(config.learn)
+  state = jax.eval_shape(lambda: init_state(build.fresh_params(experiment), optimizer))
+  after, metrics = jax.eval_shape(
+    update, state, *experiment.data.pool, experiment.key, build.weights(config.learn.weights)
+  )
+  assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+  assert metrics['loss'].shape == (config.learn.updates_per_call,)
+
+
+@pytest.mark.parametrize('setting, size', [('step_length', 6), ('row_length', 20)])
+@pytest.mark.parametrize('name', CONFIGS)
+def test_a_shape_that_is_too_small_for_the_demonstrations_is_refused(name, setting, size, tmp_path):
+  config = CONFIGS[name]()
+  config.shapes[setting] = size
+  with pytest.raises(ConfigError, match=f'{setting}={size}'):
+    build.build(config, tmp_path)

@@ -1,0 +1,154 @@
+"""Programs made ahead: on another thread, once, shared by equal settings, and the same as those made on the spot."""
+
+import threading
+
+import jax
+import numpy as np
+import pytest
+
+from configs import quickstart
+from o1jax.learning.optimizer import build_optimizer, init_state
+from o1jax.learning.supervised import supervised_update
+from o1jax.recipes import programs as programs_lib
+from o1jax.recipes.build import abstract_params, build, fresh_params
+from o1jax.recipes.programs import (
+  GREEDY_SEARCH,
+  Programs,
+  searches_of,
+  searching_state,
+  supervised_section,
+  tree_budgets,
+)
+
+
+@pytest.fixture(scope='module')
+def experiment(tmp_path_factory):
+  return build(quickstart.get_config('smoke'), tmp_path_factory.mktemp('programs'))
+
+
+@pytest.fixture(scope='module')
+def ahead(experiment):
+  """Programs whose supervised updates were made ahead, and the threads on which that was."""
+  threads = []
+
+  def spy(*args, **settings):
+    threads.append(threading.current_thread())
+    return supervised_update(*args, **settings)
+
+  made = Programs(experiment)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(programs_lib, 'supervised_update', spy)
+    made.ahead(['initialise', 'report'])
+    made.supervised('instruct')
+    yield made, threads
+  made.close()
+
+
+def test_equal_settings_share_a_program_that_another_thread_made(ahead):
+  made, threads = ahead
+  assert made.supervised('pretrain') is made.supervised('instruct') is made.supervised('control')
+  assert len(threads) == 1 and threads[0] is not threading.current_thread()
+
+
+def test_what_was_made_ahead_is_the_update_itself(ahead, experiment):
+  section = experiment.config.instruct
+  optimizer = build_optimizer(steps=section.updates, **section.optimizer.to_dict())
+  rows = jax.tree.map(lambda x: x[: section.batch], experiment.data.instruction)
+  params = jax.device_put(fresh_params(experiment), jax.devices()[0])
+  plain, metrics = supervised_update(experiment.model, optimizer)(init_state(params, optimizer), rows)
+  program = ahead[0].supervised('instruct')
+  state, again = program.update(program.start(fresh_params(experiment)), rows)
+  jax.tree.map(np.testing.assert_array_equal, (plain, metrics), (state, again))
+
+
+def test_other_settings_have_a_program_of_their_own(ahead, experiment, monkeypatch):
+  names = set()
+  monkeypatch.setattr(Programs, 'once', lambda self, name, make: names.add(name))
+  for updates in (4, 5):
+    experiment.config.instruct.updates = updates
+    ahead[0].supervised('instruct')
+  experiment.config.instruct.updates = 4
+  assert len(names) == 2
+
+
+def test_an_error_reaches_all_who_ask(experiment, monkeypatch):
+  def broken(*_, **__):
+    raise ValueError('no such update')
+
+  monkeypatch.setattr(programs_lib, 'fused_update', broken)
+  made = Programs(experiment)
+  made.ahead(['reward'])
+  for _ in range(2):
+    with pytest.raises(ValueError, match='no such update'):
+      made.searching('reward')
+
+
+def test_what_is_closed_drops_what_was_not_begun(experiment, monkeypatch):
+  go, begun = threading.Event(), []
+
+  def wait(*args, **settings):
+    begun.append(args)
+    go.wait(20)
+    raise ValueError('stopped')
+
+  monkeypatch.setattr(programs_lib, 'cores', lambda: 1)
+  monkeypatch.setattr(programs_lib, 'fused_update', wait)
+  made = Programs(experiment)
+  made.ahead(['reward', 'learn'])
+  made.close()
+  go.set()
+  with pytest.raises(ValueError, match='stopped'):
+    made.searching('reward')
+  assert len(begun) == 1
+
+
+def test_the_control_trains_for_the_optimizer_steps_of_search_and_learn():
+  config = quickstart.get_config()
+  config.learn.updates, config.learn.minibatches = 7, 3
+  control = supervised_section(config, 'control')
+  assert control.updates == 21 != config.instruct.updates
+  assert control.optimizer == config.instruct.optimizer
+  assert supervised_section(config, 'pretrain') is config.pretrain
+
+
+@pytest.mark.parametrize('kl, warmup_kl', [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5)])
+def test_a_frozen_policy_is_kept_where_its_kl_has_weight(experiment, kl, warmup_kl):
+  section = experiment.config.learn.copy_and_resolve_references()
+  section.weights.kl, section.warmup_weights.kl = kl, warmup_kl
+  optimizer = build_optimizer(steps=4, **section.optimizer.to_dict())
+  state = jax.eval_shape(lambda params: searching_state(params, section, optimizer), abstract_params(experiment))
+  assert (state.params.reference is not None) == (kl + warmup_kl > 0)
+
+
+def test_a_policy_is_measured_by_what_its_config_names():
+  config = quickstart.get_config()
+  found = [(s.method, s.budget, s.greedy) for s in searches_of(config, 'initialised')]
+  assert found == [('best_of_n', 1, True), ('best_of_n', 16, False), *(('gumbel', n, False) for n in (1, 8, 32, 64))]
+  chains = {(r.method, r.budget, r.chains) for r in searches_of(config, 'initialised')[1].readouts}
+  assert chains == {(rule, n, n) for rule in ('majority', 'best', 'weighted') for n in (1, 2, 4, 8, 16)}
+  assert len(searches_of(config, 'learned')) == 1
+
+
+def test_tree_searches_share_a_program_whatever_they_spend(experiment, monkeypatch):
+  asked = []
+  monkeypatch.setattr(Programs, 'once', lambda self, name, make: asked.append(name))
+  config = experiment.config
+  monkeypatch.setattr(config.evaluate.policies.learned, 'simulations', (2, 4, 9))
+  programs = Programs(experiment)
+  searches = [search for policy in ('initialised', 'learned') for search in searches_of(config, policy)]
+  for search in searches:
+    programs.evaluator(search, experiment.data.test)
+  assert tree_budgets(config) == (2, 4, 9)
+  assert [search.spend for search in searches] == [None, None, 4, None, None, 2, 4, 9]
+  trees = {name for name, search in zip(asked, searches) if search.spend}
+  assert len(trees) == 1 and len(set(asked)) == 3
+
+
+def test_problems_of_other_shapes_have_a_search_of_their_own(experiment, monkeypatch):
+  asked = set()
+  monkeypatch.setattr(Programs, 'once', lambda self, name, make: asked.add(name))
+  prompt, reference = experiment.data.validation
+  wider = reference.replace(text=np.pad(reference.text, ((0, 0), (0, 6))))
+  for problems, programs in (((prompt, reference), 1), ((prompt, reference), 1), ((prompt, wider), 2)):
+    Programs(experiment).evaluator(GREEDY_SEARCH, problems)
+    assert len(asked) == programs

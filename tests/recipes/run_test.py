@@ -1,0 +1,92 @@
+"""What a run keeps between its stages: its own alone, whole, or made again."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import quickstart
+from o1jax.recipes.build import abstract_params
+from o1jax.recipes.run import Run
+from o1jax.runtime.checkpoint import Checkpoints
+from o1jax.runtime.config import ConfigError
+from o1jax.runtime.workdir import mark_stage_done, open_workdir, stage_done
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory):
+  return open_workdir(tmp_path_factory.mktemp('run'), quickstart.get_config('smoke'))
+
+
+def start(workdir, **changes):
+  config = quickstart.get_config('smoke')
+  config.update_from_flattened_dict(changes)
+  return Run.start(config, workdir)
+
+
+@pytest.fixture(scope='module')
+def made(workdir):
+  """The run with parameters of a stage, and these."""
+  run = start(workdir)
+  rng = np.random.default_rng(0)
+  params = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), abstract_params(run.experiment))
+  run.finish('reward', params.replace(reference=params.policy))
+  return run, params
+
+
+def test_parameters_come_back_without_the_frozen_policy(made):
+  run, params = made
+  jax.tree.map(np.testing.assert_array_equal, run.params('reward'), params)
+  assert run.made('reward') and not run.made('learn')
+  assert not (run.workdir / 'checkpoints' / 'learn_params').exists()
+
+
+def test_settings_that_change_no_result_may_differ(made):
+  run = start(made[0].workdir, **{'checkpoint.seconds': 5.0, 'skip_limit': 3, 'stages': ('learn',), 'profile': True,
+                                 'mesh.fsdp': 2, 'verifier.patience': 9.0})  # fmt: skip
+  assert (run.keeping.seconds, run.keeping.updates, run.keeping.skip_limit) == (5.0, 0, 3)
+  # As they lie on the new mesh.
+  params, split = run.params('reward'), {str(x.sharding.spec) for x in jax.tree.leaves(run.params('reward'))}
+  jax.tree.map(np.testing.assert_array_equal, params, made[1].replace(reference=None))
+  assert any('fsdp' in spec for spec in split)
+
+
+@pytest.mark.parametrize('name, there', [('config.learn.updates', 99), ('config.seed', 7), ('tokenizer', 'another')])
+def test_a_checkpoint_of_another_run_is_refused_before_anything_is_compiled(made, name, there):
+  run, _ = made
+  foreign = Checkpoints(run.workdir / 'checkpoints' / 'learn', identity=run.keeping.identity | {name: there})
+  foreign.save(4, {'w': jnp.ones(3)})
+  foreign.close()
+  try:
+    with pytest.raises(ConfigError, match=f'checkpoints/learn/4 is of another run: {name} is {there!r} there') as error:
+      start(run.workdir)
+    assert '\n' not in str(error.value)
+  finally:
+    (foreign.directory / '4').rename(run.workdir / f'moved-{name}')
+
+
+def test_a_checkpoint_says_what_made_it(made):
+  identity, notes = made[0].keeping.identity, made[0].keeping.notes
+  assert identity['config.seed'] == 0 and len(identity['tokenizer']) == 64
+  assert not any(name.startswith(('config.stages', 'config.checkpoint', 'config.skip_limit')) for name in identity)
+  assert {'jax', 'flax', 'orbax-checkpoint', 'git_revision'} <= notes.keys()
+
+
+@pytest.mark.parametrize('stage, owner', [('initialise', 'initialise'), ('control', 'learn')])
+def test_damaged_parameters_have_their_stage_done_again_but_for_who_only_looks(made, stage, owner, capsys):
+  run, params = made
+  run.finish(stage, params)
+  mark_stage_done(run.workdir, owner)
+  (run.workdir / 'checkpoints' / f'{stage}_params' / '0' / 'state' / 'manifest.ocdbt').write_bytes(b'')
+  before = sorted(run.workdir.rglob('*'))
+  with pytest.raises(ConfigError, match='holds no good'):
+    Run.start(quickstart.get_config('smoke'), run.workdir, looking=True).params(stage)
+  assert sorted(run.workdir.rglob('*')) == before
+  assert 'is damaged' in capsys.readouterr().err
+  words = f'{stage}_params holds no good parameters: run the same command again'
+  with pytest.raises(ConfigError, match=words) as error:
+    run.params(stage)
+  assert 'is damaged' in capsys.readouterr().err and '\n' not in str(error.value)
+  assert not run.made(stage) and not stage_done(run.workdir, owner)
+  run.finish(stage, params)
+  jax.tree.map(np.testing.assert_array_equal, run.params(stage), params)
