@@ -1,26 +1,35 @@
-"""o1jax: the roadmap to o1 (policy, reward, search, learning) in JAX. Tool settings are in pyproject.toml."""
+"""o1jax: the roadmap to o1 (policy, reward, search, learning) in JAX. Tool settings are in
+pyproject.toml."""
 
 from setuptools import find_packages, setup
 
 # Models and tokenizers of Hugging Face; verdicts on math answers; tasks of reasoning-gym.
 _HF = ['jinja2>=3.1.6', 'protobuf>=4.21', 'safetensors>=0.6', 'tokenizers>=0.21']
-_MATH = ['math-verify>=0.9,<0.10']  # it pins latex2sympy2_extended, of which verify/math.py extends a class
-_TASKS = ['reasoning-gym==0.1.25']  # its scorers evaluate text, so each version must be looked at (tasks/gym_family.py)
+_MATH = [
+  'math-verify>=0.9,<0.10'
+]  # it pins latex2sympy2_extended, of which verify/math.py extends a class
+_TASKS = [
+  'reasoning-gym==0.1.25'
+]  # its scorers evaluate text, so each version must be looked at (tasks/gym_family.py)
 
 setup(
   name='o1jax',
   version='0.1.0',
-  description='JAX research code for the roadmap to o1 (arXiv:2412.14135): policy, reward, search, learning',
+  description='The roadmap to o1 (arXiv:2412.14135) in JAX: policy, reward, search, learning',
   license='Apache-2.0',
   python_requires='>=3.11',
-  # configs and experiments are packages too: `python -m experiments.o1` works wherever the package is installed.
-  packages=find_packages(include=['o1jax', 'o1jax.*', 'configs', 'configs.*', 'experiments', 'experiments.*']),
+  # configs and experiments are packages too: `python -m experiments.o1` works wherever the package
+  # is installed.
+  packages=find_packages(
+    include=['o1jax', 'o1jax.*', 'configs', 'configs.*', 'experiments', 'experiments.*']
+  ),
   install_requires=[
     'absl-py>=2.3.1',
     'array_record>=0.8.1',
     'chex>=0.1.91',
-    # flax 0.12.8, the last for Python 3.11, fails under jax >= 0.11.1. Python 3.11 stops at jax 0.10.2, so there the
-    # two always fit; from 3.12 on flax must be newer, or a resolver may pair it with a jax that it cannot import.
+    # flax 0.12.8, the last for Python 3.11, fails under jax >= 0.11.1. Python 3.11 stops at jax
+    # 0.10.2, so there the two always fit; from 3.12 on flax must be newer, or a resolver may pair
+    # it with a jax that it cannot import.
     'flax>=0.12.8; python_version < "3.12"',
     'flax>=0.12.9; python_version >= "3.12"',
     'grain>=0.2.12',

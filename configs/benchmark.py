@@ -1,7 +1,8 @@
 """Speed of search and learning at the size that experiments/LOG.md quotes.
 
-`python -m experiments.benchmark --config=configs/benchmark.py --workdir=runs/benchmark`; section `peers` needs
-`pip install -e '.[peers]'`. `--config.trained=DIR` of a finished job times its policy too.
+`python -m experiments.benchmark --config=configs/benchmark.py --workdir=runs/benchmark`; section
+`peers` needs `pip install -e '.[peers]'`. `--config.trained=DIR` of a finished job times its policy
+too.
 """
 
 from ml_collections import ConfigDict
@@ -10,7 +11,9 @@ from ml_collections import ConfigDict
 def get_config(argument: str = '') -> ConfigDict:
   """The benchmark; `:smoke` measures next to nothing, for tests."""
   if argument not in ('', 'smoke'):
-    raise ValueError(f'configs/benchmark.py:{argument} is unknown; use benchmark.py or benchmark.py:smoke')
+    raise ValueError(
+      f'configs/benchmark.py:{argument} is unknown; use benchmark.py or benchmark.py:smoke'
+    )
   c = ConfigDict()
   c.sections = ('search', 'learn', 'memory', 'growth', 'peers')
   c.trained = ''  # workdir of a finished experiments.o1 job, whose policy is timed as well
@@ -44,6 +47,8 @@ def smoke(c: ConfigDict) -> None:
   c.sections = ('search', 'learn', 'memory', 'growth')
   c.model.variant, c.model.changes.layers = 'nano', 1
   c.model.vocab_size = 16
-  c.sizes = ConfigDict(dict(batch=4, candidates=2, simulations=3, step_length=3, max_steps=3, prompt_length=4))
+  c.sizes = ConfigDict(
+    dict(batch=4, candidates=2, simulations=3, step_length=3, max_steps=3, prompt_length=4)
+  )
   c.limits = ConfigDict(dict(matmul=(64,), megabytes=1))
   c.growth = ConfigDict(dict(simulations=(3, 6)))

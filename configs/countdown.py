@@ -1,7 +1,9 @@
-"""Countdown with four numbers, targets 10 to 100 (Stream of Search, arXiv:2404.03683), sized for one GPU.
+"""Countdown with four numbers, targets 10 to 100 (Stream of Search, arXiv:2404.03683), sized for
+one GPU.
 
-Not measured yet: no accelerator has run this config. `python -m experiments.o1 --config=configs/countdown.py
---workdir=runs/countdown`. That its pieces fit is tested on a CPU (tests/recipes/build_test.py).
+Not measured yet: no accelerator has run this config. `python -m experiments.o1
+--config=configs/countdown.py --workdir=runs/countdown`. That its pieces fit is tested on a CPU
+(tests/recipes/build_test.py).
 """
 
 from ml_collections import ConfigDict
@@ -16,7 +18,9 @@ def get_config() -> ConfigDict:
   c.task.max_number = 50
   c.task.behaviours.dead_end = 0.5
   c.data = ConfigDict(
-    dict(demonstrations=20_000, texts=200_000, pool=100_000, validation=500, test=500, test_targets=500)
+    dict(
+      demonstrations=20_000, texts=200_000, pool=100_000, validation=500, test=500, test_targets=500
+    )
   )
   c.shapes = ConfigDict(dict(prompt_length=24, step_length=24, max_steps=18, row_length=320))
   c.model.variant = '10m'
@@ -31,5 +35,7 @@ def get_config() -> ConfigDict:
   c.evaluate.rows = 8192
   c.evaluate.search.candidates = 8
   for name in ('initialised', 'learned'):
-    c.evaluate.policies[name] = ConfigDict(dict(samples=(1, 2, 4, 8, 16, 32, 64), simulations=(1, 4, 16, 64, 128)))
+    c.evaluate.policies[name] = ConfigDict(
+      dict(samples=(1, 2, 4, 8, 16, 32, 64), simulations=(1, 4, 16, 64, 128))
+    )
   return c

@@ -1,20 +1,26 @@
-"""GSM8K (arXiv:2110.14168) with a checkpoint of Hugging Face: import, reward model, search-and-learn, evaluation.
+"""GSM8K (arXiv:2110.14168) with a checkpoint of Hugging Face: import, reward model,
+search-and-learn, evaluation.
 
   pip install -e '.[hf,math]'
   python -m experiments.o1 --config=configs/gsm8k.py:qwen2.5-0.5b --workdir=runs/gsm8k \\
-    --config.model.pretrained=models/Qwen2.5-0.5B-Instruct --config.task.train=data/gsm8k/train.jsonl \\
-    --config.task.test=data/gsm8k/test.jsonl
+    --config.model.pretrained=models/Qwen2.5-0.5B-Instruct
+    --config.task.train=data/gsm8k/train.jsonl \\ --config.task.test=data/gsm8k/test.jsonl
 
-What: the checkpoint answers through its own chat template, a step a line, the answer in a box; the critic learns from
-the verdicts of math-verify on its own samples (arXiv:2312.08935); then expert iteration and policy gradient.
-Hardware: written for one GPU of 80 GB. Not run yet; the tests run `:smoke`, with a random model of two layers.
+What: the checkpoint answers through its own chat template, a step a line, the answer in a box; the
+critic learns from the verdicts of math-verify on its own samples (arXiv:2312.08935); then expert
+iteration and policy gradient.
+Hardware: written for one GPU of 80 GB. Not run yet; the tests run `:smoke`, with a random model of
+two layers.
 """
 
 from ml_collections import ConfigDict
 
 from configs.quickstart import losses, running, searching, supervised
 
-MODELS = {'qwen2.5-0.5b': 'models/Qwen2.5-0.5B-Instruct', 'qwen2.5-1.5b': 'models/Qwen2.5-1.5B-Instruct'}
+MODELS = {
+  'qwen2.5-0.5b': 'models/Qwen2.5-0.5B-Instruct',
+  'qwen2.5-1.5b': 'models/Qwen2.5-1.5B-Instruct',
+}
 
 
 def get_config(argument: str = 'qwen2.5-0.5b') -> ConfigDict:
@@ -25,15 +31,22 @@ def get_config(argument: str = 'qwen2.5-0.5b') -> ConfigDict:
 def recipe(argument: str, models: dict[str, str]) -> ConfigDict:
   """The job for one of some models, {argument: folder}, or `:smoke`."""
   if argument not in (*models, 'smoke'):
-    raise ValueError(f'the argument {argument!r} is unknown; use one of {", ".join((*models, "smoke"))}')
+    raise ValueError(
+      f'the argument {argument!r} is unknown; use one of {", ".join((*models, "smoke"))}'
+    )
   c = ConfigDict()
   c.seed = 0
   c.stages = ('initialise', 'reward', 'learn', 'evaluate', 'report')
   running(c)
   c.verifier.where, c.verifier.by = 'host', 'math'
-  c.task = ConfigDict(dict(name='gsm8k', train='data/gsm8k/train.jsonl', test='data/gsm8k/test.jsonl', skip_bad=False))
-  c.data = ConfigDict(dict(demonstrations=1000, texts=1, pool=5000, validation=256, test=1000, test_targets=0))
-  # `now`: the date that a template may tell the policy; fixed, so that a prompt is the same on every day.
+  c.task = ConfigDict(
+    dict(name='gsm8k', train='data/gsm8k/train.jsonl', test='data/gsm8k/test.jsonl', skip_bad=False)
+  )
+  c.data = ConfigDict(
+    dict(demonstrations=1000, texts=1, pool=5000, validation=256, test=1000, test_targets=0)
+  )
+  # `now`: the date that a template may tell the policy; fixed, so that a prompt is the same on
+  # every day.
   c.tokenizer = ConfigDict(
     dict(
       chat=True,
@@ -44,14 +57,19 @@ def recipe(argument: str, models: dict[str, str]) -> ConfigDict:
   )
   c.shapes = ConfigDict(dict(prompt_length=320, step_length=64, max_steps=16, row_length=1024))
   c.model = ConfigDict(
-    dict(pretrained=models.get(argument, ''), changes=dict(dtype='bfloat16', scan_layers=True, remat=True))
+    dict(
+      pretrained=models.get(argument, ''),
+      changes=dict(dtype='bfloat16', scan_layers=True, remat=True),
+    )
   )
   c.sampling = ConfigDict(dict(granularity='line', temperature=0.8, top_k=0, top_p=1.0))
   c.pretrain = supervised(updates=0, learning_rate=1e-5, adam_learning_rate=1e-5)
   c.instruct = supervised(updates=0, learning_rate=1e-5, adam_learning_rate=1e-5)
   c.instruct.rehearsal = 0.0
   c.reward = searching(updates=64, learning_rate=1e-5, weights=dict(value=1.0, kl=1.0))
-  c.learn = searching(updates=200, learning_rate=2e-6, weights=dict(gradient=1.0, clone=0.1, value=0.5))
+  c.learn = searching(
+    updates=200, learning_rate=2e-6, weights=dict(gradient=1.0, clone=0.1, value=0.5)
+  )
   for section in (c.pretrain, c.instruct, c.reward, c.learn):
     section.optimizer = ConfigDict(dict(section.optimizer, name='adamw', weight_decay=0.0))
   for section in (c.reward, c.learn):
@@ -81,7 +99,9 @@ def recipe(argument: str, models: dict[str, str]) -> ConfigDict:
 
 def _smoke(c: ConfigDict) -> None:
   c.fast_compile = True
-  c.data = ConfigDict(dict(demonstrations=8, texts=1, pool=16, validation=4, test=8, test_targets=0))
+  c.data = ConfigDict(
+    dict(demonstrations=8, texts=1, pool=16, validation=4, test=8, test_targets=0)
+  )
   c.shapes = ConfigDict(dict(prompt_length=192, step_length=12, max_steps=4, row_length=256))
   c.model.changes = ConfigDict(dict(dtype='float32', scan_layers=False, remat=False))
   for section in (c.reward, c.learn):

@@ -1,15 +1,17 @@
-"""MBPP (arXiv:2108.07732) with a checkpoint of Hugging Face: programs, judged by unit tests in a sandbox.
+"""MBPP (arXiv:2108.07732) with a checkpoint of Hugging Face: programs, judged by unit tests in a
+sandbox.
 
   pip install -e '.[hf]'
   python -m experiments.o1 --config=configs/mbpp.py:qwen2.5-coder-0.5b --workdir=runs/mbpp \\
-    --config.model.pretrained=models/Qwen2.5-Coder-0.5B-Instruct --config.task.train=data/mbpp.jsonl \\
-    --config.task.test=data/mbpp.jsonl
+    --config.model.pretrained=models/Qwen2.5-Coder-0.5B-Instruct --config.task.train=data/mbpp.jsonl
+    \\ --config.task.test=data/mbpp.jsonl
 
-What: the job of configs/gsm8k.py, where a line of a program is a step and the critic's best program is the answer.
-Problems whose tests are no calls with literal values would have to run beside the program, which could then decide
-them; they are counted and left out. `config.verifier.sandbox` is 'auto': bubblewrap, else namespaces with seccomp;
-without either the job does not start.
-Hardware: written for one GPU of 80 GB. Not run yet; the tests run `:smoke`, with a random model of two layers.
+What: the job of configs/gsm8k.py, where a line of a program is a step and the critic's best program
+is the answer. Problems whose tests are no calls with literal values would have to run beside the
+program, which could then decide them; they are counted and left out. `config.verifier.sandbox` is
+'auto': bubblewrap, else namespaces with seccomp; without either the job does not start.
+Hardware: written for one GPU of 80 GB. Not run yet; the tests run `:smoke`, with a random model of
+two layers.
 """
 
 from ml_collections import ConfigDict
@@ -23,10 +25,13 @@ MODELS = {
 
 
 def get_config(argument: str = 'qwen2.5-coder-0.5b') -> ConfigDict:
-  """`:qwen2.5-coder-0.5b` or `:qwen2.5-coder-1.5b`; `:smoke` is the same job made tiny, for tests."""
+  """`:qwen2.5-coder-0.5b` or `:qwen2.5-coder-1.5b`; `:smoke` is the same job made tiny, for
+  tests."""
   c = recipe(argument, MODELS)
   c.verifier.by, c.verifier.sandbox = 'code', 'auto'
-  c.task = ConfigDict(dict(name='mbpp', train='data/mbpp.jsonl', test='data/mbpp.jsonl', skip_bad=True))
+  c.task = ConfigDict(
+    dict(name='mbpp', train='data/mbpp.jsonl', test='data/mbpp.jsonl', skip_bad=True)
+  )
   c.tokenizer.instruction = 'Write the program in one block that begins with ```python.'
   c.evaluate.rule = 'best'
   if argument != 'smoke':

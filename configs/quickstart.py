@@ -1,8 +1,10 @@
 """Countdown with three numbers on a laptop: the whole roadmap in minutes.
 
-`python -m experiments.o1 --config=configs/quickstart.py --workdir=runs/quickstart`. Three seeds on 2 CPU cores
-(experiments/LOG.md, commit 62b99b4): 3.3 GB; greedy 23 %, Gumbel MCTS with 32 simulations 45 %, critic-weighted
-best-of-16 61 %; greedy after search-and-learn 34 %, after the supervised control 27 %. 10 minutes (commit 457ed52).
+`python -m experiments.o1 --config=configs/quickstart.py --workdir=runs/quickstart`. Three seeds on
+2 CPU cores
+(experiments/LOG.md, commit 62b99b4): 3.3 GB; greedy 23 %, Gumbel MCTS with 32 simulations 45 %,
+critic-weighted best-of-16 61 %; greedy after search-and-learn 34 %, after the supervised control 27
+%. 10 minutes (commit 457ed52).
 """
 
 from ml_collections import ConfigDict
@@ -11,7 +13,9 @@ from ml_collections import ConfigDict
 def get_config(argument: str = '') -> ConfigDict:
   """The main job; `:smoke` is the same job made tiny, for tests."""
   if argument not in ('', 'smoke'):
-    raise ValueError(f'configs/quickstart.py:{argument} is unknown; use quickstart.py or quickstart.py:smoke')
+    raise ValueError(
+      f'configs/quickstart.py:{argument} is unknown; use quickstart.py or quickstart.py:smoke'
+    )
   c = ConfigDict()
   c.seed = 0
   c.stages = ('initialise', 'reward', 'learn', 'evaluate', 'report')
@@ -23,22 +27,32 @@ def get_config(argument: str = '') -> ConfigDict:
       max_number=12,
       max_target=100,
       fact_share=0.25,
-      behaviours=dict(analysis=0.1, decomposition=0.1, evaluation=1.0, dead_end=0.4, max_dead_ends=1),
+      behaviours=dict(
+        analysis=0.1, decomposition=0.1, evaluation=1.0, dead_end=0.4, max_dead_ends=1
+      ),
     )
   )
-  c.data = ConfigDict(dict(demonstrations=1000, texts=20_000, pool=1300, validation=256, test=457, test_targets=55))
+  c.data = ConfigDict(
+    dict(demonstrations=1000, texts=20_000, pool=1300, validation=256, test=457, test_targets=55)
+  )
   c.tokenizer = ConfigDict(dict(vocab_size=320))
   c.shapes = ConfigDict(dict(prompt_length=16, step_length=18, max_steps=12, row_length=160))
-  c.model = ConfigDict(dict(pretrained='', variant='0.5m', changes=dict(own_critic=False, kv_heads=1)))
+  c.model = ConfigDict(
+    dict(pretrained='', variant='0.5m', changes=dict(own_critic=False, kv_heads=1))
+  )
   c.sampling = ConfigDict(dict(granularity='line', temperature=0.8, top_k=0, top_p=1.0))
   c.pretrain = supervised(updates=1200, learning_rate=2e-2, adam_learning_rate=5e-3)
   c.instruct = supervised(updates=480, learning_rate=1.2e-2, adam_learning_rate=3e-3)
   c.instruct.rehearsal = 0.5  # share of each batch that is plain text again
   c.reward = searching(updates=16, learning_rate=5e-3, weights=dict(value=1.0, kl=1.0))
-  # Policy gradient alone can lose on few chains what cloning won (experiments/LOG.md), so cloning goes on beside it.
+  # Policy gradient alone can lose on few chains what cloning won (experiments/LOG.md), so cloning
+  # goes on beside it.
   mix = dict(gradient=1.0, clone=1.0, value=0.5)
   c.learn = searching(updates=120, learning_rate=3e-3, end_fraction=0.05, weights=mix)
-  c.learn.batch, c.learn.search.budget = 64, 4  # more problems rather than more chains: cloning wants variety
+  c.learn.batch, c.learn.search.budget = (
+    64,
+    4,
+  )  # more problems rather than more chains: cloning wants variety
   c.learn.warmup_weights = losses(clone=1.0, value=0.5)
   c.learn.validate_every = c.learn.updates_per_call = 5
   c.learn.patience = 2
@@ -65,18 +79,23 @@ def get_config(argument: str = '') -> ConfigDict:
 
 def running(c: ConfigDict) -> None:
   """How the job runs, which changes little or nothing of what it learns."""
-  # Devices: 0 = as many as divide the batch of a program, or all where there are several processes; -1 = all that are
-  # left (docs/SCALING.md).
+  # Devices: 0 = as many as divide the batch of a program, or all where there are several processes;
+  # -1 = all that are left (docs/SCALING.md).
   c.mesh = ConfigDict(dict(data=0, fsdp=1, tensor=1))
-  # Checkpoints: one each so many seconds, of which two stay, and one each so many updates, which all stay; 0 = none.
+  # Checkpoints: one each so many seconds, of which two stay, and one each so many updates, which
+  # all stay; 0 = none.
   c.checkpoint = ConfigDict(dict(seconds=60.0, updates=0))
-  c.skip_limit = 10  # updates in a row whose loss is no number, and which are therefore skipped, that stop the run
-  # Who judges: 'device' within the compiled programs, or 'host' in other processes (0 = as many as cores), which costs
-  # time; there an answer that takes over `seconds` is wrong, and all answers of a call have `patience` seconds.
-  # `memory`: GiB for an answer. `by`: the task's own check, 'math' (numbers, units, LaTeX) or 'code' (unit tests, in
-  # `sandbox`: 'bubblewrap', 'namespaces', or 'auto' for the one that works).
+  # updates in a row whose loss is no number, and which are therefore skipped, that stop the run
+  c.skip_limit = 10
+  # Who judges: 'device' within the compiled programs, or 'host' in other processes (0 = as many as
+  # cores), which costs time; there an answer that takes over `seconds` is wrong, and all answers of
+  # a call have `patience` seconds. `memory`: GiB for an answer. `by`: the task's own check, 'math'
+  # (numbers, units, LaTeX) or 'code' (unit tests, in `sandbox`: 'bubblewrap', 'namespaces', or
+  # 'auto' for the one that works).
   c.verifier = ConfigDict(
-    dict(where='device', by='task', sandbox='off', seconds=5.0, patience=600.0, workers=0, memory=1.0)
+    dict(
+      where='device', by='task', sandbox='off', seconds=5.0, patience=600.0, workers=0, memory=1.0
+    )
   )
   c.profile = False  # trace a few updates of each stage to WORKDIR/profile
   c.fast_compile = False  # fewer passes of XLA, whose programs run slower: for tiny jobs
@@ -88,7 +107,9 @@ def supervised(*, updates: int, learning_rate: float, adam_learning_rate: float)
   return ConfigDict(dict(updates=updates, batch=12, optimizer=optimizer))
 
 
-def searching(*, updates: int, learning_rate: float, weights: dict, end_fraction: float = 0.3) -> ConfigDict:
+def searching(
+  *, updates: int, learning_rate: float, weights: dict, end_fraction: float = 0.3
+) -> ConfigDict:
   """A stage of searching and learning from the trees."""
   return ConfigDict(
     dict(
@@ -113,7 +134,9 @@ def searching(*, updates: int, learning_rate: float, weights: dict, end_fraction
 
 def losses(**weights) -> ConfigDict:
   """Loss weights; what is not named is 0."""
-  return ConfigDict(dict(clone=0.0, distill=0.0, gradient=0.0, kl=0.0, value=0.0, entropy=0.0) | weights)
+  return ConfigDict(
+    dict(clone=0.0, distill=0.0, gradient=0.0, kl=0.0, value=0.0, entropy=0.0) | weights
+  )
 
 
 def smoke(c: ConfigDict) -> None:
@@ -121,7 +144,9 @@ def smoke(c: ConfigDict) -> None:
   c.fast_compile = True
   c.task.behaviours.dead_end = 0.0
   c.shapes.max_steps = 6
-  c.data = ConfigDict(dict(demonstrations=64, texts=256, pool=64, validation=16, test=8, test_targets=8))
+  c.data = ConfigDict(
+    dict(demonstrations=64, texts=256, pool=64, validation=16, test=8, test_targets=8)
+  )
   c.model.variant, c.model.changes.layers = 'nano', 1
   c.pretrain.optimizer = c.instruct.optimizer  # one program for all supervised stages
   for section in (c.pretrain, c.instruct):

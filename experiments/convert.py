@@ -1,11 +1,12 @@
 """Models of Hugging Face transformers to ours and back.
 
   python -m experiments.convert --from=models/Qwen2.5-0.5B --to=models/ours
-  python -m experiments.convert --from=runs/gsm8k --to=models/gsm8k [--policy=learned] [--dtype=bfloat16]
+  python -m experiments.convert --from=runs/gsm8k --to=models/gsm8k [--policy=learned]
+  [--dtype=bfloat16]
 
-What --from holds decides: a model of transformers becomes one of ours (`config.model.pretrained` takes either); one of
-ours, or the workdir of a run, becomes a folder that transformers opens. Where transformers is installed, both models
-are then asked the same, and what they say is compared.
+What --from holds decides: a model of transformers becomes one of ours (`config.model.pretrained`
+takes either); one of ours, or the workdir of a run, becomes a folder that transformers opens. Where
+transformers is installed, both models are then asked the same, and what they say is compared.
 """
 
 import importlib.util
@@ -39,18 +40,30 @@ from o1jax.types import Params
 FROM = flags.DEFINE_string('from', None, 'folder of a model, or workdir of a run')
 TO = flags.DEFINE_string('to', None, 'folder to make')
 POLICY = flags.DEFINE_enum('policy', 'learned', list(POLICIES), 'of a run')
-DTYPE = flags.DEFINE_enum('dtype', '', ['', 'float32', 'bfloat16', 'float16'], 'of weights for transformers')
+DTYPE = flags.DEFINE_enum(
+  'dtype', '', ['', 'float32', 'bfloat16', 'float16'], 'of weights for transformers'
+)
 COMPARE = flags.DEFINE_bool('compare', True, 'compare with transformers, if it is installed')
 PROMPT, NEW = 64, 32  # tokens of the comparison
 _ENDS = 'generation_config.json'
-_TEXT = (_ENDS, 'tokenizer.json', 'tokenizer.model', 'tokenizer_config.json', 'special_tokens_map.json',
-         'chat_template.jinja', 'added_tokens.json', 'vocab.json', 'merges.txt')  # fmt: skip
+_TEXT = (
+  _ENDS,
+  'tokenizer.json',
+  'tokenizer.model',
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'chat_template.jinja',
+  'added_tokens.json',
+  'vocab.json',
+  'merges.txt',
+)
 
 
 class Model(NamedTuple):
   """A policy, and what a folder tells of it.
 
-  texts: folder of what tells of the text rather than of the weights; ends: of generated text, where no file there says.
+  texts: folder of what tells of the text rather than of the weights; ends: of generated text, where
+  no file there says.
   """
 
   config: ModelConfig
@@ -74,10 +87,14 @@ def read(folder: pathlib.Path, policy: str) -> Model:
     if texts.is_dir():
       return Model(run.experiment.model.config, policy, length, texts)
     tokenizer = run.experiment.tokenizer
-    ends = dict(eos_token_id=list(tokenizer.end_ids), pad_token_id=tokenizer.pad_id, bos_token_id=None)
+    ends = dict(
+      eos_token_id=list(tokenizer.end_ids), pad_token_id=tokenizer.pad_id, bos_token_id=None
+    )
     return Model(run.experiment.model.config, policy, length, folder, ends)
   config = pretrained.shape_of(folder, scan_layers=True, dtype='float32')
-  like = jax.eval_shape(lambda: nn.unbox(forward.init(LanguageModel(config), jax.random.key(0)))).policy
+  like = jax.eval_shape(
+    lambda: nn.unbox(forward.init(LanguageModel(config), jax.random.key(0)))
+  ).policy
   here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   policy = pretrained.load_policy(folder, config, pretrained.shapes(like, here))
   return Model(config, policy, pretrained.max_length_of(folder), folder)
@@ -95,8 +112,11 @@ def convert(source: pathlib.Path, target: pathlib.Path) -> None:
   size = sum(x.nbytes for x in jax.tree.leaves(model.policy))
   count = sum(x.size for x in jax.tree.leaves(model.policy))
   over = _memory() - before - size
-  print(f'{count:,} parameters read in {time.monotonic() - began:.1f} s; the host held {over / 2**20:,.0f} MB at most '
-        f'beside their {size / 2**20:,.0f}')  # fmt: skip
+  print(
+    f'{count:,} parameters read in {time.monotonic() - began:.1f} s; the host held '
+    f'{over / 2**20:,.0f} MB at most '
+    f'beside their {size / 2**20:,.0f}'
+  )
   theirs = (source / 'config.json').exists() and not (source / 'done').is_dir()
   if theirs:
     pretrained.save_policy(target, model.config, model.policy, model.max_length)
@@ -118,14 +138,19 @@ def convert(source: pathlib.Path, target: pathlib.Path) -> None:
 
 
 def compare(model: Model, folder: pathlib.Path) -> None:
-  """Prints how far our logits on random prompts are from those of transformers, and how long greedy texts agree."""
+  """Prints how far our logits on random prompts are from those of transformers, and how long greedy
+  texts agree."""
   import torch
   from transformers import AutoModelForCausalLM, GenerationConfig
 
-  there = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+  there = AutoModelForCausalLM.from_pretrained(
+    folder, dtype=torch.float32, local_files_only=True
+  ).eval()
   # Its own may forbid an early end, punish repetition, or take some of the prompt for padding.
   there.generation_config = GenerationConfig(max_new_tokens=NEW, do_sample=False)
-  rows = np.random.default_rng(0).integers(0, model.config.vocab_size - model.config.unused, (2, PROMPT))
+  rows = np.random.default_rng(0).integers(
+    0, model.config.vocab_size - model.config.unused, (2, PROMPT)
+  )
   with torch.inference_mode():
     expected = there(torch.tensor(rows)).logits.numpy()
     texts = there.generate(torch.tensor(rows), attention_mask=torch.ones(rows.shape)).numpy()
@@ -133,8 +158,11 @@ def compare(model: Model, folder: pathlib.Path) -> None:
   wide = model.config.vocab_size - model.config.unused
   apart = np.abs(ours[:, :PROMPT, :wide] - expected[..., :wide]).max()
   same = (ours[:, PROMPT - 1 : -1].argmax(-1) == texts[:, PROMPT:]).all()
-  print(f'on {len(rows)} random prompts of {PROMPT} tokens: logits are at most {apart:.2g} apart, in a range of '
-        f'{np.ptp(expected):.3g}; {NEW} greedy tokens {"are the same" if same else "DIFFER"}')  # fmt: skip
+  print(
+    f'on {len(rows)} random prompts of {PROMPT} tokens: logits are at most {apart:.2g} apart, in a '
+    f'range of '
+    f'{np.ptp(expected):.3g}; {NEW} greedy tokens {"are the same" if same else "DIFFER"}'
+  )
 
 
 def logits(model: Model, rows: np.ndarray) -> np.ndarray:
@@ -146,7 +174,9 @@ def logits(model: Model, rows: np.ndarray) -> np.ndarray:
   @jax.jit
   def run(policy):
     params = Params(policy=policy, critic=critic)
-    out = forward.forward_rows(ours, params, rows, np.full(len(rows), rows.shape[1]), with_value=False)
+    out = forward.forward_rows(
+      ours, params, rows, np.full(len(rows), rows.shape[1]), with_value=False
+    )
     return forward.logits_of(ours, params, out.hidden[:, 0, 0])
 
   return np.asarray(run(model.policy))
@@ -159,14 +189,18 @@ def _memory() -> int:
 
 def main(argv):
   if len(argv) > 1:
-    app.usage(shorthelp=True, detailed_error=f'unexpected arguments: {" ".join(argv[1:])}', exitcode=2)
+    app.usage(
+      shorthelp=True, detailed_error=f'unexpected arguments: {" ".join(argv[1:])}', exitcode=2
+    )
   os.environ.setdefault('HF_HUB_OFFLINE', '1')
   warnings.filterwarnings('ignore', module='orbax')
   logging.set_verbosity(logging.WARNING)
   quiet_orbax()
   keep_freed_memory()
   try:
-    convert(pathlib.Path(FROM.value).expanduser().resolve(), pathlib.Path(TO.value).expanduser().resolve())
+    convert(
+      pathlib.Path(FROM.value).expanduser().resolve(), pathlib.Path(TO.value).expanduser().resolve()
+    )
   except (ConfigError, StorageError, ValueError) as error:
     sys.exit(f'error: {error}')
 

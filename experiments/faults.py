@@ -1,10 +1,12 @@
-"""Does a job end as if nothing had happened, however often it is killed? In several ways, at random moments.
+"""Does a job end as if nothing had happened, however often it is killed? In several ways, at random
+moments.
 
   python -m experiments.faults --workdir=runs/faults [--kills=20] [--seed=0]
 
-What befalls a process of the (small) job: SIGKILL; SIGTERM; a disk that takes no large files any more; and SIGKILL with
-a bit flipped in the newest checkpoint of the stage under way. Each time the same command goes on. Prints a table; exits
-with 1 if the parameters, metrics and curves at the end are not, bit for bit, those of a job that was left in peace.
+What befalls a process of the (small) job: SIGKILL; SIGTERM; a disk that takes no large files any
+more; and SIGKILL with a bit flipped in the newest checkpoint of the stage under way. Each time the
+same command goes on. Prints a table; exits with 1 if the parameters, metrics and curves at the end
+are not, bit for bit, those of a job that was left in peace.
 """
 
 import argparse
@@ -31,7 +33,8 @@ FLAGS = (
   '--config=configs/quickstart.py:smoke',
   '--config.checkpoint.seconds=0',
   '--config.pretrain.updates=12',
-  '--config.instruct.updates=12',  # as many: the two then share a program, which each process has to trace
+  # as many: the two then share a program, which each process has to trace
+  '--config.instruct.updates=12',
   '--config.reward.updates=4',
   '--config.learn.updates=8',
   '--config.learn.control=False',
@@ -39,7 +42,8 @@ FLAGS = (
 )
 OTHERS = ('term', 'full', 'flip')  # beside the kills
 CODES = {'kill': -signal.SIGKILL, 'flip': -signal.SIGKILL, 'term': o1.STOPPED, 'full': 1}
-LARGE = 60_000  # bytes: a checkpoint's file has more, and no other that is written once the data are there
+# bytes: a checkpoint's file has more, and no other that is written once the data are there
+LARGE = 60_000
 
 
 class Fault(NamedTuple):
@@ -54,7 +58,8 @@ class Fault(NamedTuple):
 
 
 def start(workdir: pathlib.Path, stage: str, *, limit: int = 0) -> int:
-  """Goes on with a stage of the job in a process of its own, which need not import anything; returns its id.
+  """Goes on with a stage of the job in a process of its own, which need not import anything;
+  returns its id.
 
   limit: the most bytes that a file may have; 0 = any.
   """
@@ -90,7 +95,8 @@ def ended(pid: int, *, wait: bool = False) -> int | None:
 
 
 def saves(workdir: pathlib.Path) -> set[tuple[pathlib.Path, int]]:
-  """The folders of saves that have not ended, each with the time of its last file: a killed save leaves its own."""
+  """The folders of saves that have not ended, each with the time of its last file: a killed save
+  leaves its own."""
   found = set()
   for folder in workdir.glob('checkpoints/*/*.orbax-checkpoint-tmp'):
     with contextlib.suppress(FileNotFoundError):  # it has just ended
@@ -101,13 +107,15 @@ def saves(workdir: pathlib.Path) -> set[tuple[pathlib.Path, int]]:
 def befall(kind: str, workdir: pathlib.Path, stage: str, rng: random.Random) -> Fault | None:
   """Goes on with a stage until a fault befalls it. None if it ended well before."""
   began, seen, before = time.monotonic(), len(read_metrics(workdir)), saves(workdir)
-  # A process takes seconds to start, and milliseconds for an update and its checkpoint. So of the moments a third is
-  # drawn from its first seconds, and the others lie behind some update.
+  # A process takes seconds to start, and milliseconds for an update and its checkpoint. So of the
+  # moments a third is drawn from its first seconds, and the others lie behind some update.
   early = rng.uniform(0, 3) if rng.random() < 1 / 3 else None
   wanted, pause = seen + rng.randint(1, 3), rng.uniform(0, 0.1)
   pid = start(workdir, stage, limit=LARGE if kind == 'full' else 0)
   while (code := ended(pid)) is None:
-    if kind != 'full' and (time.monotonic() > began + early if early else len(read_metrics(workdir)) >= wanted):
+    if kind != 'full' and (
+      time.monotonic() > began + early if early else len(read_metrics(workdir)) >= wanted
+    ):
       time.sleep(0 if early else pause)
       os.kill(pid, signal.SIGTERM if kind == 'term' else signal.SIGKILL)
       code = ended(pid, wait=True)
@@ -132,7 +140,9 @@ def flip(folder: pathlib.Path, rng: random.Random) -> None:
 
 def largest(folder: pathlib.Path) -> pathlib.Path:
   """The largest file below a folder."""
-  return max((path for path in folder.rglob('*') if path.is_file()), key=lambda path: path.stat().st_size)
+  return max(
+    (path for path in folder.rglob('*') if path.is_file()), key=lambda path: path.stat().st_size
+  )
 
 
 def flip_bit(path: pathlib.Path, bit: int) -> None:
@@ -143,17 +153,23 @@ def flip_bit(path: pathlib.Path, bit: int) -> None:
 
 
 def outcome(workdir: pathlib.Path) -> dict:
-  """What must be the same: what each update measured, each once, the curves, and the checksums of the parameters."""
+  """What must be the same: what each update measured, each once, the curves, and the checksums of
+  the parameters."""
   records = sorted(workdir.glob('checkpoints/*_params/0/record/metadata'))
   return {
-    'metrics': sorted(json.dumps(row | {'seconds': 0}, sort_keys=True) for row in read_metrics(workdir)),
+    'metrics': sorted(
+      json.dumps(row | {'seconds': 0}, sort_keys=True) for row in read_metrics(workdir)
+    ),
     'curves': json.loads((workdir / 'report' / 'data' / 'train_curve.json').read_text()),
-    'parameters': {record.parts[-4]: json.loads(record.read_text())['leaves'] for record in records},
+    'parameters': {
+      record.parts[-4]: json.loads(record.read_text())['leaves'] for record in records
+    },
   }
 
 
 def suffer(workdir: pathlib.Path, kinds: list[str], rng: random.Random) -> list[str]:
-  """Takes a job to its end while faults befall it, which are taken off the end of `kinds`. Returns what was wrong."""
+  """Takes a job to its end while faults befall it, which are taken off the end of `kinds`. Returns
+  what was wrong."""
   wrong = []
   for stage in STAGES:
     while kinds:
@@ -161,10 +177,16 @@ def suffer(workdir: pathlib.Path, kinds: list[str], rng: random.Random) -> list[
       if fault is None:
         break
       kinds.pop()
-      print(f'{workdir.name:>8} {fault.kind:>6} {fault.seconds:8.1f} {fault.stage:>10} {fault.update:>6} '
-            f'{"yes" if fault.saving else "no":>6} {fault.code:>5}', flush=True)  # fmt: skip
+      print(
+        f'{workdir.name:>8} {fault.kind:>6} {fault.seconds:8.1f} {fault.stage:>10} '
+        f'{fault.update:>6} '
+        f'{"yes" if fault.saving else "no":>6} {fault.code:>5}',
+        flush=True,
+      )
       # Before it has set its handler, a process ends by the signal.
-      if fault.code != CODES[fault.kind] and not (fault.code == -signal.SIGTERM and fault.seconds < 1):
+      if fault.code != CODES[fault.kind] and not (
+        fault.code == -signal.SIGTERM and fault.seconds < 1
+      ):
         wrong.append(f'{workdir.name}: after {fault.kind} it exited with {fault.code}')
     else:
       finish(workdir, stage)
@@ -200,12 +222,16 @@ def main() -> None:
   kinds = [*OTHERS, *['kill'] * (given.kills - 2)]
   rng.shuffle(kinds)
   kinds += ['kill'] * 2  # first, before there is anything to lose
-  print(f'{"run":>8} {"fault":>6} {"seconds":>8} {"stage":>10} {"update":>6} {"saving":>6} {"exit":>5}')
+  print(
+    f'{"run":>8} {"fault":>6} {"seconds":>8} {"stage":>10} {"update":>6} {"saving":>6} {"exit":>5}'
+  )
   while kinds:
     number += 1
     run = workdir / f'faults{number}'
     wrong += suffer(run, kinds, rng)
-    wrong += [f'{run.name}: other {part}' for part, found in outcome(run).items() if found != expected[part]]
+    wrong += [
+      f'{run.name}: other {part}' for part, found in outcome(run).items() if found != expected[part]
+    ]
   same = f'{number} ended as the one in peace: metrics, curves and parameters are the same'
   print(*wrong or [same], sep='\n')
   sys.exit(1 if wrong else 0)

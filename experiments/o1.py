@@ -1,6 +1,7 @@
 """The main job: initialise, reward, learn, evaluate, report.
 
-  python -m experiments.o1 --config=configs/quickstart.py --workdir=runs/quickstart [--config.a.b=value]
+  python -m experiments.o1 --config=configs/quickstart.py --workdir=runs/quickstart
+  [--config.a.b=value]
 
 The same command again goes on where it stopped. Stages that are done are not done again.
 """
@@ -40,8 +41,12 @@ INTERRUPTED = 'stopped; the same command goes on from the last checkpoint'
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'what to run', lock_config=True)
 _WORKDIR = flags.DEFINE_string('workdir', None, 'folder of the run; made if need be')
-_COORDINATOR = flags.DEFINE_string('coordinator', '', 'of several processes: host:port of the first, or auto on Cloud '
-                                   'TPU VMs; SLURM and GKE tell it themselves')  # fmt: skip
+_COORDINATOR = flags.DEFINE_string(
+  'coordinator',
+  '',
+  'of several processes: host:port of the first, or auto on Cloud '
+  'TPU VMs; SLURM and GKE tell it themselves',
+)
 _PROCESSES = flags.DEFINE_integer('processes', 0, 'how many, with --coordinator')
 _PROCESS = flags.DEFINE_integer('process', -1, 'which of them this is, from 0, with --coordinator')
 flags.mark_flags_as_required(['config', 'workdir'])
@@ -66,7 +71,8 @@ def run(config, workdir: str) -> None:
     due.append(stage)
   try:
     for number, stage in enumerate(due):
-      # No further ahead: pre-training keeps all cores busy, and searching, which comes later, does not.
+      # No further ahead: pre-training keeps all cores busy, and searching, which comes later, does
+      # not.
       job.programs.ahead(due[number : number + 3])
       began = time.monotonic()
       STAGES[stage](job)
@@ -89,13 +95,17 @@ def parse_flags(argv):
 
 def main(argv):
   if len(argv) > 1:
-    app.usage(shorthelp=True, detailed_error=f'unexpected arguments: {" ".join(argv[1:])}', exitcode=2)
+    app.usage(
+      shorthelp=True, detailed_error=f'unexpected arguments: {" ".join(argv[1:])}', exitcode=2
+    )
   warnings.filterwarnings('ignore', module='orbax')
   logging.set_verbosity(logging.WARNING)  # libraries report every file they touch
   quiet_orbax()
   keep_freed_memory()
   prepare_cpu(host_calls=_CONFIG.value.verifier.where == 'host')
-  signal.signal(signal.SIGTERM, signal.default_int_handler)  # where no updates are made, which are saved first
+  signal.signal(
+    signal.SIGTERM, signal.default_int_handler
+  )  # where no updates are made, which are saved first
   try:
     join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     run(_CONFIG.value, _WORKDIR.value)
@@ -104,7 +114,11 @@ def main(argv):
   except OSError as error:
     if error.errno not in REFUSALS:
       raise
-    leave(f'error: {error.filename or _WORKDIR.value} cannot be written: {error.strerror}; all before it is kept', 1)
+    leave(
+      f'error: {error.filename or _WORKDIR.value} cannot be written: {error.strerror}; all before '
+      f'it is kept',
+      1,
+    )
   except Stopped as stop:
     if jax.distributed.is_initialized():
       jax.distributed.shutdown()  # the other processes of the job have stopped too
@@ -118,8 +132,8 @@ def main(argv):
 
 
 def leave(words, code):
-  """Ends the process, at once if it is alone: programs that are being compiled on other threads would hold up an exit
-  for long. One of several ends as jax has it, which tells the others."""
+  """Ends the process, at once if it is alone: programs that are being compiled on other threads
+  would hold up an exit for long. One of several ends as jax has it, which tells the others."""
   print(words, file=sys.stderr, flush=True)
   sys.stdout.flush()
   if jax.distributed.is_initialized():

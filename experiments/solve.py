@@ -1,9 +1,10 @@
 """Answers one question with a trained run.
 
-  python -m experiments.solve --workdir=runs/quickstart "make 26 from 3 5 7" [--budget=64] [--show=answer|steps|tree]
+  python -m experiments.solve --workdir=runs/quickstart "make 26 from 3 5 7" [--budget=64]
+  [--show=answer|steps|tree]
 
-It shows the answer, a summary of the thinking and what it cost; `--show=steps` the steps that led to the answer, and
-`--show=tree` all that was searched.
+It shows the answer, a summary of the thinking and what it cost; `--show=steps` the steps that led
+to the answer, and `--show=tree` all that was searched.
 """
 
 import sys
@@ -25,9 +26,13 @@ from o1jax.text.steps import TAGS
 from o1jax.verify.host import VerifierError
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'folder of a run')
-_BUDGET = flags.DEFINE_integer('budget', 0, 'simulations or samples; 0 = those of the config', lower_bound=0)
+_BUDGET = flags.DEFINE_integer(
+  'budget', 0, 'simulations or samples; 0 = those of the config', lower_bound=0
+)
 _METHOD = flags.DEFINE_enum('method', None, METHODS, 'of search; by default that of the config')
-_POLICY = flags.DEFINE_enum('policy', None, list(POLICIES), 'by default the last one that the run has made')
+_POLICY = flags.DEFINE_enum(
+  'policy', None, list(POLICIES), 'by default the last one that the run has made'
+)
 _SHOW = flags.DEFINE_enum('show', 'answer', ('answer', 'steps', 'tree'), 'how much of the thinking')
 
 
@@ -41,13 +46,17 @@ def solve(run: Run, question: str) -> str:
   require(e.task.ask is not None, f'the task {e.task.name!r} takes no questions')
   try:
     problem = e.task.ask(question)
-    prompt, reference = encode_problems(e.tokenizer, [problem], prompt_length=e.config.shapes.prompt_length)
+    prompt, reference = encode_problems(
+      e.tokenizer, [problem], prompt_length=e.config.shapes.prompt_length
+    )
   except ValueError as error:
     raise ConfigError(str(error)) from None
   made = [name for name in ('initialised', 'learned') if run.made(POLICIES[name])]
   policy = _POLICY.value or (made[-1] if made else None)
-  require(policy is not None and run.made(POLICIES[policy]),
-          f'{run.workdir} has no {policy or "policy"} to ask: run the job first')  # fmt: skip
+  require(
+    policy is not None and run.made(POLICIES[policy]),
+    f'{run.workdir} has no {policy or "policy"} to ask: run the job first',
+  )
   method, budget = _METHOD.value or section.search.method, _BUDGET.value or section.search.budget
   params = run.params(POLICIES[policy])
   verdicts = search_one(run, params, prompt, reference, method=method, budget=budget)
@@ -58,10 +67,16 @@ def solve(run: Run, question: str) -> str:
   answer = found.answer or 'none found'
   below = '\n' if '\n' in answer else ''
   lines = [f'{found.prompt}\n', f'answer: {below}{answer}{verdict}']
-  lines += {'answer': [_summary(thought)], 'steps': _steps(thought), 'tree': ['', tree_text(found.nodes)]}[_SHOW.value]
+  lines += {
+    'answer': [_summary(thought)],
+    'steps': _steps(thought),
+    'tree': ['', tree_text(found.nodes)],
+  }[_SHOW.value]
   unit = 'solutions' if method == 'best_of_n' else 'simulations'
-  lines.append(f'\nspent: {budget} {unit} ({method}, {policy} policy), {int(verdicts.tokens[0]):,} tokens, '
-               f'{float(verdicts.flops[0]):.2g} FLOPs, {verdicts.seconds:.2g} s')  # fmt: skip
+  lines.append(
+    f'\nspent: {budget} {unit} ({method}, {policy} policy), {int(verdicts.tokens[0]):,} tokens, '
+    f'{float(verdicts.flops[0]):.2g} FLOPs, {verdicts.seconds:.2g} s'
+  )
   return '\n'.join(lines)
 
 
@@ -72,14 +87,20 @@ def _verdict(correct, known):
 def _summary(thought: list[DrawnNode]) -> str:
   if not thought:
     return 'no solution was finished: raise --budget'
-  kinds = [next((name for name, tag in TAGS.items() if node.text.startswith(tag)), '') for node in thought]
+  kinds = [
+    next((name for name, tag in TAGS.items() if node.text.startswith(tag)), '') for node in thought
+  ]
   told = [f'{kinds.count(kind)} {kind}' for kind in TAGS if kind in kinds]
   behind = f' ({", ".join(told)})' if told else ''
   return f'thought for {len(thought)} steps{behind}; the critic gives it {thought[-1].value:.0%}'
 
 
 def _steps(thought: list[DrawnNode]) -> list[str]:
-  return ['', *(f'{node.value:5.0%}  {node.text.rstrip()}' for node in thought)] if thought else [_summary(thought)]
+  return (
+    ['', *(f'{node.value:5.0%}  {node.text.rstrip()}' for node in thought)]
+    if thought
+    else [_summary(thought)]
+  )
 
 
 def main(argv):

@@ -1,4 +1,5 @@
-"""Search and learn, fused: the one place where search, reward and learning meet, compiled as one program."""
+"""Search and learn, fused: the one place where search, reward and learning meet, compiled as one
+program."""
 
 from typing import Any
 
@@ -17,11 +18,14 @@ from o1jax.verify.outcome import judge
 
 
 def problem_keys(key: Array, count: int) -> Array:
-  """One key a problem, by its index: a problem's randomness does not depend on how a batch is split."""
+  """One key a problem, by its index: a problem's randomness does not depend on how a batch is
+  split."""
   return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count))
 
 
-def draw_problems(key: Array, prompt: Prompt, reference: Reference, count: int) -> tuple[Prompt, Reference]:
+def draw_problems(
+  key: Array, prompt: Prompt, reference: Reference, count: int
+) -> tuple[Prompt, Reference]:
   """`count` different problems out of a pool."""
   chosen = jax.random.choice(key, prompt.length.shape[0], (count,), replace=False)
   return jax.tree.map(lambda x: x[chosen], (prompt, reference))
@@ -30,7 +34,8 @@ def draw_problems(key: Array, prompt: Prompt, reference: Reference, count: int) 
 def problems_of_update(
   key: Array, update: Array | int, prompts: Prompt, references: Reference, count: int
 ) -> tuple[Prompt, Reference, Array]:
-  """The problems that an update (0 the first) draws from a pool, and the key that it searches them with."""
+  """The problems that an update (0 the first) draws from a pool, and the key that it searches them
+  with."""
   draw_key, search_key = jax.random.split(jax.random.fold_in(key, update))
   return *draw_problems(draw_key, prompts, references, count), search_key
 
@@ -49,39 +54,60 @@ def search_and_learn(
   objective: Objective = Objective(),
   sharding: Any = None,
 ):
-  """Builds the fused update: draw problems, search, judge, assign credit, and take `minibatches` optimizer steps.
+  """Builds the fused update: draw problems, search, judge, assign credit, and take `minibatches`
+  optimizer steps.
 
   Args:
     model: the language model.
-    search: (params, keys [B], prompt, reference) -> Tree; at training time it may read the reference.
+    search: (params, keys [B], prompt, reference) -> Tree; at training time it may read the
+      reference.
     outcome: (reference, tree, ids [B, N]) -> verdicts [B, N].
     optimizer: steps once a minibatch.
     batch: problems an update.
     minibatches: divides `batch`; later ones are off-policy, which the stored log-probs correct.
-    updates: made by one call, one after the other. Each call takes its memory from the system anew, which a CPU spends
-      up to a quarter of a small update on.
+    updates: made by one call, one after the other. Each call takes its memory from the system anew,
+      which a CPU spends up to a quarter of a small update on.
     chains: N of a best-of-N search, whose chains are learned from apart; 0 for any other.
     credit: keyword settings of `assign_credit`.
-    objective: settings of the losses. A tree (or chain) that has more tokens than `objective.tokens` is cropped;
-      the metric `tokens_lost` tells how much that costs.
+    objective: settings of the losses. A tree (or chain) that has more tokens than
+      `objective.tokens` is cropped; the metric `tokens_lost` tells how much that costs.
     sharding: of the state and the metrics, a prefix of the pair; None = as the compiler likes.
 
   Returns:
-    The jitted (TrainState, pool Prompt, pool Reference, key, Weights) -> (TrainState, metrics [updates]). The state is
-    donated; the update's randomness is `fold_in(key, state.update)`. An optimizer step whose loss or gradient is not
-    finite changes nothing; the metric skipped counts them.
+    The jitted (TrainState, pool Prompt, pool Reference, key, Weights) -> (TrainState, metrics
+    [updates]). The state is donated; the update's randomness is `fold_in(key, state.update)`. An
+    optimizer step whose loss or gradient is not finite changes nothing; the metric skipped counts
+    them.
   """
   if batch % minibatches:
-    raise ValueError(f'batch={batch} does not divide into minibatches={minibatches}; choose a divisor')
+    raise ValueError(
+      f'batch={batch} does not divide into minibatches={minibatches}; choose a divisor'
+    )
 
-  def update(state: TrainState, prompts: Prompt, references: Reference, key: Array, weights: Weights):
-    prompt, reference, search_key = problems_of_update(key, state.update, prompts, references, batch)
+  def update(
+    state: TrainState, prompts: Prompt, references: Reference, key: Array, weights: Weights
+  ):
+    prompt, reference, search_key = problems_of_update(
+      key, state.update, prompts, references, batch
+    )
     prompt, reference, keys = deal((prompt, reference, problem_keys(search_key, batch)))
     with jax.named_scope('search'):
       tree = search(state.params, keys, prompt, reference)
     with jax.named_scope('learn'):
-      return learn(model, state, prompt, reference, tree, weights, outcome=outcome, optimizer=optimizer,
-                   minibatches=minibatches, chains=chains, credit=credit, objective=objective)  # fmt: skip
+      return learn(
+        model,
+        state,
+        prompt,
+        reference,
+        tree,
+        weights,
+        outcome=outcome,
+        optimizer=optimizer,
+        minibatches=minibatches,
+        chains=chains,
+        credit=credit,
+        objective=objective,
+      )
 
   def call(state: TrainState, *given):
     return jax.lax.scan(lambda state, _: update(state, *given), state, length=updates)
@@ -90,9 +116,20 @@ def search_and_learn(
 
 
 def learn(
-  model, state: TrainState, prompt: Prompt, reference: Reference, tree: Tree, weights: Weights, *, outcome, optimizer,
-  minibatches: int = 1, chains: int = 0, credit: dict | None = None, objective: Objective = Objective(),
-) -> tuple[TrainState, Metrics]:  # fmt: skip
+  model,
+  state: TrainState,
+  prompt: Prompt,
+  reference: Reference,
+  tree: Tree,
+  weights: Weights,
+  *,
+  outcome,
+  optimizer,
+  minibatches: int = 1,
+  chains: int = 0,
+  credit: dict | None = None,
+  objective: Objective = Objective(),
+) -> tuple[TrainState, Metrics]:
   """The learning half of the fused step, on a finished search."""
   whole = judge(reference, tree, outcome)
   given = assign_credit(whole, **(credit or {}))
@@ -109,7 +146,9 @@ def learn(
     prompt, tree, given, frozen = deal(part)
 
     def loss(params):
-      return tree_loss(model, params, prompt, tree, given, weights, reference=frozen, objective=objective)
+      return tree_loss(
+        model, params, prompt, tree, given, weights, reference=frozen, objective=objective
+      )
 
     grads, metrics = jax.grad(loss, has_aux=True)(trained(state.params))
     state, stepped = apply_gradients(state, grads, optimizer, loss=metrics['loss'])
@@ -120,9 +159,16 @@ def learn(
   parts = jax.tree.map(lambda x: in_turn(x).reshape(minibatches, -1, *x.shape[1:]), data)
   state, metrics = jax.lax.scan(step, state, parts)
   skipped = metrics['skipped'].sum()
-  metrics = {name: value.mean() for name, value in metrics.items()} | search_metrics(whole) | {'skipped': skipped}
-  metrics['tokens_lost'] = 1 - tree_lib.generated_tokens(tree).sum() / jnp.maximum(metrics['tokens'], 1)
-  # Learning reads the very tokens that search made: forward, backward (twice that), and the reference's forward.
+  metrics = (
+    {name: value.mean() for name, value in metrics.items()}
+    | search_metrics(whole)
+    | {'skipped': skipped}
+  )
+  metrics['tokens_lost'] = 1 - tree_lib.generated_tokens(tree).sum() / jnp.maximum(
+    metrics['tokens'], 1
+  )
+  # Learning reads the very tokens that search made: forward, backward (twice that), and the
+  # reference's forward.
   searched = search_cost(model.config, prompt, tree)[1].sum()
   metrics['flops'] = searched * (4 + (frozen is not None))
   return state.replace(update=state.update + 1), metrics

@@ -1,7 +1,7 @@
 """Pure walks over a `Tree`: ids, paths, what may be expanded, and sums over descendants.
 
-Written for one problem where that reads better and mapped over the batch at the border. Node ids are arithmetic (see
-`types.Tree`), so no function here looks anything up.
+Written for one problem where that reads better and mapped over the batch at the border. Node ids
+are arithmetic (see `types.Tree`), so no function here looks anything up.
 """
 
 import functools
@@ -49,9 +49,11 @@ def node_ids(tree: Tree) -> Array:
 
 
 def pick(field: Array, ids: Array, fill=0) -> Array:
-  """Reads a node field by id. field [B, X, A, ...], ids [B, ...ids]; ids < 1 (the root, none) read `fill`."""
+  """Reads a node field by id. field [B, X, A, ...], ids [B, ...ids]; ids < 1 (the root, none) read
+  `fill`."""
   flat = field.reshape(field.shape[0], -1, *field.shape[3:])
-  # Mapped, so that the compiler sees that no problem reads of another, which may lie on another device.
+  # Mapped, so that the compiler sees that no problem reads of another, which may lie on another
+  # device.
   found = jax.vmap(lambda nodes, at: nodes[at])(flat, jnp.maximum(ids - 1, 0))
   return jnp.where((ids > 0).reshape(ids.shape + (1,) * (found.ndim - ids.ndim)), found, fill)
 
@@ -64,12 +66,14 @@ def put(field: Array, ids: Array, values: Array) -> Array:
 
 
 def parent_depth(tree: Tree) -> Array:
-  """Steps between the root and the node that each slot expanded, [B, X]; candidates lie one deeper."""
+  """Steps between the root and the node that each slot expanded, [B, X]; candidates lie one
+  deeper."""
   return jnp.sum(tree.path > ROOT, axis=-1)
 
 
 def path_to(tree: Tree, ids: Array) -> Array:
-  """Path of each node as `Tree.path` stores it: the root, then ancestors, then the node. ids [B, W] -> [B, W, R].
+  """Path of each node as `Tree.path` stores it: the root, then ancestors, then the node. ids [B, W]
+  -> [B, W, R].
 
   A node at depth R has a path one longer than R; its last entry, the node itself, is dropped.
   """
@@ -83,7 +87,8 @@ def path_to(tree: Tree, ids: Array) -> Array:
 
 
 def expandable(tree: Tree, ids: Array) -> Array:
-  """True where a node may be expanded: the root, or a real, unfinished candidate above depth R. ids [B, W]."""
+  """True where a node may be expanded: the root, or a real, unfinished candidate above depth R. ids
+  [B, W]."""
   deepest = tree.path.shape[-1]
   depth = 1 + parent_depth(tree)[..., None]
   inner = pick(tree.mask & ~tree.terminal & (depth < deepest), ids, fill=False)
@@ -117,7 +122,8 @@ def sum_below(tree: Tree, values: Array) -> tuple[Array, Array]:
 
 
 def step_start(tree: Tree, prompt_length: Array) -> Array:
-  """Position of the first token of each slot's candidates, [B, X]: the prompt and the path come before it."""
+  """Position of the first token of each slot's candidates, [B, X]: the prompt and the path come
+  before it."""
   return prompt_length[:, None] + jnp.sum(pick(tree.length, tree.path), axis=-1)
 
 
@@ -127,7 +133,8 @@ def longest(tree: Tree, prompt: Prompt) -> int:
 
 
 def path_steps(tree: Tree, ids: Array) -> tuple[Array, Array]:
-  """Tokens and lengths of the steps from below the root to each node. ids [B, N] -> [B, N, R, L], [B, N, R]."""
+  """Tokens and lengths of the steps from below the root to each node. ids [B, N] -> [B, N, R, L],
+  [B, N, R]."""
   above = path_to(tree, ids)
   slots = jnp.concatenate([above[..., 1:], jnp.full_like(above[..., :1], NONE)], axis=-1)
   # A node at depth R fell off its own path: it goes behind its ancestors here.
@@ -139,23 +146,29 @@ def path_steps(tree: Tree, ids: Array) -> tuple[Array, Array]:
 
 
 def solution_tokens(tree: Tree, ids: Array) -> tuple[Array, Array]:
-  """The solution up to each node as one row. ids [B, N] -> tokens [B, N, R*L] left-packed, length [B, N]."""
+  """The solution up to each node as one row. ids [B, N] -> tokens [B, N, R*L] left-packed, length
+  [B, N]."""
   tokens, lengths = path_steps(tree, ids)
   rows = tokens.reshape(*ids.shape, -1)
   ends = jnp.cumsum(lengths, axis=-1)
   column = jnp.arange(rows.shape[-1])
-  step = jnp.sum(column[:, None] >= ends[..., None, :], axis=-1)  # [B, N, R*L]: the step that holds each column
+  step = jnp.sum(
+    column[:, None] >= ends[..., None, :], axis=-1
+  )  # [B, N, R*L]: the step that holds each column
   inside = step < lengths.shape[-1]
   step = jnp.where(inside, step, 0)
   offset = column - jnp.take_along_axis(ends - lengths, step, axis=-1)
-  packed = jnp.take_along_axis(rows, jnp.where(inside, step * tokens.shape[-1] + offset, 0), axis=-1)
+  packed = jnp.take_along_axis(
+    rows, jnp.where(inside, step * tokens.shape[-1] + offset, 0), axis=-1
+  )
   return jnp.where(inside, packed, 0), ends[..., -1]
 
 
 def crop(tree: Tree, tokens: int) -> Tree:
   """The tree up to its first so many tokens: slots that hold later ones become unused.
 
-  A slot is filled after the one that holds its parent, so what falls off is never missed by what stays.
+  A slot is filled after the one that holds its parent, so what falls off is never missed by what
+  stays.
   """
   made = jnp.sum(jnp.where(tree.expanded[..., None] >= 0, tree.length, 0), axis=-1)
   keep = (tree.expanded >= 0) & (jnp.cumsum(made, axis=1) <= tokens)
@@ -168,10 +181,11 @@ def crop(tree: Tree, tokens: int) -> Tree:
 
 
 def split_chains(fields, chains: int):
-  """Per-slot fields [B, R*N, ...] of a best-of-N search, N = `chains`, as those of B*N trees of one chain each.
+  """Per-slot fields [B, R*N, ...] of a best-of-N search, N = `chains`, as those of B*N trees of one
+  chain each.
 
-  Independent chains have nothing but the prompt in common: apart, no attention is computed between them. Any pytree;
-  the ids in a `Tree` are renamed.
+  Independent chains have nothing but the prompt in common: apart, no attention is computed between
+  them. Any pytree; the ids in a `Tree` are renamed.
   """
 
   def part(x):
@@ -181,7 +195,9 @@ def split_chains(fields, chains: int):
   if not isinstance(fields, Tree):
     return jax.tree.map(part, fields)
   rename = lambda ids: jnp.where(ids > 0, 1 + (ids - 1) // chains, ids)
-  named = fields.replace(expanded=rename(fields.expanded), path=rename(fields.path), root_value=None)
+  named = fields.replace(
+    expanded=rename(fields.expanded), path=rename(fields.path), root_value=None
+  )
   return jax.tree.map(part, named).replace(root_value=jnp.repeat(fields.root_value, chains))
 
 

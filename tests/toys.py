@@ -1,4 +1,5 @@
-"""A toy language, a tiny model, and trees: hand-drawn, random, padded, and walked in plain Python."""
+"""A toy language, a tiny model, and trees: hand-drawn, random, padded, and walked in plain
+Python."""
 
 import functools
 
@@ -16,8 +17,13 @@ from o1jax.verify.outcome import outcome
 
 PAD, EOS, NEWLINE = 0, 1, 2
 TEXTS = ('', '', '\n', *'abcdefgh')  # of each token
-TABLE = np.array([list(text.encode() or b'\0') for text in TEXTS], np.uint8), np.array([len(t) for t in TEXTS])
-CONFIG = ModelConfig(vocab_size=len(TEXTS), width=16, layers=1, heads=2, kv_heads=1, head_width=8, mlp_width=32)
+TABLE = (
+  np.array([list(text.encode() or b'\0') for text in TEXTS], np.uint8),
+  np.array([len(t) for t in TEXTS]),
+)
+CONFIG = ModelConfig(
+  vocab_size=len(TEXTS), width=16, layers=1, heads=2, kv_heads=1, head_width=8, mlp_width=32
+)
 MODEL = LanguageModel(CONFIG)
 SAMPLING = Sampling(eos_id=EOS, delimiter_id=NEWLINE)
 
@@ -49,11 +55,17 @@ def problems(count: int, *, seed=0, width=5, wanted='a') -> tuple[Prompt, Refere
   """Random prompts of the toy language; `contains` calls for the letter `wanted`."""
   rng = np.random.default_rng(seed)
   length = rng.integers(2, width + 1, count)
-  tokens = np.where(np.arange(width) < length[:, None], rng.integers(3, len(TEXTS), (count, width)), PAD)
+  tokens = np.where(
+    np.arange(width) < length[:, None], rng.integers(3, len(TEXTS), (count, width)), PAD
+  )
   tokens[np.arange(count), length - 1] = NEWLINE
   text = np.full((count, 1), ord(wanted), np.uint8)
-  reference = Reference(text=text, length=np.ones(count, np.int32), numbers=np.full((count, 1), -1, np.int32))
-  return jax.tree.map(jnp.asarray, (Prompt(tokens.astype(np.int32), length.astype(np.int32)), reference))
+  reference = Reference(
+    text=text, length=np.ones(count, np.int32), numbers=np.full((count, 1), -1, np.int32)
+  )
+  return jax.tree.map(
+    jnp.asarray, (Prompt(tokens.astype(np.int32), length.astype(np.int32)), reference)
+  )
 
 
 def contains(reference, text, length):
@@ -79,7 +91,8 @@ def paths(expanded, width: int, max_steps: int) -> np.ndarray:
 
 
 def ancestors(expanded, width: int, node: int) -> list[int]:
-  """The node, then what lies above it, the root left out. Reads `expanded` only, [X] of one problem."""
+  """The node, then what lies above it, the root left out. Reads `expanded` only, [X] of one
+  problem."""
   found = []
   while node > 0:
     assert len(found) <= len(expanded), 'a node lies above itself'
@@ -88,16 +101,29 @@ def ancestors(expanded, width: int, node: int) -> list[int]:
   return found
 
 
-def hand_tree(expanded, *, width: int, max_steps: int, step: int = 1, root_value=0.5, **fields) -> Tree:
-  """One problem's tree from nested lists: expanded [X], fields [X, A]. Where not given, all of a used slot's
-  candidates are real, equally likely, one token long and not terminal; all other numbers are 0."""
+def hand_tree(
+  expanded, *, width: int, max_steps: int, step: int = 1, root_value=0.5, **fields
+) -> Tree:
+  """One problem's tree from nested lists: expanded [X], fields [X, A]. Where not given, all of a
+  used slot's candidates are real, equally likely, one token long and not terminal; all other
+  numbers are 0."""
   expanded = np.array([expanded], np.int32)
   shape = (1, expanded.shape[1], width)
   used = np.broadcast_to(expanded[..., None] >= 0, shape)
   kinds = dict(
-    mask=bool, terminal=bool, prior=float, value=float, reward=float, outcome=float, visits=int, q=float, length=int
+    mask=bool,
+    terminal=bool,
+    prior=float,
+    value=float,
+    reward=float,
+    outcome=float,
+    visits=int,
+    q=float,
+    length=int,
   )
-  given = {name: np.array([fields.pop(name)], kind) for name, kind in kinds.items() if name in fields}
+  given = {
+    name: np.array([fields.pop(name)], kind) for name, kind in kinds.items() if name in fields
+  }
   assert not fields, fields
   mask = given.setdefault('mask', used)
   given.setdefault('prior', mask / np.maximum(mask.sum(-1, keepdims=True), 1))
@@ -107,17 +133,24 @@ def hand_tree(expanded, *, width: int, max_steps: int, step: int = 1, root_value
 
 def batch_tree(expanded, max_steps: int, step: int, shape, **fields) -> Tree:
   """A tree [B, X, A, L] from what each slot [B, X] expanded; fields not given are 0."""
-  zeros = dict(tokens=np.zeros((*shape, step)), logprob=np.zeros((*shape, step)), root_value=np.zeros(shape[0]))
+  zeros = dict(
+    tokens=np.zeros((*shape, step)), logprob=np.zeros((*shape, step)), root_value=np.zeros(shape[0])
+  )
   for name in ('length', 'terminal', 'mask', 'prior', 'value', 'reward', 'outcome', 'visits', 'q'):
     zeros[name] = np.zeros(shape)
-  kinds = dict.fromkeys(('tokens', 'length', 'visits'), jnp.int32) | dict.fromkeys(('terminal', 'mask'), bool)
-  arrays = {name: jnp.asarray(x, kinds.get(name, jnp.float32)) for name, x in (zeros | fields).items()}
+  kinds = dict.fromkeys(('tokens', 'length', 'visits'), jnp.int32) | dict.fromkeys(
+    ('terminal', 'mask'), bool
+  )
+  arrays = {
+    name: jnp.asarray(x, kinds.get(name, jnp.float32)) for name, x in (zeros | fields).items()
+  }
   path = jnp.asarray(paths(expanded, shape[2], max_steps))
   return Tree(expanded=jnp.asarray(expanded, jnp.int32), path=path, **arrays)
 
 
 def random_tree(seed=0, *, batch=3, slots=8, width=3, step=4, max_steps=3) -> Tree:
-  """What a search may leave behind, with random shape and numbers: unused slots, masked twins, dead ends."""
+  """What a search may leave behind, with random shape and numbers: unused slots, masked twins, dead
+  ends."""
   rng = np.random.default_rng(seed)
   shape = (batch, slots, width)
   expanded = np.full((batch, slots), -1)
@@ -130,7 +163,9 @@ def random_tree(seed=0, *, batch=3, slots=8, width=3, step=4, max_steps=3) -> Tr
       if free and (x == 0 or rng.random() < 0.85):
         node = expanded[b, x] = free.pop(rng.integers(len(free)))
         if len(ancestors(expanded[b], width, node)) + 1 < max_steps:
-          free += [1 + x * width + a for a in range(width) if mask[b, x, a] and not terminal[b, x, a]]
+          free += [
+            1 + x * width + a for a in range(width) if mask[b, x, a] and not terminal[b, x, a]
+          ]
   used = expanded[..., None] >= 0
   mask, terminal = mask & used, terminal & used
   prior = np.where(mask, rng.integers(1, 4, shape), 0).astype(float)
@@ -138,18 +173,31 @@ def random_tree(seed=0, *, batch=3, slots=8, width=3, step=4, max_steps=3) -> Tr
   length = np.where(used, rng.integers(1, step + 1, shape), 0)
   real = np.arange(step) < length[..., None]
   tokens = np.where(real, rng.integers(NEWLINE + 1, len(TEXTS), (*shape, step)), 0)
-  np.put_along_axis(tokens, np.maximum(length - 1, 0)[..., None], np.where(terminal, EOS, NEWLINE)[..., None], -1)
+  np.put_along_axis(
+    tokens, np.maximum(length - 1, 0)[..., None], np.where(terminal, EOS, NEWLINE)[..., None], -1
+  )
   return batch_tree(
-    expanded, max_steps, step, shape, mask=mask, terminal=terminal, visits=visits, length=length,
+    expanded,
+    max_steps,
+    step,
+    shape,
+    mask=mask,
+    terminal=terminal,
+    visits=visits,
+    length=length,
     prior=prior / np.maximum(prior.sum(-1, keepdims=True), 1),
-    value=np.where(mask, rng.random(shape), 0), q=np.where(visits > 0, rng.random(shape), 0),
-    outcome=mask & terminal & (rng.random(shape) < 0.5), tokens=np.where(real, tokens, 0),
-    logprob=np.where(real, -rng.exponential(size=(*shape, step)), 0), root_value=rng.random(batch),
-  )  # fmt: skip
+    value=np.where(mask, rng.random(shape), 0),
+    q=np.where(visits > 0, rng.random(shape), 0),
+    outcome=mask & terminal & (rng.random(shape) < 0.5),
+    tokens=np.where(real, tokens, 0),
+    logprob=np.where(real, -rng.exponential(size=(*shape, step)), 0),
+    root_value=rng.random(batch),
+  )
 
 
 def pad(tree: Tree, *, slots=0, candidates=0, tokens=0, depth=0) -> Tree:
-  """The same search in larger arrays: slots unused, candidates masked twins (they cost tokens), steps padded."""
+  """The same search in larger arrays: slots unused, candidates masked twins (they cost tokens),
+  steps padded."""
   _, used, width = tree.mask.shape
 
   def renamed(ids):
@@ -159,14 +207,20 @@ def pad(tree: Tree, *, slots=0, candidates=0, tokens=0, depth=0) -> Tree:
   def larger(x, fill=0):
     return jnp.pad(x, [(0, 0), (0, slots), *[(0, 0)] * (x.ndim - 2)], constant_values=fill)
 
-  out = {name: larger(getattr(tree, name)) for name in tree.__dataclass_fields__ if name not in _PER_PROBLEM}
+  out = {
+    name: larger(getattr(tree, name))
+    for name in tree.__dataclass_fields__
+    if name not in _PER_PROBLEM
+  }
   for name, x in out.items():
     twins = [(0, 0), (0, 0), (0, candidates), *[(0, 0)] * (x.ndim - 3)]
     copied = name in ('tokens', 'length', 'logprob', 'terminal')
     x = jnp.pad(x, twins, mode='edge') if copied else jnp.pad(x, twins)
     out[name] = jnp.pad(x, [*[(0, 0)] * 3, (0, tokens)]) if x.ndim == 4 else x
   path = jnp.pad(larger(renamed(tree.path), -1), [(0, 0), (0, 0), (0, depth)], constant_values=-1)
-  return Tree(expanded=larger(renamed(tree.expanded), -1), path=path, root_value=tree.root_value, **out)
+  return Tree(
+    expanded=larger(renamed(tree.expanded), -1), path=path, root_value=tree.root_value, **out
+  )
 
 
 _PER_PROBLEM = ('expanded', 'path', 'root_value', 'chain')
@@ -181,9 +235,13 @@ def below(tree: Tree, node: int) -> list[tuple[int, int]]:
   """(slot, candidate) of the real candidates at or below a node of one problem's tree."""
   slots, width = tree.mask.shape
   return [
-    (x, a) for x in range(slots) for a in range(width)
-    if tree.mask[x, a] and tree.expanded[x] >= 0 and node in ancestors(tree.expanded, width, 1 + x * width + a)
-  ]  # fmt: skip
+    (x, a)
+    for x in range(slots)
+    for a in range(width)
+    if tree.mask[x, a]
+    and tree.expanded[x] >= 0
+    and node in ancestors(tree.expanded, width, 1 + x * width + a)
+  ]
 
 
 def over(tree: Tree, x: int, a: int) -> bool:
@@ -198,8 +256,8 @@ def nodes(tree: Tree):
 
 
 def chains(ends, right, *, max_steps: int) -> Tree:
-  """One problem's best-of-N tree: chain i has `ends[i]` steps and finishes there (0 = cut off at depth R), and is
-  correct where `right[i]`."""
+  """One problem's best-of-N tree: chain i has `ends[i]` steps and finishes there (0 = cut off at
+  depth R), and is correct where `right[i]`."""
   count = len(ends)
   expanded = np.full(count * max_steps, -1)
   terminal = np.zeros((count * max_steps, 1), bool)
@@ -213,7 +271,8 @@ def chains(ends, right, *, max_steps: int) -> Tree:
 
 
 def permute(tree: Tree, order) -> Tree:
-  """The same search with candidates in another order: new candidate j of a slot is old `order[b, x, j]`."""
+  """The same search with candidates in another order: new candidate j of a slot is old `order[b, x,
+  j]`."""
   width = order.shape[-1]
   place = np.argsort(order, axis=-1)
 
@@ -224,7 +283,9 @@ def permute(tree: Tree, order) -> Tree:
 
   names = [name for name in tree.__dataclass_fields__ if name not in _PER_PROBLEM]
   moved = {name: moved_field(getattr(tree, name), order) for name in names}
-  return Tree(expanded=renamed(tree.expanded), path=renamed(tree.path), root_value=tree.root_value, **moved)
+  return Tree(
+    expanded=renamed(tree.expanded), path=renamed(tree.path), root_value=tree.root_value, **moved
+  )
 
 
 def moved_field(x, order):

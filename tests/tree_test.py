@@ -7,7 +7,8 @@ from o1jax import tree as tree_lib
 from tests.helpers import climb, real_nodes, spell
 from tests.toys import hand_tree, random_tree
 
-# Two candidates a slot, at most three steps; 5 6 are tokens, * ends a solution, ~ is a merged twin, slot 2 is unused.
+# Two candidates a slot, at most three steps; 5 6 are tokens, * ends a solution, ~ is a merged twin,
+# slot 2 is unused.
 #
 #         ┌── 1 "5 6" ──┬── 3 "7" ──┬── 7 "1" *
 #   0 ────┤             │           └── 8 "1" ~
@@ -47,9 +48,16 @@ def test_depths(drawn):
 
 def test_paths(drawn):
   paths = {
-    -1: [-1, -1, -1], 0: [0, -1, -1], 1: [0, 1, -1], 2: [0, 2, -1], 3: [0, 1, 3], 4: [0, 1, 4], 9: [0, 2, 9],
-    10: [0, 2, 10], 7: [0, 1, 3],  # at depth R a node falls off its own path
-  }  # fmt: skip
+    -1: [-1, -1, -1],
+    0: [0, -1, -1],
+    1: [0, 1, -1],
+    2: [0, 2, -1],
+    3: [0, 1, 3],
+    4: [0, 1, 4],
+    9: [0, 2, 9],
+    10: [0, 2, 10],
+    7: [0, 1, 3],  # at depth R a node falls off its own path
+  }
   got = _walk('path_to')(drawn, jnp.array([list(paths)]))
   np.testing.assert_array_equal(got[0], list(paths.values()))
   # The path of a slot is the path to what it expanded.
@@ -58,20 +66,26 @@ def test_paths(drawn):
 
 def test_expandable(drawn):
   # Not: the finished 4, the unused 5 and 6, and 7 and 8, which lie at depth R.
-  np.testing.assert_array_equal(np.flatnonzero(_walk('expandable')(drawn, IDS)[0]), [0, 1, 2, 3, 9, 10])
+  np.testing.assert_array_equal(
+    np.flatnonzero(_walk('expandable')(drawn, IDS)[0]), [0, 1, 2, 3, 9, 10]
+  )
   assert not _walk('expandable')(drawn, jnp.array([[-1]]))
   twin = drawn.replace(mask=drawn.mask.at[0, 4, 0].set(False))
   assert not _walk('expandable')(twin, jnp.array([[9]]))
 
 
 def test_finished(drawn):
-  np.testing.assert_array_equal(np.asarray(tree_lib.node_ids(drawn))[tree_lib.finished(drawn)[0]], [4, 7])
+  np.testing.assert_array_equal(
+    np.asarray(tree_lib.node_ids(drawn))[tree_lib.finished(drawn)[0]], [4, 7]
+  )
 
 
 def test_sum_below(drawn):
   values = jnp.array([[[1.0, 2], [4, 8], [0, 0], [16, 0], [32, 64]]])
   sums, total = _walk('sum_below')(drawn, values)
-  np.testing.assert_array_equal(sums[0], [[1 + 4 + 8 + 16, 2 + 32 + 64], [4 + 16, 8], [0, 0], [16, 0], [32, 64]])
+  np.testing.assert_array_equal(
+    sums[0], [[1 + 4 + 8 + 16, 2 + 32 + 64], [4 + 16, 8], [0, 0], [16, 0], [32, 64]]
+  )
   np.testing.assert_array_equal(total, [127])
 
 
@@ -93,14 +107,17 @@ def test_solutions(drawn):
 
 
 def test_every_branch_costs_tokens(drawn):
-  # The merged twin 8 and the dead branch under 2 count; an unused slot does not, whatever its arrays hold.
+  # The merged twin 8 and the dead branch under 2 count; an unused slot does not, whatever its
+  # arrays hold.
   assert _walk('generated_tokens')(drawn)[0] == 3 + 3 + 2 + 4
   junk = drawn.replace(length=drawn.length.at[0, 2].set(3))
   assert _walk('generated_tokens')(junk)[0] == 12
 
 
 def test_pick_reads_by_id(drawn):
-  np.testing.assert_array_equal(_walk('pick')(drawn.length, IDS)[0], [0, 2, 1, 1, 2, 0, 0, 1, 1, 1, 3])
+  np.testing.assert_array_equal(
+    _walk('pick')(drawn.length, IDS)[0], [0, 2, 1, 1, 2, 0, 0, 1, 1, 1, 3]
+  )
   got = _walk('pick')(drawn.tokens, jnp.array([[[10, 0], [-1, 1]]]), fill=-7)
   np.testing.assert_array_equal(got[0], [[[4, 4, 4], [-7] * 3], [[-7] * 3, [5, 6, 0]]])
 
@@ -138,9 +155,13 @@ def test_walks_agree_with_climbing(seed):
   batch, slots, width, step = tree.tokens.shape
   deepest = tree.path.shape[-1]
   ids = jnp.broadcast_to(jnp.arange(slots * width + 1), (batch, slots * width + 1))
-  values = jnp.where(tree.mask, jnp.asarray(np.random.default_rng(seed).normal(size=tree.mask.shape)), 0)
+  values = jnp.where(
+    tree.mask, jnp.asarray(np.random.default_rng(seed).normal(size=tree.mask.shape)), 0
+  )
   tree, values = jax.device_get((tree, values))
-  paths, expandable, start, (tokens, length), (sums, total), generated = jax.device_get(_walks(tree, ids, values))
+  paths, expandable, start, (tokens, length), (sums, total), generated = jax.device_get(
+    _walks(tree, ids, values)
+  )
   expected = np.zeros(tree.mask.shape)
   for b, x, a, node in real_nodes(tree):
     line = climb(tree, b, node)
@@ -157,5 +178,8 @@ def test_walks_agree_with_climbing(seed):
   np.testing.assert_allclose(total, values.sum((1, 2)), atol=1e-5)
   np.testing.assert_array_equal(
     generated,
-    [sum(len(spell(tree, b, n)[-1]) for c, _, _, n in real_nodes(tree) if c == b) for b in range(batch)],
+    [
+      sum(len(spell(tree, b, n)[-1]) for c, _, _, n in real_nodes(tree) if c == b)
+      for b in range(batch)
+    ],
   )

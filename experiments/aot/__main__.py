@@ -1,7 +1,9 @@
-"""Compiles a job's updates for TPUs that are not here, and says what each chip would hold, do and send.
+"""Compiles a job's updates for TPUs that are not here, and says what each chip would hold, do and
+send.
 
   pip install -e '.[tpu]'
-  python -m experiments.aot --config=configs/scaling.py --topology=v5e:4x4 [--programs=fused] [--config.mesh.fsdp=4]
+  python -m experiments.aot --config=configs/scaling.py --topology=v5e:4x4 [--programs=fused]
+  [--config.mesh.fsdp=4]
 
 It needs no TPU. `--out=FILE.json` keeps the numbers. See docs/SCALING.md.
 """
@@ -14,9 +16,12 @@ import warnings
 
 # Before jax: libtpu is to compile and nothing else.
 os.environ.update(
-  JAX_PLATFORMS='cpu', TPU_SKIP_MDS_QUERY='1', ALLOW_MULTIPLE_LIBTPU_LOAD='1', TPU_WORKER_HOSTNAMES='localhost',
+  JAX_PLATFORMS='cpu',
+  TPU_SKIP_MDS_QUERY='1',
+  ALLOW_MULTIPLE_LIBTPU_LOAD='1',
+  TPU_WORKER_HOSTNAMES='localhost',
   TPU_ACCELERATOR_TYPE='v5litepod-16',
-)  # fmt: skip
+)
 
 from absl import app, flags, logging  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
@@ -34,7 +39,9 @@ _OUT = flags.DEFINE_string('out', '', 'file for the numbers as JSON; empty = non
 
 def main(argv):
   if len(argv) > 1:
-    app.usage(shorthelp=True, detailed_error=f'unexpected arguments: {" ".join(argv[1:])}', exitcode=2)
+    app.usage(
+      shorthelp=True, detailed_error=f'unexpected arguments: {" ".join(argv[1:])}', exitcode=2
+    )
   warnings.filterwarnings('ignore', module='orbax')
   logging.set_verbosity(logging.WARNING)
   try:

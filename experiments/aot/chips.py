@@ -1,4 +1,5 @@
-"""What the chips of a TPU topology can do, as their maker publishes it (cloud.google.com/tpu/docs, November 2026)."""
+"""What the chips of a TPU topology can do, as their maker publishes it (cloud.google.com/tpu/docs,
+November 2026)."""
 
 from typing import NamedTuple
 
@@ -6,8 +7,8 @@ from o1jax.runtime.config import ConfigError
 
 
 class Chip(NamedTuple):
-  """memory: HBM in bytes; flops: of bfloat16 products, a second; bandwidth: of HBM, bytes a second; links: of all
-  links to other chips together, bytes a second and direction."""
+  """memory: HBM in bytes; flops: of bfloat16 products, a second; bandwidth: of HBM, bytes a second;
+  links: of all links to other chips together, bytes a second and direction."""
 
   memory: float
   flops: float
@@ -32,9 +33,16 @@ def devices_of(topology: str) -> tuple[Chip, list]:
 
   kind, _, grid = topology.partition(':')
   if kind not in CHIPS or len(grid.split('x')) != (3 if kind == 'v5p' else 2):
-    raise ConfigError(f'--topology={topology}: give one of {", ".join(CHIPS)} and a grid, such as v5e:4x4 or v5p:2x2x4')
+    raise ConfigError(
+      f'--topology={topology}: give one of {", ".join(CHIPS)} and a grid, such as v5e:4x4 or '
+      f'v5p:2x2x4'
+    )
   try:
-    return CHIPS[kind], list(topologies.get_topology_desc(platform='tpu', topology_name=topology).devices)
+    return CHIPS[kind], list(
+      topologies.get_topology_desc(platform='tpu', topology_name=topology).devices
+    )
   except Exception as error:
     reason = str(error).splitlines()[0]
-    raise ConfigError(f'--topology={topology} is not known to libtpu ({reason}): give a grid such as v5e:4x4') from None
+    raise ConfigError(
+      f'--topology={topology} is not known to libtpu ({reason}): give a grid such as v5e:4x4'
+    ) from None

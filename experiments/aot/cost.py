@@ -1,4 +1,5 @@
-"""What an update must cost at the least: the model's operations, what decoding reads, and what goes between chips."""
+"""What an update must cost at the least: the model's operations, what decoding reads, and what goes
+between chips."""
 
 from typing import NamedTuple
 
@@ -22,7 +23,8 @@ SHARES = {
 
 
 class Floor(NamedTuple):
-  """Seconds that no such chip can do without: for products, for memory, for messages; the longest bounds a phase."""
+  """Seconds that no such chip can do without: for products, for memory, for messages; the longest
+  bounds a phase."""
 
   compute: float
   memory: float
@@ -35,10 +37,17 @@ class Floor(NamedTuple):
 
 
 def full_tree(
-  batch: int, slots: int, candidates: int, step_length: int, max_steps: int, prompt: int, *, chain: int = 0
+  batch: int,
+  slots: int,
+  candidates: int,
+  step_length: int,
+  max_steps: int,
+  prompt: int,
+  *,
+  chain: int = 0,
 ) -> tuple[Prompt, Tree]:
-  """The largest tree that a search can leave: all slots used, one candidate in each of the last `chain` and all in the
-  others, depths up to R, all steps full. On the host."""
+  """The largest tree that a search can leave: all slots used, one candidate in each of the last
+  `chain` and all in the others, depths up to R, all steps full. On the host."""
   tree = jax.tree.map(
     lambda x: np.zeros(x.shape, x.dtype),
     jax.eval_shape(lambda: tree_lib.empty(batch, slots, candidates, step_length, max_steps)),
@@ -46,11 +55,16 @@ def full_tree(
   depth = np.arange(slots) % max_steps
   path = np.full((slots, max_steps), tree_lib.NONE)
   for slot, deep in enumerate(depth):
-    path[slot, : deep + 1] = [tree_lib.ROOT, *(1 + (slot - deep + i) * candidates for i in range(deep))]
+    path[slot, : deep + 1] = [
+      tree_lib.ROOT,
+      *(1 + (slot - deep + i) * candidates for i in range(deep)),
+    ]
   every = lambda x: np.broadcast_to(x, (batch, *x.shape)).astype(np.int32)
   length = np.full_like(tree.length, step_length)
   length[:, slots - chain :, 1:] = 0
-  tree = tree.replace(path=every(path), expanded=every(path[np.arange(slots), depth]), length=length)
+  tree = tree.replace(
+    path=every(path), expanded=every(path[np.arange(slots), depth]), length=length
+  )
   return Prompt(np.zeros((batch, prompt), np.int32), np.full(batch, prompt, np.int32)), tree
 
 
@@ -65,14 +79,16 @@ def row_flops(config: ModelConfig, rows: int, length: int) -> float:
 
 
 class Decoding(NamedTuple):
-  """Tokens of a problem that are made one after the other, and of how many other tokens each reads the keys, at a mean;
-  candidates that are made side by side read those of their path together."""
+  """Tokens of a problem that are made one after the other, and of how many other tokens each reads
+  the keys, at a mean; candidates that are made side by side read those of their path together."""
 
   turns: int
   context: float
 
 
-def decoding_of_mcts(*, simulations: int, candidates: int, step_length: int, max_steps: int, prompt: int):
+def decoding_of_mcts(
+  *, simulations: int, candidates: int, step_length: int, max_steps: int, prompt: int
+):
   """The largest tree: expansions, and the chain that finishes it."""
   path = prompt + (max_steps - 1) / 2 * step_length
   return [
@@ -87,9 +103,11 @@ def decoding_of_chains(*, chains: int, step_length: int, max_steps: int, prompt:
   return [Decoding(length, prompt + chains * length / 2)]
 
 
-def decode_bytes(config: ModelConfig, parts: list[Decoding], *, problems: float, ways: int) -> float:
-  """What a chip reads for its problems: its part (one of `ways` along `tensor`) of all weights at every token, and of
-  keys and values."""
+def decode_bytes(
+  config: ModelConfig, parts: list[Decoding], *, problems: float, ways: int
+) -> float:
+  """What a chip reads for its problems: its part (one of `ways` along `tensor`) of all weights at
+  every token, and of keys and values."""
   weights = matmul_parameters(config) * (1 + config.own_critic)
   keys = 2 * config.layers * config.kv_heads * config.head_width * (1 + config.own_critic)
   read = sum(part.turns * (weights + problems * keys * part.context) for part in parts)
@@ -98,9 +116,13 @@ def decode_bytes(config: ModelConfig, parts: list[Decoding], *, problems: float,
 
 def sent(messages: list[Collective]) -> float:
   """Bytes that a chip sends in all of them."""
-  return sum(one.size * one.turns * SHARES.get(one.kind, lambda n: 1)(one.group) for one in messages)
+  return sum(
+    one.size * one.turns * SHARES.get(one.kind, lambda n: 1)(one.group) for one in messages
+  )
 
 
-def floor(chip: Chip, *, flops: float, chips: int, memory: float, messages: list[Collective]) -> Floor:
+def floor(
+  chip: Chip, *, flops: float, chips: int, memory: float, messages: list[Collective]
+) -> Floor:
   """Of a phase: its FLOPs on all chips, the bytes that one reads, and what is sent."""
   return Floor(flops / chips / chip.flops, memory / chip.bandwidth, sent(messages) / chip.links)

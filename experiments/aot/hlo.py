@@ -1,18 +1,28 @@
-"""What a compiled program sends between devices, and how often, read from its text (`Compiled.as_text()`)."""
+"""What a compiled program sends between devices, and how often, read from its text
+(`Compiled.as_text()`)."""
 
 import math
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-KINDS = ('all-gather', 'all-reduce', 'all-to-all', 'collective-broadcast', 'collective-permute', 'ragged-all-to-all',
-         'reduce-scatter')  # fmt: skip
+KINDS = (
+  'all-gather',
+  'all-reduce',
+  'all-to-all',
+  'collective-broadcast',
+  'collective-permute',
+  'ragged-all-to-all',
+  'reduce-scatter',
+)
 _BITS = dict(pred=8, token=0, s4=4, u4=4)  # other types end with their bits
 
 _HEAD = re.compile(r'(ENTRY )?%?([\w.-]+) \(.*\{$')
 _LINE = re.compile(r'\s+(?:ROOT )?%?([\w.-]+) = (\(.*?\)|\S+) ([\w-]+)\((.*)$')
 _SHAPE = re.compile(r'\b([a-z]+\d*\w*)\[([\d,]*)\]')
-_CALLED = re.compile(r'(?:calls|to_apply|body|condition|true_computation|false_computation)=%?([\w.-]+)')
+_CALLED = re.compile(
+  r'(?:calls|to_apply|body|condition|true_computation|false_computation)=%?([\w.-]+)'
+)
 _BRANCHES = re.compile(r'branch_computations=\{([^}]*)\}')
 _SCOPE = re.compile(r'op_name="([^"]*)"')
 _TURNS = re.compile(r'turns_(\d+)/while$')
@@ -21,8 +31,9 @@ _TURNS = re.compile(r'turns_(\d+)/while$')
 class Collective(NamedTuple):
   """One kind of message.
 
-  kind: of `KINDS`; scope: where in the source it comes from; size: bytes of what a device has before it, or, for an
-  all-gather, after it; group: how many devices take part in each; turns: how often it is sent at most.
+  kind: of `KINDS`; scope: where in the source it comes from; size: bytes of what a device has
+  before it, or, for an all-gather, after it; group: how many devices take part in each; turns: how
+  often it is sent at most.
   """
 
   kind: str
@@ -47,7 +58,8 @@ class _Line(NamedTuple):
 def collectives(text: str) -> list[Collective]:
   """All of a program; of several branches, those of the one that sends most.
 
-  How often a loop turns at most is read from its condition, or from a scope `turns_N` around it where it may end early.
+  How often a loop turns at most is read from its condition, or from a scope `turns_N` around it
+  where it may end early.
   """
   parts, entry = _parse(text)
   return list(_walk(parts, entry, 1).values())
@@ -56,7 +68,9 @@ def collectives(text: str) -> list[Collective]:
 def bytes_of(shape: str) -> int:
   """Of a type as the text writes it, tuples included."""
   sizes = _SHAPE.findall(shape)
-  return sum(math.prod(map(int, filter(None, dims.split(',')))) * _bits(kind) // 8 for kind, dims in sizes)
+  return sum(
+    math.prod(map(int, filter(None, dims.split(',')))) * _bits(kind) // 8 for kind, dims in sizes
+  )
 
 
 def _bits(kind: str) -> int:
@@ -80,7 +94,8 @@ def _walk(parts, name, turns) -> dict[str, Collective]:
   shapes, found = {line.name: line.shape for line in parts[name]}, {}
 
   def add(more):
-    # On a TPU the loops that an asynchronous one is spread over repeat it, under the same number; it begins outside.
+    # On a TPU the loops that an asynchronous one is spread over repeat it, under the same number;
+    # it begins outside.
     for key, one in more.items():
       if key not in found or one.turns < found[key].turns:
         found[key] = one
@@ -124,7 +139,8 @@ def _size(line: _Line, kind: str, shapes: dict[str, str]) -> int:
 
 
 def _group(rest: str) -> int:
-  """Devices in one of the `replica_groups`, which are lists or a grid whose last axis is a group; 1 = a permutation."""
+  """Devices in one of the `replica_groups`, which are lists or a grid whose last axis is a group; 1
+  = a permutation."""
   grid = re.search(r'replica_groups=\[(\d+),(\d+)\]', rest)
   if grid:
     return int(grid[2])
@@ -135,5 +151,7 @@ def _group(rest: str) -> int:
   if axes:
     sizes = dict(re.findall(r"'(\w+)'=(\d+)", axes[1]))
     # A part of an axis reads 'axis':(what lies before it)its size.
-    return math.prod(int(part or sizes[axis]) for axis, part in re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", axes[2]))
+    return math.prod(
+      int(part or sizes[axis]) for axis, part in re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", axes[2])
+    )
   return 1

@@ -12,9 +12,16 @@ from o1jax.runtime.mesh import shares
 
 
 def describe(
-  experiment: Experiment, section: ConfigDict, mesh, chip: Chip, compiled, *, program: str, topology: str,
+  experiment: Experiment,
+  section: ConfigDict,
+  mesh,
+  chip: Chip,
+  compiled,
+  *,
+  program: str,
+  topology: str,
   seconds: float,
-) -> dict:  # fmt: skip
+) -> dict:
   """What each chip would hold, do and send in one update of a config section, as plain values.
 
   Args:
@@ -29,7 +36,8 @@ def describe(
   """
   messages = collectives(compiled.as_text())
   memory = compiled.memory_analysis()
-  # By the peak: the sum of all temporaries may pass the capacity, since they need not be there at one time.
+  # By the peak: the sum of all temporaries may pass the capacity, since they need not be there at
+  # one time.
   held = dict(
     arguments=memory.argument_size_in_bytes,
     temporaries=memory.peak_memory_in_bytes - memory.argument_size_in_bytes,
@@ -41,17 +49,22 @@ def describe(
     for name, (flops, read, told) in phases.items()
   }
   return dict(
-    program=program, topology=topology, chips=mesh.size, mesh=dict(mesh.shape), compile_seconds=seconds,
+    program=program,
+    topology=topology,
+    chips=mesh.size,
+    mesh=dict(mesh.shape),
+    compile_seconds=seconds,
     hbm=held | dict(total=sum(held.values()), capacity=chip.memory),
     flops={name: flops for name, (flops, _, _) in phases.items()},
     messages=_grouped(messages, section.search.budget if program == 'fused' else 1),
     floors={name: floor._asdict() for name, floor in floors.items()},
     seconds=sum(floor.bound[0] for floor in floors.values()),
-  )  # fmt: skip
+  )
 
 
 def _fused(experiment, section, mesh, messages):
-  """FLOPs, bytes that a chip reads and messages of the two phases, for the largest trees that the search can leave."""
+  """FLOPs, bytes that a chip reads and messages of the two phases, for the largest trees that the
+  search can leave."""
   config, shapes, search = experiment.model.config, experiment.config.shapes, section.search
   sizes = shapes.step_length, shapes.max_steps, shapes.prompt_length
   given = dict(zip(('step_length', 'max_steps', 'prompt'), sizes))
@@ -60,13 +73,16 @@ def _fused(experiment, section, mesh, messages):
     learned = cost.full_tree(search.budget, shapes.max_steps, 1, *sizes)  # each chain apart
     parts = cost.decoding_of_chains(chains=search.budget, **given)
   else:
-    found = learned = cost.full_tree(1, search.budget + shapes.max_steps, search.candidates, *sizes,
-                                     chain=shapes.max_steps - 1)  # fmt: skip
+    found = learned = cost.full_tree(
+      1, search.budget + shapes.max_steps, search.candidates, *sizes, chain=shapes.max_steps - 1
+    )
     parts = cost.decoding_of_mcts(simulations=search.budget, candidates=search.candidates, **given)
   if section.tokens:
     learned = learned[0], tree_lib.crop(learned[1], section.tokens)
   made, learned = (section.batch * cost.tree_flops(config, *trees) for trees in (found, learned))
-  read = cost.decode_bytes(config, parts, problems=section.batch / shares(mesh), ways=mesh.shape['tensor'])
+  read = cost.decode_bytes(
+    config, parts, problems=section.batch / shares(mesh), ways=mesh.shape['tensor']
+  )
   return dict(
     search=(made, read, [one for one in messages if _phase(one) != 'learn']),
     learn=(3 * learned, 0.0, [one for one in messages if _phase(one) == 'learn']),
@@ -85,16 +101,28 @@ def _phase(one: Collective) -> str:
 
 
 def _grouped(messages: list[Collective], simulations: int) -> list[dict]:
-  """Messages of one phase, kind, group and number of turns together, with the bytes that a chip sends in them."""
+  """Messages of one phase, kind, group and number of turns together, with the bytes that a chip
+  sends in them."""
   groups = collections.defaultdict(list)
   for one in messages:
     groups[_phase(one), one.kind, one.group, one.turns].append(one)
   rows = []
   for (phase, kind, group, turns), some in groups.items():
     times = simulations if phase == 'simulation' else 1
-    rows.append(dict(phase=phase, kind=kind, group=group, turns=turns // times, count=len(some), times=times,
-                     sent=cost.sent(some) / times))  # fmt: skip
-  return sorted(rows, key=lambda row: (row['phase'] != 'simulation', row['phase'], -row['sent'] * row['times']))
+    rows.append(
+      dict(
+        phase=phase,
+        kind=kind,
+        group=group,
+        turns=turns // times,
+        count=len(some),
+        times=times,
+        sent=cost.sent(some) / times,
+      )
+    )
+  return sorted(
+    rows, key=lambda row: (row['phase'] != 'simulation', row['phase'], -row['sent'] * row['times'])
+  )
 
 
 def text(row: dict) -> str:
@@ -104,15 +132,21 @@ def text(row: dict) -> str:
   lines = [
     f'{row["program"]} update on {row["topology"]}: {row["chips"]} chips, {mesh} '
     f'(compiled in {row["compile_seconds"]:.0f} s)',
-    f'  HBM a chip: {size(held["total"])} of {size(held["capacity"])}, {held["total"] / held["capacity"]:.0%}: '
-    f'arguments {size(held["arguments"])}, temporaries {size(held["temporaries"])}, code {size(held["code"])}',
-    '  FLOPs of the model: ' + ', '.join(f'{name} {flops:.3g}' for name, flops in row['flops'].items()),
-    '  a chip sends at most:                        messages x turns, in groups of, together; in an update',
+    f'  HBM a chip: {size(held["total"])} of {size(held["capacity"])}, '
+    f'{held["total"] / held["capacity"]:.0%}: '
+    f'arguments {size(held["arguments"])}, temporaries {size(held["temporaries"])}, code '
+    f'{size(held["code"])}',
+    '  FLOPs of the model: '
+    + ', '.join(f'{name} {flops:.3g}' for name, flops in row['flops'].items()),
+    '  a chip sends at most:                        messages x turns, in groups of, together; in '
+    'an update',
   ]
   for one in row['messages']:
     per = 'per simulation' if one['phase'] == 'simulation' else f'per update ({one["phase"]})'
-    lines.append(f'    {per:22} {one["kind"]:20} {one["count"]:4} x {one["turns"]:6} {one["group"]:6}  '
-                 f'{size(one["sent"]):>8} {size(one["sent"] * one["times"]):>8}')  # fmt: skip
+    lines.append(
+      f'    {per:22} {one["kind"]:20} {one["count"]:4} x {one["turns"]:6} {one["group"]:6}  '
+      f'{size(one["sent"]):>8} {size(one["sent"] * one["times"]):>8}'
+    )
   for name, floor in row['floors'].items():
     longest = max(floor, key=floor.get)
     told = ', '.join(f'{part} {seconds:.3g}' for part, seconds in floor.items())

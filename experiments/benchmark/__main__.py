@@ -1,9 +1,11 @@
-"""How fast search and learning are on this machine, against its limit and against what is used today.
+"""How fast search and learning are on this machine, against its limit and against what is used
+today.
 
-  python -m experiments.benchmark --config=configs/benchmark.py --workdir=runs/benchmark [--config.a.b=value]
+  python -m experiments.benchmark --config=configs/benchmark.py --workdir=runs/benchmark
+  [--config.a.b=value]
 
-Prints a table and writes WORKDIR/benchmark.json, a list of {"name", "value", "unit", "shape", "low", "high"}: medians
-of repeats, and their quartiles.
+Prints a table and writes WORKDIR/benchmark.json, a list of {"name", "value", "unit", "shape",
+"low", "high"}: medians of repeats, and their quartiles.
 """
 
 import importlib.util
@@ -40,7 +42,8 @@ def measure(config, workdir: pathlib.Path) -> list[Row]:
   missing = [name for name in ('torch', 'transformers') if importlib.util.find_spec(name) is None]
   require(
     'peers' not in config.sections or not missing,
-    f'config.sections names peers, which needs {" and ".join(missing)}: pip install -e ".[peers]", or leave it out',
+    f'config.sections names peers, which needs {" and ".join(missing)}: pip install -e ".[peers]", '
+    f'or leave it out',
   )
   try:
     model = variant(config.model.variant, config.model.vocab_size, **config.model.changes.to_dict())
@@ -54,9 +57,14 @@ def measure(config, workdir: pathlib.Path) -> list[Row]:
       rows.append(row)
       print(line(row), flush=True)
 
-  peaks = {dtype: limits.matmul_peak(dtype, config.limits.matmul, repeats=repeats) for dtype in ('float32', 'bfloat16')}
+  peaks = {
+    dtype: limits.matmul_peak(dtype, config.limits.matmul, repeats=repeats)
+    for dtype in ('float32', 'bfloat16')
+  }
   add([*peaks.values(), limits.memory_bandwidth(config.limits.megabytes, repeats=repeats)])
-  limits_by_type = {dtype: limits.matmul_rate(dtype, row.shape['size']) for dtype, row in peaks.items()}
+  limits_by_type = {
+    dtype: limits.matmul_rate(dtype, row.shape['size']) for dtype, row in peaks.items()
+  }
   limit = limits_by_type[model.dtype]
   work = make(model, sizes)
   if 'search' in config.sections:
@@ -64,7 +72,9 @@ def measure(config, workdir: pathlib.Path) -> list[Row]:
     add(searching.best_of_n_rows(work, config.samples, limit, repeats=repeats))
     add(searching.mcts_rows(work, limit, repeats=repeats))
   if config.trained:
-    add(trained.trained_rows(config.trained, limits_by_type, samples=config.samples, repeats=repeats))
+    add(
+      trained.trained_rows(config.trained, limits_by_type, samples=config.samples, repeats=repeats)
+    )
   if 'learn' in config.sections:
     add(learning.learning_rows(work, limit, repeats=repeats))
     add([learning.tree_speedup(work, repeats=repeats)])
@@ -74,9 +84,16 @@ def measure(config, workdir: pathlib.Path) -> list[Row]:
   if 'growth' in config.sections:
     add(growth.growth_rows(model, sizes, config.growth.to_dict(), repeats=repeats))
   if 'peers' in config.sections:
-    add(peers.peer_rows(work, problems=config.peers.problems, samples=config.samples, repeats=min(repeats, 3)))
+    add(
+      peers.peer_rows(
+        work, problems=config.peers.problems, samples=config.samples, repeats=min(repeats, 3)
+      )
+    )
   if config.profile:
-    for name, call in (('search', lambda: work.mcts(work.params)), ('learn', learning.learner(work))):
+    for name, call in (
+      ('search', lambda: work.mcts(work.params)),
+      ('learn', learning.learner(work)),
+    ):
       jax.block_until_ready(call())
       with trace(workdir / 'profile' / name):
         jax.block_until_ready(call())
@@ -84,28 +101,42 @@ def measure(config, workdir: pathlib.Path) -> list[Row]:
 
 
 def line(row: Row) -> str:
-  """A row for people: its name, its median and quartiles, and the size that tells it from its like."""
+  """A row for people: its name, its median and quartiles, and the size that tells it from its
+  like."""
   told = row.shape.get('axis')
   size = f'{told}={row.shape[told]}' if told in row.shape else ''
-  size = size or row.shape.get('method') or (row.shape['dtype'] if row.name == 'matmul_peak_gflops' else '')
-  return f'{row.name:32} {row.value:12.4g}  [{row.low:.4g}, {row.high:.4g}]  {row.unit}  {size}'.rstrip()
+  size = (
+    size
+    or row.shape.get('method')
+    or (row.shape['dtype'] if row.name == 'matmul_peak_gflops' else '')
+  )
+  return (
+    f'{row.name:32} {row.value:12.4g}  [{row.low:.4g}, {row.high:.4g}]  {row.unit}  {size}'.rstrip()
+  )
 
 
 def main(argv):
   if len(argv) > 1:
-    app.usage(shorthelp=True, detailed_error=f'unexpected arguments: {" ".join(argv[1:])}', exitcode=2)
+    app.usage(
+      shorthelp=True, detailed_error=f'unexpected arguments: {" ".join(argv[1:])}', exitcode=2
+    )
   logging.set_verbosity(logging.WARNING)  # jax reports every kind of device that is not there
   keep_freed_memory()
   prepare_cpu()
   try:
     config = _CONFIG.value
     workdir: pathlib.Path = open_workdir(_WORKDIR.value, config)
-    print(f'{jax.devices()[0].device_kind}, {jax.device_count()} device(s), jax {jax.__version__}', file=sys.stderr)
+    print(
+      f'{jax.devices()[0].device_kind}, {jax.device_count()} device(s), jax {jax.__version__}',
+      file=sys.stderr,
+    )
     jax.config.update('jax_disable_most_optimizations', config.fast_compile)
     rows = measure(config, workdir)
   except ConfigError as error:
     sys.exit(f'error: {error}')
-  write_atomic(workdir / 'benchmark.json', json.dumps([row._asdict() for row in rows], indent=2) + '\n')
+  write_atomic(
+    workdir / 'benchmark.json', json.dumps([row._asdict() for row in rows], indent=2) + '\n'
+  )
   print(f'written: {workdir / "benchmark.json"}')
 
 

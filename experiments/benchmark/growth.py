@@ -10,7 +10,9 @@ from o1jax.model.compute import search_cost
 from o1jax.model.variants import ModelConfig
 
 
-def growth_rows(config: ModelConfig, sizes: Sizes, axes: dict[str, tuple[int, ...]], *, repeats: int) -> Iterator[Row]:
+def growth_rows(
+  config: ModelConfig, sizes: Sizes, axes: dict[str, tuple[int, ...]], *, repeats: int
+) -> Iterator[Row]:
   """Tokens a second along each axis, a field of `Sizes` or of `ModelConfig`; all else stays.
 
   The exponent is the slope of log time over log size: 1 = time in proportion.
@@ -25,7 +27,9 @@ def growth_rows(config: ModelConfig, sizes: Sizes, axes: dict[str, tuple[int, ..
       yield row('growth_tokens_per_second', tokens / took, 'tokens/s', work.shape(axis=axis))
     if len(values) > 1:
       slope = np.polyfit(np.log(values), np.log(times), 1)[0]
-      yield row('growth_exponent', slope, f'of time in {axis}', dict(axis=axis, values=list(values)))
+      yield row(
+        'growth_exponent', slope, f'of time in {axis}', dict(axis=axis, values=list(values))
+      )
 
 
 def _resized(config, sizes, axis, value):

@@ -1,4 +1,5 @@
-"""How fast learning is: a searched tree in one pass against its paths one by one, and the whole fused update."""
+"""How fast learning is: a searched tree in one pass against its paths one by one, and the whole
+fused update."""
 
 import functools
 import time
@@ -41,20 +42,27 @@ def learner(work: Work) -> Callable[[], Metrics]:
   """Learns from the same search at each call."""
   tree, optimizer = work.mcts(work.params), _optimizer()
   learn = functools.partial(
-    fused.learn, work.model, outcome=_no_verdict, optimizer=optimizer, minibatches=_minibatches(work)
+    fused.learn,
+    work.model,
+    outcome=_no_verdict,
+    optimizer=optimizer,
+    minibatches=_minibatches(work),
   )
   run = work.jit(learn, donate_argnums=0, out_shardings=everywhere(work.mesh))
   return _updates(run, _state(work, optimizer), work.prompt, _reference(work), tree, MIX)
 
 
 def tree_speedup(work: Work, *, repeats: int) -> Row:
-  """Time to score every root-to-leaf path as a row of its own, over the time to score the trees they make up.
+  """Time to score every root-to-leaf path as a row of its own, over the time to score the trees
+  they make up.
 
   Rows of one depth are one batch, so that none is padded; both score some `CHUNK` tokens at once.
   """
   model, mesh = work.model, work.mesh
   tree = work.mcts(work.params)
-  parts = _divisor(work.sizes.batch // mesh.size, tree.tokens[0].size * work.sizes.batch // (mesh.size * CHUNK))
+  parts = _divisor(
+    work.sizes.batch // mesh.size, tree.tokens[0].size * work.sizes.batch // (mesh.size * CHUNK)
+  )
 
   def whole(params, *trees):
     cut = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), trees)
@@ -65,7 +73,9 @@ def tree_speedup(work: Work, *, repeats: int) -> Row:
     out = forward_rows(model, params, rows, jnp.full(rows.shape[0], rows.shape[1]))
     return score_tokens(model, params, out.hidden[:, 0, 0, :-1], rows[:, 1:]), out.value
 
-  shared = lambda function, *names: work.jit(lambda *args: each_part(function, ('batch',), (), *names)(*args))
+  shared = lambda function, *names: work.jit(
+    lambda *args: each_part(function, ('batch',), (), *names)(*args)
+  )
   together, apart = shared(whole, ('batch',), ('batch',)), shared(paths, ('batch',))
   batches = [part for rows in _paths(work, tree) for part in _chunks(work, rows)]
   tree_took = seconds(lambda: together(work.params, work.prompt, tree), repeats)
@@ -74,7 +84,8 @@ def tree_speedup(work: Work, *, repeats: int) -> Row:
 
 
 def fused_rows(work: Work, *, repeats: int) -> list[Row]:
-  """The whole update, its search and credit, the seconds to compile it, and how often it was traced."""
+  """The whole update, its search and credit, the seconds to compile it, and how often it was
+  traced."""
   model, shape = work.model, work.shape()
   traces = []
 
@@ -84,9 +95,14 @@ def fused_rows(work: Work, *, repeats: int) -> list[Row]:
 
   optimizer = _optimizer()
   update = fused.search_and_learn(
-    model, search=searched, outcome=_no_verdict, optimizer=optimizer, batch=work.sizes.batch,
-    minibatches=_minibatches(work), sharding=everywhere(work.mesh),
-  )  # fmt: skip
+    model,
+    search=searched,
+    outcome=_no_verdict,
+    optimizer=optimizer,
+    batch=work.sizes.batch,
+    minibatches=_minibatches(work),
+    sharding=everywhere(work.mesh),
+  )
   pool = jax.device_put((work.prompt, _reference(work), jax.random.key(0)), everywhere(work.mesh))
   began = time.perf_counter()
   with jax.set_mesh(work.mesh):
@@ -118,7 +134,9 @@ def _updates(update, state: TrainState, *data) -> Callable[[], Metrics]:
 
 def _state(work: Work, optimizer) -> TrainState:
   """A state of its own, since updates are given it for good."""
-  return jax.device_put(init_state(jax.tree.map(jnp.copy, work.params), optimizer), everywhere(work.mesh))
+  return jax.device_put(
+    init_state(jax.tree.map(jnp.copy, work.params), optimizer), everywhere(work.mesh)
+  )
 
 
 def _optimizer():
@@ -144,7 +162,9 @@ def _chunks(work: Work, rows: np.ndarray) -> list[jax.Array]:
 
 def _paths(work: Work, tree: Tree) -> list[np.ndarray]:
   """The prompt and all steps down to every leaf, [N, P + depth * L] for each depth."""
-  everyone = jnp.broadcast_to(tree_lib.node_ids(tree).reshape(-1), (tree.mask.shape[0], tree.mask[0].size))
+  everyone = jnp.broadcast_to(
+    tree_lib.node_ids(tree).reshape(-1), (tree.mask.shape[0], tree.mask[0].size)
+  )
   tokens, length = jax.jit(tree_lib.solution_tokens)(tree, everyone)
   used = (tree.expanded >= 0)[..., None] & (tree.length > 0)
   leaf = np.array(used.reshape(everyone.shape))
@@ -152,7 +172,11 @@ def _paths(work: Work, tree: Tree) -> list[np.ndarray]:
   problem, slot = np.nonzero(expanded > 0)
   leaf[problem, expanded[problem, slot] - 1] = False
   problem, node = np.nonzero(leaf)
-  tokens, length, prompt = np.asarray(tokens)[problem, node], np.asarray(length)[problem, node], work.prompt.tokens
+  tokens, length, prompt = (
+    np.asarray(tokens)[problem, node],
+    np.asarray(length)[problem, node],
+    work.prompt.tokens,
+  )
   rows = np.concatenate([np.asarray(prompt)[problem], tokens], axis=1)
   first = prompt.shape[1]
   return [rows[length == size][:, : first + size] for size in np.unique(length)]

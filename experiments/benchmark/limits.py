@@ -8,7 +8,8 @@ from experiments.benchmark.timing import Limit, Row, row, seconds, seconds_once
 
 
 def matmul_rate(dtype: str, size: int) -> Limit:
-  """Measures GFLOP/s of square products of a size: the best of three, lest a disturbed one make shares look good."""
+  """Measures GFLOP/s of square products of a size: the best of three, lest a disturbed one make
+  shares look good."""
   x = jax.random.normal(jax.random.key(size), (size, size)).astype(dtype)
   multiply = jax.jit(jnp.matmul)
   jax.block_until_ready(multiply(x, x))

@@ -1,7 +1,8 @@
-"""The way it is done today, beside ours: a Hugging Face Llama, a plain Python tree, `generate`. Needs extra `peers`.
+"""The way it is done today, beside ours: a Hugging Face Llama, a plain Python tree, `generate`.
+Needs extra `peers`.
 
-Same weights, prompts, candidates, simulations and tokens a step. The peer keeps the keys and values of every node, so
-no prefix is computed twice, and samples the A candidates of a node as one batch.
+Same weights, prompts, candidates, simulations and tokens a step. The peer keeps the keys and values
+of every node, so no prefix is computed twice, and samples the A candidates of a node as one batch.
 """
 
 import copy
@@ -23,7 +24,8 @@ class Node:
   __slots__ = ('cache', 'hidden', 'depth', 'value', 'visits', 'total', 'children')
 
   def __init__(self, cache: Any, hidden: Any, depth: int, value: float):
-    """After a step: keys and values of all tokens so far, the last hidden state [1, 1, D], P(correct)."""
+    """After a step: keys and values of all tokens so far, the last hidden state [1, 1, D],
+    P(correct)."""
     self.cache, self.hidden, self.depth, self.value = cache, hidden, depth, value
     self.visits, self.total, self.children = 0, 0.0, []
 
@@ -41,7 +43,9 @@ class Peer:
     length = s.prompt_length + s.max_steps * s.step_length
     settings = AutoConfig.for_model(**settings_of(config, max_length=length))
     self.model = AutoModelForCausalLM.from_config(settings, dtype=torch.float32).eval()
-    self.model.load_state_dict({name: torch.tensor(x) for name, x in exported(config, work.params.policy)})
+    self.model.load_state_dict(
+      {name: torch.tensor(x) for name, x in exported(config, work.params.policy)}
+    )
     self._hidden, self._score = (
       torch.tensor(np.asarray(work.params.critic[name]['kernel'])) for name in ('hidden', 'score')
     )
@@ -68,17 +72,25 @@ class Peer:
     return root
 
   def generate(self, samples: int):
-    """N samples for each of all problems at once, [B*N, T], by the library's own `generate`; none is chosen."""
+    """N samples for each of all problems at once, [B*N, T], by the library's own `generate`; none
+    is chosen."""
     s = self._sizes
     tokens = s.max_steps * s.step_length
     with self._torch.inference_mode():
       return self.model.generate(
-        self.prompts, attention_mask=self._torch.ones_like(self.prompts), do_sample=True, top_k=0,
-        num_return_sequences=samples, max_new_tokens=tokens, min_new_tokens=tokens, pad_token_id=0,
-      )  # fmt: skip
+        self.prompts,
+        attention_mask=self._torch.ones_like(self.prompts),
+        do_sample=True,
+        top_k=0,
+        num_return_sequences=samples,
+        max_new_tokens=tokens,
+        min_new_tokens=tokens,
+        pad_token_id=0,
+      )
 
   def best_of_n(self, samples: int):
-    """The solution [T] of each problem that its critic likes best, by a pass of its own over all of them."""
+    """The solution [T] of each problem that its critic likes best, by a pass of its own over all of
+    them."""
     torch = self._torch
     rows = self.generate(samples)
     with torch.inference_mode():
@@ -108,10 +120,11 @@ class Peer:
 
 
 def peer_rows(work: Work, *, problems: int, samples: int, repeats: int) -> list[Row]:
-  """Ours over theirs in problems a second, and both speeds. The peer's MCTS is timed on the first `problems`.
+  """Ours over theirs in problems a second, and both speeds. The peer's MCTS is timed on the first
+  `problems`.
 
-  Our best-of-N knows what its critic thinks of each solution; `generate` alone, with which it is compared as well, does
-  not.
+  Our best-of-N knows what its critic thinks of each solution; `generate` alone, with which it is
+  compared as well, does not.
   """
   peer, count = Peer(work), work.sizes.batch
   mcts, best_of_n = work.mcts, work.best_of_n(samples)
@@ -121,7 +134,8 @@ def peer_rows(work: Work, *, problems: int, samples: int, repeats: int) -> list[
   }
   speeds['generate'] = speeds['best_of_n']
   theirs = {
-    'mcts': problems / seconds(lambda: [peer.search(i) for i in range(problems)] and jnp.zeros(()), repeats),
+    'mcts': problems
+    / seconds(lambda: [peer.search(i) for i in range(problems)] and jnp.zeros(()), repeats),
     'best_of_n': count / seconds(lambda: peer.best_of_n(samples) is None, repeats),
     'generate': count / seconds(lambda: peer.generate(samples) is None, repeats),
   }
@@ -141,5 +155,7 @@ def _select(node: Node, exploration: float = 1.25) -> Node:
   bonus = exploration * math.sqrt(node.visits + 1) / len(node.children)
   return max(
     node.children,
-    key=lambda child: (child.total / child.visits if child.visits else node.value) + bonus / (1 + child.visits),
+    key=lambda child: (
+      (child.total / child.visits if child.visits else node.value) + bonus / (1 + child.visits)
+    ),
   )

@@ -1,4 +1,5 @@
-"""How fast search is: tokens a second, and the share of the machine's limit that its model FLOPs reach."""
+"""How fast search is: tokens a second, and the share of the machine's limit that its model FLOPs
+reach."""
 
 import jax.numpy as jnp
 
@@ -43,17 +44,28 @@ def decode_rows(work: Work, limit: Limit, *, repeats: int) -> list[Row]:
 
   def run(params, keys, prompt, cache):
     lead = (prompt.length.shape[0], 1, s.candidates)
-    hidden = jnp.broadcast_to(cache.root_hidden[:, None, None], (*lead, cache.root_hidden.shape[-1]))
+    hidden = jnp.broadcast_to(
+      cache.root_hidden[:, None, None], (*lead, cache.root_hidden.shape[-1])
+    )
     return decode(
-      model, params, keys, prompt_context(cache), prompt.length[:, None], hidden, jnp.zeros(lead, bool),
-      sampling=FULL, step_length=s.step_length,
-    )  # fmt: skip
+      model,
+      params,
+      keys,
+      prompt_context(cache),
+      prompt.length[:, None],
+      hidden,
+      jnp.zeros(lead, bool),
+      sampling=FULL,
+      step_length=s.step_length,
+    )
 
   cache, _ = work.jit(spread(work.model, begin))(work.params, work.prompt)
   step = work.jit(spread(work.model, run))
   took, peak = beside(limit, lambda: step(work.params, work.keys, work.prompt, cache), repeats)
   rows = s.batch * s.candidates
-  flops = rows * sum(token_flops(model.config, s.prompt_length + t + 1) for t in range(s.step_length))
+  flops = rows * sum(
+    token_flops(model.config, s.prompt_length + t + 1) for t in range(s.step_length)
+  )
   shape = work.shape()
   return [
     row('decode_tokens_per_second', rows * s.step_length / took, 'tokens/s', shape),
@@ -62,7 +74,8 @@ def decode_rows(work: Work, limit: Limit, *, repeats: int) -> list[Row]:
 
 
 def memory_rows(work: Work) -> list[Row]:
-  """Bytes that one more node takes in the compiled search, and how that compares with its keys, values and fields."""
+  """Bytes that one more node takes in the compiled search, and how that compares with its keys,
+  values and fields."""
   s, config = work.sizes, work.model.config
   more = make(config, s._replace(simulations=2 * s.simulations))
   small, large = _peak_bytes(work), _peak_bytes(more)
@@ -76,7 +89,8 @@ def memory_rows(work: Work) -> list[Row]:
 
 
 def bytes_per_node(config: ModelConfig, sizes: Sizes) -> float:
-  """Keys and values of L tokens in every layer, the last hidden state, and a candidate's share of a `Tree` slot."""
+  """Keys and values of L tokens in every layer, the last hidden state, and a candidate's share of a
+  `Tree` slot."""
   width = jnp.dtype(config.dtype).itemsize
   cache = 2 * config.layers * config.kv_heads * config.head_width * sizes.step_length * width
   fields = 8 * sizes.step_length + 4 * 7 + 2  # tokens and log-probs; seven numbers and two flags
@@ -87,7 +101,9 @@ def bytes_per_node(config: ModelConfig, sizes: Sizes) -> float:
 def _peak_bytes(work: Work) -> int:
   """On all devices."""
   stats = work.program.memory_analysis()
-  return work.mesh.size * (stats.temp_size_in_bytes + stats.argument_size_in_bytes + stats.output_size_in_bytes)
+  return work.mesh.size * (
+    stats.temp_size_in_bytes + stats.argument_size_in_bytes + stats.output_size_in_bytes
+  )
 
 
 def _search(work: Work, run, limit: Limit, repeats: int):
@@ -97,6 +113,9 @@ def _search(work: Work, run, limit: Limit, repeats: int):
 
 
 def _without_model(sizes: Sizes) -> Work:
-  """The same search by a model of next to no size, a token a step: what remains is mctx's and our bookkeeping."""
-  config = ModelConfig(vocab_size=2, width=2, layers=1, heads=1, kv_heads=1, head_width=2, mlp_width=2)
+  """The same search by a model of next to no size, a token a step: what remains is mctx's and our
+  bookkeeping."""
+  config = ModelConfig(
+    vocab_size=2, width=2, layers=1, heads=1, kv_heads=1, head_width=2, mlp_width=2
+  )
   return make(config, sizes._replace(step_length=1, prompt_length=1))

@@ -1,4 +1,5 @@
-"""How fast search is for a policy that was trained: its steps close early and its problems are those of its task."""
+"""How fast search is for a policy that was trained: its steps close early and its problems are
+those of its task."""
 
 import pathlib
 
@@ -14,8 +15,11 @@ from o1jax.runtime.config import require
 from o1jax.runtime.mesh import build_mesh, by_problem, everywhere, spread
 
 
-def trained_rows(workdir: str | pathlib.Path, limits: dict[str, Limit], *, samples: int, repeats: int) -> list[Row]:
-  """The job's own tree search and best-of-N of `samples`, by the last policy that it has made, over its test problems.
+def trained_rows(
+  workdir: str | pathlib.Path, limits: dict[str, Limit], *, samples: int, repeats: int
+) -> list[Row]:
+  """The job's own tree search and best-of-N of `samples`, by the last policy that it has made, over
+  its test problems.
 
   Args:
     workdir: of a finished `experiments.o1` job.
@@ -33,15 +37,25 @@ def trained_rows(workdir: str | pathlib.Path, limits: dict[str, Limit], *, sampl
   prompt, _ = e.data.test
   count = prompt.length.shape[0]
   mesh = build_mesh(count)
-  keys, prompt = jax.device_put((problem_keys(e.key, count), jax.tree.map(jnp.asarray, prompt)), by_problem(mesh))
+  keys, prompt = jax.device_put(
+    (problem_keys(e.key, count), jax.tree.map(jnp.asarray, prompt)), by_problem(mesh)
+  )
   params = jax.device_put(run.params(made[-1]), everywhere(mesh))
   rows = []
   for method, budget in ((section.method, section.budget), ('best_of_n', samples)):
     with jax.set_mesh(mesh):
-      search = jax.jit(spread(e.model, test_search(e, method, budget))).lower(params, keys, prompt).compile()
-    tokens, flops = (float(x.sum()) for x in search_cost(e.model.config, prompt, search(params, keys, prompt)))
+      search = (
+        jax.jit(spread(e.model, test_search(e, method, budget)))
+        .lower(params, keys, prompt)
+        .compile()
+      )
+    tokens, flops = (
+      float(x.sum()) for x in search_cost(e.model.config, prompt, search(params, keys, prompt))
+    )
     took, peak = beside(limits[e.model.config.dtype], lambda: search(params, keys, prompt), repeats)  # noqa: B023
-    shape = dict(method=method, budget=budget, policy=made[-1], batch=count, tokens=tokens, devices=mesh.size)
+    shape = dict(
+      method=method, budget=budget, policy=made[-1], batch=count, tokens=tokens, devices=mesh.size
+    )
     rows += [
       row('trained_tokens_per_second', tokens / took, 'tokens/s', shape),
       share_row('trained_utilisation', flops, took, peak, shape),

@@ -1,4 +1,5 @@
-"""What is timed: random weights and prompts of a given size, and steps that always fill their L tokens."""
+"""What is timed: random weights and prompts of a given size, and steps that always fill their L
+tokens."""
 
 import dataclasses
 import functools
@@ -86,17 +87,23 @@ class Work:
   def shape(self, **more) -> dict:
     """What a row of the table says of its size."""
     c = self.model.config
-    told = dict(width=c.width, layers=c.layers, vocabulary=c.vocab_size, dtype=c.dtype, devices=self.mesh.size)
+    told = dict(
+      width=c.width, layers=c.layers, vocabulary=c.vocab_size, dtype=c.dtype, devices=self.mesh.size
+    )
     return self.sizes._asdict() | told | more
 
 
 @functools.cache
 def make(model_config, sizes: Sizes, *, seed: int = 0) -> Work:
-  """Random weights, and prompts of full length. The same again is the same object, with what it compiled."""
+  """Random weights, and prompts of full length. The same again is the same object, with what it
+  compiled."""
   model, key = LanguageModel(model_config), jax.random.key(seed)
   init = jax.jit(lambda key: nn.unbox(forward.init(model, key)))
   tokens = jax.random.randint(key, (sizes.batch, sizes.prompt_length), 0, model_config.vocab_size)
-  problems = problem_keys(key, sizes.batch), Prompt(tokens, jnp.full(sizes.batch, sizes.prompt_length))
+  problems = (
+    problem_keys(key, sizes.batch),
+    Prompt(tokens, jnp.full(sizes.batch, sizes.prompt_length)),
+  )
   mesh = build_mesh(sizes.batch)
   keys, prompt = jax.device_put(problems, by_problem(mesh))
   return Work(model, jax.device_put(init(key), everywhere(mesh)), prompt, keys, sizes, mesh)

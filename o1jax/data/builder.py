@@ -1,8 +1,8 @@
 """A task's data on disk, through TensorFlow Datasets (array_record files) without TensorFlow.
 
-    write(task, 'data', counts={'train': 1000, 'test': 500}, texts=5000)
-    demonstrations = read(task.name, 'data', 'train')
-    lines = read_text(task.name, 'data')
+write(task, 'data', counts={'train': 1000, 'test': 500}, texts=5000)
+demonstrations = read(task.name, 'data', 'train')
+lines = read_text(task.name, 'data')
 """
 
 import contextlib
@@ -22,7 +22,8 @@ PLAIN_TEXT = 'plain_text'  # the split of texts for pre-training: records withou
 
 
 class TaskData(tfds.core.GeneratorBasedBuilder):
-  """Records of one task by split, in their order. A record: prompt, text, numbers, steps (see `types.Problem`)."""
+  """Records of one task by split, in their order. A record: prompt, text, numbers, steps (see
+  `types.Problem`)."""
 
   VERSION = tfds.core.Version('1.0.0')
 
@@ -32,11 +33,19 @@ class TaskData(tfds.core.GeneratorBasedBuilder):
 
   def _info(self):
     return tfds.core.DatasetInfo(
-        builder=self, description='Problems with demonstrations, and plain text.', disable_shuffling=True,
-        features=tfds.features.FeaturesDict({
-            'prompt': tfds.features.Text(), 'text': tfds.features.Text(),
-            'numbers': tfds.features.Sequence(np.int32), 'steps': tfds.features.Sequence(tfds.features.Text())}),
-        metadata=tfds.core.MetadataDict(digest=_digest(self._records)))
+      builder=self,
+      description='Problems with demonstrations, and plain text.',
+      disable_shuffling=True,
+      features=tfds.features.FeaturesDict(
+        {
+          'prompt': tfds.features.Text(),
+          'text': tfds.features.Text(),
+          'numbers': tfds.features.Sequence(np.int32),
+          'steps': tfds.features.Sequence(tfds.features.Text()),
+        }
+      ),
+      metadata=tfds.core.MetadataDict(digest=_digest(self._records)),
+    )
 
   def _split_generators(self, dl_manager):
     return {split: self._generate_examples(records) for split, records in self._records.items()}
@@ -45,8 +54,11 @@ class TaskData(tfds.core.GeneratorBasedBuilder):
     yield from enumerate(records)
 
 
-def write(task: types.Task, data_dir, *, counts: Mapping[str, int], texts: int, seed: int = 0) -> pathlib.Path:
-  """Writes problems with a demonstration each, and plain text. What is there already is kept if it is the same.
+def write(
+  task: types.Task, data_dir, *, counts: Mapping[str, int], texts: int, seed: int = 0
+) -> pathlib.Path:
+  """Writes problems with a demonstration each, and plain text. What is there already is kept if it
+  is the same.
 
   Args:
     task: what to write.
@@ -61,15 +73,20 @@ def write(task: types.Task, data_dir, *, counts: Mapping[str, int], texts: int, 
   Raises:
     ValueError: where the folder holds data of other settings, or a split holds too few problems.
   """
-  records = {split: [_record(*d) for d in demonstrate(task, task.problems(split, count, seed), seed=seed)]
-             for split, count in counts.items()}
-  records[PLAIN_TEXT] = [_record(types.Problem(prompt='', text=text), [])
-                         for text in plain_text(task, texts, seed=seed)]
+  records = {
+    split: [_record(*d) for d in demonstrate(task, task.problems(split, count, seed), seed=seed)]
+    for split, count in counts.items()
+  }
+  records[PLAIN_TEXT] = [
+    _record(types.Problem(prompt='', text=text), []) for text in plain_text(task, texts, seed=seed)
+  ]
   root = pathlib.Path(data_dir) / task.name
   builder = TaskData(records=records, data_dir=root)
   if builder.data_path.exists():
     if builder.info.metadata['digest'] != _digest(records):
-      raise ValueError(f'{root} holds data of other settings: choose another data_dir, or delete it.')
+      raise ValueError(
+        f'{root} holds data of other settings: choose another data_dir, or delete it.'
+      )
   else:
     tfds.disable_progress_bar()
     with contextlib.redirect_stdout(io.StringIO()):  # it reports a download, and there is none
@@ -78,15 +95,24 @@ def write(task: types.Task, data_dir, *, counts: Mapping[str, int], texts: int, 
 
 
 def read(name: str, data_dir, split: str) -> list[Demonstration]:
-  """The demonstrations of a split of task `name`, in the order written. Raises ValueError where there are none."""
-  return [Demonstration(types.Problem(prompt=record['prompt'].decode(), text=record['text'].decode(),
-                                      numbers=tuple(map(int, record['numbers']))),
-                        [step.decode() for step in record['steps']])
-          for record in _source(name, data_dir, split)]
+  """The demonstrations of a split of task `name`, in the order written. Raises ValueError where
+  there are none."""
+  return [
+    Demonstration(
+      types.Problem(
+        prompt=record['prompt'].decode(),
+        text=record['text'].decode(),
+        numbers=tuple(map(int, record['numbers'])),
+      ),
+      [step.decode() for step in record['steps']],
+    )
+    for record in _source(name, data_dir, split)
+  ]
 
 
 def read_text(name: str, data_dir) -> list[str]:
-  """The plain texts of task `name`, in the order written. Raises ValueError where there are none."""
+  """The plain texts of task `name`, in the order written. Raises ValueError where there are
+  none."""
   return [record['text'].decode() for record in _source(name, data_dir, PLAIN_TEXT)]
 
 
@@ -95,7 +121,9 @@ def _source(name, data_dir, split):
   # By number: beside them lies what a builder that was killed left behind.
   versions = sorted(folder.glob('task_data/[0-9]*/dataset_info.json'))
   if not versions:
-    raise ValueError(f'{folder} holds no data of a task {name!r}: write some with o1jax.data.builder.write.')
+    raise ValueError(
+      f'{folder} holds no data of a task {name!r}: write some with o1jax.data.builder.write.'
+    )
   builder = tfds.builder_from_directory(versions[-1].parent)
   if split not in builder.info.splits:
     raise ValueError(f'{folder} has no split {split!r}: it has {sorted(builder.info.splits)}.')
@@ -103,7 +131,12 @@ def _source(name, data_dir, split):
 
 
 def _record(problem: types.Problem, steps: list[str]) -> dict:
-  return {'prompt': problem.prompt, 'text': problem.text, 'numbers': list(problem.numbers), 'steps': steps}
+  return {
+    'prompt': problem.prompt,
+    'text': problem.text,
+    'numbers': list(problem.numbers),
+    'steps': steps,
+  }
 
 
 def _digest(records) -> str:

@@ -1,4 +1,5 @@
-"""Fields of JSON records, with the checks that a reader makes; what is wrong is a ReaderError for people."""
+"""Fields of JSON records, with the checks that a reader makes; what is wrong is a ReaderError for
+people."""
 
 from types import NoneType
 from typing import Any
@@ -6,7 +7,12 @@ from typing import Any
 from o1jax.data.records import ReaderError
 
 _KINDS = {
-  str: 'text', int: 'a whole number', bool: 'true or false', list: 'a list', dict: 'an object', NoneType: 'null',
+  str: 'text',
+  int: 'a whole number',
+  bool: 'true or false',
+  list: 'a list',
+  dict: 'an object',
+  NoneType: 'null',
 }
 
 
@@ -16,8 +22,8 @@ def field(record, name: str, *kinds: type) -> Any:
   Args:
     record: a value of JSON.
     name: of the field.
-    kinds: what its value may be, of str, int, bool, list, dict and NoneType. Text must be Unicode, so without halves
-      of surrogate pairs.
+    kinds: what its value may be, of str, int, bool, list, dict and NoneType. Text must be Unicode,
+      so without halves of surrogate pairs.
 
   Raises:
     ReaderError: where the record is no object, has no such field, or a value of another kind in it.
@@ -44,7 +50,8 @@ def optional(record, name: str, *kinds: type) -> Any:
 
 
 def filled(record, name: str) -> str:
-  """A field of text that is not blank, without the white space around it. Raises ReaderError as `field` does."""
+  """A field of text that is not blank, without the white space around it. Raises ReaderError as
+  `field` does."""
   value = field(record, name, str).strip()
   if not value:
     raise ReaderError(f'the field {name!r} is blank: expected text.')
@@ -74,4 +81,6 @@ def _check_text(name, value):
   try:
     value.encode()
   except UnicodeEncodeError as error:
-    raise ReaderError(f'the field {name!r} has half of a surrogate pair at character {error.start}.') from None
+    raise ReaderError(
+      f'the field {name!r} has half of a surrogate pair at character {error.start}.'
+    ) from None

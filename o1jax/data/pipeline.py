@@ -1,4 +1,5 @@
-"""From a task's problems, demonstrations and plain text to arrays, and a stateless stream of batches of them."""
+"""From a task's problems, demonstrations and plain text to arrays, and a stateless stream of
+batches of them."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -20,10 +21,14 @@ class Demonstration(NamedTuple):
   steps: list[str]
 
 
-def demonstrate(task: types.Task, problems: Sequence[types.Problem], *, seed: int = 0) -> list[Demonstration]:
+def demonstrate(
+  task: types.Task, problems: Sequence[types.Problem], *, seed: int = 0
+) -> list[Demonstration]:
   """One demonstration of each problem; that of problem i is a function of (seed, i)."""
-  return [Demonstration(problem, task.demonstrate(problem, np.random.default_rng((seed, i))))
-          for i, problem in enumerate(problems)]
+  return [
+    Demonstration(problem, task.demonstrate(problem, np.random.default_rng((seed, i))))
+    for i, problem in enumerate(problems)
+  ]
 
 
 def plain_text(task: types.Task, count: int, *, seed: int = 0) -> list[str]:
@@ -36,14 +41,17 @@ def corpus(texts: Iterable[str], demonstrations: Iterable[Demonstration]) -> lis
   return [*texts, *(d.problem.prompt + join_steps(d.steps) for d in demonstrations)]
 
 
-def encode_problems(tokenizer: Tokenizer, problems: Sequence[types.Problem], *,
-                    prompt_length: int) -> tuple[types.Prompt, types.Reference]:
+def encode_problems(
+  tokenizer: Tokenizer, problems: Sequence[types.Problem], *, prompt_length: int
+) -> tuple[types.Prompt, types.Reference]:
   """B problems as arrays: what a policy is asked, and apart from it what a verifier needs.
 
-  The reference is as wide as the longest text and the most numbers among these problems (at least 1 each).
+  The reference is as wide as the longest text and the most numbers among these problems (at least 1
+  each).
 
   Raises:
-    ValueError: for no problems, a prompt of more than `prompt_length` tokens, or a tokenizer of another task.
+    ValueError: for no problems, a prompt of more than `prompt_length` tokens, or a tokenizer of
+      another task.
   """
   if not problems:
     raise ValueError('there are no problems to encode: give at least one.')
@@ -51,33 +59,42 @@ def encode_problems(tokenizer: Tokenizer, problems: Sequence[types.Problem], *,
   prompts = tokenizer.encode_prompts([problem.prompt for problem in problems])
   longest = max(range(len(prompts)), key=lambda i: len(prompts[i]))
   if len(prompts[longest]) > prompt_length:
-    raise ValueError(f'the prompt {problems[longest].prompt!r} has {len(prompts[longest])} tokens, and '
-                     f'prompt_length={prompt_length}: raise it to at least {len(prompts[longest])}, or make the '
-                     'problems of the task smaller.')
+    raise ValueError(
+      f'the prompt {problems[longest].prompt!r} has {len(prompts[longest])} tokens, and '
+      f'prompt_length={prompt_length}: raise it to at least {len(prompts[longest])}, or make the '
+      'problems of the task smaller.'
+    )
   texts = [list(problem.text.encode()) for problem in problems]
   numbers = [problem.numbers for problem in problems]
   tokens, length = _pad(prompts, prompt_length, tokenizer.pad_id)
   text, text_length = _pad(texts, max(1, *map(len, texts)), 0)
   numbers, _ = _pad(numbers, max(1, *map(len, numbers)), types.UNUSED)
-  return (types.Prompt(tokens=tokens, length=length),
-          types.Reference(text=text.astype(np.uint8), length=text_length, numbers=numbers))
+  return (
+    types.Prompt(tokens=tokens, length=length),
+    types.Reference(text=text.astype(np.uint8), length=text_length, numbers=numbers),
+  )
 
 
 def plain_rows(tokenizer: Tokenizer, texts: Sequence[str], *, row_length: int) -> types.Sequences:
-  """Rows for pre-training: whole texts, each closed by the end token, packed first-fit; all but padding is a target.
+  """Rows for pre-training: whole texts, each closed by the end token, packed first-fit; all but
+  padding is a target.
 
   Raises:
     ValueError: for no texts, or one that does not fit in a row.
   """
   if not texts:
     raise ValueError('there is no plain text to make rows of: give at least one text.')
-  pieces = [_Piece('plain text', text, [*tokenizer.encode(text), tokenizer.eos_id], 0) for text in texts]
+  pieces = [
+    _Piece('plain text', text, [*tokenizer.encode(text), tokenizer.eos_id], 0) for text in texts
+  ]
   return _pack(pieces, row_length, tokenizer.pad_id)
 
 
-def instruction_rows(tokenizer: Tokenizer, demonstrations: Sequence[Demonstration], *,
-                     row_length: int) -> types.Sequences:
-  """Rows for instruction tuning: prompt, solution, end token, packed first-fit; prompts are no targets.
+def instruction_rows(
+  tokenizer: Tokenizer, demonstrations: Sequence[Demonstration], *, row_length: int
+) -> types.Sequences:
+  """Rows for instruction tuning: prompt, solution, end token, packed first-fit; prompts are no
+  targets.
 
   Prompt and steps are encoded apart, as sampling makes them.
 
@@ -90,14 +107,17 @@ def instruction_rows(tokenizer: Tokenizer, demonstrations: Sequence[Demonstratio
   pieces = []
   for prompt, (problem, steps) in zip(prompts, demonstrations):
     solution = [token for step in tokenizer.encode_steps(steps) for token in step]
-    pieces.append(_Piece('demonstration', problem.prompt + join_steps(steps), [*prompt, *solution], len(prompt)))
+    pieces.append(
+      _Piece('demonstration', problem.prompt + join_steps(steps), [*prompt, *solution], len(prompt))
+    )
   return _pack(pieces, row_length, tokenizer.pad_id)
 
 
 def batches(rows, *, batch_size: int, seed: int = 0) -> Callable[[int], types.Sequences]:
   """A stream of batches without state: update -> batch, a function of (seed, update) alone.
 
-  Rows come in a new random order every epoch, each once an epoch; a batch may reach over into the next epoch.
+  Rows come in a new random order every epoch, each once an epoch; a batch may reach over into the
+  next epoch.
 
   Args:
     rows: any pytree of arrays with one leading axis: Sequences, or a (Prompt, Reference).
@@ -112,14 +132,19 @@ def batches(rows, *, batch_size: int, seed: int = 0) -> Callable[[int], types.Se
   """
   count = len(jax.tree.leaves(rows)[0])
   if count < 1 or batch_size < 1:
-    raise ValueError(f'batches of batch_size={batch_size} from {count} rows: give at least 1 of each.')
+    raise ValueError(
+      f'batches of batch_size={batch_size} from {count} rows: give at least 1 of each.'
+    )
   order = grain.MapDataset.range(count).seed(seed).shuffle().repeat().batch(batch_size)
   stream = order.map(lambda chosen: jax.tree.map(lambda leaf: leaf[chosen], rows))
   return lambda update: stream[int(update)]
 
 
-def mixed_batches(rows, others, *, batch_size: int, share: float, seed: int = 0) -> Callable[[int], types.Sequences]:
-  """`batches` of which a share, rounded down to whole rows, comes from `others`: rehearsal of an earlier stage.
+def mixed_batches(
+  rows, others, *, batch_size: int, share: float, seed: int = 0
+) -> Callable[[int], types.Sequences]:
+  """`batches` of which a share, rounded down to whole rows, comes from `others`: rehearsal of an
+  earlier stage.
 
   Raises:
     ValueError: where the share is not in [0, 1), or there are no rows to draw from.
@@ -131,34 +156,53 @@ def mixed_batches(rows, others, *, batch_size: int, share: float, seed: int = 0)
   if not rehearsed:
     return new
   old = batches(others, batch_size=rehearsed, seed=seed + 1)
-  return lambda update: jax.tree.map(lambda *leaves: np.concatenate(leaves), new(update), old(update))
+  return lambda update: jax.tree.map(
+    lambda *leaves: np.concatenate(leaves), new(update), old(update)
+  )
 
 
-def check_steps(tokenizer: Tokenizer, demonstrations: Iterable[Demonstration], *, step_length: int,
-                max_steps: int) -> None:
+def check_steps(
+  tokenizer: Tokenizer, demonstrations: Iterable[Demonstration], *, step_length: int, max_steps: int
+) -> None:
   """Makes sure that search can express every demonstration.
 
   Raises:
-    ValueError: where a step has more than `step_length` tokens, its delimiter or end token included, or a
-      demonstration more than `max_steps` steps; or where the tokenizer is that of another task.
+    ValueError: where a step has more than `step_length` tokens, its delimiter or end token
+      included, or a demonstration more than `max_steps` steps; or where the tokenizer is that of
+      another task.
   """
   demonstrations = list(demonstrations)
   check_tokenizer(tokenizer, (join_steps(d.steps) for d in demonstrations))
-  lengths = ((len(ids), step) for d in demonstrations for ids, step in zip(tokenizer.encode_steps(d.steps), d.steps))
+  lengths = (
+    (len(ids), step)
+    for d in demonstrations
+    for ids, step in zip(tokenizer.encode_steps(d.steps), d.steps)
+  )
   length, step = max(lengths, default=(0, ''))
   if length > step_length:
-    raise ValueError(f'the demonstrated step {step!r} has {length} tokens with its end, and step_length={step_length}: '
-                     f'raise it to at least {length}, or make the problems of the task smaller.')
+    raise ValueError(
+      f'the demonstrated step {step!r} has {length} tokens with its end, and '
+      f'step_length={step_length}: '
+      f'raise it to at least {length}, or make the problems of the task smaller.'
+    )
   most = max(demonstrations, key=lambda d: len(d.steps), default=None)
   if most and len(most.steps) > max_steps:
-    raise ValueError(f'the demonstration of {most.problem.prompt!r} has {len(most.steps)} steps, and '
-                     f'max_steps={max_steps}: raise it to at least {len(most.steps)}, or show fewer dead ends.')
+    raise ValueError(
+      f'the demonstration of {most.problem.prompt!r} has {len(most.steps)} steps, and '
+      f'max_steps={max_steps}: raise it to at least {len(most.steps)}, or show fewer dead ends.'
+    )
 
 
-def fitting(tokenizer: Tokenizer, demonstrations: Sequence[Demonstration], *, step_length: int, max_steps: int,
-            row_length: int) -> list[Demonstration]:
-  """Those that search can express and a row can hold; a step of more than `step_length` tokens goes on in the next. The
-  rest, which published data always have, is counted in a warning.
+def fitting(
+  tokenizer: Tokenizer,
+  demonstrations: Sequence[Demonstration],
+  *,
+  step_length: int,
+  max_steps: int,
+  row_length: int,
+) -> list[Demonstration]:
+  """Those that search can express and a row can hold; a step of more than `step_length` tokens goes
+  on in the next. The rest, which published data always have, is counted in a warning.
 
   Raises:
     ValueError: where there are none.
@@ -171,24 +215,38 @@ def fitting(tokenizer: Tokenizer, demonstrations: Sequence[Demonstration], *, st
     if taken <= max_steps and len(prompt) + sum(lengths) <= row_length:
       kept.append(demonstration)
   if not kept:
-    raise ValueError(f'none of {len(demonstrations)} demonstrations fits in max_steps={max_steps} steps of step_length='
-                     f'{step_length} tokens and rows of row_length={row_length}: raise them')  # fmt: skip
+    raise ValueError(
+      f'none of {len(demonstrations)} demonstrations fits in max_steps={max_steps} steps of '
+      f'step_length='
+      f'{step_length} tokens and rows of row_length={row_length}: raise them'
+    )
   if len(kept) < len(demonstrations):
-    logging.warning('%d of %d demonstrations are longer than %d steps of %d tokens, or a row of %d: they are left out',
-                    len(demonstrations) - len(kept), len(demonstrations), max_steps, step_length, row_length)
+    logging.warning(
+      '%d of %d demonstrations are longer than %d steps of %d tokens, or a row of %d: they are '
+      'left out',
+      len(demonstrations) - len(kept),
+      len(demonstrations),
+      max_steps,
+      step_length,
+      row_length,
+    )
   return kept
 
 
 def check_tokenizer(tokenizer: Tokenizer, texts: Iterable[str]) -> None:
-  """Makes sure that the tokenizer was trained on texts like these: it has a token for each of their characters.
+  """Makes sure that the tokenizer was trained on texts like these: it has a token for each of their
+  characters.
 
   Raises:
     ValueError: naming the characters it can only spell in bytes.
   """
   unknown = tokenizer.unknown_characters(texts)
   if unknown:
-    raise ValueError(f'the tokenizer has no token for {unknown}: it was trained on texts of another task; train it '
-                     'on this one (Tokenizer.train), or load the one saved with the run.')
+    raise ValueError(
+      f'the tokenizer has no token for {unknown}: it was trained on texts of another task; train '
+      f'it '
+      'on this one (Tokenizer.train), or load the one saved with the run.'
+    )
 
 
 class _Piece(NamedTuple):
@@ -207,8 +265,10 @@ def _pack(pieces: Sequence[_Piece], row_length: int, pad: int) -> types.Sequence
   rows, room = [], []
   for piece in pieces:
     if len(piece.ids) > row_length:
-      raise ValueError(f'the {piece.kind} {piece.text!r} has {len(piece.ids)} tokens with its end, and row_length='
-                       f'{row_length}: raise it to at least {len(piece.ids)}, or make the task smaller.')
+      raise ValueError(
+        f'the {piece.kind} {piece.text!r} has {len(piece.ids)} tokens with its end, and row_length='
+        f'{row_length}: raise it to at least {len(piece.ids)}, or make the task smaller.'
+      )
     first = max(len(rows) - _OPEN_ROWS, 0)
     fit = next((i for i in range(first, len(rows)) if room[i] >= len(piece.ids)), len(rows))
     if fit == len(rows):
@@ -220,12 +280,16 @@ def _pack(pieces: Sequence[_Piece], row_length: int, pad: int) -> types.Sequence
   target = [[i >= piece.start for piece in row for i in range(len(piece.ids))] for row in rows]
   segment = [[n for n, piece in enumerate(row, 1) for _ in piece.ids] for row in rows]
   tokens, length = _pad(flat, row_length, pad)
-  return types.Sequences(tokens=tokens, length=length, mask=_pad(target, row_length, 0)[0] > 0,
-                         segment=_pad(segment, row_length, 0)[0])
+  return types.Sequences(
+    tokens=tokens,
+    length=length,
+    mask=_pad(target, row_length, 0)[0] > 0,
+    segment=_pad(segment, row_length, 0)[0],
+  )
 
 
 def _pad(rows: Sequence[Sequence[int]], width: int, fill: int) -> tuple[np.ndarray, np.ndarray]:
   padded = np.full((len(rows), width), fill, np.int32)
   for out, row in zip(padded, rows):
-    out[:len(row)] = row
+    out[: len(row)] = row
   return padded, np.array([len(row) for row in rows], np.int32)

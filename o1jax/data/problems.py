@@ -1,7 +1,7 @@
 """Problems with worked solutions, from GSM8K and MATH.
 
-    train = list(read_gsm8k('grade_school_math/data/train.jsonl'))
-    test = list(read_math('MATH/test'))
+train = list(read_gsm8k('grade_school_math/data/train.jsonl'))
+test = list(read_math('MATH/test'))
 """
 
 import pathlib
@@ -25,8 +25,10 @@ class SolvedProblem(NamedTuple):
 
   Attributes:
     problem: the question.
-    steps: the lines of the solution, neither blank nor with white space around them; a program's are indented.
-    answer: the final answer as it is written there: '1,080', r'\\frac{1}{2}'; of a program, its tests.
+    steps: the lines of the solution, neither blank nor with white space around them; a program's
+      are indented.
+    answer: the final answer as it is written there: '1,080', r'\\frac{1}{2}'; of a program, its
+      tests.
     subject: '' where the format has none.
     level: difficulty in 1..5, None where it has none.
     name: what the data call the problem, '' where it has no name.
@@ -45,11 +47,14 @@ def without_annotations(text: str) -> str:
   return _ANNOTATION.sub('', text)
 
 
-def read_gsm8k(path, *, keep_annotations: bool = False, skip_bad: bool = False) -> Iterator[SolvedProblem]:
-  """GSM8K (github.com/openai/grade-school-math, arXiv:2110.14168): JSONL of `question` and `answer`.
+def read_gsm8k(
+  path, *, keep_annotations: bool = False, skip_bad: bool = False
+) -> Iterator[SolvedProblem]:
+  """GSM8K (github.com/openai/grade-school-math, arXiv:2110.14168): JSONL of `question` and
+  `answer`.
 
-  `answer` is the solution and behind it, after the last `####`, the final answer. In the files named socratic, a step
-  is a question, ` ** ` and its answer; it is not taken apart.
+  `answer` is the solution and behind it, after the last `####`, the final answer. In the files
+  named socratic, a step is a question, ` ** ` and its answer; it is not taken apart.
 
   Args:
     path: the file.
@@ -63,8 +68,11 @@ def read_gsm8k(path, *, keep_annotations: bool = False, skip_bad: bool = False) 
   return read_lines(path, convert, skip_bad=skip_bad)
 
 
-def read_gsm8k_tfds(folder, split: str, *, keep_annotations: bool = False) -> Iterator[SolvedProblem]:
-  """GSM8K as TensorFlow Datasets prepares it (its `gsm8k`, with file_format='array_record'), without TensorFlow.
+def read_gsm8k_tfds(
+  folder, split: str, *, keep_annotations: bool = False
+) -> Iterator[SolvedProblem]:
+  """GSM8K as TensorFlow Datasets prepares it (its `gsm8k`, with file_format='array_record'),
+  without TensorFlow.
 
   The order is that of the prepared files, not GSM8K's own.
 
@@ -74,43 +82,62 @@ def read_gsm8k_tfds(folder, split: str, *, keep_annotations: bool = False) -> It
     keep_annotations: as in `read_gsm8k`.
 
   Raises:
-    ReaderError: where the folder holds no gsm8k, or holds it in files that only TensorFlow reads; for an unknown split
-      and a malformed record.
+    ReaderError: where the folder holds no gsm8k, or holds it in files that only TensorFlow reads;
+      for an unknown split and a malformed record.
   """
-  import tensorflow_datasets as tfds  # here, since it takes a second and the other readers go without
+  # here, since it takes a second and the other readers go without
+  import tensorflow_datasets as tfds
 
   folder = pathlib.Path(folder)
-  places = [path for pattern in ('', '[0-9]*/', 'gsm8k/[0-9]*/') for path in folder.glob(f'{pattern}dataset_info.json')]
+  places = [
+    path
+    for pattern in ('', '[0-9]*/', 'gsm8k/[0-9]*/')
+    for path in folder.glob(f'{pattern}dataset_info.json')
+  ]
   if not places:
-    raise ReaderError(f'{folder} holds no gsm8k of TFDS: expected gsm8k/1.0.0/dataset_info.json in it; or read the '
-                      'JSONL file with read_gsm8k.')
+    raise ReaderError(
+      f'{folder} holds no gsm8k of TFDS: expected gsm8k/1.0.0/dataset_info.json in it; or read the '
+      'JSONL file with read_gsm8k.'
+    )
   builder = tfds.builder_from_directory(max(places).parent)
   if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
-    raise ReaderError(f"{builder.data_path} holds {builder.info.file_format.value} files, which need TensorFlow: "
-                      "prepare it with file_format='array_record', or read the JSONL file with read_gsm8k.")
+    raise ReaderError(
+      f'{builder.data_path} holds {builder.info.file_format.value} files, which need TensorFlow: '
+      "prepare it with file_format='array_record', or read the JSONL file with read_gsm8k."
+    )
   if split not in builder.info.splits:
-    raise ReaderError(f'{builder.data_path} has no split {split!r}: it has {sorted(builder.info.splits)}.')
+    raise ReaderError(
+      f'{builder.data_path} has no split {split!r}: it has {sorted(builder.info.splits)}.'
+    )
   for number, record in enumerate(builder.as_data_source(split)):
     try:
-      yield _gsm8k({name: record[name].decode() for name in ('question', 'answer') if name in record}, keep_annotations)
+      yield _gsm8k(
+        {name: record[name].decode() for name in ('question', 'answer') if name in record},
+        keep_annotations,
+      )
     except (ReaderError, UnicodeDecodeError) as error:
       raise ReaderError(f'{builder.data_path}, record {number} of {split}: {error}') from None
 
 
 def _gsm8k(record, keep_annotations):
   problem, text = filled(record, 'question'), field(record, 'answer', str)
-  solution, mark, answer = (text if keep_annotations else without_annotations(text)).rpartition(_ANSWER)
+  solution, mark, answer = (text if keep_annotations else without_annotations(text)).rpartition(
+    _ANSWER
+  )
   answer = answer.strip()
   if not mark or not answer or '\n' in answer:
-    raise ReaderError(f"the field 'answer' ends with {shown(text[-40:])}: expected a last line `#### answer`.")
+    raise ReaderError(
+      f"the field 'answer' ends with {shown(text[-40:])}: expected a last line `#### answer`."
+    )
   return SolvedProblem(problem, _lines(solution), answer)
 
 
 def read_math(path, *, skip_bad: bool = False) -> Iterator[SolvedProblem]:
-  """MATH (github.com/hendrycks/math, arXiv:2103.03874), also as JSONL, and MATH-500 (github.com/openai/prm800k).
+  """MATH (github.com/hendrycks/math, arXiv:2103.03874), also as JSONL, and MATH-500
+  (github.com/openai/prm800k).
 
-  A record has `problem` and `solution`, and may have `level` ('Level 5' or 5), `type` or `subject`, `unique_id`, and
-  `answer`, without which the answer is the solution's `boxed_answer`.
+  A record has `problem` and `solution`, and may have `level` ('Level 5' or 5), `type` or `subject`,
+  `unique_id`, and `answer`, without which the answer is the solution's `boxed_answer`.
 
   Args:
     path: a JSONL file, or a folder with <subject>/<n>.json in it: MATH/train or MATH/test.
@@ -123,8 +150,12 @@ def read_math(path, *, skip_bad: bool = False) -> Iterator[SolvedProblem]:
   if not folder.is_dir():
     return read_lines(path, lambda record: [_math(record)], skip_bad=skip_bad)
   if (folder / 'train').is_dir() and (folder / 'test').is_dir():
-    raise ReaderError(f'{folder} holds both splits of MATH: give {folder / "train"} or {folder / "test"}.')
-  convert = lambda record, file: [_math(record)._replace(name=f'{folder.name}/{file.relative_to(folder).as_posix()}')]
+    raise ReaderError(
+      f'{folder} holds both splits of MATH: give {folder / "train"} or {folder / "test"}.'
+    )
+  convert = lambda record, file: [
+    _math(record)._replace(name=f'{folder.name}/{file.relative_to(folder).as_posix()}')
+  ]
   return read_folder(folder, '*.json', convert, skip_bad=skip_bad)
 
 
@@ -132,22 +163,31 @@ def _math(record):
   problem, solution = filled(record, 'problem'), filled(record, 'solution')
   answer = filled(record, 'answer') if 'answer' in record else boxed_answer(solution)
   subject = optional(record, 'subject', str) or optional(record, 'type', str) or ''
-  return SolvedProblem(problem, _lines(solution), answer, subject, _level(record),
-                       optional(record, 'unique_id', str) or '')
+  return SolvedProblem(
+    problem,
+    _lines(solution),
+    answer,
+    subject,
+    _level(record),
+    optional(record, 'unique_id', str) or '',
+  )
 
 
 def boxed_answer(solution: str) -> str:
   r"""What the last `\boxed{}`, or `\fbox{}`, of a LaTeX text holds.
 
-  MATH also writes `\boxed 5$`. Unlike `text.answer.boxed`, which reads what a model wrote, no earlier box will do.
+  MATH also writes `\boxed 5$`. Unlike `text.answer.boxed`, which reads what a model wrote, no
+  earlier box will do.
 
   Raises:
     ReaderError: where there is no box, or the last one is empty or has no closing brace.
   """
   boxes = [match.start() for match in _BOX.finditer(solution)]
   if not boxes:
-    raise ReaderError(f'the solution ends with {shown(solution[-40:])}: expected its answer in a \\boxed{{}}.')
-  last = solution[boxes[-1]:]
+    raise ReaderError(
+      f'the solution ends with {shown(solution[-40:])}: expected its answer in a \\boxed{{}}.'
+    )
+  last = solution[boxes[-1] :]
   answer = boxed(last)
   if answer is None:
     raise ReaderError(f'the last box of the solution is not closed: {shown(last)}.')
@@ -162,7 +202,9 @@ def _level(record):
     match = _LEVEL.fullmatch(level)
     level = int(match[1]) if match else 0
   if type(level) is int and not 1 <= level <= 5:
-    raise ReaderError(f"the field 'level' is {shown(record['level'])}: expected 'Level 1' to 'Level 5', or 1 to 5.")
+    raise ReaderError(
+      f"the field 'level' is {shown(record['level'])}: expected 'Level 1' to 'Level 5', or 1 to 5."
+    )
   return level if type(level) is int else None
 
 

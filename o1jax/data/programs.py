@@ -2,7 +2,8 @@
 
     train = list(read_mbpp('mbpp.jsonl', split='train', check=verify.code.parse, skip_bad=True))
 
-The `answer` of a problem is its tests, as `verify.code` reads them; the steps of its solution are a fenced program.
+The `answer` of a problem is its tests, as `verify.code` reads them; the steps of its solution are a
+fenced program.
 """
 
 import json
@@ -12,18 +13,21 @@ from o1jax.data.fields import field, filled, optional, shown, texts
 from o1jax.data.problems import SolvedProblem
 from o1jax.data.records import ReaderError, read_lines
 
-# By `task_id`; the first ten are for few-shot prompts. Those that were for validation train, too: `tasks.questions`
-# draws its own.
+# By `task_id`; the first ten are for few-shot prompts. Those that were for validation train, too:
+# `tasks.questions` draws its own.
 MBPP_SPLITS = {'test': range(11, 511), 'train': range(511, 975)}
 
 
-def read_mbpp(path, *, split: str | None = None, check: Callable[[str], object] = str,
-              skip_bad: bool = False) -> Iterator[SolvedProblem]:  # fmt: skip
-  """MBPP (github.com/google-research/google-research, mbpp; arXiv:2108.07732): mbpp.jsonl or sanitized-mbpp.json.
+def read_mbpp(
+  path, *, split: str | None = None, check: Callable[[str], object] = str, skip_bad: bool = False
+) -> Iterator[SolvedProblem]:
+  """MBPP (github.com/google-research/google-research, mbpp; arXiv:2108.07732): mbpp.jsonl or
+  sanitized-mbpp.json.
 
-  A record has `task_id`, `text` or `prompt`, `code` and `test_list`. The question shows the first test, which names the
-  function: a policy that saw them all could answer them one by one. `test_setup_code`, `test_imports` and
-  `challenge_test_list` are not read.
+  A record has `task_id`, `text` or `prompt`, `code` and `test_list`. The question shows the first
+  test, which names the
+  function: a policy that saw them all could answer them one by one. `test_setup_code`,
+  `test_imports` and `challenge_test_list` are not read.
 
   Args:
     path: the file, which holds all splits.
@@ -48,14 +52,19 @@ def _mbpp(record, split, check):
   asserts = [line.strip() for line in texts(record, 'test_list')]
   question = f'{asked}\nYour code should pass this test:\n{asserts[0]}'
   solution = _program(filled(record, 'code'))
-  return [SolvedProblem(question, solution, _tests(dict(asserts=asserts), check), name=f'mbpp/{number}')]
+  return [
+    SolvedProblem(question, solution, _tests(dict(asserts=asserts), check), name=f'mbpp/{number}')
+  ]
 
 
-def read_apps(path, *, check: Callable[[str], object] = str, skip_bad: bool = False) -> Iterator[SolvedProblem]:
-  """APPS (github.com/hendrycks/apps, arXiv:2105.09938) as JSONL: `question`, `solutions` and `input_output`.
+def read_apps(
+  path, *, check: Callable[[str], object] = str, skip_bad: bool = False
+) -> Iterator[SolvedProblem]:
+  """APPS (github.com/hendrycks/apps, arXiv:2105.09938) as JSONL: `question`, `solutions` and
+  `input_output`.
 
-  Of the solutions the first one is shown. Problems whose tests call a function (`fn_name`) are refused: APPS takes
-  either of two values for right, as it does not tell what is a list of one.
+  Of the solutions the first one is shown. Problems whose tests call a function (`fn_name`) are
+  refused: APPS takes either of two values for right, as it does not tell what is a list of one.
 
   Args:
     path: the file of a split.
@@ -72,17 +81,25 @@ def _apps(record, check):
   question, solutions = filled(record, 'question'), texts(_inner(record, 'solutions'), 'solutions')
   tests = _inner(record, 'input_output')['input_output']
   if type(tests) is dict and 'fn_name' in tests:
-    raise ReaderError("the tests call a function ('fn_name'): expected inputs and outputs of a script.")
+    raise ReaderError(
+      "the tests call a function ('fn_name'): expected inputs and outputs of a script."
+    )
   given, printed = (field(tests, name, list) for name in ('inputs', 'outputs'))
   if len(given) != len(printed):
-    raise ReaderError(f'there are {len(given)} inputs and {len(printed)} outputs: expected as many.')
+    raise ReaderError(
+      f'there are {len(given)} inputs and {len(printed)} outputs: expected as many.'
+    )
   pairs = [[_text(a), _text(b)] for a, b in zip(given, printed)]
   number = optional(record, 'problem_id', int)
   if number is None:
     number = optional(record, 'id', int)
-  return SolvedProblem(question, _program(solutions[0]), _tests(dict(stdin=pairs), check),
-                       subject=optional(record, 'difficulty', str) or '',
-                       name='' if number is None else f'apps/{number}')  # fmt: skip
+  return SolvedProblem(
+    question,
+    _program(solutions[0]),
+    _tests(dict(stdin=pairs), check),
+    subject=optional(record, 'difficulty', str) or '',
+    name='' if number is None else f'apps/{number}',
+  )
 
 
 def _inner(record, name):

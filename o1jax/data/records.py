@@ -1,4 +1,5 @@
-"""Records of JSON files as rows, one record in memory at a time; what is not in the format is told by file and line."""
+"""Records of JSON files as rows, one record in memory at a time; what is not in the format is told
+by file and line."""
 
 import contextlib
 import functools
@@ -20,7 +21,8 @@ _SPACE = re.compile(r'[\s,]*')
 
 
 class ReaderError(ValueError):
-  """A file is not in the format. The message is one line: file and line, what is there, what was expected.
+  """A file is not in the format. The message is one line: file and line, what is there, what was
+  expected.
 
   Attributes:
     line: 1-based, in the file; in the record, where a converter raised it.
@@ -40,18 +42,21 @@ class _Record(NamedTuple):
 def read_lines(path, convert: Callable[[Any], Iterable], *, skip_bad: bool = False) -> Iterator:
   """Rows of a JSONL file, in order.
 
-  A file may be compressed by gzip. One that is named `.json` or `.json.gz` and begins with `[` is one array of records.
-  Blank lines are no records. Nothing is opened before the first row is asked for.
+  A file may be compressed by gzip. One that is named `.json` or `.json.gz` and begins with `[` is
+  one array of records. Blank lines are no records. Nothing is opened before the first row is asked
+  for.
 
   Args:
     path: the file.
-    convert: the value of a record -> its rows; raises ReaderError for one that is not in the format.
-    skip_bad: log how many of how many records were malformed, and the first few, instead of raising. The log line is
-      written when the rows end, or are no longer asked for.
+    convert: the value of a record -> its rows; raises ReaderError for one that is not in the
+      format.
+    skip_bad: log how many of how many records were malformed, and the first few, instead of
+      raising. The log line is written when the rows end, or are no longer asked for.
 
   Raises:
-    ReaderError: for a malformed record; whatever `skip_bad`, also for a file that is not there, is empty, damaged or a
-      Git-LFS pointer, and for an array that cannot be parsed, since nothing behind the fault can be.
+    ReaderError: for a malformed record; whatever `skip_bad`, also for a file that is not there, is
+      empty, damaged or a Git-LFS pointer, and for an array that cannot be parsed, since nothing
+      behind the fault can be.
   """
   path = pathlib.Path(path)
   if path.is_dir():
@@ -60,9 +65,11 @@ def read_lines(path, convert: Callable[[Any], Iterable], *, skip_bad: bool = Fal
   yield from _rows(path, _records(path), convert, skip_bad)
 
 
-def read_folder(folder, pattern: str, convert: Callable[[Any, pathlib.Path], Iterable], *,
-                skip_bad: bool = False) -> Iterator:
-  """Rows of the files below a folder that match a pattern, each one record; a file's name is told to `convert` as well.
+def read_folder(
+  folder, pattern: str, convert: Callable[[Any, pathlib.Path], Iterable], *, skip_bad: bool = False
+) -> Iterator:
+  """Rows of the files below a folder that match a pattern, each one record; a file's name is told
+  to `convert` as well.
 
   Files come by folder, 2.json before 10.json. See `read_lines`.
   """
@@ -106,7 +113,9 @@ def _opened(path):
   if not path.exists():
     raise ReaderError(f'{path} is not there.')
   if is_pointer(path):
-    raise ReaderError(f'{path} is a Git-LFS pointer, not the data: run git lfs pull in its repository.')
+    raise ReaderError(
+      f'{path} is a Git-LFS pointer, not the data: run git lfs pull in its repository.'
+    )
   with open(path, 'rb') as file:
     head = file.read(len(_GZIP))
     file.seek(0)
@@ -145,7 +154,7 @@ def _elements(path, file):
       with _parsing():
         value, at = decoder.raw_decode(text, at)
       yield _Record(path, line, lambda value=value: value)
-    if text[at + 1:].strip():
+    if text[at + 1 :].strip():
       raise ReaderError('there is text behind the end of the array.')
   except ReaderError as error:
     line = max(line, error.line)  # not every error knows its own
@@ -172,7 +181,9 @@ def _parsing():
   except ReaderError:
     raise
   except json.JSONDecodeError as error:
-    raise ReaderError(f'this is not JSON ({error.msg}, column {error.colno}).', line=error.lineno) from None
+    raise ReaderError(
+      f'this is not JSON ({error.msg}, column {error.colno}).', line=error.lineno
+    ) from None
   except RecursionError:
     raise ReaderError('this is nested too deeply.') from None
   except ValueError as error:  # a number of thousands of digits
@@ -184,7 +195,9 @@ def _text(data):
     return data.decode()
   except UnicodeDecodeError as error:
     line = data.count(b'\n', 0, error.start) + 1
-    raise ReaderError(f'this is not UTF-8 ({error.reason} at byte {error.start}).', line=line) from None
+    raise ReaderError(
+      f'this is not UTF-8 ({error.reason} at byte {error.start}).', line=line
+    ) from None
 
 
 def _no_number(name):

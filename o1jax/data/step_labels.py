@@ -16,10 +16,11 @@ _FIRST_STEP = re.compile('step 1:', re.IGNORECASE)
 def read_prm800k(path, *, skip_bad: bool = False) -> Iterator[LabelledSolution]:
   """PRM800K (github.com/openai/prm800k, arXiv:2305.20050), phase 1 or 2.
 
-  The first row of a record is its trajectory: at each step the completion that was chosen, or the labeler's own, which
-  is right; where there is neither, the first completion ends it. Each other rated completion is a row of its own, in
-  which the steps before it have no label. So every label of the data occurs once. Records for quality control and
-  for the screening of labelers have no rows.
+  The first row of a record is its trajectory: at each step the completion that was chosen, or the
+  labeler's own, which is right; where there is neither, the first completion ends it. Each other
+  rated completion is a row of its own, in which the steps before it have no label. So every label
+  of the data occurs once. Records for quality control and for the screening of labelers have no
+  rows.
 
   Args:
     path: a JSONL file.
@@ -41,7 +42,12 @@ class _Step(NamedTuple):
 
 
 def _prm800k(record):
-  if any([field(record, f'is_{name}_question', bool) for name in ('quality_control', 'initial_screening')]):
+  if any(
+    [
+      field(record, f'is_{name}_question', bool)
+      for name in ('quality_control', 'initial_screening')
+    ]
+  ):
     return []
   question = field(record, 'question', dict)
   prompt, answer = filled(question, 'problem'), optional(question, 'ground_truth_answer', str) or ''
@@ -51,8 +57,11 @@ def _prm800k(record):
     if step is None:
       break
     unlabelled = [None] * len(steps)
-    rows += [LabelledSolution(prompt, (*steps, text), (*unlabelled, rating), answer)
-             for text, rating in step.others if rating is not None]
+    rows += [
+      LabelledSolution(prompt, (*steps, text), (*unlabelled, rating), answer)
+      for text, rating in step.others
+      if rating is not None
+    ]
     steps.append(step.text)
     labels.append(step.label)
     if step.last:
@@ -62,13 +71,18 @@ def _prm800k(record):
 
 def _step(value):
   """The step of the trajectory; None where the labeler stopped before it."""
-  completions = [(field(c, 'text', str), _rating(c)) for c in optional(value, 'completions', list) or []]
+  completions = [
+    (field(c, 'text', str), _rating(c)) for c in optional(value, 'completions', list) or []
+  ]
   human = optional(value, 'human_completion', dict, str)
   chosen = optional(value, 'chosen_completion', int)
   if chosen is not None:
     if not 0 <= chosen < len(completions):
-      raise ReaderError(f"the field 'chosen_completion' is {shown(chosen)} of {len(completions)} completions: expected "
-                        'an index from 0, or null.')
+      raise ReaderError(
+        f"the field 'chosen_completion' is {shown(chosen)} of {len(completions)} completions: "
+        f'expected '
+        'an index from 0, or null.'
+      )
     return _Step(*completions.pop(chosen), completions)
   if human is not None:
     return _Step(human if isinstance(human, str) else field(human, 'text', str), RIGHT, completions)
@@ -82,12 +96,16 @@ def _rating(completion):
   return rating
 
 
-def read_math_shepherd(path, *, keep_annotations: bool = False, skip_bad: bool = False) -> Iterator[LabelledSolution]:
+def read_math_shepherd(
+  path, *, keep_annotations: bool = False, skip_bad: bool = False
+) -> Iterator[LabelledSolution]:
   """Math-Shepherd (huggingface.co/datasets/peiyi9979/Math-Shepherd, arXiv:2312.08935): JSONL.
 
-  `input` is the problem and its steps, each closed by the mark `ки`; `label` is the same text with `+` or `-` for each
-  mark: whether any sampled continuation reached the right answer. Steps keep their 'Step 1:'. In some records a problem
-  has a mark of its own, which is dropped; where there is no 'Step 1:', the problem ends at its question mark.
+  `input` is the problem and its steps, each closed by the mark `ки`; `label` is the same text with
+  `+` or `-` for each
+  mark: whether any sampled continuation reached the right answer. Steps keep their 'Step 1:'. In
+  some records a problem has a mark of its own, which is dropped; where there is no 'Step 1:', the
+  problem ends at its question mark.
 
   Args:
     path: the file.
@@ -97,7 +115,9 @@ def read_math_shepherd(path, *, keep_annotations: bool = False, skip_bad: bool =
   Raises:
     ReaderError: as `records.read_lines` does.
   """
-  return read_lines(path, lambda record: [_math_shepherd(record, keep_annotations)], skip_bad=skip_bad)
+  return read_lines(
+    path, lambda record: [_math_shepherd(record, keep_annotations)], skip_bad=skip_bad
+  )
 
 
 def _math_shepherd(record, keep_annotations):
@@ -105,34 +125,46 @@ def _math_shepherd(record, keep_annotations):
   field(record, 'task', str)
   *parts, rest = text.split(_MARK)
   if not parts or rest:
-    raise ReaderError(f"the field 'input' ends with {shown(text[-40:])}: expected steps closed by the mark {_MARK!r}.")
+    raise ReaderError(
+      f"the field 'input' ends with {shown(text[-40:])}: expected steps closed by the mark "
+      f'{_MARK!r}.'
+    )
   end, labels = 0, []
   for part in parts:
     end += len(part) + 1
-    labels.append({'+': RIGHT, '-': WRONG}.get(marked[end - 1:end]))
+    labels.append({'+': RIGHT, '-': WRONG}.get(marked[end - 1 : end]))
   if None in labels or end != len(marked):
-    raise ReaderError(f"the field 'label' is not the text of 'input' with + or - for each of its {len(parts)} marks.")
+    raise ReaderError(
+      f"the field 'label' is not the text of 'input' with + or - for each of its {len(parts)} "
+      f'marks.'
+    )
   prompt, steps = _split_problem(parts)
   if not keep_annotations:
     steps = map(without_annotations, steps)
   steps = tuple(step.strip() for step in steps)
-  return LabelledSolution(prompt, steps, tuple(labels[-len(steps):]))
+  return LabelledSolution(prompt, steps, tuple(labels[-len(steps) :]))
 
 
 def _split_problem(parts):
   """Texts that each had a mark -> the problem, and the steps."""
-  begins = ((i, match.start()) for i, part in enumerate(parts) if (match := _FIRST_STEP.search(part)))
+  begins = (
+    (i, match.start()) for i, part in enumerate(parts) if (match := _FIRST_STEP.search(part))
+  )
   first, begin = next(begins, (0, parts[0].find('?') + 1))
   prompt, step = ''.join(parts[:first]) + parts[first][:begin], parts[first][begin:]
   if not prompt.strip() or not step.strip():
-    raise ReaderError(f"the field 'input' begins with {shown(parts[0])}: expected a problem, and then 'Step 1:'.")
-  return prompt.strip(), [step, *parts[first + 1:]]
+    raise ReaderError(
+      f"the field 'input' begins with {shown(parts[0])}: expected a problem, and then 'Step 1:'."
+    )
+  return prompt.strip(), [step, *parts[first + 1 :]]
 
 
 def read_processbench(path, *, skip_bad: bool = False) -> Iterator[LabelledSolution]:
-  """ProcessBench (github.com/QwenLM/ProcessBench, arXiv:2412.06559): an array in a .json file, or JSONL.
+  """ProcessBench (github.com/QwenLM/ProcessBench, arXiv:2412.06559): an array in a .json file, or
+  JSONL.
 
-  `label` is the index of the first wrong step, -1 where all are right. Steps behind the first wrong one have no label.
+  `label` is the index of the first wrong step, -1 where all are right. Steps behind the first wrong
+  one have no label.
 
   Args:
     path: the file.
@@ -147,9 +179,15 @@ def read_processbench(path, *, skip_bad: bool = False) -> Iterator[LabelledSolut
 def _processbench(record):
   for name, kind in dict(id=str, generator=str, final_answer_correct=bool).items():
     field(record, name, kind)
-  prompt, steps, first = filled(record, 'problem'), texts(record, 'steps'), field(record, 'label', int)
+  prompt, steps, first = (
+    filled(record, 'problem'),
+    texts(record, 'steps'),
+    field(record, 'label', int),
+  )
   if not -1 <= first < len(steps):
-    raise ReaderError(f"the field 'label' is {shown(first)} of {len(steps)} steps: expected an index from 0, or -1.")
+    raise ReaderError(
+      f"the field 'label' is {shown(first)} of {len(steps)} steps: expected an index from 0, or -1."
+    )
   right = len(steps) if first < 0 else first
   labels = [*[RIGHT] * right, WRONG, *[None] * len(steps)]
-  return LabelledSolution(prompt, steps, tuple(labels[:len(steps)]))
+  return LabelledSolution(prompt, steps, tuple(labels[: len(steps)]))

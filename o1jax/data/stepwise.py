@@ -1,7 +1,8 @@
-"""Solutions with a label on each step, and TRL's stepwise supervision as the format to exchange them.
+"""Solutions with a label on each step, and TRL's stepwise supervision as the format to exchange
+them.
 
-    write_stepwise('prm800k.jsonl', read_prm800k('prm800k/data/phase2_train.jsonl'))
-    rows = list(read_stepwise('prm800k.jsonl'))
+write_stepwise('prm800k.jsonl', read_prm800k('prm800k/data/phase2_train.jsonl'))
+rows = list(read_stepwise('prm800k.jsonl'))
 """
 
 import gzip
@@ -25,7 +26,8 @@ class LabelledSolution(NamedTuple):
   Attributes:
     prompt: the problem.
     steps: at least one text, each of which may hold several lines.
-    labels: one for each step: RIGHT (1), NEUTRAL (0: not wrong, but no progress), WRONG (-1), or None (not labelled).
+    labels: one for each step: RIGHT (1), NEUTRAL (0: not wrong, but no progress), WRONG (-1), or
+      None (not labelled).
     answer: the problem's true final answer, '' where the format has none.
   """
 
@@ -36,10 +38,11 @@ class LabelledSolution(NamedTuple):
 
 
 def read_stepwise(path, *, skip_bad: bool = False) -> Iterator[LabelledSolution]:
-  """What `write_stepwise` wrote, or TRL's own files (huggingface.co/docs/trl/dataset_formats, stepwise supervision).
+  """What `write_stepwise` wrote, or TRL's own files (huggingface.co/docs/trl/dataset_formats,
+  stepwise supervision).
 
-  JSONL of `prompt`, `completions` and `labels`. A label is true or 1, false or 0, 0.5 for a neutral step, or -100 or
-  null for a step without one.
+  JSONL of `prompt`, `completions` and `labels`. A label is true or 1, false or 0, 0.5 for a neutral
+  step, or -100 or null for a step without one.
 
   Args:
     path: the file.
@@ -54,9 +57,10 @@ def read_stepwise(path, *, skip_bad: bool = False) -> Iterator[LabelledSolution]
 def write_stepwise(path, rows: Iterable[LabelledSolution]) -> int:
   """Writes rows as TRL's stepwise supervision, JSONL; compressed where the name ends with .gz.
 
-  Labels are numbers, so that a column has one type: 1 right, 0 wrong, 0.5 neutral, -100 without a label. TRL makes
-  integers of them: it takes neutral for wrong, as it does in PRM800K, and its loss ignores -100. An answer is a field
-  `answer`, which TRL does not read. The file is there once it is whole.
+  Labels are numbers, so that a column has one type: 1 right, 0 wrong, 0.5 neutral, -100 without a
+  label. TRL makes
+  integers of them: it takes neutral for wrong, as it does in PRM800K, and its loss ignores -100. An
+  answer is a field `answer`, which TRL does not read. The file is there once it is whole.
 
   Returns:
     How many rows were written.
@@ -84,10 +88,14 @@ def _stepwise(record):
   prompt, steps = filled(record, 'prompt'), texts(record, 'completions')
   values = field(record, 'labels', list)
   if len(values) != len(steps):
-    raise ReaderError(f"there are {len(values)} 'labels' for {len(steps)} 'completions': expected one for each.")
+    raise ReaderError(
+      f"there are {len(values)} 'labels' for {len(steps)} 'completions': expected one for each."
+    )
   for value in values:
     if isinstance(value, str | list | dict) or value is not None and value not in _LABELS:
-      raise ReaderError(f"the field 'labels' has {shown(value)} in it: expected true or 1, false or 0, 0.5 or -100.")
+      raise ReaderError(
+        f"the field 'labels' has {shown(value)} in it: expected true or 1, false or 0, 0.5 or -100."
+      )
   labels = tuple(_LABELS.get(value) for value in values)
   return LabelledSolution(prompt, steps, labels, optional(record, 'answer', str) or '')
 
@@ -97,6 +105,9 @@ def _line(row):
   answer = dict(answer=row.answer) if row.answer else {}
   line = json.dumps(dict(prompt=row.prompt, completions=row.steps, labels=labels, **answer))
   if _stepwise(json.loads(line)) != row:
-    raise ValueError(f'the row of {shown(row.prompt)} with labels {row.labels} would not come back as it is: labels '
-                     'are 1, 0, -1 or None, and a prompt has no white space around it.')
+    raise ValueError(
+      f'the row of {shown(row.prompt)} with labels {row.labels} would not come back as it is: '
+      f'labels '
+      'are 1, 0, -1 or None, and a prompt has no white space around it.'
+    )
   return line

@@ -1,4 +1,5 @@
-"""Expansion: the one way a tree grows. Every search algorithm is a rule for which nodes to hand to it."""
+"""Expansion: the one way a tree grows. Every search algorithm is a rule for which nodes to hand to
+it."""
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +13,16 @@ from o1jax.types import Array, Params, Prompt, Tree, TreeCache
 
 
 def start(
-  model, params: Params, prompt: Prompt, *, slots: int, candidates: int, step_length: int, max_steps: int,
+  model,
+  params: Params,
+  prompt: Prompt,
+  *,
+  slots: int,
+  candidates: int,
+  step_length: int,
+  max_steps: int,
   last: int = 0,
-) -> tuple[Tree, TreeCache]:  # fmt: skip
+) -> tuple[Tree, TreeCache]:
   """Reads the prompt and returns an empty tree [B, X, A, L] with its cache. No slot is used yet.
 
   What the `last` slots will hold is never expanded, so that their keys need not be kept.
@@ -37,7 +45,8 @@ def expand(
   merge: bool = True,
   depth: int | None = None,
 ) -> tuple[Tree, TreeCache]:
-  """Samples A candidate steps under W nodes of every problem and writes them into slots `slot .. slot+W-1`.
+  """Samples A candidate steps under W nodes of every problem and writes them into slots `slot ..
+  slot+W-1`.
 
   Args:
     model: the language model.
@@ -45,10 +54,12 @@ def expand(
     keys: [B] one key a problem, already specific to this expansion.
     tree: grows in the returned copy.
     cache: likewise.
-    parents: [B, W] node ids. Ids that cannot be expanded (finished, masked, at depth R, -1) leave their slot unused.
+    parents: [B, W] node ids. Ids that cannot be expanded (finished, masked, at depth R, -1) leave
+      their slot unused.
     slot: [] first slot to write, the same for all problems.
     sampling: see `Sampling`.
-    merge: siblings with equal tokens become one candidate whose `prior` is their share; the copies are masked.
+    merge: siblings with equal tokens become one candidate whose `prior` is their share; the copies
+      are masked.
     depth: no parent is deeper; None = unknown.
 
   Returns:
@@ -56,7 +67,9 @@ def expand(
   """
   parents = jnp.where(tree_lib.expandable(tree, parents), parents, tree_lib.NONE)
   path = tree_lib.path_to(tree, parents)
-  steps = decode_steps(model, params, keys, tree, cache, parents, path, sampling=sampling, depth=depth)
+  steps = decode_steps(
+    model, params, keys, tree, cache, parents, path, sampling=sampling, depth=depth
+  )
   made = jnp.broadcast_to((parents >= 0)[..., None], steps.length.shape)
   prior = jnp.where(made, 1 / steps.length.shape[-1], 0)
   if merge:
@@ -82,16 +95,20 @@ def expand(
   tree = tree.replace(**{name: write(getattr(tree, name), new) for name, new in fields.items()})
 
   def write_blocks(old, new):
-    return jax.tree.map(lambda x, y: write(x, y, slot * tree_lib.candidates(tree), axis=2), old, as_blocks(new))
+    return jax.tree.map(
+      lambda x, y: write(x, y, slot * tree_lib.candidates(tree), axis=2), old, as_blocks(new)
+    )
 
   nodes = each_layer(write_blocks, cache.nodes, steps.cache)
   return tree, cache.replace(nodes=nodes, hidden=write(cache.hidden, steps.hidden))
 
 
 def merge_duplicates(tokens: Array, prior: Array, mask: Array) -> tuple[Array, Array]:
-  """Merges equal siblings into the first of them. tokens [..., A, L]; prior, mask [..., A] -> prior, mask.
+  """Merges equal siblings into the first of them. tokens [..., A, L]; prior, mask [..., A] ->
+  prior, mask.
 
-  The mask keeps the number of distinct candidates visible (`mask.sum(-1)`), so shrinking branching is never silent.
+  The mask keeps the number of distinct candidates visible (`mask.sum(-1)`), so shrinking branching
+  is never silent.
   """
   equal = jnp.all(tokens[..., :, None, :] == tokens[..., None, :, :], axis=-1)
   earlier = jnp.tril(equal, k=-1)

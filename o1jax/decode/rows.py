@@ -1,7 +1,9 @@
-"""Rows of keys for decoding: all that the A siblings of an expansion read, own tokens included, lies in one array.
+"""Rows of keys for decoding: all that the A siblings of an expansion read, own tokens included,
+lies in one array.
 
-One product over a row is faster than one for each of its parts, though each sibling then meets the own tokens of the
-others, which a mask hides. A token is written where it lies, see `attention.Context`.
+One product over a row is faster than one for each of its parts, though each sibling then meets the
+own tokens of the others, which a mask hides. A token is written where it lies, see
+`attention.Context`.
 """
 
 import math
@@ -16,10 +18,12 @@ from o1jax.types import Array, KeyValue
 
 
 def lay_rows(context: Context, lead: tuple[int, int, int], room: int) -> tuple[Any, Array, Context]:
-  """Rows of the keys that siblings share, with room for some tokens of each; who may read what they share [B, W, S];
-  and what of the context is left, with the positions of what they share in `rows_at`.
+  """Rows of the keys that siblings share, with room for some tokens of each; who may read what they
+  share [B, W, S]; and what of the context is left, with the positions of what they share in
+  `rows_at`.
 
-  The prompt, which all of a problem share, joins the rows where there is one for each problem, or where it is short
+  The prompt, which all of a problem share, joins the rows where there is one for each problem, or
+  where it is short
   beside them: one product is faster than two.
   """
   batch, width, siblings = lead
@@ -35,9 +39,13 @@ def lay_rows(context: Context, lead: tuple[int, int, int], room: int) -> tuple[A
     masks.append(context.path_mask[:, :, 0, 0])
     places.append(context.path_at)
   parts.append(each_layer(lambda kv: empty_blocks(kv, (width,), room * siblings), context.prompt))
-  side_by_side = lambda parts, kind: jnp.concatenate([jnp.zeros((batch, width, 0), kind), *parts], axis=-1)
+  side_by_side = lambda parts, kind: jnp.concatenate(
+    [jnp.zeros((batch, width, 0), kind), *parts], axis=-1
+  )
   shown = side_by_side(masks, bool)
-  left = context._replace(path=None, path_mask=None, path_at=None, rows_at=side_by_side(places, jnp.int32))
+  left = context._replace(
+    path=None, path_mask=None, path_at=None, rows_at=side_by_side(places, jnp.int32)
+  )
   if joins:
     left = left._replace(prompt=None, prompt_mask=None)
   return each_layer(_end_to_end, *parts), shown, left
@@ -62,18 +70,24 @@ def lengthen(size: int, kv: KeyValue) -> KeyValue:
 
 
 def shown_at(shown: Array, lead: tuple[int, int, int], width: int) -> Array:
-  """From which token on each candidate reads each column of its rows, [B, W, A, S]; `width` and more = never.
+  """From which token on each candidate reads each column of its rows, [B, W, A, S]; `width` and
+  more = never.
 
   Column `t * A + a` of the own part is candidate a's token t.
   """
   siblings = lead[-1]
   shared = jnp.where(shown, 0, width)[:, :, None]
-  own = jnp.where(jnp.eye(siblings, dtype=bool)[:, None], jnp.arange(width)[:, None], width).reshape(siblings, -1)
-  return jnp.concatenate([jnp.broadcast_to(x, (*lead, x.shape[-1])) for x in (shared, own)], axis=-1)
+  own = jnp.where(
+    jnp.eye(siblings, dtype=bool)[:, None], jnp.arange(width)[:, None], width
+  ).reshape(siblings, -1)
+  return jnp.concatenate(
+    [jnp.broadcast_to(x, (*lead, x.shape[-1])) for x in (shared, own)], axis=-1
+  )
 
 
 def places_at(places: Array, lead: tuple[int, int, int], start: Array, width: int) -> Array:
-  """Positions of all columns of rows [B, W, S]; `places` of what siblings share, `start` [B, W] of their own."""
+  """Positions of all columns of rows [B, W, S]; `places` of what siblings share, `start` [B, W] of
+  their own."""
   own = start[..., None] + jnp.repeat(jnp.arange(width), lead[-1])
   return jnp.concatenate([places, own], axis=-1)
 
@@ -83,5 +97,7 @@ def own_blocks(lead: tuple[int, int, int], first: int, kv: KeyValue) -> KeyValue
   batch, width, siblings = lead
   key = kv.key[..., first:].reshape(batch, -1, width, kv.key.shape[-2], kv.key.shape[-1] - first)
   key = jnp.moveaxis(key.reshape(*key.shape[:-1], -1, siblings), -1, 3)
-  value = kv.value[..., first:, :].reshape(batch, -1, width, key.shape[-1], siblings, kv.value.shape[-1])
+  value = kv.value[..., first:, :].reshape(
+    batch, -1, width, key.shape[-1], siblings, kv.value.shape[-1]
+  )
   return KeyValue(key, jnp.swapaxes(value, 3, 4))

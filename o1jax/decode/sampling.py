@@ -1,4 +1,5 @@
-"""Sampling steps: decode A candidates under W nodes of every problem until each has closed its step."""
+"""Sampling steps: decode A candidates under W nodes of every problem until each has closed its
+step."""
 
 import dataclasses
 import functools
@@ -29,8 +30,9 @@ class Sampling:
   Attributes:
     eos_id: the token that ends a solution, or several.
     delimiter_id: the token that ends a line, or several.
-    granularity: 'line' closes at the delimiter; 'token' and 'tokens' after L tokens; 'solution' at the end token only.
-      A step that fills its L tokens is closed in any case and goes on in the next one.
+    granularity: 'line' closes at the delimiter; 'token' and 'tokens' after L tokens; 'solution' at
+      the end token only. A step that fills its L tokens is closed in any case and goes on in the
+      next one.
     temperature: 0 is greedy.
     top_k: keep the k likeliest tokens; 0 keeps all.
     top_p: keep the likeliest tokens that reach this mass (arXiv:1904.09751); 1 keeps all.
@@ -45,10 +47,13 @@ class Sampling:
 
   def __post_init__(self):
     if self.granularity not in GRANULARITIES:
-      raise ValueError(f'granularity {self.granularity!r} is unknown; choose one of {", ".join(GRANULARITIES)}')
+      raise ValueError(
+        f'granularity {self.granularity!r} is unknown; choose one of {", ".join(GRANULARITIES)}'
+      )
     if self.temperature < 0 or self.top_k < 0 or not 0 < self.top_p <= 1:
       raise ValueError(
-        f'temperature={self.temperature} must be >= 0, top_k={self.top_k} >= 0 and top_p={self.top_p} in (0, 1]'
+        f'temperature={self.temperature} must be >= 0, top_k={self.top_k} >= 0 and '
+        f'top_p={self.top_p} in (0, 1]'
       )
 
   def ends(self, token: Array) -> Array:
@@ -62,7 +67,8 @@ class Sampling:
 
 
 def _is_any(token: Array, ids: int | tuple[int, ...]) -> Array:
-  """One id or a few are compared; the thousand tokens of some vocabularies that hold a newline are looked up."""
+  """One id or a few are compared; the thousand tokens of some vocabularies that hold a newline are
+  looked up."""
   ids = (ids,) if isinstance(ids, int) else ids
   if len(ids) <= _FEW:
     return functools.reduce(jnp.logical_or, [token == i for i in ids], jnp.zeros(token.shape, bool))
@@ -72,7 +78,8 @@ def _is_any(token: Array, ids: int | tuple[int, ...]) -> Array:
 
 
 class Steps(NamedTuple):
-  """Freshly decoded candidates. All [B, W, A, ...]; S tokens in a row, which may hold several steps of L."""
+  """Freshly decoded candidates. All [B, W, A, ...]; S tokens in a row, which may hold several steps
+  of L."""
 
   tokens: Array  # [B, W, A, S] int32
   length: Array  # [B, W, A] int32, of S
@@ -85,7 +92,8 @@ class Steps(NamedTuple):
 
 
 def truncate(logits: Array, *, top_k: int = 0, top_p: float = 1.0) -> Array:
-  """Drops tokens outside the top k and the nucleus p from logits [..., V]; the likeliest token always stays."""
+  """Drops tokens outside the top k and the nucleus p from logits [..., V]; the likeliest token
+  always stays."""
   if not top_k and top_p >= 1:
     return logits
   ranked = jnp.sort(logits, axis=-1, descending=True)
@@ -99,10 +107,12 @@ def truncate(logits: Array, *, top_k: int = 0, top_p: float = 1.0) -> Array:
 
 
 def sample_token(uniform: Array, mass: Array) -> Array:
-  """Inverse-CDF sample: one uniform number a token instead of V Gumbels. uniform [...], mass [..., V] >= 0 -> [...].
+  """Inverse-CDF sample: one uniform number a token instead of V Gumbels. uniform [...], mass [...,
+  V] >= 0 -> [...].
 
-  First a block of tokens is drawn and then one in it: running sums along all of V are slow on a CPU, and need the whole
-  of V in one place where it is split among devices, which then only send the sums of their blocks.
+  First a block of tokens is drawn and then one in it: running sums along all of V are slow on a
+  CPU, and need the whole of V in one place where it is split among devices, which then only send
+  the sums of their blocks.
   """
   vocab = mass.shape[-1]
   parts = ways('vocab') if vocab % ways('vocab') == 0 else 1
@@ -114,7 +124,11 @@ def sample_token(uniform: Array, mass: Array) -> Array:
   reached = jnp.cumsum(of_block, axis=-1)
   target = uniform * reached[..., -1]
   block = _first_beyond(target, reached, of_block)
-  before = jnp.where(block > 0, jnp.take_along_axis(reached, jnp.maximum(block - 1, 0)[..., None], axis=-1)[..., 0], 0)
+  before = jnp.where(
+    block > 0,
+    jnp.take_along_axis(reached, jnp.maximum(block - 1, 0)[..., None], axis=-1)[..., 0],
+    0,
+  )
   inside = jnp.take_along_axis(blocks, block[..., None, None], axis=-2)[..., 0, :]
   inside = _first_beyond(target - before, jnp.cumsum(inside, axis=-1), inside)
   part, block = jnp.divmod(block, -(-share // size))
@@ -124,7 +138,8 @@ def sample_token(uniform: Array, mass: Array) -> Array:
 def _first_beyond(target: Array, reached: Array, mass: Array) -> Array:
   """The first place at which the running sums pass the target, [...]; one without mass is never it.
 
-  Sums taken in parallel may differ by a rounding where nothing was added, or fall short of the target at the end.
+  Sums taken in parallel may differ by a rounding where nothing was added, or fall short of the
+  target at the end.
   """
   place = jnp.arange(mass.shape[-1], dtype=jnp.int32)
   there = (mass > 0) & (reached > target[..., None])
@@ -148,8 +163,8 @@ def decode_steps(
 ) -> Steps:
   """Decodes candidates under each parent.
 
-  What a candidate reads: the prompt, its parent's path (gathered once, shared by the siblings) and its own tokens so
-  far.
+  What a candidate reads: the prompt, its parent's path (gathered once, shared by the siblings) and
+  its own tokens so far.
 
   Args:
     model: the language model.
@@ -162,8 +177,8 @@ def decode_steps(
     sampling: see `Sampling`.
     candidates: for each parent; None = A.
     steps: most steps in a row for each candidate, which never goes below depth R.
-    depth: no parent is deeper; None = unknown, which takes programs for several, since every token reads all the room
-      that there is for a path.
+    depth: no parent is deeper; None = unknown, which takes programs for several, since every token
+      reads all the room that there is for a path.
 
   Returns:
     See `Steps`, with S = steps * L; candidates under parent -1 have length 0.
@@ -211,7 +226,8 @@ def decode(
   steps: int = 1,
   limit: Array | None = None,
 ) -> Steps:
-  """Decodes up to `steps` steps in a row for every candidate; the loop ends as soon as all have closed their last.
+  """Decodes up to `steps` steps in a row for every candidate; the loop ends as soon as all have
+  closed their last.
 
   Args:
     model: the language model.
@@ -283,8 +299,12 @@ def decode(
   for before, width in zip([0, *widths], widths):
     *carry, made = carry
     if width > widths[0]:
-      made = made._replace(cache=each_layer(functools.partial(lengthen, first + width * lead[-1]), made.cache))
-    step = functools.partial(body, shown_at(shown, lead, width), places_at(context.rows_at, lead, start, width))
+      made = made._replace(
+        cache=each_layer(functools.partial(lengthen, first + width * lead[-1]), made.cache)
+      )
+    step = functools.partial(
+      body, shown_at(shown, lead, width), places_at(context.rows_at, lead, start, width)
+    )
     with jax.named_scope(f'turns_{width - before}'):  # at most: who reads the program cannot know
       carry = jax.lax.while_loop(functools.partial(unfinished, width), step, (*carry, made))
   made = carry[-1]
@@ -299,7 +319,8 @@ def _widths(size: int) -> list[int]:
 
 
 class Chains(NamedTuple):
-  """Rows of several steps, cut into them: [B, R, N, ...] for R steps of N rows; a step of length 0 was not taken."""
+  """Rows of several steps, cut into them: [B, R, N, ...] for R steps of N rows; a step of length 0
+  was not taken."""
 
   tokens: Array  # [B, R, N, L]
   length: Array
@@ -313,9 +334,12 @@ class Chains(NamedTuple):
     return self.length > 0
 
   def node_fields(self) -> dict[str, Array]:
-    """The steps as fields of a `Tree`: unmerged lone candidates, finished ones rewarded by the critic."""
+    """The steps as fields of a `Tree`: unmerged lone candidates, finished ones rewarded by the
+    critic."""
     return self._asdict() | dict(
-      mask=self.used, prior=self.used.astype(jnp.float32), reward=jnp.where(self.terminal, self.value, 0)
+      mask=self.used,
+      prior=self.used.astype(jnp.float32),
+      reward=jnp.where(self.terminal, self.value, 0),
     )
 
 
@@ -328,7 +352,9 @@ def cut(rows: Steps, step_length: int) -> Chains:
 
   def lay(row):
     """[B, N, R*L] -> [B, R, N, L]: every token at its place in its step, 0 elsewhere."""
-    laid = jax.vmap(jax.vmap(lambda place, x: jnp.zeros_like(x).at[place].set(x, mode='drop')))(place, row)
+    laid = jax.vmap(jax.vmap(lambda place, x: jnp.zeros_like(x).at[place].set(x, mode='drop')))(
+      place, row
+    )
     return jnp.moveaxis(laid.reshape(batch, count, -1, step_length), 2, 1)
 
   length = lay(written.astype(jnp.int32)).sum(-1)
@@ -337,12 +363,17 @@ def cut(rows: Steps, step_length: int) -> Chains:
   end = jnp.maximum(length - 1, 0)[..., None]
   value = jax.nn.sigmoid(jnp.take_along_axis(lay(rows.value), end, axis=-1)[..., 0])
   return Chains(
-    lay(rows.tokens), length, lay(rows.logprob), last & rows.terminal[:, None], jnp.where(used, value, 0)
+    lay(rows.tokens),
+    length,
+    lay(rows.logprob),
+    last & rows.terminal[:, None],
+    jnp.where(used, value, 0),
   )
 
 
 def _shared_context(tree: Tree, cache: TreeCache, path: Array) -> Context:
-  """What the A siblings of each expansion read in common, gathered once: the prompt and their parent's path."""
+  """What the A siblings of each expansion read in common, gathered once: the prompt and their
+  parent's path."""
   ids, step = path[..., 1:], tree.tokens.shape[-1]
   context = prompt_context(cache)
   if not ids.shape[-1]:
@@ -367,7 +398,8 @@ def prompt_context(cache: TreeCache) -> Context:
 
 
 def _uniforms(keys: Array, size: int, shape: tuple[int, ...]) -> Array:
-  """A uniform number for each token, [S, B, W, A], by key and token: in the loop, each would be a loop of its own."""
+  """A uniform number for each token, [S, B, W, A], by key and token: in the loop, each would be a
+  loop of its own."""
 
   def draw(t, key):
     return jax.random.uniform(jax.random.fold_in(key, t), shape)
@@ -376,13 +408,16 @@ def _uniforms(keys: Array, size: int, shape: tuple[int, ...]) -> Array:
 
 
 def _next_token(uniform, logits, sampling: Sampling):
-  """Samples one token per candidate; its log-prob is that of the whole distribution at the sampling temperature."""
+  """Samples one token per candidate; its log-prob is that of the whole distribution at the sampling
+  temperature."""
   scaled = logits / (sampling.temperature or 1.0)
   peak = jnp.max(scaled, axis=-1, keepdims=True)
   total = jnp.sum(jnp.exp(scaled - peak), axis=-1)
   if sampling.temperature == 0:
     vocab = jnp.arange(logits.shape[-1], dtype=jnp.int32)
-    token = jnp.min(jnp.where(scaled == peak, vocab, vocab[-1]), axis=-1)  # argmax would take one number at a time
+    token = jnp.min(
+      jnp.where(scaled == peak, vocab, vocab[-1]), axis=-1
+    )  # argmax would take one number at a time
   else:
     kept = truncate(scaled, top_k=sampling.top_k, top_p=sampling.top_p)
     token = sample_token(uniform, jnp.exp(kept - peak))

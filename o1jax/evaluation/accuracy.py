@@ -48,7 +48,8 @@ class Verdicts(NamedTuple):
 
 
 def equal_batches(count: int, most: int, *, of: int = 1) -> int:
-  """Problems in a batch of at most `most`, as equal as can be: what fills up the last one is work for nothing.
+  """Problems in a batch of at most `most`, as equal as can be: what fills up the last one is work
+  for nothing.
 
   A multiple of `of`, and then `of` at least.
   """
@@ -59,9 +60,9 @@ def equal_batches(count: int, most: int, *, of: int = 1) -> int:
 class Evaluator:
   """Searches every problem once and reads the same trees in several ways.
 
-  The search sees prompts only; the reference enters afterwards, to judge. The last batch is filled up with problems
-  from the start, whose results are dropped; a problem's key is its index. Compiled once, by `compile` or the first
-  call, for any parameters and problems.
+  The search sees prompts only; the reference enters afterwards, to judge. The last batch is filled
+  up with problems from the start, whose results are dropped; a problem's key is its index. Compiled
+  once, by `compile` or the first call, for any parameters and problems.
   """
 
   def __init__(
@@ -82,13 +83,15 @@ class Evaluator:
 
     Args:
       model_config: for the cost.
-      search: (params, keys, prompt) -> Tree; with `budgets` it is told, as a fourth, the place of one among them.
+      search: (params, keys, prompt) -> Tree; with `budgets` it is told, as a fourth, the place of
+        one among them.
       outcome: (reference, tree, ids) -> verdicts.
       choose: `search.choose.choose` of solutions as they are to be read.
       readouts: what to read off the trees.
       aggregate: how step values make a solution's score.
       batch: problems in a batch, see `equal_batches`.
-      spread: makes a function (params, ...) by problem one that several devices share, see `runtime.mesh`.
+      spread: makes a function (params, ...) by problem one that several devices share, see
+        `runtime.mesh`.
       budgets: of a search that can spend one of several, which then is a call's `spend`.
       failure: says why there are no verdicts, if there are none.
     """
@@ -97,11 +100,15 @@ class Evaluator:
 
     def run(params, keys, prompt, reference, *which):
       tree = judge(reference, search(params, keys, prompt, *which), outcome)
-      ids = jnp.broadcast_to(tree_lib.node_ids(tree).reshape(-1), (prompt.length.shape[0], tree.mask[0].size))
+      ids = jnp.broadcast_to(
+        tree_lib.node_ids(tree).reshape(-1), (prompt.length.shape[0], tree.mask[0].size)
+      )
       picks = [choose(tree, rule=r.rule, aggregate=aggregate, first=r.chains) for r in readouts]
       tokens, flops = search_cost(model_config, prompt, tree)
       return tree, dict(
-        correct=jnp.stack([tree_lib.pick(tree.outcome, pick[:, None])[:, 0] > 0 for pick in picks], axis=1),
+        correct=jnp.stack(
+          [tree_lib.pick(tree.outcome, pick[:, None])[:, 0] > 0 for pick in picks], axis=1
+        ),
         tokens=tokens,
         flops=flops,
         samples=jnp.sum(tree.expanded == tree_lib.ROOT, axis=1),
@@ -129,9 +136,15 @@ class Evaluator:
     return (np.int32(self._budgets.index(spend)),)
 
   def __call__(
-    self, params: Params, prompt: Prompt, reference: Reference, key, *, spend: int | None = None,
+    self,
+    params: Params,
+    prompt: Prompt,
+    reference: Reference,
+    key,
+    *,
+    spend: int | None = None,
     watch=lambda done: None,
-  ) -> Verdicts:  # fmt: skip
+  ) -> Verdicts:
     """Searches all problems.
 
     Args:
@@ -139,7 +152,8 @@ class Evaluator:
       prompt: N problems.
       reference: theirs.
       key: of which theirs are made.
-      spend: one of `budgets`, where there are any; the readouts of the verdicts then have that budget.
+      spend: one of `budgets`, where there are any; the readouts of the verdicts then have that
+        budget.
       watch: called with the number of problems just done.
 
     Raises:
@@ -153,7 +167,9 @@ class Evaluator:
     lies, *split = run.input_shardings[0]
     params = lay(params, lies)
     which = self._which(spend) if self._budgets or spend else ()
-    readouts = [readout._replace(budget=spend) for readout in self._readouts] if spend else self._readouts
+    readouts = (
+      [readout._replace(budget=spend) for readout in self._readouts] if spend else self._readouts
+    )
 
     def search(start):
       rows = np.arange(start, start + size) % count
@@ -181,18 +197,30 @@ class Evaluator:
 
 
 def result(stage: str, task: str, readout: Readout, verdicts: Verdicts, *, seed: int) -> Result:
-  """The table row of one readout. A readout of some of the chains is billed for its share of the search."""
+  """The table row of one readout. A readout of some of the chains is billed for its share of the
+  search."""
   right = verdicts.correct[readout]
   share = readout.chains / verdicts.samples.max() if readout.chains else 1.0
   low, high = wilson_interval(int(right.sum()), len(right))
   return Result(
-    stage=stage, task=task, method=readout.method, budget=readout.budget, tokens=float(verdicts.tokens.mean() * share),
-    flops=float(verdicts.flops.mean() * share), accuracy=float(right.mean()), ci_low=low, ci_high=high,
-    problems=len(right), seed=seed, seconds=verdicts.seconds * share,
-  )  # fmt: skip
+    stage=stage,
+    task=task,
+    method=readout.method,
+    budget=readout.budget,
+    tokens=float(verdicts.tokens.mean() * share),
+    flops=float(verdicts.flops.mean() * share),
+    accuracy=float(right.mean()),
+    ci_low=low,
+    ci_high=high,
+    problems=len(right),
+    seed=seed,
+    seconds=verdicts.seconds * share,
+  )
 
 
-def coverage(stage: str, task: str, verdicts: Verdicts, budgets: list[int], *, seed: int) -> list[Result]:
+def coverage(
+  stage: str, task: str, verdicts: Verdicts, budgets: list[int], *, seed: int
+) -> list[Result]:
   """pass@k of a best-of-N search by the unbiased estimator (arXiv:2107.03374), one row a budget.
 
   The interval is normal over problems.
@@ -205,11 +233,18 @@ def coverage(stage: str, task: str, verdicts: Verdicts, budgets: list[int], *, s
     mean = float(each.mean())
     rows.append(
       Result(
-        stage=stage, task=task, method='pass@k', budget=k, tokens=float(verdicts.tokens.mean() * k / samples),
-        flops=float(verdicts.flops.mean() * k / samples), accuracy=mean, ci_low=max(mean - spread, 0.0),
-        ci_high=min(mean + spread, 1.0), problems=len(each), seed=seed, seconds=verdicts.seconds * k / samples,
-      )  # fmt: skip
+        stage=stage,
+        task=task,
+        method='pass@k',
+        budget=k,
+        tokens=float(verdicts.tokens.mean() * k / samples),
+        flops=float(verdicts.flops.mean() * k / samples),
+        accuracy=mean,
+        ci_low=max(mean - spread, 0.0),
+        ci_high=min(mean + spread, 1.0),
+        problems=len(each),
+        seed=seed,
+        seconds=verdicts.seconds * k / samples,
+      )
     )
   return rows
-
-

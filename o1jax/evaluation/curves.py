@@ -1,4 +1,5 @@
-"""The report's sections on scaling: accuracy against test-time and train-time compute, with fits."""
+"""The report's sections on scaling: accuracy against test-time and train-time compute, with
+fits."""
 
 import collections
 import html
@@ -6,19 +7,24 @@ import itertools
 
 from o1jax.evaluation import figures, page, results, scaling
 
-SMALL = 'Small models reproduce the shape of a curve and the order of methods, not published percentages.'
+SMALL = (
+  'Small models reproduce the shape of a curve and the order of methods, not published percentages.'
+)
 BUDGET_CAPTION = (
-  'Budget: solutions sampled, or simulations run, for one problem; greedy is one solution. pass@k counts a problem '
+  'Budget: solutions sampled, or simulations run, for one problem; greedy is one solution. pass@k '
+  'counts a problem '
   f'as solved if any of k samples is right, so it is the ceiling of choosing among samples. {SMALL}'
 )
 FLOPS_CAPTION = (
-  'The same measurements billed in arithmetic: every branch, pruned ones too, and the critic are counted, so methods '
+  'The same measurements billed in arithmetic: every branch, pruned ones too, and the critic are '
+  'counted, so methods '
   'with unlike budgets can be compared.'
 )
 
 
 def test_time(rows):
-  """Panels of accuracy against budget and FLOPs, a panel a stage, and the fitted slopes, for each task.
+  """Panels of accuracy against budget and FLOPs, a panel a stage, and the fitted slopes, for each
+  task.
 
   Args:
     rows: list of `results.Result`.
@@ -38,9 +44,8 @@ def test_time(rows):
         groups[row.stage].append(row)
     parts.append(f'<h3>{html.escape(task)}</h3>')
     seeds = max(row.seeds for stage in groups.values() for row in stage)
-    shared = (
-      f'Bars: 95% intervals over {"seeds" if seeds > 1 else "problems"}. Dashed: fit on the logarithm. '
-    )
+    over = 'seeds' if seeds > 1 else 'problems'
+    shared = f'Bars: 95% intervals over {over}. Dashed: fit on the logarithm. '
     parts.append(_stage_panels(groups, look, 'budget', shared + BUDGET_CAPTION))
     parts.append(_stage_panels(groups, look, 'flops', shared + FLOPS_CAPTION))
     parts.append(_fit_table(groups))
@@ -52,7 +57,10 @@ def _stage_panels(groups, look, axis, caption):
   base, label = (
     (2, 'budget (solutions or simulations)') if axis == 'budget' else (10, 'FLOPs for one problem')
   )
-  drawings, single = [], [stage for stage, rows in groups.items() if len({row.budget for row in rows}) <= 2]
+  drawings, single = (
+    [],
+    [stage for stage, rows in groups.items() if len({row.budget for row in rows}) <= 2],
+  )
   if len(single) < len(groups):  # a panel of one or two points says less than the table of results
     caption += f' Not drawn, measured at too few budgets: {", ".join(single)}.' if single else ''
     groups = {stage: rows for stage, rows in groups.items() if stage not in single}
@@ -67,7 +75,9 @@ def _stage_panels(groups, look, axis, caption):
       if all(getattr(row, axis) > 0 for row in mine)
     ]
     drawings.append(
-      figures.accuracy_figure(curves, look, title=f'{stage} policy', x_label=label, base=base, limits=limits)
+      figures.accuracy_figure(
+        curves, look, title=f'{stage} policy', x_label=label, base=base, limits=limits
+      )
     )
   return page.panels(drawings, html.escape(caption))
 
@@ -77,7 +87,9 @@ def _by_method(rows):
 
 
 def _fit(rows, axis):
-  return scaling.fit_log_compute([getattr(row, axis) for row in rows], [row.accuracy for row in rows])
+  return scaling.fit_log_compute(
+    [getattr(row, axis) for row in rows], [row.accuracy for row in rows]
+  )
 
 
 def _limits(rows):
@@ -95,7 +107,14 @@ def _fit_table(groups):
         cells.append(
           (stage, page.method_words(method), *_fit_cells(budget, 0.30103), *_fit_cells(flops, 1.0))
         )
-  heads = ('stage', 'method', 'points per doubling of budget', 'R²', 'points per tenfold FLOPs', 'R²')
+  heads = (
+    'stage',
+    'method',
+    'points per doubling of budget',
+    'R²',
+    'points per tenfold FLOPs',
+    'R²',
+  )
   laws = [
     (stage, method, scaling.fit_power_law([r.budget for r in mine], [r.accuracy for r in mine]))
     for stage, rows in groups.items()
@@ -112,9 +131,12 @@ def _fit_table(groups):
     caption += f' Coverage (pass@k) as an exponentiated power law (arXiv:2407.21787): {coverage}'
   if not cells:
     return (
-      '<p class="caption">No method was measured at more than one budget, so there is no slope to fit.</p>'
+      '<p class="caption">No method was measured at more than one budget, '
+      'so there is no slope to fit.</p>'
     )
-  return page.table(heads, cells, words=2, group=1) + f'<p class="caption">{html.escape(caption)}</p>'
+  return (
+    page.table(heads, cells, words=2, group=1) + f'<p class="caption">{html.escape(caption)}</p>'
+  )
 
 
 def _fit_cells(fit, scale):
@@ -140,11 +162,15 @@ def train_time(curve):
   names = list(dict.fromkeys(point['method'] for point in curve))
   curves, sentences = [], []
   for name in names:
-    mine = sorted((p for p in curve if p['method'] == name and p['flops'] > 0), key=lambda p: p['flops'])
+    mine = sorted(
+      (p for p in curve if p['method'] == name and p['flops'] > 0), key=lambda p: p['flops']
+    )
     if not mine:
       continue
     fit = scaling.fit_log_compute([p['flops'] for p in mine], [p['accuracy'] for p in mine])
-    values = zip(*((p['flops'], p['accuracy'], p['ci_low'], p['ci_high']) for p in mine), strict=True)
+    values = zip(
+      *((p['flops'], p['accuracy'], p['ci_low'], p['ci_high']) for p in mine), strict=True
+    )
     curves.append(figures.Curve(name, *values, fit=fit))
     slope, r_squared = _fit_cells(fit, 1.0)
     sentences.append(
@@ -152,10 +178,14 @@ def train_time(curve):
       if not fit.note
       else f'{name}: no slope, {fit.note}.'
     )
-  # The policy before the first update has spent nothing, and nothing has no logarithm: it is a level.
+  # The policy before the first update has spent nothing, and nothing has no logarithm: it is a
+  # level.
   start = [point['accuracy'] for point in curve if point['flops'] <= 0]
   if not curves:
-    return '<p class="missing">Only the policy before the first update was measured: let the learn stage run on.</p>'
+    return (
+      '<p class="missing">Only the policy before the first update was measured: '
+      'let the learn stage run on.</p>'
+    )
   every = [value for point in curve for value in (point['ci_low'], point['ci_high'])]
   drawing = figures.accuracy_figure(
     curves,
@@ -168,7 +198,8 @@ def train_time(curve):
     alone=True,
   )
   caption = (
-    'Accuracy on held-out problems while training goes on. Bars: 95% intervals. Dashed: least-squares fit on the '
+    'Accuracy on held-out problems while training goes on. Bars: 95% intervals. Dashed: '
+    'least-squares fit on the '
     'logarithm. ' + ' '.join(sentences) + ' ' + SMALL
   )
   return page.panels([drawing], html.escape(caption))

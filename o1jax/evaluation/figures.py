@@ -1,4 +1,5 @@
-"""The report's charts: Matplotlib drawings as inline SVG whose colours follow the page, light or dark."""
+"""The report's charts: Matplotlib drawings as inline SVG whose colours follow the page, light or
+dark."""
 
 import dataclasses
 import html
@@ -13,8 +14,9 @@ from matplotlib import ticker
 
 from o1jax.evaluation import scaling, statistics
 
-# Okabe and Ito's colour-blind-safe palette. Matplotlib knows nothing of CSS, so each colour drawn is replaced by the
-# page's variable of that name afterwards; a drawing outside such a page falls back to the colour itself.
+# Okabe and Ito's colour-blind-safe palette. Matplotlib knows nothing of CSS, so each colour drawn
+# is replaced by the page's variable of that name afterwards; a drawing outside such a page falls
+# back to the colour itself.
 PALETTE = {
   'ink': '#1f2328',
   'muted': '#59636e',
@@ -69,7 +71,8 @@ RC = {
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-  """Accuracies against compute, all of one length: `compute` > 0, the others shares in [0, 1]; `fit` is drawn thin."""
+  """Accuracies against compute, all of one length: `compute` > 0, the others shares in [0, 1];
+  `fit` is drawn thin."""
 
   name: str
   compute: tuple[float, ...]
@@ -96,7 +99,8 @@ def accuracy_figure(curves, look, *, title, x_label, base, limits, level=None, a
     base: 2 or 10, base of the axis.
     limits: (low, high) of the accuracy axis, shared by the panels to be compared.
     level: (name, accuracy) of a level to compare with, drawn as a dotted line, or None.
-    alone: a wider panel that explains its curves itself; otherwise one of several below a common legend.
+    alone: a wider panel that explains its curves itself; otherwise one of several below a common
+      legend.
 
   Returns:
     SVG element as a string.
@@ -109,17 +113,26 @@ def accuracy_figure(curves, look, *, title, x_label, base, limits, level=None, a
       x, y = np.asarray(curve.compute), 100 * np.asarray(curve.accuracy)
       # Methods share their budgets: a slight shift keeps the intervals apart.
       x_shown = x * 1.035 ** (i - (len(curves) - 1) / 2) if base == 2 else x
-      low, high = (np.maximum(np.abs(100 * np.asarray(end) - y), 0) for end in (curve.low, curve.high))
+      low, high = (
+        np.maximum(np.abs(100 * np.asarray(end) - y), 0) for end in (curve.low, curve.high)
+      )
       dash = ':' if curve.name == 'pass@k' else '-'
       axes.errorbar(
         *(x_shown, y),
         **dict(yerr=(low, high), color=colour, marker=marker, linestyle=dash, label=curve.name),
-        **dict(markersize=5, linewidth=1.8, elinewidth=1, capsize=0, markeredgecolor=PALETTE['paper']),
+        **dict(
+          markersize=5, linewidth=1.8, elinewidth=1, capsize=0, markeredgecolor=PALETTE['paper']
+        ),
       )
       if curve.fit and np.isfinite(curve.fit.slope):
         ends = np.geomspace(x.min(), x.max(), 2)
         axes.plot(
-          ends, 100 * curve.fit.predict(ends), color=colour, linewidth=0.9, linestyle=(0, (6, 3)), alpha=0.6
+          ends,
+          100 * curve.fit.predict(ends),
+          color=colour,
+          linewidth=0.9,
+          linestyle=(0, (6, 3)),
+          alpha=0.6,
         )
     if level:
       axes.axhline(
@@ -129,7 +142,9 @@ def accuracy_figure(curves, look, *, title, x_label, base, limits, level=None, a
     axes.set_ylim(100 * limits[0], 100 * limits[1])
     axes.set(xlabel=x_label, ylabel='accuracy (% of problems)')
     if alone:
-      figure.legend(loc='outside lower center', ncols=3, fontsize=9)  # inside it would meet an interval
+      figure.legend(
+        loc='outside lower center', ncols=3, fontsize=9
+      )  # inside it would meet an interval
     return _svg(figure, title)
 
 
@@ -144,17 +159,24 @@ def bars_figure(shares, *, x_label):
   with matplotlib.rc_context(RC):
     figure, axes = _axes('', 5.4, 0.9 + len(names) * (0.16 + 0.2 * len(shares)))
     thick = 0.8 / len(shares)
-    for i, ((group, share), colour) in enumerate(zip(shares.items(), itertools.cycle(SERIES), strict=False)):
+    for i, ((group, share), colour) in enumerate(
+      zip(shares.items(), itertools.cycle(SERIES), strict=False)
+    ):
       present = [(j, 100 * share[name]) for j, name in enumerate(names) if name in share]
       at = [j + (i - (len(shares) - 1) / 2) * thick for j, _ in present]
-      drawn = axes.barh(at, [value for _, value in present], 0.9 * thick, color=PALETTE[colour], label=group)
+      drawn = axes.barh(
+        at, [value for _, value in present], 0.9 * thick, color=PALETTE[colour], label=group
+      )
       axes.bar_label(drawn, fmt='%.0f', padding=3, fontsize=9, color=PALETTE['muted'])
     axes.set_yticks(range(len(names)), [name.replace('_', ' ') for name in names])
     axes.invert_yaxis()
     axes.grid(False, axis='y')
     axes.tick_params(axis='y', length=0)
     axes.set_xlim(
-      0, min(108, 8 + max(100 * value for group in shares.values() for value in group.values()) * 1.08)
+      0,
+      min(
+        108, 8 + max(100 * value for group in shares.values() for value in group.values()) * 1.08
+      ),
     )
     axes.set_xlabel(x_label)
     axes.legend(loc='lower center', bbox_to_anchor=(0.45, 1.0), ncols=len(shares), fontsize=9.5)
@@ -187,14 +209,22 @@ def reliability_figure(table, *, title, most):
       **dict(markersize=5, linewidth=1.6, elinewidth=1, markeredgecolor=PALETTE['paper']),
     )
     above.text(
-      0.98, 0.04, 'calibrated', color=PALETTE['muted'], ha='right', transform=above.transAxes, fontsize=9
+      0.98,
+      0.04,
+      'calibrated',
+      color=PALETTE['muted'],
+      ha='right',
+      transform=above.transAxes,
+      fontsize=9,
     )
     above.set(ylim=(0, 1), ylabel='share correct')
     above.set_title(f'{title}: error {table["error"]:.3f}')
     edges, width = np.asarray(table['low']), np.subtract(table['high'], table['low'])
     below.bar(edges, table['count'], 0.92 * width, align='edge', color=PALETTE['sky'])
     below.grid(False, axis='x')
-    below.set(xlim=(0, 1), ylim=(0, 1.1 * most), xlabel='critic’s P(correct | prefix)', ylabel='states')
+    below.set(
+      xlim=(0, 1), ylim=(0, 1.1 * most), xlabel='critic’s P(correct | prefix)', ylabel='states'
+    )
     return _svg(figure, f'calibration of the critic, {title}')
 
 
@@ -204,9 +234,12 @@ def _log_axis(axes, base):
   if base == 2:
     axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f'{value:g}'))
     return
-  # Matplotlib labels powers of ten with its own mathematics, drawn in its own fonts; plain text follows the page.
+  # Matplotlib labels powers of ten with its own mathematics, drawn in its own fonts; plain text
+  # follows the page.
   low, high = axes.get_xlim()
-  axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1,) if high / low > 1e3 else (1, 3), numticks=12))
+  axes.xaxis.set_major_locator(
+    ticker.LogLocator(subs=(1,) if high / low > 1e3 else (1, 3), numticks=12)
+  )
   axes.xaxis.set_major_formatter(ticker.FuncFormatter(_power_of_ten))
   axes.set_xlim(low, high)
 
@@ -226,9 +259,11 @@ def _axes(title, width, height):
 
 
 def _svg(figure, label):
-  """The figure as an SVG element for a page: no prologue, metadata, style or fonts of its own, colours as variables."""
+  """The figure as an SVG element for a page: no prologue, metadata, style or fonts of its own,
+  colours as variables."""
   file = io.StringIO()
-  # Clips and markers are named by hashes, salted so that two figures on a page share none and a rerun changes nothing.
+  # Clips and markers are named by hashes, salted so that two figures on a page share none and a
+  # rerun changes nothing.
   with matplotlib.rc_context({'svg.hashsalt': label}):
     figure.savefig(file, format='svg', transparent=True)
   text = file.getvalue()
@@ -239,4 +274,6 @@ def _svg(figure, label):
   text = re.sub(r'font-family: [^;\"]*; ', '', text)
   for name, colour in PALETTE.items():
     text = text.replace(colour, f'var(--{name}, {colour})')
-  return text.replace('<svg ', f'<svg class="figure" role="img" aria-label="{html.escape(label)}" ', 1)
+  return text.replace(
+    '<svg ', f'<svg class="figure" role="img" aria-label="{html.escape(label)}" ', 1
+  )

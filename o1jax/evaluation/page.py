@@ -1,4 +1,5 @@
-"""The look of the report: one style sheet and a few HTML pieces. No address, script or font from outside."""
+"""The look of the report: one style sheet and a few HTML pieces. No address, script or font from
+outside."""
 
 import html
 
@@ -92,7 +93,8 @@ def missing(path, stage):
   """What stands in place of a section whose data is not there."""
   return (
     f'<p class="missing">Nothing to show: <code>{html.escape(path)}</code> is missing. '
-    f'The <b>{html.escape(stage)}</b> stage writes it; run that stage and then <b>report</b> again.</p>'
+    f'The <b>{html.escape(stage)}</b> stage writes it; run that stage and then <b>report</b> '
+    f'again.</p>'
   )
 
 
@@ -107,7 +109,8 @@ def legend(look, words):
   for name, (colour, marker) in look.items():
     dash = ' stroke-dasharray="3 3"' if name == 'pass@k' else ''
     items.append(
-      f'<li><svg width="26" height="14" style="fill: var(--{colour}); stroke: var(--{colour})"><path d="M0 7H26" '
+      f'<li><svg width="26" height="14" style="fill: var(--{colour}); stroke: '
+      f'var(--{colour})"><path d="M0 7H26" '
       f'stroke-width="2"{dash}/>{SHAPES.get(marker, CROSS)}</svg>{html.escape(words(name))}</li>'
     )
   return f'<ul class="legend">{"".join(items)}</ul>'
@@ -116,21 +119,25 @@ def legend(look, words):
 def tiles(pairs):
   """Big numbers with a line of explanation each; `pairs` of plain text."""
   body = ''.join(
-    f'<div class="tile"><b>{html.escape(b)}</b><span>{html.escape(s)}</span></div>' for b, s in pairs
+    f'<div class="tile"><b>{html.escape(b)}</b><span>{html.escape(s)}</span></div>'
+    for b, s in pairs
   )
   return f'<div class="tiles">{body}</div>'
 
 
 def table(heads, rows, *, words, group):
-  """A table of plain text; the first `words` columns are words, and a line sets off a change of the first `group`."""
+  """A table of plain text; the first `words` columns are words, and a line sets off a change of the
+  first `group`."""
   kinds = ['word' if i < words else '' for i in range(len(heads))]
-  head = ''.join(f'<th class="{k}">{html.escape(h)}</th>' for k, h in zip(kinds, heads, strict=True))
+  head = ''.join(
+    f'<th class="{k}">{html.escape(h)}</th>' for k, h in zip(kinds, heads, strict=True)
+  )
   body, before = [], None
   for row in rows:
-    cells = ''.join(f'<td class="{k}">{html.escape(c)}</td>' for k, c in zip(kinds, row, strict=True))
+    cells = ''.join(
+      f'<td class="{k}">{html.escape(c)}</td>' for k, c in zip(kinds, row, strict=True)
+    )
     mark = ' class="first"' if before not in (None, row[:group]) else ''
     body.append(f'<tr{mark}>{cells}</tr>')
     before = row[:group]
-  return (
-    f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
-  )
+  return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'

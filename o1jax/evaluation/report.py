@@ -7,14 +7,19 @@ import pathlib
 from o1jax.evaluation import curves, figures, page, results, tree_view
 
 CALIBRATION_CAPTION = (
-  'Does a state to which the critic gives 0.7 lead to a right answer seven times out of ten? On the diagonal, yes. '
-  'Bars: 95% intervals of the share; they treat states as independent, and states of one problem are not, so they '
+  'Does a state to which the critic gives 0.7 lead to a right answer seven times out of ten? On '
+  'the diagonal, yes. '
+  'Bars: 95% intervals of the share; they treat states as independent, and states of one problem '
+  'are not, so they '
   'are too narrow. Error: expected calibration error, the mean distance from the diagonal.'
 )
 TREE_CAPTION = (
-  'Each row is a step below the step it continues: the path of the answer first, in blue, then the most visited. '
-  'Visits: simulations through the step. Mean return: what they brought back. Critic: P(correct) seen at the step. '
-  '✓ and ✗ are the verdicts on finished solutions. Rest the pointer on a row to read the whole step.'
+  'Each row is a step below the step it continues: the path of the answer first, in blue, then the '
+  'most visited. '
+  'Visits: simulations through the step. Mean return: what they brought back. Critic: P(correct) '
+  'seen at the step. '
+  '✓ and ✗ are the verdicts on finished solutions. Rest the pointer on a row to read the whole '
+  'step.'
 )
 
 
@@ -22,14 +27,15 @@ def build_report(workdir):
   """Writes the report of a run from whatever the run has measured so far.
 
   Reads from `workdir`: `results.csv`, `config.json`, `versions.json`, and in `report/data/`:
-    train_curve.json: list of {"update", "flops", "tokens", "accuracy", "ci_low", "ci_high", "method"}; flops and tokens
-      since the start of search-and-learn; one curve a method, e.g. 'greedy' and 'supervised control'.
+    train_curve.json: list of {"update", "flops", "tokens", "accuracy", "ci_low", "ci_high",
+      "method"}; flops and tokens since the start of search-and-learn; one curve a method, e.g.
+      'greedy' and 'supervised control'.
     behaviours.json: {stage: {behaviour: share of the samples}}.
     calibration.json: {stage: what `statistics.calibration` returns}.
-    fixed.json: list of {"policy", "prompt", "answer": text, '' where the search finished none, "verdict": bool}, of the
-      task's fixed problems; most tasks have none.
-    tree.json: {"policy": name, "prompt": text, "nodes": DrawnNodes as dicts, "verdict": true, false or null, "answer":
-      text}.
+    fixed.json: list of {"policy", "prompt", "answer": text, '' where the search finished none,
+      "verdict": bool}, of the task's fixed problems; most tasks have none.
+    tree.json: {"policy": name, "prompt": text, "nodes": DrawnNodes as dicts, "verdict": true, false
+      or null, "answer": text}.
   A file that is missing leaves a section that says so and names the stage that writes it.
 
   Args:
@@ -63,7 +69,8 @@ def build_report(workdir):
   links = ''.join(f'<a href="#{name}">{title}</a>' for name, title, _ in sections)
   name = workdir.resolve().name
   body = (
-    f'<h1>Run {html.escape(name)}</h1><div class="subtitle">o1jax: policy initialisation, reward, search and learning, '
+    f'<h1>Run {html.escape(name)}</h1><div class="subtitle">o1jax: policy initialisation, reward, '
+    f'search and learning, '
     f'after the roadmap of arXiv:2412.14135</div>{_summary(rows)}<nav>{links}</nav>'
     + ''.join(page.section(*parts) for parts in sections)
     + _footer(_read_json(workdir / 'config.json'), _read_json(workdir / 'versions.json'))
@@ -90,14 +97,18 @@ def _percent(row):
 
 
 def _summary(rows):
-  """The headline: what greedy decoding does before and after learning, and what the best fair search adds."""
+  """The headline: what greedy decoding does before and after learning, and what the best fair
+  search adds."""
   if not rows:
-    return '<p class="lead">This run has not been evaluated yet: <code>results.csv</code> is missing.</p>'
+    return (
+      '<p class="lead">This run has not been evaluated yet: '
+      '<code>results.csv</code> is missing.</p>'
+    )
   summary = results.summarise(rows)
   tasks = dict.fromkeys(row.task for row in summary)
-  return ''.join(_task_summary(task, [row for row in summary if row.task == task]) for task in tasks) + (
-    '<p class="subtitle">In brackets, 95% intervals. None of these methods sees the answer.</p>'
-  )
+  return ''.join(
+    _task_summary(task, [row for row in summary if row.task == task]) for task in tasks
+  ) + ('<p class="subtitle">In brackets, 95% intervals. None of these methods sees the answer.</p>')
 
 
 def _task_summary(task, rows):
@@ -106,7 +117,9 @@ def _task_summary(task, rows):
   fair = [row for row in rows if row.method not in ('greedy', 'pass@k')]
   parts, tiles = [], []
   if greedy:
-    parts.append(f'the {greedy[0].stage} policy solves {_percent(greedy[0])} with one greedy solution')
+    parts.append(
+      f'the {greedy[0].stage} policy solves {_percent(greedy[0])} with one greedy solution'
+    )
     tiles.append((greedy[0], 'greedy'))
   if len(greedy) > 1:
     gain = 100 * (greedy[-1].accuracy - greedy[0].accuracy)
@@ -116,7 +129,8 @@ def _task_summary(task, rows):
   if fair:
     best = max(fair, key=lambda row: row.accuracy)
     parts.append(
-      f'the best search, {page.method_words(best.method)} on the {best.stage} policy with budget {best.budget}, '
+      f'the best search, {page.method_words(best.method)} on the {best.stage} policy with budget '
+      f'{best.budget}, '
       f'{_percent(best)} for {best.tokens:,.0f} tokens a problem'
     )
     tiles.append((best, f'{page.method_words(best.method)}, budget {best.budget}'))
@@ -124,7 +138,9 @@ def _task_summary(task, rows):
     return ''
   seeds = f' (mean of {rows[0].seeds} seeds)' if rows[0].seeds > 1 else ''
   text = f'On {rows[0].problems:,} held-out {task} problems{seeds} ' + '; '.join(parts) + '.'
-  numbers = [(f'{100 * row.accuracy:.1f}%', f'{task}, {row.stage}: {words}') for row, words in tiles]
+  numbers = [
+    (f'{100 * row.accuracy:.1f}%', f'{task}, {row.stage}: {words}') for row, words in tiles
+  ]
   return f'<p class="lead">{html.escape(text)}</p>{page.tiles(numbers)}'
 
 
@@ -135,7 +151,8 @@ def _behaviours(shares):
   return page.panels(
     [drawing],
     html.escape(
-      'Behaviours are counted by their tags in sampled solutions. A behaviour that learning does not reward may fade; '
+      'Behaviours are counted by their tags in sampled solutions. A behaviour that learning does '
+      'not reward may fade; '
       'one that helps to reach right answers should stay or grow.'
     ),
   )
@@ -145,7 +162,9 @@ def _calibration(tables):
   if not tables:
     return page.missing('report/data/calibration.json', 'evaluate')
   most = max(max(table['count']) for table in tables.values())
-  drawings = [figures.reliability_figure(table, title=stage, most=most) for stage, table in tables.items()]
+  drawings = [
+    figures.reliability_figure(table, title=stage, most=most) for stage, table in tables.items()
+  ]
   return page.panels(drawings, html.escape(CALIBRATION_CAPTION))
 
 
@@ -163,14 +182,20 @@ def _tree(tree):
     f'<p>Problem:</p><pre>{html.escape(tree["prompt"])}</pre>'
     f'<p>Answer of the search with the {html.escape(tree["policy"])} policy: '
     f'<code>{html.escape(str(tree["answer"]))}</code> — {verdict}</p>'
-    f'<div class="scroll">{tree_view.tree_svg(nodes)}</div><p class="caption">{len(nodes) - 1} steps were sampled '
+    f'<div class="scroll">{tree_view.tree_svg(nodes)}</div><p class="caption">{len(nodes) - 1} '
+    f'steps were sampled '
     f'and {shown} visited. {TREE_CAPTION}</p>'
   )
 
 
 def _fixed(rows):
-  cells = [(row['policy'], row['prompt'], row['answer'] or '–', '✓' if row['verdict'] else '✗') for row in rows]
-  return page.table(('policy', 'problem', 'answer of its search', 'verdict'), cells, words=4, group=1)
+  cells = [
+    (row['policy'], row['prompt'], row['answer'] or '–', '✓' if row['verdict'] else '✗')
+    for row in rows
+  ]
+  return page.table(
+    ('policy', 'problem', 'answer of its search', 'verdict'), cells, words=4, group=1
+  )
 
 
 def _results(rows):
@@ -182,8 +207,10 @@ def _results(rows):
   ]
   heads = ('stage', 'task', 'method', *results.HEADINGS[3:])
   return page.table(heads, cells, words=3, group=3) + (
-    '<p class="caption">Tokens, FLOPs and seconds are means for one problem; seconds are of this machine and batch. '
-    'With several seeds the interval is Student’s over the seeds, with one it is Wilson’s over the problems.</p>'
+    '<p class="caption">Tokens, FLOPs and seconds are means for one problem; seconds are of this '
+    'machine and batch. '
+    'With several seeds the interval is Student’s over the seeds, with one it is Wilson’s over the '
+    'problems.</p>'
   )
 
 
@@ -198,7 +225,10 @@ def _footer(config, versions):
       continue
     text = html.escape(json.dumps(content, indent=2, ensure_ascii=False))
     parts.append(f'<details><summary>{name}</summary><pre>{text}</pre></details>')
-  known = {**(config or {}), **(versions[-1] if versions else {})}  # the newest environment comes last
+  known = {
+    **(config or {}),
+    **(versions[-1] if versions else {}),
+  }  # the newest environment comes last
   stamp = ' · '.join(
     f'{key} {value}'
     for key, value in known.items()

@@ -76,7 +76,8 @@ COLUMNS = tuple(field.name for field in dataclasses.fields(Result))
 def append_results(path, rows):
   """Adds rows to the csv file, made if absent. A row with the key of an older one takes its place.
 
-  The file is written beside itself and renamed, so an interruption leaves the old file or the new one, never a half.
+  The file is written beside itself and renamed, so an interruption leaves the old file or the new
+  one, never a half.
   """
   path = pathlib.Path(path)
   by_key = {row.key: row for row in read_results(path)} if path.exists() else {}
@@ -103,7 +104,8 @@ def read_results(path):
     if tuple(reader.fieldnames or ()) != COLUMNS:
       found = ','.join(reader.fieldnames or ()) or 'none'
       raise ValueError(
-        f'{path} has the columns {found}, expected {",".join(COLUMNS)}: move it away and measure again'
+        f'{path} has the columns {found}, expected {",".join(COLUMNS)}: move it away and measure '
+        f'again'
       )
     try:
       return [Result(**{name: kinds[name](value) for name, value in row.items()}) for row in reader]
@@ -112,15 +114,18 @@ def read_results(path):
 
 
 def summarise(rows):
-  """One Summary for each (task, stage, method, budget), grouped in order of first appearance, budgets rising.
+  """One Summary for each (task, stage, method, budget), grouped in order of first appearance,
+  budgets rising.
 
-  With several seeds the interval is Student's over the seeds, clipped to [0, 1]; with one seed it is the row's own.
+  With several seeds the interval is Student's over the seeds, clipped to [0, 1]; with one seed it
+  is the row's own.
   """
   groups = collections.defaultdict(list)
   for row in rows:
     groups[row.task, row.stage, row.method, row.budget].append(row)
   rank = {
-    name: i for i, name in enumerate(dict.fromkeys(n for r in rows for n in (r.task, r.stage, r.method)))
+    name: i
+    for i, name in enumerate(dict.fromkeys(n for r in rows for n in (r.task, r.stage, r.method)))
   }
   order = sorted(groups, key=lambda key: (*(rank[name] for name in key[:3]), key[3]))
   return [_summary(groups[key]) for key in order]
@@ -165,21 +170,30 @@ def table_cells(rows):
     (
       *(row.task, row.stage, row.method, str(row.budget), f'{100 * row.accuracy:.1f}%'),
       f'{100 * row.ci_low:.1f} to {100 * row.ci_high:.1f}',
-      *(f'{row.tokens:,.0f}', f'{row.flops:.1e}', f'{row.seconds:.2g}', str(row.problems), str(row.seeds)),
+      *(
+        f'{row.tokens:,.0f}',
+        f'{row.flops:.1e}',
+        f'{row.seconds:.2g}',
+        str(row.problems),
+        str(row.seeds),
+      ),
     )
     for row in summarise(rows)
   ]
 
 
 def format_table(rows):
-  """The results as a plain aligned table for a terminal; tokens, FLOPs and seconds are means a problem."""
+  """The results as a plain aligned table for a terminal; tokens, FLOPs and seconds are means a
+  problem."""
   if not rows:
     return 'no results'
   cells = [HEADINGS, *table_cells(rows)]
   widths = [max(len(row[i]) for row in cells) for i in range(len(HEADINGS))]
   # Words are read from the left, numbers compared from the right.
   lines = [
-    '  '.join(c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+    '  '.join(
+      c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
+    )
     for row in cells
   ]
   return '\n'.join([lines[0], '  '.join('-' * width for width in widths), *lines[1:]])

@@ -13,7 +13,8 @@ class LogFit:
   """accuracy = intercept + slope * log10(compute).
 
   Attributes:
-    slope: gain in accuracy (a share, not points) for ten times the compute; nan where nothing could be fitted.
+    slope: gain in accuracy (a share, not points) for ten times the compute; nan where nothing could
+      be fitted.
     intercept: accuracy at compute 1.
     slope_low: lower end of the slope's 95% interval.
     slope_high: upper end.
@@ -37,7 +38,8 @@ class LogFit:
 
 @dataclasses.dataclass(frozen=True)
 class PowerLaw:
-  """coverage = exp(a * k**b), the exponentiated power law of arXiv:2407.21787; both numbers are negative.
+  """coverage = exp(a * k**b), the exponentiated power law of arXiv:2407.21787; both numbers are
+  negative.
 
   Attributes:
     a: log coverage of one sample; nan where nothing could be fitted.
@@ -62,26 +64,36 @@ def fit_log_compute(compute, accuracy, *, confidence=0.95):
   """Least squares of accuracy on log10(compute), with the Student t interval of the slope.
 
   Args:
-    compute: [N] budgets, tokens or FLOPs. Points with compute <= 0 have no logarithm and are left out.
+    compute: [N] budgets, tokens or FLOPs. Points with compute <= 0 have no logarithm and are left
+      out.
     accuracy: [N] shares in [0, 1].
     confidence: coverage of the slope's interval.
 
   Returns:
-    A LogFit. Fewer than three different computes give nan and a note, since two points fit any line; a constant
-    accuracy gives slope 0 and no R^2.
+    A LogFit. Fewer than three different computes give nan and a note, since two points fit any
+    line; a constant accuracy gives slope 0 and no R^2.
   """
   compute, accuracy = _points(compute, accuracy)
   points = len(compute)
   if len(np.unique(compute)) < 3:
-    return LogFit(points=points, note=f'a fit needs 3 different budgets, there are {len(np.unique(compute))}')
+    return LogFit(
+      points=points, note=f'a fit needs 3 different budgets, there are {len(np.unique(compute))}'
+    )
   line = stats.linregress(np.log10(compute), accuracy)
   if np.ptp(accuracy) == 0:
     return LogFit(
-      0.0, float(accuracy[0]), 0.0, 0.0, points=points, note='the accuracy is the same at every budget'
+      0.0,
+      float(accuracy[0]),
+      0.0,
+      0.0,
+      points=points,
+      note='the accuracy is the same at every budget',
     )
   half = stats.t.ppf((1 + confidence) / 2, points - 2) * line.stderr
   slope, intercept = float(line.slope), float(line.intercept)
-  return LogFit(slope, intercept, float(slope - half), float(slope + half), float(line.rvalue**2), points)
+  return LogFit(
+    slope, intercept, float(slope - half), float(slope + half), float(line.rvalue**2), points
+  )
 
 
 def fit_power_law(k, coverage):
@@ -99,7 +111,8 @@ def fit_power_law(k, coverage):
     return PowerLaw(points=len(k), note=f'a fit needs 3 different k, there are {len(np.unique(k))}')
   if np.ptp(coverage) == 0:
     return PowerLaw(points=len(k), note='the coverage is the same at every k')
-  # log(-log coverage) is a line in log k: a start that is exact on exact data. Ends are clipped for the start only.
+  # log(-log coverage) is a line in log k: a start that is exact on exact data. Ends are clipped for
+  # the start only.
   bent = np.log(-np.log(np.clip(coverage, 1e-3, 1 - 1e-3)))
   start = np.polyfit(np.log(k), bent, 1)
 

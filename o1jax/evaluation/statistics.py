@@ -1,14 +1,17 @@
-"""Statistics of a measurement: intervals of proportions, pass@k, spread over seeds, calibration. NumPy, host side."""
+"""Statistics of a measurement: intervals of proportions, pass@k, spread over seeds, calibration.
+NumPy, host side."""
 
 import numpy as np
 from scipy import stats
 
 
 def wilson_interval(successes, count, *, confidence=0.95):
-  """Wilson score interval of a proportion: honest at 0 and 1 and for few problems, where the normal one is not.
+  """Wilson score interval of a proportion: honest at 0 and 1 and for few problems, where the normal
+  one is not.
 
   Args:
-    successes: number or array in [0, count]; may be fractional (a mean of pass@k estimates times `count`).
+    successes: number or array in [0, count]; may be fractional (a mean of pass@k estimates times
+      `count`).
     count: number or array of trials, at least 1.
     confidence: coverage in (0, 1).
 
@@ -26,14 +29,16 @@ def wilson_interval(successes, count, *, confidence=0.95):
   share = successes / count
   centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
   half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-  # Exact at the ends, where rounding would otherwise leave 1e-17 and make an interval miss its own estimate.
+  # Exact at the ends, where rounding would otherwise leave 1e-17 and make an interval miss its own
+  # estimate.
   low = np.where(successes == 0, 0.0, np.maximum(centre - half, 0.0))
   high = np.where(successes == count, 1.0, np.minimum(centre + half, 1.0))
   return low[()], high[()]
 
 
 def pass_at_k(count, correct, k):
-  """Unbiased estimate of P(at least one of k samples is correct), 1 - C(n-c, k) / C(n, k) (arXiv:2107.03374).
+  """Unbiased estimate of P(at least one of k samples is correct), 1 - C(n-c, k) / C(n, k)
+  (arXiv:2107.03374).
 
   Args:
     count: n, samples drawn a problem; int or array.
@@ -43,7 +48,9 @@ def pass_at_k(count, correct, k):
   Returns:
     Float or array in [0, 1].
   """
-  count, correct, k = np.broadcast_arrays(*(np.asarray(value, int) for value in (count, correct, k)))
+  count, correct, k = np.broadcast_arrays(
+    *(np.asarray(value, int) for value in (count, correct, k))
+  )
   if np.any(k < 1) or np.any(k > count):
     raise ValueError(
       f'pass_at_k needs 1 <= k <= count, got k={k} of {count} samples: sample more or ask for less'
@@ -66,23 +73,27 @@ def seeds_interval(values, *, confidence=0.95):
     confidence: coverage in (0, 1).
 
   Returns:
-    (low, high). One seed says nothing about the spread: both are nan. Not clipped: the values may be anything.
+    (low, high). One seed says nothing about the spread: both are nan. Not clipped: the values may
+    be anything.
   """
   values = np.asarray(values, float)
   if values.ndim != 1 or values.size == 0:
     raise ValueError(f'seeds_interval needs one number a seed, got shape {values.shape}')
   if values.size == 1:
     return float('nan'), float('nan')
-  half = stats.t.ppf((1 + confidence) / 2, values.size - 1) * values.std(ddof=1) / np.sqrt(values.size)
+  half = (
+    stats.t.ppf((1 + confidence) / 2, values.size - 1) * values.std(ddof=1) / np.sqrt(values.size)
+  )
   return float(values.mean() - half), float(values.mean() + half)
 
 
 def paired_difference_interval(a, b, *, confidence=0.95):
   """Interval of accuracy(a) - accuracy(b) when both answered the same problems.
 
-  Only the problems on which the two disagree carry information, so this is much narrower than comparing two Wilson
-  intervals. Agresti and Min (2005): half a problem is added to each of the four cells, which keeps the interval
-  sensible when the two never disagree.
+  Only the problems on which the two disagree carry information, so this is much narrower than
+  comparing two Wilson
+  intervals. Agresti and Min (2005): half a problem is added to each of the four cells, which keeps
+  the interval sensible when the two never disagree.
 
   Args:
     a: bool [problems], was problem i answered correctly by the first method.
@@ -95,17 +106,21 @@ def paired_difference_interval(a, b, *, confidence=0.95):
   a, b = np.asarray(a, bool), np.asarray(b, bool)
   if a.ndim != 1 or a.shape != b.shape or a.size == 0:
     raise ValueError(
-      f'paired_difference_interval needs the same problems twice, got shapes {a.shape} and {b.shape}'
+      f'paired_difference_interval needs the same problems twice, got shapes {a.shape} and '
+      f'{b.shape}'
     )
   only_a, only_b = np.sum(a & ~b) + 0.5, np.sum(b & ~a) + 0.5
   count = a.size + 2
   centre = (only_a - only_b) / count
-  half = _normal_quantile(confidence) * np.sqrt(only_a + only_b - (only_a - only_b) ** 2 / count) / count
+  half = (
+    _normal_quantile(confidence) * np.sqrt(only_a + only_b - (only_a - only_b) ** 2 / count) / count
+  )
   return float(max(centre - half, -1.0)), float(min(centre + half, 1.0))
 
 
 def calibration(scores, outcomes, *, bins=10):
-  """How far a critic's probabilities can be believed: a reliability table with equal-width bins on [0, 1].
+  """How far a critic's probabilities can be believed: a reliability table with equal-width bins on
+  [0, 1].
 
   Args:
     scores: [N] predicted P(correct), in [0, 1].
@@ -113,16 +128,20 @@ def calibration(scores, outcomes, *, bins=10):
     bins: number of bins.
 
   Returns:
-    Dict ready for JSON: `low`, `high` (bin borders), `score` (mean prediction), `accuracy` (share that was correct) and
-    `count`, lists of length `bins`; score and accuracy are None in an empty bin; `error`, the expected calibration
-    error, i.e. the mean of |score - accuracy| weighted by count (arXiv:1706.04599).
+    Dict ready for JSON: `low`, `high` (bin borders), `score` (mean prediction), `accuracy` (share
+    that was correct) and `count`, lists of length `bins`; score and accuracy are None in an empty
+    bin; `error`, the expected calibration error, i.e. the mean of |score - accuracy| weighted by
+    count (arXiv:1706.04599).
   """
   scores, outcomes = np.asarray(scores, float).ravel(), np.asarray(outcomes, float).ravel()
   if scores.size == 0 or scores.shape != outcomes.shape:
-    raise ValueError(f'calibration needs as many scores as outcomes, got {scores.size} and {outcomes.size}')
+    raise ValueError(
+      f'calibration needs as many scores as outcomes, got {scores.size} and {outcomes.size}'
+    )
   if not np.all((scores >= 0) & (scores <= 1)):
     raise ValueError(
-      f'calibration needs scores in [0, 1], got {scores.min()} to {scores.max()}: apply a sigmoid first'
+      f'calibration needs scores in [0, 1], got {scores.min()} to {scores.max()}: apply a sigmoid '
+      f'first'
     )
   index = np.minimum((scores * bins).astype(int), bins - 1)
   count = np.bincount(index, minlength=bins)

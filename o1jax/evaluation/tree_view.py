@@ -1,8 +1,9 @@
-"""One searched problem drawn as a tree: as inline SVG for a page or a notebook, and as plain text for a terminal.
+"""One searched problem drawn as a tree: as inline SVG for a page or a notebook, and as plain text
+for a terminal.
 
-Both renderings share one layout, an indented outline: a row a node, children below their parent, the chosen path
-first and then the most visited. Unlike boxes and arrows it stays readable at any depth, with long steps, and on a
-narrow screen.
+Both renderings share one layout, an indented outline: a row a node, children below their parent,
+the chosen path first and then the most visited. Unlike boxes and arrows it stays readable at any
+depth, with long steps, and on a narrow screen.
 """
 
 import collections
@@ -42,7 +43,8 @@ class DrawnNode:
 
 @dataclasses.dataclass(frozen=True)
 class _Row:
-  """One node of the outline, the children not drawn below it, and whether it is the last of its siblings."""
+  """One node of the outline, the children not drawn below it, and whether it is the last of its
+  siblings."""
 
   depth: int
   node: DrawnNode
@@ -54,14 +56,15 @@ def drawn_nodes(tree, decode, *, chosen=None, prompt='prompt'):
   """The real candidates of one problem's tree as DrawnNodes, root first, in order of id.
 
   Args:
-    tree: a `Tree` of one problem: arrays without the batch axis. `outcome` must be filled for the verdicts to hold.
+    tree: a `Tree` of one problem: arrays without the batch axis. `outcome` must be filled for the
+      verdicts to hold.
     decode: function from a list of token ids to text.
     chosen: id of the node that the search answered with, or None.
     prompt: text of the root.
 
   Returns:
-    List of DrawnNode. Masked candidates (merged duplicates), all below them, and unused slots are not nodes. The root's
-    visits and q are those of its children together.
+    List of DrawnNode. Masked candidates (merged duplicates), all below them, and unused slots are
+    not nodes. The root's visits and q are those of its children together.
   """
   mask, visits, q, value = (np.asarray(x) for x in (tree.mask, tree.visits, tree.q, tree.value))
   terminal, outcome = np.asarray(tree.terminal), np.asarray(tree.outcome)
@@ -112,8 +115,9 @@ def tree_text(nodes, *, width=110, limit=130):
     limit: most nodes shown; the least visited are counted behind a '+3 more'.
 
   Returns:
-    Text whose lines show the step, then visits, q and the critic's value. '●' marks the chosen path, '✓' and '✗' the
-    verdict of a finished solution. Unvisited candidates are counted behind their parent, '+3 unvisited'.
+    Text whose lines show the step, then visits, q and the critic's value. '●' marks the chosen
+    path, '✓' and '✗' the verdict of a finished solution. Unvisited candidates are counted behind
+    their parent, '+3 unvisited'.
   """
   lines, stems = [f'{"":{width - 21}}visits     q  critic'], {}
   for row in _outline(nodes, limit):
@@ -128,7 +132,8 @@ def tree_text(nodes, *, width=110, limit=130):
   return '\n'.join(lines)
 
 
-# Geometry in pixels of the drawing's own width; CHARACTER is the advance of the 12px monospace face.
+# Geometry in pixels of the drawing's own width; CHARACTER is the advance of the 12px monospace
+# face.
 WIDTH, INDENT, LINE, GAP, CHARACTER, TEXT_END = 960, 20, 17, 9, 7.3, 730
 
 STYLE = """
@@ -140,7 +145,8 @@ STYLE = """
 .o1tree .dot {fill: var(--muted, #59636e)} .o1tree .dot.on {fill: var(--blue, #0072b2)}
 .o1tree .right {fill: var(--green, #00795a)}
 .o1tree .wrong {fill: var(--red, #c44e00)} .o1tree .open {fill: var(--muted, #59636e)}
-.o1tree .mark {fill: var(--paper, #fff); font-weight: 700} .o1tree .track {fill: var(--line, #d0d7de); opacity: .45}
+.o1tree .mark {fill: var(--paper, #fff); font-weight: 700}
+.o1tree .track {fill: var(--line, #d0d7de); opacity: .45}
 .o1tree .bar {fill: var(--muted, #8a939d)} .o1tree .bar.on {fill: var(--blue, #0072b2)}
 .o1tree .note {font-style: italic; font-weight: 400; fill: var(--muted, #59636e)}
 .o1tree .head {font-family: system-ui, sans-serif}
@@ -149,14 +155,16 @@ STYLE = """
 
 
 def tree_svg(nodes, *, limit=130):
-  """The tree as one self-contained inline SVG element (a string), with a light and a dark page in mind.
+  """The tree as one self-contained inline SVG element (a string), with a light and a dark page in
+  mind.
 
   Args:
     nodes: list of DrawnNode, one of them the root (parent -1).
     limit: most nodes shown, as in `tree_text`.
 
   Returns:
-    SVG. Steps are cut to one line (three on the chosen path) and whole in a hover title; all text is escaped.
+    SVG. Steps are cut to one line (three on the chosen path) and whole in a hover title; all text
+    is escaped.
   """
   top, edges, marks, centre = 34, [], [], {}
   rows = _outline(nodes, limit)
@@ -167,12 +175,19 @@ def tree_svg(nodes, *, limit=130):
     y = centre[row.node.id] = top + LINE / 2
     if row.depth:
       on = row.node.chosen
-      edges.append((on, f'<path{_class(on)} d="M{x - INDENT} {centre[row.node.parent]:.1f}V{y:.1f}H{x}"/>'))
+      edges.append(
+        (on, f'<path{_class(on)} d="M{x - INDENT} {centre[row.node.parent]:.1f}V{y:.1f}H{x}"/>')
+      )
     marks.append(_node_svg(row, lines, x, y, most))
     top += LINE * len(lines) + GAP
-  heads = ((TEXT_END + 10, 'start', 'visits'), (895, 'end', 'mean return'), (WIDTH - 6, 'end', 'critic'))
+  heads = (
+    (TEXT_END + 10, 'start', 'visits'),
+    (895, 'end', 'mean return'),
+    (WIDTH - 6, 'end', 'critic'),
+  )
   head = ''.join(
-    f'<text class="head" x="{x}" y="16" text-anchor="{anchor}">{word}</text>' for x, anchor, word in heads
+    f'<text class="head" x="{x}" y="16" text-anchor="{anchor}">{word}</text>'
+    for x, anchor, word in heads
   )
   # The chosen path is drawn over the others, whose vertical strokes share its columns.
   drawn = ''.join(path for _, path in sorted(edges, key=lambda edge: edge[0]))
@@ -191,10 +206,12 @@ def _outline(nodes, limit):
     children[node.parent].append(node)
   if len(children[-1]) != 1:
     raise ValueError(f'a tree has one root (parent -1), these nodes have {len(children[-1])}')
-  # Best-of-N visits nothing twice and may count no visits at all: then every node counts as visited.
+  # Best-of-N visits nothing twice and may count no visits at all: then every node counts as
+  # visited.
   counted = any(node.visits for node in nodes)
   ranked = sorted(
-    (n for n in nodes if n.chosen or n.visits or not counted), key=lambda n: (not n.chosen, -n.visits)
+    (n for n in nodes if n.chosen or n.visits or not counted),
+    key=lambda n: (not n.chosen, -n.visits),
   )
   kept = {children[-1][0].id}
   for node in ranked[:limit]:
@@ -250,7 +267,8 @@ def _node_svg(row, lines, x, y, most):
     kind = {True: 'right', False: 'wrong', None: 'open'}[node.correct]
     dot = (
       f'<circle class="{kind}" cx="{x}" cy="{y:.1f}" r="8"/>'
-      f'<text class="mark" x="{x}" y="{y + 4.2:.1f}" text-anchor="middle">{_symbol(node).strip()}</text>'
+      f'<text class="mark" x="{x}" y="{y + 4.2:.1f}" '
+      f'text-anchor="middle">{_symbol(node).strip()}</text>'
     )
   notes = [''] * (len(lines) - 1) + [
     f'<tspan class="note" dx="14">{_hidden_note(row.hidden).strip()}</tspan>'
@@ -273,5 +291,6 @@ def _node_svg(row, lines, x, y, most):
   return (
     f'<g><title>{html.escape(title)}</title>{stripe if on else ""}{dot}{words}'
     f'<rect class="track" x="{TEXT_END + 10}" y="{y - 4:.1f}" width="70" height="8" rx="2"/>'
-    f'<rect{_class(on, "bar")} x="{TEXT_END + 10}" y="{y - 4:.1f}" width="{bar:.1f}" height="8" rx="2"/>{numbers}</g>'
+    f'<rect{_class(on, "bar")} x="{TEXT_END + 10}" y="{y - 4:.1f}" width="{bar:.1f}" height="8" '
+    f'rx="2"/>{numbers}</g>'
   )

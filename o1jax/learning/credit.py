@@ -13,9 +13,11 @@ from o1jax.types import Array, Tree
 class Credit:
   """What the losses read. All [B, X, A]; constants with respect to the parameters."""
 
-  expert: Array  # share of the problem's correct solutions that pass through the node; D_expert is where it is > 0
+  # share of the problem's correct solutions that pass through the node; D_expert is where it is > 0
+  expert: Array
   advantage: Array  # how much better the node is than its baseline
-  improved: Array  # the search's improved policy over siblings, sums to 1 on searched slots and to 0 elsewhere
+  # the search's improved policy over siblings, sums to 1 on searched slots and to 0 elsewhere
+  improved: Array
   value_target: Array  # P(correct), in [0, 1]
   value_mask: Array  # bool: the target is informative
 
@@ -25,7 +27,12 @@ VALUES = ('monte_carlo', 'td')
 
 
 def assign_credit(
-  tree: Tree, *, advantage: str = 'group', value: str = 'monte_carlo', discount: float = 0.95, normalise: bool = True
+  tree: Tree,
+  *,
+  advantage: str = 'group',
+  value: str = 'monte_carlo',
+  discount: float = 0.95,
+  normalise: bool = True,
 ) -> Credit:
   """Computes all credit of a judged tree.
 
@@ -38,7 +45,9 @@ def assign_credit(
   """
   check_credit(advantage=advantage, value=value, discount=discount, normalise=normalise)
   mean, count = monte_carlo(tree)
-  target, informed = (mean, count > 0) if value == 'monte_carlo' else td_lambda(tree, discount=discount)
+  target, informed = (
+    (mean, count > 0) if value == 'monte_carlo' else td_lambda(tree, discount=discount)
+  )
   if advantage == 'group':
     gain = group_advantage(tree, normalise=normalise)
   else:
@@ -58,15 +67,18 @@ def check_credit(*, advantage: str, value: str, discount: float, normalise: bool
 
 
 def expert_weight(tree: Tree) -> Array:
-  """Share of a problem's correct solutions that pass through each node, [B, X, A]; 0 where none was found."""
+  """Share of a problem's correct solutions that pass through each node, [B, X, A]; 0 where none was
+  found."""
   below, total = tree_lib.sum_below(tree, tree.outcome * tree_lib.finished(tree))
   return below / jnp.maximum(total, 1)[:, None, None]
 
 
 def group_advantage(tree: Tree, *, normalise: bool = True, epsilon: float = 1e-4) -> Array:
-  """Mean outcome below a node minus the mean over all the problem's solutions (arXiv:2402.03300), [B, X, A].
+  """Mean outcome below a node minus the mean over all the problem's solutions (arXiv:2402.03300),
+  [B, X, A].
 
-  On independent chains this is GRPO's advantage on every step. Nodes below which nothing ended get 0.
+  On independent chains this is GRPO's advantage on every step. Nodes below which nothing ended get
+  0.
   """
   mean, count = monte_carlo(tree)
   over = ended(tree)
@@ -79,7 +91,8 @@ def group_advantage(tree: Tree, *, normalise: bool = True, epsilon: float = 1e-4
 
 
 def critic_advantage(tree: Tree, target: Array, informed: Array) -> Array:
-  """Target of the node minus the critic's value of its parent, [B, X, A]: progress, as in arXiv:2410.08146."""
+  """Target of the node minus the critic's value of its parent, [B, X, A]: progress, as in
+  arXiv:2410.08146."""
   parent = tree_lib.pick(tree.value, tree.expanded)
   parent = jnp.where(tree.expanded == tree_lib.ROOT, tree.root_value[:, None], parent)
   return jnp.where(informed, target - parent[..., None], 0)
@@ -88,9 +101,10 @@ def critic_advantage(tree: Tree, target: Array, informed: Array) -> Array:
 def td_lambda(tree: Tree, *, discount: float = 0.95) -> tuple[Array, Array]:
   """TD(lambda) on a tree: outcomes and critic values backed up by the sampling policy.
 
-  A node's target is the prior-weighted mean over its candidates of (1 - lambda) value + lambda target; finished
-  nodes have their outcome, unexpanded ones the critic's value. Candidates are the policy's samples, so this estimates
-  the policy's own value, which the mean over a search's solutions does not.
+  A node's target is the prior-weighted mean over its candidates of (1 - lambda) value + lambda
+  target; finished nodes have their outcome, unexpanded ones the critic's value. Candidates are the
+  policy's samples, so this estimates the policy's own value, which the mean over a search's
+  solutions does not.
 
   Returns:
     (targets [B, X, A], informed [B, X, A]: a solution ended at or below the node).
@@ -111,7 +125,8 @@ def td_lambda(tree: Tree, *, discount: float = 0.95) -> tuple[Array, Array]:
       return (target, known), None
 
     start = jnp.where(over, outcome, value), over
-    # A slot is always filled after the slot that holds its parent, so children come first in reverse order.
+    # A slot is always filled after the slot that holds its parent, so children come first in
+    # reverse order.
     (target, known), _ = jax.lax.scan(back, start, jnp.arange(slots - 1, -1, -1))
     return target, known & mask
 
@@ -119,11 +134,12 @@ def td_lambda(tree: Tree, *, discount: float = 0.95) -> tuple[Array, Array]:
 
 
 def improved_policy(tree: Tree, *, value_scale: float = 0.1, visit_offset: float = 50.0) -> Array:
-  """Gumbel MuZero's improved policy over siblings (Danihelka et al. 2022, eq. 11 and appendix D), [B, X, A].
+  """Gumbel MuZero's improved policy over siblings (Danihelka et al. 2022, eq. 11 and appendix D),
+  [B, X, A].
 
-  softmax(log prior + sigma(completed Q)); Q of unvisited siblings is completed by the mixed value, and rescaled to
-  [0, 1] over the slot's real siblings. (mctx counts masked ones too; where none is masked the two agree.) 0 on slots
-  that the search never descended from.
+  softmax(log prior + sigma(completed Q)); Q of unvisited siblings is completed by the mixed value,
+  and rescaled to [0, 1] over the slot's real siblings. (mctx counts masked ones too; where none is
+  masked the two agree.) 0 on slots that the search never descended from.
   """
   prior = jnp.where(tree.mask, tree.prior, 0)
   visits = jnp.where(tree.mask, tree.visits, 0)

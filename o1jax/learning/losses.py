@@ -1,7 +1,7 @@
 """Losses: from log-probs of a tree's tokens and credit on its nodes to one number each.
 
-All take per-node or per-token arrays of a whole tree and return a scalar; every mean is over what the loss is about
-(expert tokens, searched slots, valued nodes), never over padding.
+All take per-node or per-token arrays of a whole tree and return a scalar; every mean is over what
+the loss is about (expert tokens, searched slots, valued nodes), never over padding.
 """
 
 import jax
@@ -23,11 +23,14 @@ def behaviour_cloning(logprob: Array, weight: Array, length: Array) -> Array:
   return -jnp.sum(logprob.sum(-1) * weight) / jnp.maximum(jnp.sum(weight * length), 1e-9)
 
 
-def sibling_distillation(logprob: Array, sampled: Array, prior: Array, target: Array, mask: Array) -> Array:
+def sibling_distillation(
+  logprob: Array, sampled: Array, prior: Array, target: Array, mask: Array
+) -> Array:
   """KL(target || policy) over sampled siblings, mean over searched slots.
 
-  The policy's share of a sampled step is its prior times its change since sampling: p(a) ~ prior(a) * pi(a) / mu(a),
-  as in Sampled MuZero (arXiv:2104.06303). At pi = mu it is the prior; it is least, 0, where p equals the target.
+  The policy's share of a sampled step is its prior times its change since sampling: p(a) ~ prior(a)
+  * pi(a) / mu(a), as in Sampled MuZero (arXiv:2104.06303). At pi = mu it is the prior; it is least,
+  0, where p equals the target.
 
   Args:
     logprob: [B, X, A] log pi of each step.
@@ -45,7 +48,9 @@ def sibling_distillation(logprob: Array, sampled: Array, prior: Array, target: A
   return masked_mean(kl, searched)
 
 
-def policy_gradient(logprob: Array, sampled: Array, advantage: Array, mask: Array, *, clip: float = 0.2) -> Array:
+def policy_gradient(
+  logprob: Array, sampled: Array, advantage: Array, mask: Array, *, clip: float = 0.2
+) -> Array:
   """Clipped surrogate per token (PPO, arXiv:1707.06347), mean over tokens.
 
   At logprob == sampled and advantage 1 its gradient is that of behaviour cloning.
@@ -64,7 +69,8 @@ def policy_gradient(logprob: Array, sampled: Array, advantage: Array, mask: Arra
 
 
 def kl_to_reference(logprob: Array, reference: Array, mask: Array) -> Array:
-  """The k3 estimate of KL(policy || reference) per token (arXiv:2402.03300, eq. 4): never negative."""
+  """The k3 estimate of KL(policy || reference) per token (arXiv:2402.03300, eq. 4): never
+  negative."""
   gap = jnp.where(mask, reference - logprob, 0)
   return masked_mean(jnp.exp(gap) - gap - 1, mask)
 
@@ -73,4 +79,3 @@ def value_loss(value: Array, target: Array, mask: Array) -> Array:
   """Cross-entropy of P(correct) with targets in [0, 1]. value [B, X, A] in logits."""
   loss = -(target * jax.nn.log_sigmoid(value) + (1 - target) * jax.nn.log_sigmoid(-value))
   return masked_mean(loss, mask)
-

@@ -1,4 +1,5 @@
-"""The objective on a tree: the losses of this folder, mixed by weights that may change without a retrace."""
+"""The objective on a tree: the losses of this folder, mixed by weights that may change without a
+retrace."""
 
 import dataclasses
 
@@ -62,10 +63,14 @@ def tree_loss(
     'distill': losses.sibling_distillation(
       out.logprob.sum(-1), tree.logprob.sum(-1), tree.prior, credit.improved, node
     ),
-    'gradient': losses.policy_gradient(out.logprob, tree.logprob, credit.advantage, token, clip=objective.clip),
+    'gradient': losses.policy_gradient(
+      out.logprob, tree.logprob, credit.advantage, token, clip=objective.clip
+    ),
     'value': losses.value_loss(out.value, credit.value_target, node & credit.value_mask),
     'entropy': -losses.masked_mean(out.entropy, token),
-    'kl': jnp.float32(0) if reference is None else losses.kl_to_reference(out.logprob, reference, token),
+    'kl': jnp.float32(0)
+    if reference is None
+    else losses.kl_to_reference(out.logprob, reference, token),
   }
   total = sum(getattr(weights, name) * part for name, part in parts.items())
   metrics = {f'loss_{name}': part for name, part in parts.items()} | {'loss': total}
@@ -84,4 +89,6 @@ def reference_logprob(
 
 
 def _forward(model, params, prompt, tree, objective) -> TreeOutput:
-  return forward_tree(model, params, prompt, tree, temperature=objective.temperature, tokens=objective.tokens)
+  return forward_tree(
+    model, params, prompt, tree, temperature=objective.temperature, tokens=objective.tokens
+  )

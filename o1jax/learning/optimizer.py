@@ -8,7 +8,8 @@ import optax.contrib
 from o1jax.types import Array, Metrics, Params, TrainState
 
 OPTIMIZERS = ('muon', 'adamw')
-# The five equal steps of Jordan et al. (2024), a row each: optax loops over rows, a lone one it unrolls five times.
+# The five equal steps of Jordan et al. (2024), a row each: optax loops over rows, a lone one it
+# unrolls five times.
 NEWTON_SCHULZ = ((3.4445, -4.7750, 2.0315),) * 5
 
 
@@ -24,13 +25,14 @@ def build_optimizer(
   clip_norm: float = 1.0,
   beta2: float = 0.98,
 ) -> optax.GradientTransformation:
-  """Linear warm-up, cosine to `end_fraction` of the peak, global-norm clipping, decay on matrices only.
+  """Linear warm-up, cosine to `end_fraction` of the peak, global-norm clipping, decay on matrices
+  only.
 
   Args:
     learning_rate: peak, of the matrices inside blocks with 'muon', of all with 'adamw'.
     steps: optimizer steps of the whole schedule.
-    name: 'muon' (Jordan et al. 2024; optax.contrib) orthogonalises the momentum of matrices and leaves the embedding
-      and the norms to Adam; 'adamw' (arXiv:1711.05101) is for all.
+    name: 'muon' (Jordan et al. 2024; optax.contrib) orthogonalises the momentum of matrices and
+      leaves the embedding and the norms to Adam; 'adamw' (arXiv:1711.05101) is for all.
     adam_learning_rate: peak of Adam beside Muon.
     warmup: steps, at most half of them.
     end_fraction: last learning rate over the peak.
@@ -43,25 +45,35 @@ def build_optimizer(
   warmup = min(warmup, max(steps // 2, 1))
 
   def schedule(peak):
-    return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, max(steps, warmup + 1), peak * end_fraction)
+    return optax.warmup_cosine_decay_schedule(
+      0.0, peak, warmup, max(steps, warmup + 1), peak * end_fraction
+    )
 
   if name == 'adamw':
     rule = optax.adamw(schedule(learning_rate), b2=beta2, weight_decay=weight_decay, mask=_matrices)
   else:
     rule = optax.contrib.muon(
-      schedule(learning_rate), adam_learning_rate=schedule(adam_learning_rate), adam_b2=beta2,
-      weight_decay=weight_decay, muon_weight_dimension_numbers=_block_matrices, ns_coeffs=NEWTON_SCHULZ,
-    )  # fmt: skip
+      schedule(learning_rate),
+      adam_learning_rate=schedule(adam_learning_rate),
+      adam_b2=beta2,
+      weight_decay=weight_decay,
+      muon_weight_dimension_numbers=_block_matrices,
+      ns_coeffs=NEWTON_SCHULZ,
+    )
   return optax.chain(optax.clip_by_global_norm(clip_norm), rule)
 
 
 def _matrices(params):
-  # By name, not by rank: with scanned layers the scales of norms and biases are stacked into matrices.
-  return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key in ('kernel', 'embedding'), params)
+  # By name, not by rank: with scanned layers the scales of norms and biases are stacked into
+  # matrices.
+  return jax.tree_util.tree_map_with_path(
+    lambda path, _: path[-1].key in ('kernel', 'embedding'), params
+  )
 
 
 def _block_matrices(params):
-  """Muon's dimension numbers: [.., in, out] for kernels, None (Adam) for the embedding and the scales of norms."""
+  """Muon's dimension numbers: [.., in, out] for kernels, None (Adam) for the embedding and the
+  scales of norms."""
 
   def numbers(path, x):
     last = x.ndim - 1
@@ -94,14 +106,18 @@ def apply_gradients(
     loss: [], what the gradients are of.
 
   Returns:
-    The state, and the metrics gradient_norm [] and skipped [] (1 where the step changed nothing, else 0).
+    The state, and the metrics gradient_norm [] and skipped [] (1 where the step changed nothing,
+    else 0).
   """
   norm = optax.global_norm(grads)
   good = jnp.isfinite(norm) & jnp.isfinite(loss)
   before = trained(state.params), state.optimizer
   changes, opt_state = optimizer.update(grads, state.optimizer, before[0])
   after = optax.apply_updates(before[0], changes), opt_state
-  # A choice and not a branch: it goes into the loops that write the new values, where a branch would copy the old.
+  # A choice and not a branch: it goes into the loops that write the new values, where a branch
+  # would copy the old.
   params, opt_state = jax.tree.map(lambda new, old: jnp.where(good, new, old), after, before)
-  state = state.replace(params=params.replace(reference=state.params.reference), optimizer=opt_state)
+  state = state.replace(
+    params=params.replace(reference=state.params.reference), optimizer=opt_state
+  )
   return state, {'gradient_norm': norm, 'skipped': 1 - good.astype(jnp.float32)}

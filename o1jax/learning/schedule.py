@@ -1,13 +1,15 @@
-"""When to move on: cloning warms up the policy, policy gradient takes over once cloning stops paying."""
+"""When to move on: cloning warms up the policy, policy gradient takes over once cloning stops
+paying."""
 
 from collections.abc import Sequence
 
 
 def plateaued(history: Sequence[float], *, patience: int = 2, min_gain: float = 0.01) -> bool:
-  """True once the best of the last `patience` validations gains less than `min_gain` over the best before them.
+  """True once the best of the last `patience` validations gains less than `min_gain` over the best
+  before them.
 
-  The roadmap's guess at o1 (arXiv:2412.14135, section 6): behaviour cloning first, then policy gradient when its
-  improvement plateaus.
+  The roadmap's guess at o1 (arXiv:2412.14135, section 6): behaviour cloning first, then policy
+  gradient when its improvement plateaus.
 
   Args:
     history: validation accuracies in [0, 1], oldest first.
@@ -22,5 +24,8 @@ def plateaued(history: Sequence[float], *, patience: int = 2, min_gain: float = 
 
 
 def ever_plateaued(history: Sequence[float], *, patience: int = 2, min_gain: float = 0.01) -> bool:
-  """True from the first plateau on: what policy gradient gains afterwards must not bring cloning back."""
-  return any(plateaued(history[:n], patience=patience, min_gain=min_gain) for n in range(1, len(history) + 1))
+  """True from the first plateau on: what policy gradient gains afterwards must not bring cloning
+  back."""
+  return any(
+    plateaued(history[:n], patience=patience, min_gain=min_gain) for n in range(1, len(history) + 1)
+  )

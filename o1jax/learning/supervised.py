@@ -15,7 +15,8 @@ from o1jax.types import Metrics, Sequences, TrainState
 def supervised_update(model, optimizer: optax.GradientTransformation, *, sharding: Any = None):
   """Returns the jitted (TrainState, Sequences) -> (TrainState, metrics); the state is donated.
 
-  Where the loss or its gradient is not finite, the update changes nothing but its number, and the metric skipped is 1.
+  Where the loss or its gradient is not finite, the update changes nothing but its number, and the
+  metric skipped is 1.
 
   sharding: of the state and the metrics, a prefix of the pair; None = as the compiler likes.
   """

@@ -1,9 +1,11 @@
-"""One attention for prefill, decoding and learning: queries read several segments of keys in one softmax.
+"""One attention for prefill, decoding and learning: queries read several segments of keys in one
+softmax.
 
-A segment is shared by as many candidates as its rank says: [B, K, S, E] by all of a problem (the prompt), [B, K, W, S,
-E] by the A siblings of one expansion (the path), [B, K, W, A, S, E] by nobody (a candidate's own step). Heads stand
-right behind the batch, so each product is one plain batched matrix product, with the sharing axes folded into its rows;
-keys are kept transposed, [..., E, S], because reading them row by row made scores eight times slower on a CPU.
+A segment is shared by as many candidates as its rank says: [B, K, S, E] by all of a problem (the
+prompt), [B, K, W, S, E] by the A siblings of one expansion (the path), [B, K, W, A, S, E] by nobody
+(a candidate's own step). Heads stand right behind the batch, so each product is one plain batched
+matrix product, with the sharing axes folded into its rows; keys are kept transposed, [..., E, S],
+because reading them row by row made scores eight times slower on a CPU.
 """
 
 import functools
@@ -18,24 +20,29 @@ from o1jax.types import Array, KeyValue
 
 
 class Segment(NamedTuple):
-  """Keys and values, and which query may read which of them (broadcastable to [B, W, A, Q, S], True = reads)."""
+  """Keys and values, and which query may read which of them (broadcastable to [B, W, A, Q, S], True
+  = reads)."""
 
   kv: KeyValue
   mask: Array
 
 
 class Context(NamedTuple):
-  """What the tokens of a forward pass may read; `None` = nothing. The key-value entries hold all layers.
+  """What the tokens of a forward pass may read; `None` = nothing. The key-value entries hold all
+  layers.
 
-  `self_mask` [.., Q, Q], broadcastable to [B, W, A, Q, Q], is for the tokens of the pass themselves. With `rows`, keys
-  [B, K*W, E, S] that the A siblings of an expansion share with room for their own, it is [.., 1, S] for those: the
-  pass, of one token, writes the siblings' keys at columns `at` and on before it reads. Written afterwards, XLA would
-  copy the rows at every token; so it would if they were [B, K, W, ...], of which it drops a lone K or W. With
-  `path_ids` [B, W, R-1], ids in groups, the path is gathered from the keys of the pass itself, which then is over a
-  whole tree, see `model.groups` and `model.tree_attention`; each token reads its own step up to itself.
+  `self_mask` [.., Q, Q], broadcastable to [B, W, A, Q, Q], is for the tokens of the pass
+  themselves. With `rows`, keys [B, K*W, E, S] that the A siblings of an expansion share with room
+  for their own, it is [.., 1, S] for those: the pass, of one token, writes the siblings' keys at
+  columns `at` and on before it reads. Written afterwards, XLA would copy the rows at every token;
+  so it would if they were [B, K, W, ...], of which it drops a lone K or W. With `path_ids` [B, W,
+  R-1], ids in groups, the path is gathered from the keys of the pass itself, which then is over a
+  whole tree, see `model.groups` and `model.tree_attention`; each token reads its own step up to
+  itself.
 
-  `path_at` and `rows_at` [B, W, S] are the positions of the tokens of the path and of the rows' columns, which
-  `windowed` reads, and `near` is what it made: positions of the queries, and the window.
+  `path_at` and `rows_at` [B, W, S] are the positions of the tokens of the path and of the rows'
+  columns, which `windowed` reads, and `near` is what it made: positions of the queries, and the
+  window.
   """
 
   self_mask: Array
@@ -52,7 +59,8 @@ class Context(NamedTuple):
 
 
 def windowed(context: Context, positions: Array, window: int) -> Context:
-  """What a local layer may read of a context: of each token's past the last `window` tokens, itself included.
+  """What a local layer may read of a context: of each token's past the last `window` tokens, itself
+  included.
 
   Args:
     context: of all that came before.
@@ -68,19 +76,26 @@ def windowed(context: Context, positions: Array, window: int) -> Context:
     prompt_mask = context.prompt_mask & close(jnp.arange(context.prompt_mask.shape[-1]))
     context = context._replace(prompt_mask=prompt_mask)
   if context.path is not None:
-    context = context._replace(path_mask=context.path_mask & close(context.path_at[:, :, None, None]))
+    context = context._replace(
+      path_mask=context.path_mask & close(context.path_at[:, :, None, None])
+    )
   return context
 
 
 def turns(
   positions: Array, half: int, base: float, *, longest: int, scaling: RopeScaling | None = None
 ) -> tuple[Array, Array]:
-  """Sine and cosine of the rotary angles (arXiv:2104.09864), positions [...] -> [..., 1, E/2] each, of all heads.
+  """Sine and cosine of the rotary angles (arXiv:2104.09864), positions [...] -> [..., 1, E/2] each,
+  of all heads.
 
-  Read from a table of the positions below `longest`: XLA would compute both anew for every element that is turned.
+  Read from a table of the positions below `longest`: XLA would compute both anew for every element
+  that is turned.
   """
   angles = np.arange(longest)[:, None] * _stretched(base ** -(np.arange(half) / half), scaling)
-  return tuple(jnp.asarray(table, jnp.float32)[positions][..., None, :] for table in (np.sin(angles), np.cos(angles)))
+  return tuple(
+    jnp.asarray(table, jnp.float32)[positions][..., None, :]
+    for table in (np.sin(angles), np.cos(angles))
+  )
 
 
 def _stretched(rate: np.ndarray, scaling: RopeScaling | None) -> np.ndarray:
@@ -96,7 +111,9 @@ def rotate(x: Array, by: tuple[Array, Array]) -> Array:
   """Rotary positions. x [..., N, E]; by: the `turns` of its positions."""
   sin, cos = by
   first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-  return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x.dtype)
+  return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(
+    x.dtype
+  )
 
 
 def capped(x: Array, cap: float) -> Array:
@@ -120,8 +137,11 @@ def attend(query: Array, segments: list[Segment], *, cap: float = 0.0) -> Array:
   for kv, mask in segments:
     rows = query.reshape(*kv.key.shape[:-2], -1, query.shape[-1])
     score = capped((rows @ kv.key).astype(jnp.float32), cap)
-    scores.append(jnp.where(mask[:, None, ..., None, :], score.reshape(*query.shape[:-1], -1), -1e30))
-  # One softmax over all segments without laying them side by side, which would copy scores and probabilities.
+    scores.append(
+      jnp.where(mask[:, None, ..., None, :], score.reshape(*query.shape[:-1], -1), -1e30)
+    )
+  # One softmax over all segments without laying them side by side, which would copy scores and
+  # probabilities.
   peak = functools.reduce(jnp.maximum, [jnp.max(score, axis=-1, keepdims=True) for score in scores])
   peak = jax.lax.stop_gradient(peak)
   total, out = 0, 0
@@ -134,25 +154,35 @@ def attend(query: Array, segments: list[Segment], *, cap: float = 0.0) -> Array:
 
 
 def path_rooms(nodes: int, step: int) -> tuple[int, ...]:
-  """Numbers of path nodes to have programs for, in rising order, since every query reads all the room there is for a
-  path: thirds of the most, unless paths are short anyway."""
-  return (nodes,) if nodes * step < 64 else tuple(sorted({-(-nodes * part // 3) for part in (1, 2, 3)}))
+  """Numbers of path nodes to have programs for, in rising order, since every query reads all the
+  room there is for a path: thirds of the most, unless paths are short anyway."""
+  return (
+    (nodes,) if nodes * step < 64 else tuple(sorted({-(-nodes * part // 3) for part in (1, 2, 3)}))
+  )
 
 
 def as_blocks(kv: KeyValue) -> KeyValue:
-  """Keys and values of nodes, [B, K, X, A, E, L] and [B, K, X, A, L, E], as a tree keeps them: [B, K, X*A, E*L].
+  """Keys and values of nodes, [B, K, X, A, E, L] and [B, K, X, A, L, E], as a tree keeps them: [B,
+  K, X*A, E*L].
 
   Accelerators store arrays in tiles of the last two axes, of which A, E or L would fill a half.
   """
-  return jax.tree.map(lambda x: x.reshape(*x.shape[:2], x.shape[2] * x.shape[3], x.shape[4] * x.shape[5]), kv)
+  return jax.tree.map(
+    lambda x: x.reshape(*x.shape[:2], x.shape[2] * x.shape[3], x.shape[4] * x.shape[5]), kv
+  )
 
 
 def gather_path(kv: KeyValue, ids: Array, step: int) -> KeyValue:
-  """Keys and values along paths: of `as_blocks` at ids [B, W, R-1], L = `step`, as segments [B, K, W, ...].
+  """Keys and values along paths: of `as_blocks` at ids [B, W, R-1], L = `step`, as segments [B, K,
+  W, ...].
 
   An id < 1 gathers some node: the caller masks it.
   """
 
-  key, value = (jax.vmap(lambda blocks, ids: blocks[:, jnp.maximum(ids - 1, 0)])(x, ids) for x in kv)
+  key, value = (
+    jax.vmap(lambda blocks, ids: blocks[:, jnp.maximum(ids - 1, 0)])(x, ids) for x in kv
+  )
   key = jnp.moveaxis(key.reshape(*key.shape[:-1], -1, step), 3, 4)  # [B, K, W, E, R-1, L]
-  return KeyValue(key.reshape(*key.shape[:4], -1), value.reshape(*value.shape[:3], -1, key.shape[3]))
+  return KeyValue(
+    key.reshape(*key.shape[:4], -1), value.reshape(*value.shape[:3], -1, key.shape[3])
+  )

@@ -1,7 +1,7 @@
 """What decoding and learning cost: tokens generated and analytic FLOPs, the critic's included.
 
-Two FLOPs a multiply-add; matrix products and attention only, as is usual (norms, rotary positions and softmax are
-left out). A backward pass counts as two forward passes.
+Two FLOPs a multiply-add; matrix products and attention only, as is usual (norms, rotary positions
+and softmax are left out). A backward pass counts as two forward passes.
 """
 
 import jax.numpy as jnp
@@ -14,13 +14,17 @@ from o1jax.types import Array, Prompt, Sequences, Tree
 def token_flops(config: ModelConfig, context, *, critic: bool = True):
   """Forward FLOPs of one token that reads `context` tokens, itself included."""
   head = config.vocab_size * config.width
-  trunk = 2 * (matmul_parameters(config) - head) + 4 * config.layers * config.heads * config.head_width * context
+  trunk = (
+    2 * (matmul_parameters(config) - head)
+    + 4 * config.layers * config.heads * config.head_width * context
+  )
   score = 2 * (config.width**2 + config.width) + (trunk if config.own_critic else 0)
   return trunk + 2 * head + (score if critic else 0)
 
 
 def search_cost(config: ModelConfig, prompt: Prompt, tree: Tree) -> tuple[Array, Array]:
-  """Tokens generated and FLOPs spent on each problem, ([B], [B]); the prompt's own pass is in the FLOPs.
+  """Tokens generated and FLOPs spent on each problem, ([B], [B]); the prompt's own pass is in the
+  FLOPs.
 
   Every branch counts, pruned and duplicate ones too.
   """

@@ -1,4 +1,5 @@
-"""Which models of Hugging Face `transformers` ours can be: their config.json as a `ModelConfig`, and back."""
+"""Which models of Hugging Face `transformers` ours can be: their config.json as a `ModelConfig`,
+and back."""
 
 import dataclasses
 import json
@@ -14,41 +15,87 @@ FAMILIES = {
   'mistral': ('MistralForCausalLM', dict(num_key_value_heads=8, sliding_window=4096)),
   'qwen2': ('Qwen2ForCausalLM', dict(num_key_value_heads=32)),
   'qwen3': ('Qwen3ForCausalLM', dict(num_key_value_heads=32, head_dim=128)),
-  'gemma2': ('Gemma2ForCausalLM', dict(
-    num_key_value_heads=4, head_dim=256, tie_word_embeddings=True, hidden_activation='gelu_pytorch_tanh',
-    sliding_window=4096, query_pre_attn_scalar=256, attn_logit_softcapping=50.0, final_logit_softcapping=30.0,
-  )),
-  'gemma3_text': ('Gemma3ForCausalLM', dict(
-    num_key_value_heads=4, head_dim=256, tie_word_embeddings=True, hidden_activation='gelu_pytorch_tanh',
-    sliding_window=4096, query_pre_attn_scalar=256, rope_theta=1_000_000.0, rope_local_base_freq=10_000.0,
-    sliding_window_pattern=6,
-  )),
-}  # fmt: skip
-_NUMBERS = ('vocab_size', 'hidden_size', 'intermediate_size', 'num_hidden_layers', 'num_attention_heads')
+  'gemma2': (
+    'Gemma2ForCausalLM',
+    dict(
+      num_key_value_heads=4,
+      head_dim=256,
+      tie_word_embeddings=True,
+      hidden_activation='gelu_pytorch_tanh',
+      sliding_window=4096,
+      query_pre_attn_scalar=256,
+      attn_logit_softcapping=50.0,
+      final_logit_softcapping=30.0,
+    ),
+  ),
+  'gemma3_text': (
+    'Gemma3ForCausalLM',
+    dict(
+      num_key_value_heads=4,
+      head_dim=256,
+      tie_word_embeddings=True,
+      hidden_activation='gelu_pytorch_tanh',
+      sliding_window=4096,
+      query_pre_attn_scalar=256,
+      rope_theta=1_000_000.0,
+      rope_local_base_freq=10_000.0,
+      sliding_window_pattern=6,
+    ),
+  ),
+}
+_NUMBERS = (
+  'vocab_size',
+  'hidden_size',
+  'intermediate_size',
+  'num_hidden_layers',
+  'num_attention_heads',
+)
 _COMMON = dict(
-  rms_norm_eps=1e-6, rope_theta=10_000.0, tie_word_embeddings=False, hidden_act='silu', head_dim=None,
-  num_key_value_heads=None, attention_bias=False, mlp_bias=False, sliding_window=None, use_sliding_window=False,
-  max_window_layers=28, rope_scaling=None, rope_parameters=None, layer_types=None, query_pre_attn_scalar=0.0,
-  attn_logit_softcapping=None, final_logit_softcapping=None, rope_local_base_freq=0.0, sliding_window_pattern=2,
+  rms_norm_eps=1e-6,
+  rope_theta=10_000.0,
+  tie_word_embeddings=False,
+  hidden_act='silu',
+  head_dim=None,
+  num_key_value_heads=None,
+  attention_bias=False,
+  mlp_bias=False,
+  sliding_window=None,
+  use_sliding_window=False,
+  max_window_layers=28,
+  rope_scaling=None,
+  rope_parameters=None,
+  layer_types=None,
+  query_pre_attn_scalar=0.0,
+  attn_logit_softcapping=None,
+  final_logit_softcapping=None,
+  rope_local_base_freq=0.0,
+  sliding_window_pattern=2,
   use_bidirectional_attention=False,
-)  # fmt: skip
+)
 _ACTIVATIONS = {'silu': 'silu', 'gelu_pytorch_tanh': 'gelu'}
 GLOBAL, LOCAL = 'full_attention', 'sliding_attention'
 
 
 def read_config(folder: str | pathlib.Path, **changes) -> ModelConfig:
-  """The model that a folder's config.json describes, with changes to the fields that are ours alone, such as `dtype`.
+  """The model that a folder's config.json describes, with changes to the fields that are ours
+  alone, such as `dtype`.
 
   Raises:
-    ValueError: there is no such file, or it describes a model that ours cannot be; says which setting.
+    ValueError: there is no such file, or it describes a model that ours cannot be; says which
+      setting.
   """
   path = pathlib.Path(folder) / 'config.json'
   try:
     settings = json.loads(path.read_text())
   except (OSError, ValueError) as error:
-    raise ValueError(f'{path} cannot be read ({error}): give the folder of a model of transformers') from None
+    raise ValueError(
+      f'{path} cannot be read ({error}): give the folder of a model of transformers'
+    ) from None
   if not isinstance(settings, dict):
-    raise ValueError(f'{path} holds no settings but {str(settings)[:40]!r}: give the folder of a model of transformers')
+    raise ValueError(
+      f'{path} holds no settings but {str(settings)[:40]!r}: give the folder of a model of '
+      f'transformers'
+    )
   try:
     return config_of(settings, **changes)
   except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -67,40 +114,49 @@ def config_of(settings: Mapping[str, Any], **changes) -> ModelConfig:
   _refuse(kind, given)
   gemma = kind.startswith('gemma')
   width, heads = given['hidden_size'], given['num_attention_heads']
-  return ModelConfig(**{**dict(
-    vocab_size=given['vocab_size'],
-    width=width,
-    layers=given['num_hidden_layers'],
-    heads=heads,
-    kv_heads=given['num_key_value_heads'] or heads,
-    head_width=given['head_dim'] or width // heads,
-    mlp_width=given['intermediate_size'],
-    tied_head=given['tie_word_embeddings'],
-    norm_epsilon=given['rms_norm_eps'],
-    activation=_ACTIVATIONS[given['hidden_activation' if gemma else 'hidden_act']],
-    qkv_bias=kind == 'qwen2',
-    qk_norm=kind in ('qwen3', 'gemma3_text'),
-    post_norms=gemma,
-    scaled_embedding=gemma,
-    query_scale=float(given['query_pre_attn_scalar']),
-    score_cap=given['attn_logit_softcapping'] or 0.0,
-    logit_cap=given['final_logit_softcapping'] or 0.0,
-    **_window(kind, given),
-    **_rope(given),
-  ), **changes})  # fmt: skip
+  return ModelConfig(
+    **{
+      **dict(
+        vocab_size=given['vocab_size'],
+        width=width,
+        layers=given['num_hidden_layers'],
+        heads=heads,
+        kv_heads=given['num_key_value_heads'] or heads,
+        head_width=given['head_dim'] or width // heads,
+        mlp_width=given['intermediate_size'],
+        tied_head=given['tie_word_embeddings'],
+        norm_epsilon=given['rms_norm_eps'],
+        activation=_ACTIVATIONS[given['hidden_activation' if gemma else 'hidden_act']],
+        qkv_bias=kind == 'qwen2',
+        qk_norm=kind in ('qwen3', 'gemma3_text'),
+        post_norms=gemma,
+        scaled_embedding=gemma,
+        query_scale=float(given['query_pre_attn_scalar']),
+        score_cap=given['attn_logit_softcapping'] or 0.0,
+        logit_cap=given['final_logit_softcapping'] or 0.0,
+        **_window(kind, given),
+        **_rope(given),
+      ),
+      **changes,
+    }
+  )
 
 
 def _refuse(kind, given):
   act = 'hidden_activation' if kind.startswith('gemma') else 'hidden_act'
-  wanted = {act: tuple(_ACTIVATIONS)} | dict.fromkeys(('attention_bias', 'mlp_bias', 'use_bidirectional_attention'),
-                                                      (False, None))  # fmt: skip
+  wanted = {act: tuple(_ACTIVATIONS)} | dict.fromkeys(
+    ('attention_bias', 'mlp_bias', 'use_bidirectional_attention'), (False, None)
+  )
   for key, values in wanted.items():
     if given[key] not in values:
-      raise ValueError(f'{key}={given[key]!r} is none that o1jax can be: {", ".join(map(repr, values))}')
+      raise ValueError(
+        f'{key}={given[key]!r} is none that o1jax can be: {", ".join(map(repr, values))}'
+      )
 
 
 def _window(kind, given):
-  """Local layers: all of a Mistral's with a window, those that `layer_types` names, or the pattern of the family."""
+  """Local layers: all of a Mistral's with a window, those that `layer_types` names, or the pattern
+  of the family."""
   layers, size = range(given['num_hidden_layers']), given['sliding_window']
   if kind.startswith('qwen') and not given['use_sliding_window'] or kind == 'llama':
     size = None
@@ -125,18 +181,24 @@ def _rope(given):
   elif kind == 'linear':
     stretched = RopeScaling(float(scaling['factor']))
   elif kind == 'llama3':
-    stretched = RopeScaling(float(scaling['factor']), int(scaling['original_max_position_embeddings']),
-                            float(scaling['low_freq_factor']), float(scaling['high_freq_factor']))  # fmt: skip
+    stretched = RopeScaling(
+      float(scaling['factor']),
+      int(scaling['original_max_position_embeddings']),
+      float(scaling['low_freq_factor']),
+      float(scaling['high_freq_factor']),
+    )
   else:
     raise ValueError(f'rope_type {kind!r} is none that o1jax can be: default, linear, llama3')
   return dict(rope_base=float(base), rope_scaling=stretched, local_rope_base=float(local))
 
 
 def settings_of(config: ModelConfig, *, max_length: int) -> dict[str, Any]:
-  """The config.json of a model of transformers that says what ours says, `max_length` tokens being the longest text.
+  """The config.json of a model of transformers that says what ours says, `max_length` tokens being
+  the longest text.
 
   Args:
-    config: ours. If its embeddings are scaled as only Gemma's are, they are to be so in the weights, untied.
+    config: ours. If its embeddings are scaled as only Gemma's are, they are to be so in the
+      weights, untied.
     max_length: in tokens.
 
   Raises:
@@ -147,9 +209,16 @@ def settings_of(config: ModelConfig, *, max_length: int) -> dict[str, Any]:
   kind = _family(config)
   scaling = config.rope_scaling
   rope = scaling and (
-    dict(rope_type='linear', factor=scaling.factor) if not scaling.length else
-    dict(rope_type='llama3', factor=scaling.factor, original_max_position_embeddings=scaling.length,
-         low_freq_factor=scaling.low, high_freq_factor=scaling.high))  # fmt: skip
+    dict(rope_type='linear', factor=scaling.factor)
+    if not scaling.length
+    else dict(
+      rope_type='llama3',
+      factor=scaling.factor,
+      original_max_position_embeddings=scaling.length,
+      low_freq_factor=scaling.low,
+      high_freq_factor=scaling.high,
+    )
+  )
   types = [LOCAL if i in config.local_layers else GLOBAL for i in range(config.layers)]
   gate = {'silu': 'silu', 'gelu': 'gelu_pytorch_tanh'}[config.activation]
   settings = dict(
@@ -171,9 +240,13 @@ def settings_of(config: ModelConfig, *, max_length: int) -> dict[str, Any]:
     torch_dtype=config.dtype,
   )
   if kind.startswith('gemma'):
-    settings |= dict(hidden_activation=gate, query_pre_attn_scalar=int(config.query_scale or config.head_width),
-                     attn_logit_softcapping=config.score_cap or None, final_logit_softcapping=config.logit_cap or None,
-                     layer_types=types)  # fmt: skip
+    settings |= dict(
+      hidden_activation=gate,
+      query_pre_attn_scalar=int(config.query_scale or config.head_width),
+      attn_logit_softcapping=config.score_cap or None,
+      final_logit_softcapping=config.logit_cap or None,
+      layer_types=types,
+    )
   else:
     settings |= dict(hidden_act=gate, attention_bias=False, mlp_bias=False)
   if kind.startswith('qwen'):
@@ -185,7 +258,8 @@ def settings_of(config: ModelConfig, *, max_length: int) -> dict[str, Any]:
 
 
 def unscaled(config: ModelConfig) -> ModelConfig:
-  """A model whose embeddings come multiplied by sqrt(D), and whose output matrix is therefore another."""
+  """A model whose embeddings come multiplied by sqrt(D), and whose output matrix is therefore
+  another."""
   return dataclasses.replace(config, scaled_embedding=False, tied_head=False)
 
 
@@ -200,12 +274,17 @@ def _family(config):
 def _same(config, settings):
   """Makes sure that the settings mean the config."""
   wide = lambda config: dataclasses.replace(
-    config, query_scale=config.query_scale or float(config.head_width), unused=0,
+    config,
+    query_scale=config.query_scale or float(config.head_width),
+    unused=0,
     local_rope_base=config.local_rope_base if config.local_layers else 0.0,
-  )  # fmt: skip
+  )
   ours = {'dtype', 'remat', 'scan_layers', 'own_critic'}
   one, other = (vars(wide(each)) for each in (config, config_of(settings)))
   differ = [f'{key}={one[key]}' for key in one if key not in ours and one[key] != other[key]]
   if differ:
-    raise ValueError(f'no model of transformers that o1jax knows has {", ".join(differ)} beside the rest (the nearest '
-                     f'is {settings["model_type"]}): it cannot be written for transformers')  # fmt: skip
+    raise ValueError(
+      f'no model of transformers that o1jax knows has {", ".join(differ)} beside the rest (the '
+      f'nearest '
+      f'is {settings["model_type"]}): it cannot be written for transformers'
+    )

@@ -1,4 +1,5 @@
-"""The three uses of the one attention: rows of text, the prompt before decoding, and a whole tree in one pass."""
+"""The three uses of the one attention: rows of text, the prompt before decoding, and a whole tree
+in one pass."""
 
 import dataclasses
 import functools
@@ -18,8 +19,8 @@ from o1jax.types import Array, KeyValue, Params, Prompt, Tree, TreeCache
 
 
 class TreeOutput(NamedTuple):
-  """What one pass over a tree gives: logprob [B, X, A, L] of every token, entropy [B, X, A, L] in nats, value [B, X,
-  A] in logits of P(correct) after each node, root_value [B] after the prompt."""
+  """What one pass over a tree gives: logprob [B, X, A, L] of every token, entropy [B, X, A, L] in
+  nats, value [B, X, A] in logits of P(correct) after each node, root_value [B] after the prompt."""
 
   logprob: Array
   entropy: Array
@@ -28,7 +29,8 @@ class TreeOutput(NamedTuple):
 
 
 def init(model: LanguageModel, key: Array) -> Params:
-  """Fresh parameters (boxed with their logical axis names; `flax.linen.unbox` gives plain arrays)."""
+  """Fresh parameters (boxed with their logical axis names; `flax.linen.unbox` gives plain
+  arrays)."""
   tokens = jnp.zeros((1, 1, 1, 2), jnp.int32)
   context = Context(self_mask=jnp.tri(2, dtype=bool)[None, None, None])
   variables = model.init(key, tokens, tokens, context, method=_touch_all)
@@ -41,14 +43,18 @@ def _touch_all(model, tokens, positions, context):
 
 def apply(model: LanguageModel, params: Params, *args, **kwargs):
   """`model.apply` on our `Params`."""
-  return model.apply({'params': {'policy': params.policy, 'critic': params.critic}}, *args, **kwargs)
+  return model.apply(
+    {'params': {'policy': params.policy, 'critic': params.critic}}, *args, **kwargs
+  )
 
 
 @functools.cache
 def axis_names(model: LanguageModel) -> dict[str, Names]:
   """What the axes of each parameter are called, by its path, such as 'policy.trunk.embedding'."""
   boxes = jax.eval_shape(lambda: init(model, jax.random.key(0)))
-  leaves = jax.tree_util.tree_leaves_with_path(boxes, is_leaf=lambda x: isinstance(x, nn.Partitioned))
+  leaves = jax.tree_util.tree_leaves_with_path(
+    boxes, is_leaf=lambda x: isinstance(x, nn.Partitioned)
+  )
   return {jax.tree_util.keystr(path, simple=True, separator='.'): box.names for path, box in leaves}
 
 
@@ -58,20 +64,23 @@ def decoder(model: LanguageModel) -> LanguageModel:
 
 
 def for_search(model: LanguageModel, params: Params) -> Params:
-  """Parameters as decoding reads them fastest, made once a search and not at every token: matrices in the compute type,
-  of which no device lacks a part that it would have to ask for at every token, and layers one by one, since a scan over
-  layers would copy all their keys at every token."""
+  """Parameters as decoding reads them fastest, made once a search and not at every token: matrices
+  in the compute type, of which no device lacks a part that it would have to ask for at every token,
+  and layers one by one, since a scan over layers would copy all their keys at every token."""
   params = _whole(model, params.replace(reference=None))
   return params.replace(policy=layers_apart(params.policy), critic=layers_apart(params.critic))
 
 
 def _whole(model, params: Params) -> Params:
-  """Parameters, or some of them, as the model computes with them, each device having all but what `tensor` splits."""
+  """Parameters, or some of them, as the model computes with them, each device having all but what
+  `tensor` splits."""
   names = axis_names(model)
 
   def ready(path, x):
     own = names[jax.tree_util.keystr(path, simple=True, separator='.')]
-    return constrain(x if path[-1].key == 'scale' else x.astype(model.config.dtype), *own, without=(FSDP,))
+    return constrain(
+      x if path[-1].key == 'scale' else x.astype(model.config.dtype), *own, without=(FSDP,)
+    )
 
   return jax.tree_util.tree_map_with_path(ready, params)
 
@@ -81,10 +90,14 @@ def logits_of(model: LanguageModel, params: Params, hidden: Array) -> Array:
   return apply(model, params, hidden, method='logits')
 
 
-def score_tokens(model: LanguageModel, params: Params, hidden: Array, tokens: Array, *, temperature=1.0) -> Scores:
+def score_tokens(
+  model: LanguageModel, params: Params, hidden: Array, tokens: Array, *, temperature=1.0
+) -> Scores:
   """Scores of tokens [B, ...] at a temperature, after hidden states [B, ..., D]."""
   tied = dict(trunk=dict(embedding=params.policy['trunk']['embedding']))
-  head = Params(policy=tied if model.config.tied_head else dict(head=params.policy['head']), critic={})
+  head = Params(
+    policy=tied if model.config.tied_head else dict(head=params.policy['head']), critic={}
+  )
 
   def logits(head, hidden):
     return logits_of(model, head, hidden) / temperature
@@ -92,7 +105,9 @@ def score_tokens(model: LanguageModel, params: Params, hidden: Array, tokens: Ar
   return scores_in_parts(logits, _whole(model, head), hidden, tokens, vocab=model.config.vocab_size)
 
 
-def forward_rows(model, params, tokens: Array, length: Array, segment=None, *, with_value: bool = True) -> Output:
+def forward_rows(
+  model, params, tokens: Array, length: Array, segment=None, *, with_value: bool = True
+) -> Output:
   """Plain causal pass over rows. tokens [B, T], length [B] -> Output with W = A = 1 axes.
 
   segment [B, T] (optional): a token reads only tokens of its own segment.
@@ -103,11 +118,14 @@ def forward_rows(model, params, tokens: Array, length: Array, segment=None, *, w
   if segment is not None:
     mask &= segment[:, :, None] == segment[:, None, :]
   context = Context(mask[:, None, None])
-  return apply(model, params, tokens[:, None, None], positions, context, longest=width, with_value=with_value)
+  return apply(
+    model, params, tokens[:, None, None], positions, context, longest=width, with_value=with_value
+  )
 
 
 def prefill(model, params, prompt: Prompt) -> tuple[Output, Array, Array]:
-  """Runs the prompt. Returns the output (caches without W and A axes), the last hidden state [B, D], the value [B]."""
+  """Runs the prompt. Returns the output (caches without W and A axes), the last hidden state [B,
+  D], the value [B]."""
   out = forward_rows(model, params, prompt.tokens, prompt.length)
   last = prompt.length - 1
   hidden = jnp.take_along_axis(out.hidden[:, 0, 0], last[:, None, None], axis=1)[:, 0]
@@ -116,7 +134,9 @@ def prefill(model, params, prompt: Prompt) -> tuple[Output, Array, Array]:
   return out._replace(cache=cache), hidden, value
 
 
-def start_cache(model, params, prompt: Prompt, slots: int, width: int, step: int) -> tuple[TreeCache, Array]:
+def start_cache(
+  model, params, prompt: Prompt, slots: int, width: int, step: int
+) -> tuple[TreeCache, Array]:
   """An empty tree's cache after the prompt, and the root's value in logits [B]."""
   out, hidden, value = prefill(model, params, prompt)
   batch = prompt.length.shape[0]
@@ -132,22 +152,33 @@ def start_cache(model, params, prompt: Prompt, slots: int, width: int, step: int
 
 
 def empty_blocks(kv: KeyValue, nodes: tuple[int, int], step: int) -> KeyValue:
-  """Room for the keys [B, K, *nodes, E, L] and values [B, K, *nodes, L, E] of nodes, typed as `kv`."""
+  """Room for the keys [B, K, *nodes, E, L] and values [B, K, *nodes, L, E] of nodes, typed as
+  `kv`."""
   batch, heads, *_, width = kv.value.shape
   lead = (batch, heads, *nodes)
-  return KeyValue(jnp.zeros((*lead, width, step), kv.key.dtype), jnp.zeros((*lead, step, width), kv.value.dtype))
+  return KeyValue(
+    jnp.zeros((*lead, width, step), kv.key.dtype), jnp.zeros((*lead, step, width), kv.value.dtype)
+  )
 
 
 def path_mask(tree_length: Array, ids: Array, step: int) -> Array:
-  """Which gathered path tokens are real. tree_length [B, X, A], ids [B, W, R-1] -> [B, W, (R-1)*L]."""
+  """Which gathered path tokens are real. tree_length [B, X, A], ids [B, W, R-1] -> [B, W,
+  (R-1)*L]."""
   lengths = tree_lib.pick(tree_length, ids)
   return (jnp.arange(step) < lengths[..., None]).reshape(*ids.shape[:2], -1)
 
 
 def forward_tree(
-  model, params: Params, prompt: Prompt, tree: Tree, *, temperature: float = 1.0, tokens: int = 0,
-) -> TreeOutput:  # fmt: skip
-  """Log-prob and value of every node in one pass; no prefix is computed twice (docs/DESIGN.md, "one attention").
+  model,
+  params: Params,
+  prompt: Prompt,
+  tree: Tree,
+  *,
+  temperature: float = 1.0,
+  tokens: int = 0,
+) -> TreeOutput:
+  """Log-prob and value of every node in one pass; no prefix is computed twice (docs/DESIGN.md, "one
+  attention").
 
   Args:
     model: the language model.
@@ -155,8 +186,9 @@ def forward_tree(
     prompt: B problems.
     tree: a finished search over them.
     temperature: of the distribution whose log-probs are wanted, that of sampling.
-    tokens: 0 = every node takes the L tokens that it has room for; else nodes are packed into rows of so many tokens,
-      see `tree.crop`. Nodes that fill their room are read fastest by the former, and short ones by the latter.
+    tokens: 0 = every node takes the L tokens that it has room for; else nodes are packed into rows
+      of so many tokens, see `tree.crop`. Nodes that fill their room are read fastest by the former,
+      and short ones by the latter.
 
   Returns:
     See `TreeOutput`; entries of unused slots and padding are 0.
@@ -167,7 +199,8 @@ def forward_tree(
 
 
 def _forward_slots(model, params, prompt, tree, *, temperature):
-  """All nodes at once, as decoding reads them: siblings share their path, which is gathered from the pass itself."""
+  """All nodes at once, as decoding reads them: siblings share their path, which is gathered from
+  the pass itself."""
   step = tree.tokens.shape[-1]
   lay, unlay = functools.partial(groups.lay, tree), functools.partial(groups.unlay, tree)
   every = lambda of_slot: lay(jnp.broadcast_to(of_slot[..., None], tree.mask.shape))
@@ -176,7 +209,9 @@ def _forward_slots(model, params, prompt, tree, *, temperature):
   out, root_hidden, root_value = prefill(model, params, prompt)
   offset = jnp.arange(step)
   context = Context(
-    self_mask=jnp.tri(step, dtype=bool)[None, None, None],  # padding comes last, so no token reads it
+    self_mask=jnp.tri(step, dtype=bool)[
+      None, None, None
+    ],  # padding comes last, so no token reads it
     prompt=out.cache,
     prompt_mask=shared_mask(jnp.arange(prompt.tokens.shape[1]) < prompt.length[:, None]),
   )
@@ -190,7 +225,9 @@ def _forward_slots(model, params, prompt, tree, *, temperature):
   last = jnp.maximum(length - 1, 0)[..., None]
   end = jnp.take_along_axis(made.hidden, last[..., None], axis=3)[..., 0, :]
   parent = groups.rename(tree, every(tree.expanded))
-  parent = jnp.where((parent > tree_lib.ROOT)[..., None], tree_lib.pick(end, parent), root_hidden[:, None, None])
+  parent = jnp.where(
+    (parent > tree_lib.ROOT)[..., None], tree_lib.pick(end, parent), root_hidden[:, None, None]
+  )
   before = jnp.concatenate([parent[..., None, :], made.hidden[..., :-1, :]], axis=3)
   scores = score_tokens(model, params, before, tokens, temperature=temperature)
   real = offset < length[..., None]
@@ -204,7 +241,8 @@ def _forward_slots(model, params, prompt, tree, *, temperature):
 
 
 def _forward_packed(model, params, prompt, tree, *, temperature, tokens):
-  """A row a problem: the prompt, then the tokens of all nodes in the order of their ids, without padding.
+  """A row a problem: the prompt, then the tokens of all nodes in the order of their ids, without
+  padding.
 
   A token reads the prompt, its node's ancestors, and its own node up to itself.
   """
@@ -216,9 +254,13 @@ def _forward_packed(model, params, prompt, tree, *, temperature, tokens):
   node = jax.vmap(functools.partial(jnp.searchsorted, side='right'), (0, None))(end, place)
   node = jnp.minimum(node, slots * width - 1)
   offset = place - _take(end - length, node)
-  row = jnp.concatenate([prompt.tokens, _take(tree.tokens.reshape(batch, -1), node * step + offset)], axis=1)
+  row = jnp.concatenate(
+    [prompt.tokens, _take(tree.tokens.reshape(batch, -1), node * step + offset)], axis=1
+  )
   positions = _take(tree_lib.step_start(tree, prompt.length), node // width) + offset
-  positions = jnp.concatenate([jnp.broadcast_to(jnp.arange(first), prompt.tokens.shape), positions], axis=1)
+  positions = jnp.concatenate(
+    [jnp.broadcast_to(jnp.arange(first), prompt.tokens.shape), positions], axis=1
+  )
   mask = _row_mask(tree, prompt, node, place < end[:, -1:])
   context = Context(mask[:, None, None])
   longest = tree_lib.longest(tree, prompt)
@@ -232,7 +274,9 @@ def _forward_packed(model, params, prompt, tree, *, temperature, tokens):
   before = _take(hidden, jnp.where(offset > 0, first + place - 1, parent_end))
   scores = score_tokens(model, params, before, row[:, first:], temperature=temperature)
 
-  where = (end - length)[..., None] + jnp.arange(step)  # [B, X*A, L]: the place of every token of the tree
+  where = (end - length)[..., None] + jnp.arange(
+    step
+  )  # [B, X*A, L]: the place of every token of the tree
   real = (jnp.arange(step) < length[..., None]) & (where < place.size)
 
   def unpack(values):
@@ -254,7 +298,8 @@ def _take(x: Array, index: Array) -> Array:
 
 
 def _row_mask(tree: Tree, prompt: Prompt, node: Array, real: Array) -> Array:
-  """Who reads whom in a row of `_forward_packed`, [B, P+T, P+T]. node [B, T], counted from 0; real [B, T]."""
+  """Who reads whom in a row of `_forward_packed`, [B, P+T, P+T]. node [B, T], counted from 0; real
+  [B, T]."""
   batch, slots, width = tree.mask.shape
   first, size = prompt.tokens.shape[1], node.shape[1]
 

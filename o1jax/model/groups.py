@@ -1,7 +1,8 @@
 """How one pass over a tree lays out its nodes: in groups of A that read the keys of one path.
 
-A slot is such a group. The last `Tree.chain` slots hold one candidate each, and as groups of their own would be mostly
-padding; but they lie on one path, of which each reads its part, so A of them make a group.
+A slot is such a group. The last `Tree.chain` slots hold one candidate each, and as groups of their
+own would be mostly padding; but they lie on one path, of which each reads its part, so A of them
+make a group.
 """
 
 import jax.numpy as jnp
@@ -17,7 +18,9 @@ def lay(tree: Tree, field: Array) -> Array:
   width = field.shape[2]
   lone = field[:, -tree.chain :, 0]
   lone = jnp.pad(lone, [(0, 0), (0, -tree.chain % width)] + [(0, 0)] * (lone.ndim - 2))
-  return jnp.concatenate([field[:, : -tree.chain], lone.reshape(field.shape[0], -1, *field.shape[2:])], axis=1)
+  return jnp.concatenate(
+    [field[:, : -tree.chain], lone.reshape(field.shape[0], -1, *field.shape[2:])], axis=1
+  )
 
 
 def unlay(tree: Tree, field: Array) -> Array:
@@ -37,8 +40,8 @@ def rename(tree: Tree, ids: Array) -> Array:
 
 
 def paths(tree: Tree) -> tuple[Array, Array]:
-  """Renamed ids of the nodes on the path of each group, [B, W, R-1], and how many of them each node reads, [B, W, A]
-  or, where all of a group read as many, [B, W, 1]."""
+  """Renamed ids of the nodes on the path of each group, [B, W, R-1], and how many of them each node
+  reads, [B, W, A] or, where all of a group read as many, [B, W, 1]."""
   ids, depth = tree.path[..., 1:], tree_lib.parent_depth(tree)[..., None]
   if not tree.chain:
     return ids, depth

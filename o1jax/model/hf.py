@@ -1,4 +1,5 @@
-"""Weights of Hugging Face `transformers`, read and written as safetensors; the families are those of `model.families`.
+"""Weights of Hugging Face `transformers`, read and written as safetensors; the families are those
+of `model.families`.
 
 Both ways go a piece of a tensor at a time, so that the host never holds a model.
 """
@@ -22,19 +23,34 @@ from o1jax.model.variants import ModelConfig
 PIECE = 2**23  # bytes of a tensor that the host holds at once, when it is read
 FILE = 2**31  # bytes of a file that is written
 _INDEX, _SINGLE = 'model.safetensors.index.json', 'model.safetensors'
-_LINEAR = dict(query='self_attn.q_proj', key='self_attn.k_proj', value='self_attn.v_proj', out='self_attn.o_proj',
-               gate='mlp.gate_proj', up='mlp.up_proj', down='mlp.down_proj')  # fmt: skip
-_BIASES = dict(query_bias='self_attn.q_proj', key_bias='self_attn.k_proj', value_bias='self_attn.v_proj')
+_LINEAR = dict(
+  query='self_attn.q_proj',
+  key='self_attn.k_proj',
+  value='self_attn.v_proj',
+  out='self_attn.o_proj',
+  gate='mlp.gate_proj',
+  up='mlp.up_proj',
+  down='mlp.down_proj',
+)
+_BIASES = dict(
+  query_bias='self_attn.q_proj', key_bias='self_attn.k_proj', value_bias='self_attn.v_proj'
+)
 _HEAD_NORMS = dict(query_norm='self_attn.q_norm', key_norm='self_attn.k_norm')
 _NORMS = dict(attention_norm='input_layernorm', mlp_norm='post_attention_layernorm')
-_FOUR_NORMS = dict(attention_norm='input_layernorm', attention_post_norm='post_attention_layernorm',
-                   mlp_norm='pre_feedforward_layernorm', mlp_post_norm='post_feedforward_layernorm')  # fmt: skip
+_FOUR_NORMS = dict(
+  attention_norm='input_layernorm',
+  attention_post_norm='post_attention_layernorm',
+  mlp_norm='pre_feedforward_layernorm',
+  mlp_post_norm='post_feedforward_layernorm',
+)
 
 
 class Tensor(NamedTuple):
-  """One of theirs, and where ours lies: path in the policy's parameters, and the layer, where layers are stacked.
+  """One of theirs, and where ours lies: path in the policy's parameters, and the layer, where
+  layers are stacked.
 
-  `turned`: theirs is [out, in]; `added`: what is to be added to theirs, since Gemma's norms multiply by 1 + w.
+  `turned`: theirs is [out, in]; `added`: what is to be added to theirs, since Gemma's norms
+  multiply by 1 + w.
   """
 
   name: str
@@ -50,14 +66,19 @@ def tensors(config: ModelConfig) -> Iterator[Tensor]:
   c, one = config, float(config.post_norms)
   yield Tensor('model.embed_tokens.weight', (c.vocab_size, c.width), ('trunk', 'embedding'))
   heads, kv = c.heads * c.head_width, c.kv_heads * c.head_width
-  outs = dict(query=heads, key=kv, value=kv, out=c.width, gate=c.mlp_width, up=c.mlp_width, down=c.width)
+  outs = dict(
+    query=heads, key=kv, value=kv, out=c.width, gate=c.mlp_width, up=c.mlp_width, down=c.width
+  )
   ins = dict(out=heads, down=c.mlp_width)
   for i in range(c.layers):
     block, layer = ('blocks', i) if c.scan_layers else (f'block_{i}', None)
     tensor = lambda there, shape, ours, kind, block=block, layer=layer, i=i, **how: Tensor(
-      f'model.layers.{i}.{there}', shape, ('trunk', block, ours, kind), layer, **how)  # fmt: skip
+      f'model.layers.{i}.{there}', shape, ('trunk', block, ours, kind), layer, **how
+    )
     for ours, there in _LINEAR.items():
-      yield tensor(f'{there}.weight', (outs[ours], ins.get(ours, c.width)), ours, 'kernel', turned=True)
+      yield tensor(
+        f'{there}.weight', (outs[ours], ins.get(ours, c.width)), ours, 'kernel', turned=True
+      )
     for ours, there in (_BIASES if c.qkv_bias else {}).items():
       yield tensor(f'{there}.bias', (outs[ours.removesuffix('_bias')],), ours, 'bias')
     for ours, there in (_FOUR_NORMS if c.post_norms else _NORMS).items():
@@ -70,16 +91,18 @@ def tensors(config: ModelConfig) -> Iterator[Tensor]:
 
 
 def load(folder: str | pathlib.Path, config: ModelConfig, like: Any) -> Any:
-  """A policy's parameters from a folder, each piece going straight to the devices where it is to lie.
+  """A policy's parameters from a folder, each piece going straight to the devices where it is to
+  lie.
 
   Args:
     folder: with model.safetensors, or several such files and their index.
     config: `families.read_config` of the folder, with any `scan_layers`.
-    like: what to make: `jax.ShapeDtypeStruct`s of the policy's parameters, with a sharding or without.
+    like: what to make: `jax.ShapeDtypeStruct`s of the policy's parameters, with a sharding or
+      without.
 
   Raises:
-    ValueError: a file is missing, truncated or none of safetensors, or tensors are missing, left over or of another
-      shape; lists them all.
+    ValueError: a file is missing, truncated or none of safetensors, or tensors are missing, left
+      over or of another shape; lists them all.
   """
   files = check(folder, config)
   made = jax.tree.map(_empty, like)
@@ -114,7 +137,8 @@ def _writer(sharding):
 
 
 def _pieces(stored, name):
-  """(first row, rows) of a tensor, a `PIECE` at a time. The file is opened for each, or what was read stays mapped."""
+  """(first row, rows) of a tensor, a `PIECE` at a time. The file is opened for each, or what was
+  read stays mapped."""
   few = max(PIECE // (4 * math.prod(stored.shape[1:])), 1)
   for at in range(0, stored.shape[0], few):
     with _opened(stored.path) as file:
@@ -139,7 +163,9 @@ def _opened(path):
     return safetensors.safe_open(path, framework='np')
   except (safetensors.SafetensorError, OSError) as error:
     if is_pointer(path):
-      raise ValueError(f'{path} is a pointer of Git LFS and not the file itself: run git lfs pull') from None
+      raise ValueError(
+        f'{path} is a pointer of Git LFS and not the file itself: run git lfs pull'
+      ) from None
     raise ValueError(f'{path} is no whole file of safetensors ({error}): copy it again') from None
 
 
@@ -151,7 +177,9 @@ def _files(folder: pathlib.Path) -> dict[str, Stored]:
       names = sorted(set(json.loads(index.read_text())['weight_map'].values()))
       paths = [folder / name for name in names]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-      raise ValueError(f'{index} is no index of safetensors ({type(error).__name__}: {error}): copy it again') from None
+      raise ValueError(
+        f'{index} is no index of safetensors ({type(error).__name__}: {error}): copy it again'
+      ) from None
   else:
     paths = [folder / _SINGLE]
   found = {}
@@ -162,24 +190,33 @@ def _files(folder: pathlib.Path) -> dict[str, Stored]:
 
 
 def check(folder: str | pathlib.Path, config: ModelConfig) -> Mapping[str, 'Stored']:
-  """Where each tensor of a folder is, by name; none is read. ValueError as `load`: they are not those of the config."""
+  """Where each tensor of a folder is, by name; none is read. ValueError as `load`: they are not
+  those of the config."""
   files = _files(pathlib.Path(folder))
   wanted = {tensor.name: tensor.shape for tensor in tensors(config)}
-  needless = lambda name: name.endswith('.rotary_emb.inv_freq') or (name == 'lm_head.weight' and config.tied_head)
+  needless = lambda name: (
+    name.endswith('.rotary_emb.inv_freq') or (name == 'lm_head.weight' and config.tied_head)
+  )
   kinds = {
     'missing': [name for name in wanted if name not in files],
     'left over': [name for name in files if name not in wanted and not needless(name)],
-    'of another shape': [f'{name} {list(files[name].shape)} and not {list(shape)}' for name, shape in wanted.items()
-                         if name in files and files[name].shape != shape],
-  }  # fmt: skip
+    'of another shape': [
+      f'{name} {list(files[name].shape)} and not {list(shape)}'
+      for name, shape in wanted.items()
+      if name in files and files[name].shape != shape
+    ],
+  }
   told = [f'{len(names)} {kind}: {", ".join(names)}' for kind, names in kinds.items() if names]
   if told:
     raise ValueError(f'the tensors are not those that config.json describes; {"; ".join(told)}')
   return files
 
 
-def save(folder: str | pathlib.Path, config: ModelConfig, policy: Any, *, max_length: int, dtype: str = '') -> None:
-  """Writes a policy as a folder that `transformers` opens: config.json and safetensors. The critic is not part of it.
+def save(
+  folder: str | pathlib.Path, config: ModelConfig, policy: Any, *, max_length: int, dtype: str = ''
+) -> None:
+  """Writes a policy as a folder that `transformers` opens: config.json and safetensors. The critic
+  is not part of it.
 
   Args:
     folder: empty, or not there yet. Several processes each write one of their own.
@@ -209,15 +246,24 @@ def save(folder: str | pathlib.Path, config: ModelConfig, policy: Any, *, max_le
   names = names if len(names) > 1 else [_SINGLE]
   for number, name in enumerate(names, 1):
     (folder / f'{number}.part').rename(folder / name)
-    (folder / name).chmod(folder.stat().st_mode & 0o666)  # safetensors makes files that others cannot read
+    (folder / name).chmod(
+      folder.stat().st_mode & 0o666
+    )  # safetensors makes files that others cannot read
   if len(names) > 1:
     where = {tensor: name for name, group in zip(names, places) for tensor in group}
-    (folder / _INDEX).write_text(json.dumps(dict(metadata=dict(total_size=total), weight_map=where), indent=2) + '\n')
-  (folder / 'config.json').write_text(json.dumps(settings, indent=2) + '\n')  # last: it makes the folder a model
+    (folder / _INDEX).write_text(
+      json.dumps(dict(metadata=dict(total_size=total), weight_map=where), indent=2) + '\n'
+    )
+  (folder / 'config.json').write_text(
+    json.dumps(settings, indent=2) + '\n'
+  )  # last: it makes the folder a model
 
 
-def exported(config: ModelConfig, policy: Any, *, dtype: str = 'float32') -> Iterator[tuple[str, np.ndarray]]:
-  """Their tensors by name, made of ours one by one; those of `families.unscaled` where no family scales as we do."""
+def exported(
+  config: ModelConfig, policy: Any, *, dtype: str = 'float32'
+) -> Iterator[tuple[str, np.ndarray]]:
+  """Their tensors by name, made of ours one by one; those of `families.unscaled` where no family
+  scales as we do."""
   theirs = config
   if config.scaled_embedding and not config.post_norms:
     theirs = unscaled(config)
@@ -225,7 +271,9 @@ def exported(config: ModelConfig, policy: Any, *, dtype: str = 'float32') -> Ite
     if config.tied_head and tensor.path == ('head', 'kernel'):
       tensor, scale = tensor._replace(path=('trunk', 'embedding'), turned=False), 1.0
     else:
-      scale = config.width**0.5 if theirs is not config and tensor.path == ('trunk', 'embedding') else 1.0
+      scale = (
+        config.width**0.5 if theirs is not config and tensor.path == ('trunk', 'embedding') else 1.0
+      )
     part = functools.reduce(lambda part, key: part[key], tensor.path, policy)
     part = np.asarray(fetch(part if tensor.layer is None else part[tensor.layer]))
     part = (part.T if tensor.turned else part) * np.float32(scale) - np.float32(tensor.added)

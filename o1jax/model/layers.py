@@ -1,4 +1,5 @@
-"""Matrix products and norms. Their gradients are by hand: XLA's CPU runs those of automatic differentiation slower."""
+"""Matrix products and norms. Their gradients are by hand: XLA's CPU runs those of automatic
+differentiation slower."""
 
 import functools
 
@@ -15,9 +16,9 @@ from o1jax.types import Array
 def products(x: Array, kernels: list[Array]) -> tuple[Array, ...]:
   """x [N, in] times each of some kernels [in, out].
 
-  The gradient is that of one product with all kernels side by side, unless their columns lie on several devices, which
-  would then have to send them round. For the gradient of kernels a CPU turns one of the two sides, which takes a third
-  of the time: it is done once, of the narrower side.
+  The gradient is that of one product with all kernels side by side, unless their columns lie on
+  several devices, which would then have to send them round. For the gradient of kernels a CPU turns
+  one of the two sides, which takes a third of the time: it is done once, of the narrower side.
   """
   return tuple(x @ kernel for kernel in kernels)
 
@@ -31,7 +32,9 @@ def _products_back(kept, given):
   if ways('heads') > 1:
     each = [_product_back(x, kernel, part) for kernel, part in zip(kernels, given)]
     return sum(of_x for of_x, _ in each), [of_kernel for _, of_kernel in each]
-  of_x, of_kernel = _product_back(x, jnp.concatenate(kernels, axis=-1), jnp.concatenate(given, axis=-1))
+  of_x, of_kernel = _product_back(
+    x, jnp.concatenate(kernels, axis=-1), jnp.concatenate(given, axis=-1)
+  )
   ends = np.cumsum([kernel.shape[-1] for kernel in kernels])[:-1]
   return of_x, jnp.split(of_kernel, ends, axis=-1)
 
@@ -52,7 +55,8 @@ products.defvjp(_products, _products_back)
 def rms_norm(x: Array, scale: Array, epsilon: float = 1e-6) -> Array:
   """x / sqrt(mean(x^2) + epsilon) * scale (arXiv:1910.07467), x [N, D], float32.
 
-  Sums in the gradient are products with vectors: as sums, XLA's CPU fuses them with whole arrays of copies.
+  Sums in the gradient are products with vectors: as sums, XLA's CPU fuses them with whole arrays of
+  copies.
   """
   return _norm(x, scale, epsilon)[0]
 
@@ -65,7 +69,9 @@ def _norm(x, scale, epsilon):
 def _norm_back(epsilon, kept, given):
   x, scale, factor = kept
   both = given * x
-  total = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)  # sums, on an accelerator as well
+  total = functools.partial(
+    jnp.matmul, precision=jax.lax.Precision.HIGHEST
+  )  # sums, on an accelerator as well
   mean = total(both, scale[:, None]) * factor**2 / x.shape[-1]
   return factor * (given * scale - x * mean), total(factor.T, both)[0]
 
@@ -74,7 +80,8 @@ rms_norm.defvjp(_norm, _norm_back)
 
 
 class Linear(nn.Module):
-  """x [..., in] @ kernel [in, features], as one matrix product of rank 2: XLA's CPU is half as fast at higher ranks."""
+  """x [..., in] @ kernel [in, features], as one matrix product of rank 2: XLA's CPU is half as fast
+  at higher ranks."""
 
   features: int
   axes: tuple[str | None, str | None]
@@ -84,7 +91,9 @@ class Linear(nn.Module):
   def kernel(self, size: int) -> Array:
     """The kernel [size, features], as the product reads it."""
     init = nn.initializers.variance_scaling(1.0, 'fan_in', 'truncated_normal')
-    kernel = self.param('kernel', nn.with_logical_partitioning(init, self.axes), (size, self.features))
+    kernel = self.param(
+      'kernel', nn.with_logical_partitioning(init, self.axes), (size, self.features)
+    )
     return kernel.astype(self.dtype)
 
   def __call__(self, x):
@@ -100,7 +109,9 @@ class Norm(nn.Module):
 
   @nn.compact
   def __call__(self, x):
-    scale = self.param('scale', nn.with_logical_partitioning(nn.initializers.ones, ('norm',)), (x.shape[-1],))
+    scale = self.param(
+      'scale', nn.with_logical_partitioning(nn.initializers.ones, ('norm',)), (x.shape[-1],)
+    )
     return rms_norm(x.astype(jnp.float32), scale, self.epsilon).astype(self.dtype)
 
 
@@ -112,5 +123,7 @@ class Bias(nn.Module):
 
   @nn.compact
   def __call__(self, x):
-    bias = self.param('bias', nn.with_logical_partitioning(nn.initializers.zeros, (self.axis,)), (x.shape[-1],))
+    bias = self.param(
+      'bias', nn.with_logical_partitioning(nn.initializers.zeros, (self.axis,)), (x.shape[-1],)
+    )
     return x + bias.astype(self.dtype)

@@ -14,7 +14,8 @@ LOGITS = 2**25  # that a device makes at once, 128 MB
 
 
 class Scores(NamedTuple):
-  """Of each token: its log-prob, the entropy of its distribution in nats, and whether it is the likeliest."""
+  """Of each token: its log-prob, the entropy of its distribution in nats, and whether it is the
+  likeliest."""
 
   logprob: Array
   entropy: Array
@@ -25,8 +26,8 @@ class Scores(NamedTuple):
 def token_scores(logits: Array, tokens: Array) -> Scores:
   """logits [..., V], tokens [...] -> three of [...].
 
-  As `log_softmax` and automatic differentiation write it, half a dozen arrays of V numbers a token go through memory,
-  in which a CPU spends most of the time.
+  As `log_softmax` and automatic differentiation write it, half a dozen arrays of V numbers a token
+  go through memory, in which a CPU spends most of the time.
   """
   return _forward(logits, tokens)[0]
 
@@ -55,8 +56,11 @@ def _backward(kept, given):
 token_scores.defvjp(_forward, _backward)
 
 
-def scores_in_parts(logits: Callable, head: Any, hidden: Array, tokens: Array, *, vocab: int) -> Scores:
-  """`token_scores` of `logits(head, hidden)`, of which all V a token together may be more than memory holds.
+def scores_in_parts(
+  logits: Callable, head: Any, hidden: Array, tokens: Array, *, vocab: int
+) -> Scores:
+  """`token_scores` of `logits(head, hidden)`, of which all V a token together may be more than
+  memory holds.
 
   Args:
     logits: (head, [N, D]) -> [N, V].
@@ -74,9 +78,13 @@ def scores_in_parts(logits: Callable, head: Any, hidden: Array, tokens: Array, *
     if tokens.size <= few:
       return token_scores(logits(head, hidden), tokens)
     count = math.ceil(tokens.size / few)
-    rows = lambda x, *last: jnp.pad(x.reshape(-1, *last), [(0, -tokens.size % count)] + [(0, 0)] * len(last))
+    rows = lambda x, *last: jnp.pad(
+      x.reshape(-1, *last), [(0, -tokens.size % count)] + [(0, 0)] * len(last)
+    )
     given = rows(hidden, hidden.shape[-1]), rows(tokens)
-    wide = jax.tree.map(lambda x: x.astype(jnp.float32), head)  # in which gradients of the parts are summed
+    wide = jax.tree.map(
+      lambda x: x.astype(jnp.float32), head
+    )  # in which gradients of the parts are summed
 
     @jax.checkpoint
     def some(given):
@@ -86,5 +94,8 @@ def scores_in_parts(logits: Callable, head: Any, hidden: Array, tokens: Array, *
     found = jax.lax.map(some, jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), given))
     return jax.tree.map(lambda x: x.reshape(-1)[: tokens.size].reshape(tokens.shape), found)
 
-  # Each device sums up its own gradients, and they are added once; in a loop that the compiler splits, at every turn.
-  return each_part(part, ('batch',), (), ('batch',), ('batch',), keep=(TENSOR,))(head, hidden, tokens)
+  # Each device sums up its own gradients, and they are added once; in a loop that the compiler
+  # splits, at every turn.
+  return each_part(part, ('batch',), (), ('batch',), ('batch',), keep=(TENSOR,))(
+    head, hidden, tokens
+  )

@@ -1,8 +1,10 @@
-"""Where arrays lie: one table from the axes of arrays to those of the devices, read under the mesh of `jax.set_mesh`.
+"""Where arrays lie: one table from the axes of arrays to those of the devices, read under the mesh
+of `jax.set_mesh`.
 
-Devices have three axes. Problems are dealt out along `data` and `fsdp`; parameters at rest, their gradients and the
-optimizer's state are split along `fsdp` and `tensor` (arXiv:1910.02054, arXiv:1909.08053). A search reads parameters
-that are whole along `fsdp`. Without a mesh nothing here does anything.
+Devices have three axes. Problems are dealt out along `data` and `fsdp`; parameters at rest, their
+gradients and the optimizer's state are split along `fsdp` and `tensor` (arXiv:1910.02054,
+arXiv:1909.08053). A search reads parameters that are whole along `fsdp`. Without a mesh nothing
+here does anything.
 """
 
 import math
@@ -29,17 +31,21 @@ RULES = {
   'layers': (),
 }
 
-Names = Sequence[str | None]  # of the axes of an array: keys of `RULES`, or None for one that is whole
+Names = Sequence[
+  str | None
+]  # of the axes of an array: keys of `RULES`, or None for one that is whole
 
 
 def ways(name: str) -> int:
-  """Among how many devices the compiler splits an axis called so; 1 inside `each_part`, which has split it already."""
+  """Among how many devices the compiler splits an axis called so; 1 inside `each_part`, which has
+  split it already."""
   mesh = jax.sharding.get_abstract_mesh()
   return _ways(mesh, [axis for axis in RULES[name] if axis in _free(mesh)])
 
 
 def spec(names: Names, shape: Sequence[int], mesh, *, without: Iterable[str] = ()) -> PartitionSpec:
-  """How an array of this shape lies on a mesh of `AXES`, nothing being split along the axes `without`.
+  """How an array of this shape lies on a mesh of `AXES`, nothing being split along the axes
+  `without`.
 
   An axis that the devices do not divide stays whole.
   """
@@ -53,7 +59,9 @@ def constrain(x: Array, *names: str | None, without: Iterable[str] = ()) -> Arra
   free = _free(mesh)
   if _ways(mesh, free) == 1:
     return x
-  return jax.lax.with_sharding_constraint(x, spec(names, x.shape, mesh, without={*AXES} - free | {*without}))
+  return jax.lax.with_sharding_constraint(
+    x, spec(names, x.shape, mesh, without={*AXES} - free | {*without})
+  )
 
 
 def deal(data: Any) -> Any:
@@ -79,16 +87,22 @@ def each_part(
     return function
   specs = lambda names: PartitionSpec(*(_split(name, {*AXES} - own) for name in names))
   return jax.shard_map(
-    function, in_specs=tuple(map(specs, given)), out_specs=specs(out), axis_names=own, check_vma=False
+    function,
+    in_specs=tuple(map(specs, given)),
+    out_specs=specs(out),
+    axis_names=own,
+    check_vma=False,
   )
 
 
 def lay(data: Any, lies: Any) -> Any:
-  """Arrays of the host, the same in all processes of a job, on devices; each process lays what its own devices hold.
+  """Arrays of the host, the same in all processes of a job, on devices; each process lays what its
+  own devices hold.
 
   Args:
     data: any pytree; arrays that lie on the devices of all processes already are moved.
-    lies: a sharding, or a pytree of them, which may end above the leaves; None = a program makes no use of it.
+    lies: a sharding, or a pytree of them, which may end above the leaves; None = a program makes no
+      use of it.
   """
   if jax.process_count() == 1:
     return jax.device_put(data, lies)
@@ -99,7 +113,9 @@ def lay(data: Any, lies: Any) -> Any:
     if isinstance(x, jax.Array) and not x.is_fully_addressable:
       return jax.device_put(x, sharding)
     if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
-      return jax.random.wrap_key_data(one(jax.random.key_data(x), sharding), impl=jax.random.key_impl(x))
+      return jax.random.wrap_key_data(
+        one(jax.random.key_data(x), sharding), impl=jax.random.key_impl(x)
+      )
     host = np.asarray(x)
     return jax.make_array_from_callback(host.shape, sharding, lambda part: host[part])
 

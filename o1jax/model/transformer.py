@@ -1,8 +1,9 @@
-"""The decoder-only transformer (Flax Linen): RMSNorm, rotary positions, grouped queries, SwiGLU, and a critic.
+"""The decoder-only transformer (Flax Linen): RMSNorm, rotary positions, grouped queries, SwiGLU,
+and a critic.
 
-Tokens are [B, W, A, Q]; plain rows of text are W = A = 1. Between embedding and last norm all of them are rows of one
-matrix, since XLA's CPU chooses worse layouts and slower products for more axes. Every parameter carries logical axis
-names, so that one table of rules shards the model.
+Tokens are [B, W, A, Q]; plain rows of text are W = A = 1. Between embedding and last norm all of
+them are rows of one matrix, since XLA's CPU chooses worse layouts and slower products for more
+axes. Every parameter carries logical axis names, so that one table of rules shards the model.
 """
 
 import functools
@@ -22,8 +23,9 @@ from o1jax.types import Array, KeyValue
 
 
 class Output(NamedTuple):
-  """hidden [B, W, A, Q, D] after the last norm; value [B, W, A, Q] in logits of P(correct); cache: keys and values of
-  the pass's own tokens, per trunk and layer; with `Context.rows`, those with them written into them."""
+  """hidden [B, W, A, Q, D] after the last norm; value [B, W, A, Q] in logits of P(correct); cache:
+  keys and values of the pass's own tokens, per trunk and layer; with `Context.rows`, those with
+  them written into them."""
 
   hidden: Array
   value: Array
@@ -57,9 +59,14 @@ class Block(nn.Module):
     """
     c = self.config
     if c.scan_layers:
-      # Else masks, the same for all layers, would be made for the whole tree before the first and kept to the last.
+      # Else masks, the same for all layers, would be made for the whole tree before the first and
+      # kept to the last.
       x, views = jax.lax.optimization_barrier((x, views))
-    view = views[0] if len(views) == 1 else jax.tree.map(functools.partial(jnp.where, local), *views[::-1])
+    view = (
+      views[0]
+      if len(views) == 1
+      else jax.tree.map(functools.partial(jnp.where, local), *views[::-1])
+    )
     norm = lambda name: Norm(c.dtype, c.norm_epsilon, name=name)
     read, kv = self._attention(norm('attention_norm')(x), cached, view)
     if c.post_norms:
@@ -79,9 +86,16 @@ class Block(nn.Module):
       put = jax.lax.dynamic_update_slice_in_dim
       value = kv.value.reshape(*rows.value.shape[:2], query.shape[2], -1)
       key = jnp.swapaxes(kv.key.reshape(value.shape), -1, -2)
-      kv = KeyValue(put(rows.key, key, context.at, axis=-1), put(rows.value, value, context.at, axis=-2))
+      kv = KeyValue(
+        put(rows.key, key, context.at, axis=-1), put(rows.value, value, context.at, axis=-2)
+      )
     if context.path_ids is not None:
-      paths = Paths(context.path_ids, context.path_mask[:, :, :, 0], context.prompt_mask[:, 0, 0, 0], context.near)
+      paths = Paths(
+        context.path_ids,
+        context.path_mask[:, :, :, 0],
+        context.prompt_mask[:, 0, 0, 0],
+        context.near,
+      )
       read = attend_tree(query, kv, prompt, paths, cap=c.score_cap).reshape(h.shape[0], -1)
     else:
       segments = [Segment(kv, context.self_mask)]
@@ -95,17 +109,30 @@ class Block(nn.Module):
   def _heads(self, h, by):
     """Queries [B, W, A, Q, K, G, E], keys and values [B, W, A, Q, K, E] of all tokens."""
     c, lead = self.config, by[0].shape[:-2]
-    parts = [('query', c.heads, 'heads'), ('key', c.kv_heads, 'kv_heads'), ('value', c.kv_heads, 'kv_heads')]
-    linear = [Linear(count * c.head_width, ('embed', axis), c.dtype, name=name) for name, count, axis in parts]
+    parts = [
+      ('query', c.heads, 'heads'),
+      ('key', c.kv_heads, 'kv_heads'),
+      ('value', c.kv_heads, 'kv_heads'),
+    ]
+    linear = [
+      Linear(count * c.head_width, ('embed', axis), c.dtype, name=name)
+      for name, count, axis in parts
+    ]
     made = products(h, [one.kernel(c.width) for one in linear])
     if c.qkv_bias:
-      made = [Bias(axis, c.dtype, name=f'{name}_bias')(x) for (name, _, axis), x in zip(parts, made)]
+      made = [
+        Bias(axis, c.dtype, name=f'{name}_bias')(x) for (name, _, axis), x in zip(parts, made)
+      ]
     if c.qk_norm:
       norm = lambda x, name: Norm(c.dtype, c.norm_epsilon, name=name)(x.reshape(-1, c.head_width))
       made = [norm(made[0], 'query_norm'), norm(made[1], 'key_norm'), made[2]]
-    query, key, value = (x.reshape(*lead, count, c.head_width) for x, (_, count, _) in zip(made, parts))
+    query, key, value = (
+      x.reshape(*lead, count, c.head_width) for x, (_, count, _) in zip(made, parts)
+    )
     if c.query_scale:
-      query = query * (c.head_width / c.query_scale) ** 0.5  # attention divides by the root of the width
+      query = (
+        query * (c.head_width / c.query_scale) ** 0.5
+      )  # attention divides by the root of the width
     query = rotate(query, by).reshape(*lead, c.kv_heads, -1, c.head_width)
     return query, rotate(key, by), value
 
@@ -127,7 +154,8 @@ def _side_by_side(read: Array) -> Array:
 
 
 class Trunk(nn.Module):
-  """Embedding, blocks, last norm. With `scan_layers` per-layer caches are stacked, else they are tuples."""
+  """Embedding, blocks, last norm. With `scan_layers` per-layer caches are stacked, else they are
+  tuples."""
 
   config: ModelConfig
 
@@ -176,7 +204,9 @@ def _views(config: ModelConfig, context: Context, positions: Array, longest: int
   c = config
   rotary = functools.partial(turns, positions, c.head_width // 2, longest=longest)
   by = rotary(c.rope_base, scaling=c.rope_scaling)
-  bare = lambda context: context._replace(prompt=None, path=None, rows=None, path_at=None, rows_at=None)
+  bare = lambda context: context._replace(
+    prompt=None, path=None, rows=None, path_at=None, rows_at=None
+  )
   if not c.local_layers or (longest <= c.window and not c.local_rope_base):
     return [View(by, bare(context))]
   # Of a whole tree, local layers read as many arrays as the others, so that a scan may choose.
@@ -186,7 +216,8 @@ def _views(config: ModelConfig, context: Context, positions: Array, longest: int
 
 
 class LanguageModel(nn.Module):
-  """A policy trunk with its output matrix, and a critic: a head on that trunk or on a trunk of its own."""
+  """A policy trunk with its output matrix, and a critic: a head on that trunk or on a trunk of its
+  own."""
 
   config: ModelConfig
 
@@ -196,10 +227,16 @@ class LanguageModel(nn.Module):
     self.critic = Critic(c)
 
   def __call__(
-    self, tokens: Array, positions: Array, context: Context, *, longest: int, with_value: bool = True
+    self,
+    tokens: Array,
+    positions: Array,
+    context: Context,
+    *,
+    longest: int,
+    with_value: bool = True,
   ) -> Output:
-    """tokens [B, W, A, Q], positions [B, W, A, Q] below `longest`. The context's caches are dicts by trunk, as
-    `Output.cache`."""
+    """tokens [B, W, A, Q], positions [B, W, A, Q] below `longest`. The context's caches are dicts
+    by trunk, as `Output.cache`."""
     hidden, kv = self.policy(tokens, positions, _of_trunk(context, 'policy'), longest)
     cache = {'policy': kv}
     value = None
@@ -236,7 +273,11 @@ class Policy(nn.Module):
     else:
       logits = self.head(hidden)
     logits = capped(logits.astype(jnp.float32), c.logit_cap)
-    return jnp.where(jnp.arange(c.vocab_size) < c.vocab_size - c.unused, logits, -1e30) if c.unused else logits
+    return (
+      jnp.where(jnp.arange(c.vocab_size) < c.vocab_size - c.unused, logits, -1e30)
+      if c.unused
+      else logits
+    )
 
 
 class Critic(nn.Module):
@@ -249,19 +290,26 @@ class Critic(nn.Module):
     kv = None
     if self.config.own_critic:
       hidden, kv = Trunk(self.config, name='trunk')(tokens, positions, context, longest)
-    h = nn.gelu(Linear(self.config.width, ('embed', 'mlp'), self.config.dtype, name='hidden')(hidden))
-    return Linear(1, ('mlp', None), self.config.dtype, name='score')(h)[..., 0].astype(jnp.float32), kv
+    h = nn.gelu(
+      Linear(self.config.width, ('embed', 'mlp'), self.config.dtype, name='hidden')(hidden)
+    )
+    return Linear(1, ('mlp', None), self.config.dtype, name='score')(h)[..., 0].astype(
+      jnp.float32
+    ), kv
 
 
 def _of_trunk(context: Context, name: str) -> Context:
   def mine(part):
     return part if part is None else part.get(name)
 
-  return context._replace(prompt=mine(context.prompt), path=mine(context.path), rows=mine(context.rows))
+  return context._replace(
+    prompt=mine(context.prompt), path=mine(context.path), rows=mine(context.rows)
+  )
 
 
 def each_layer(function, *caches):
-  """Applies a function of one layer's `KeyValue` to all layers and trunks of caches, tuples or stacked arrays."""
+  """Applies a function of one layer's `KeyValue` to all layers and trunks of caches, tuples or
+  stacked arrays."""
 
   def layers(*parts):
     if isinstance(parts[0], KeyValue):

@@ -1,9 +1,10 @@
-"""Attention over a whole tree: every token reads the prompt, its path, and its own step up to itself.
+"""Attention over a whole tree: every token reads the prompt, its path, and its own step up to
+itself.
 
-It takes a few readers at a time, a reader being one key head of one group of nodes, so that their scores take little
-memory, and stay in the caches of a CPU; it takes them in the order of their depth, and reads no more of their paths
-than the deepest of them has. Its gradient, by hand, keeps one number a query and computes the scores again
-(FlashAttention, arXiv:2205.14135).
+It takes a few readers at a time, a reader being one key head of one group of nodes, so that their
+scores take little memory, and stay in the caches of a CPU; it takes them in the order of their
+depth, and reads no more of their paths than the deepest of them has. Its gradient, by hand, keeps
+one number a query and computes the scores again (FlashAttention, arXiv:2205.14135).
 """
 
 import functools
@@ -17,14 +18,15 @@ from o1jax.model.attention import capped, path_rooms
 from o1jax.model.sharding import each_part
 from o1jax.types import Array, KeyValue
 
-# Scores to make at once: half a MB, a quarter of the cache of a CPU's core; elsewhere 128 MB, which fill the device.
+# Scores to make at once: half a MB, a quarter of the cache of a CPU's core; elsewhere 128 MB, which
+# fill the device.
 SCORES = dict(cpu=2**17, default=2**25)
 
 
 class Paths(NamedTuple):
-  """Who reads what, for each group of A nodes: ids [B, W, N] of the path's nodes (< 1 = none), mask [B, W, A or 1, N*L]
-  of its tokens, prompt_mask [B, P]. In a local layer also near: positions [B, W, A, L] of all tokens, and the window
-  [B]."""
+  """Who reads what, for each group of A nodes: ids [B, W, N] of the path's nodes (< 1 = none), mask
+  [B, W, A or 1, N*L] of its tokens, prompt_mask [B, P]. In a local layer also near: positions [B,
+  W, A, L] of all tokens, and the window [B]."""
 
   ids: Array
   mask: Array
@@ -32,7 +34,9 @@ class Paths(NamedTuple):
   near: tuple[Array, Array] | None = None
 
 
-def attend_tree(query: Array, kv: KeyValue, prompt: KeyValue, paths: Paths, *, cap: float = 0.0) -> Array:
+def attend_tree(
+  query: Array, kv: KeyValue, prompt: KeyValue, paths: Paths, *, cap: float = 0.0
+) -> Array:
   """Grouped-query attention of all tokens of a tree.
 
   Args:
@@ -46,7 +50,10 @@ def attend_tree(query: Array, kv: KeyValue, prompt: KeyValue, paths: Paths, *, c
     As `query`.
   """
   rooms = path_rooms(paths.ids.shape[-1], query.shape[3])
-  chunks = {platform: functools.partial(in_chunks, Plan(rooms, size, cap)) for platform, size in SCORES.items()}
+  chunks = {
+    platform: functools.partial(in_chunks, Plan(rooms, size, cap))
+    for platform, size in SCORES.items()
+  }
   read = functools.partial(jax.lax.platform_dependent, **chunks)
   # Neither problems nor heads need each other, which the compiler does not see in a loop over them.
   like, heads = ('batch', None, None, None, 'kv_heads'), ('batch', 'kv_heads')
@@ -54,8 +61,8 @@ def attend_tree(query: Array, kv: KeyValue, prompt: KeyValue, paths: Paths, *, c
 
 
 class Plan(NamedTuple):
-  """rooms: numbers of path nodes to have programs for, see `path_rooms`; scores: how many to make at once; cap: of
-  scores."""
+  """rooms: numbers of path nodes to have programs for, see `path_rooms`; scores: how many to make
+  at once; cap: of scores."""
 
   rooms: tuple[int, ...]
   scores: int
@@ -71,10 +78,11 @@ def in_chunks(plan: Plan, query: Array, kv: KeyValue, prompt: KeyValue, paths: P
 class Readers(NamedTuple):
   """All U = B*K*W readers and what they read; Q = L*G, and keys and values have tokens first.
 
-  query [U, A, Q, E], scaled; own [U*A, L, E], keys and values of the nodes themselves; prompt [B*K, P, E]; prompt_of
-  [U], which of these; nodes [U, N], the path as places in `own`; depth [U], how many of them are there; seen
-  [U, P + N*L, A or 1], which candidate reads which token of the prompt and the path; near, in a local layer: positions
-  of queries [U, A, Q] and of the prompt and the path [U, P + N*L], and the window [U].
+  query [U, A, Q, E], scaled; own [U*A, L, E], keys and values of the nodes themselves; prompt [B*K,
+  P, E]; prompt_of [U], which of these; nodes [U, N], the path as places in `own`; depth [U], how
+  many of them are there; seen [U, P + N*L, A or 1], which candidate reads which token of the prompt
+  and the path; near, in a local layer: positions of queries [U, A, Q] and of the prompt and the
+  path [U, P + N*L], and the window [U].
   """
 
   query: Array
@@ -96,7 +104,9 @@ def _readers(query: Array, kv: KeyValue, prompt: KeyValue, paths: Paths) -> Read
   batch, slots, width, step, heads, _, size = query.shape
   first = (jnp.arange(batch * heads) * slots * width).reshape(batch, heads, 1, 1)
   nodes = first + jnp.maximum(paths.ids - 1, 0)[:, None]
-  shown = jnp.broadcast_to(paths.prompt_mask[:, None, None], (*paths.mask.shape[:3], paths.prompt_mask.shape[-1]))
+  shown = jnp.broadcast_to(
+    paths.prompt_mask[:, None, None], (*paths.mask.shape[:3], paths.prompt_mask.shape[-1])
+  )
   seen = jnp.swapaxes(jnp.concatenate([shown, paths.mask], axis=-1), -1, -2)
   each_head = lambda x: jnp.repeat(x[:, None], heads, axis=1).reshape(-1, *x.shape[2:])
   tokens_first = lambda kv: KeyValue(jnp.swapaxes(kv.key, -1, -2), kv.value)
@@ -119,9 +129,15 @@ def _near(query: Array, paths: Paths) -> tuple[Array, Array, Array]:
   batch, slots, width, step, _, group, _ = query.shape
   nodes = jnp.maximum(paths.ids - 1, 0)
   on_path = jax.vmap(lambda at, nodes: at[nodes])(positions.reshape(batch, -1, step), nodes)
-  in_prompt = jnp.broadcast_to(jnp.arange(paths.prompt_mask.shape[-1]), (batch, slots, paths.prompt_mask.shape[-1]))
+  in_prompt = jnp.broadcast_to(
+    jnp.arange(paths.prompt_mask.shape[-1]), (batch, slots, paths.prompt_mask.shape[-1])
+  )
   keys = jnp.concatenate([in_prompt, on_path.reshape(batch, slots, -1)], axis=-1)
-  return jnp.repeat(positions, group, axis=-1), keys, jnp.broadcast_to(window[:, None], (batch, slots))
+  return (
+    jnp.repeat(positions, group, axis=-1),
+    keys,
+    jnp.broadcast_to(window[:, None], (batch, slots)),
+  )
 
 
 def _by_reader(x: Array) -> Array:
@@ -159,9 +175,15 @@ def _backward(plan, kept, given):
     queries, nodes, prompts = grads
     # A reader that only fills up has no gradient, or the nodes on its path would get it too.
     pull = [x.at[some].get(mode='fill', fill_value=0) for x in (given, mean)]
-    of_query, of_prompt, ids, of_path, of_own = _switch(plan, _read_back, readers, some, normaliser[some], *pull)
+    of_query, of_prompt, ids, of_path, of_own = _switch(
+      plan, _read_back, readers, some, normaliser[some], *pull
+    )
     nodes = _add(_add(nodes, ids, of_path), readers.own_nodes(some), of_own)
-    return (queries.at[some].set(of_query), nodes, _add(prompts, readers.prompt_of[some], of_prompt)), None
+    return (
+      queries.at[some].set(of_query),
+      nodes,
+      _add(prompts, readers.prompt_of[some], of_prompt),
+    ), None
 
   start = jax.tree.map(jnp.zeros_like, (readers.query, readers.own, readers.prompt))
   of_query, of_own, of_prompt = jax.lax.scan(step, start, _in_order(readers, plan.scores))[0]
@@ -182,7 +204,8 @@ def _add(sums: KeyValue, at: Array, new: KeyValue) -> KeyValue:
 
 
 def _in_order(readers: Readers, scores: int) -> Array:
-  """Numbers of readers by depth, [.., a few]; filled up with one that is not there, whose writes are dropped."""
+  """Numbers of readers by depth, [.., a few]; filled up with one that is not there, whose writes
+  are dropped."""
   count, width, rows, _ = readers.query.shape
   row = readers.seen.shape[1] + readers.own.key.shape[1]
   few = min(max(scores // (width * rows * row), 1), count)
@@ -198,7 +221,8 @@ def _switch(plan, function, readers, some, *data):
 
 
 class Part(NamedTuple):
-  """Rows of queries, each n of which read the same keys: query [r, n, Q, E], kv [r, n, S, E], mask [r, n, S, Q].
+  """Rows of queries, each n of which read the same keys: query [r, n, Q, E], kv [r, n, S, E], mask
+  [r, n, S, Q].
 
   Scores are [r, n, S, Q]: queries lie last, where there are most of them.
   """
@@ -213,7 +237,8 @@ class Part(NamedTuple):
 
 
 def _parts(room: int, readers: Readers, some: Array) -> tuple[Part, Part]:
-  """What some readers share, the prompt and `room` nodes of a path, and the own step of each of their A candidates."""
+  """What some readers share, the prompt and `room` nodes of a path, and the own step of each of
+  their A candidates."""
   query = readers.query[some]
   count, width, rows, size = query.shape
   own = jax.tree.map(lambda x: x[readers.own_nodes(some)], readers.own)
@@ -226,14 +251,21 @@ def _parts(room: int, readers: Readers, some: Array) -> tuple[Part, Part]:
   there = readers.seen.shape[1] - (readers.nodes.shape[1] - room) * step
   seen = readers.seen[some][:, None, :there]
   seen = jnp.repeat(seen, width * rows // seen.shape[-1], axis=-1)
-  causal = jnp.asarray(np.repeat(np.triu(np.ones((step, step), bool)), rows // step, axis=1))[None, None]
+  causal = jnp.asarray(np.repeat(np.triu(np.ones((step, step), bool)), rows // step, axis=1))[
+    None, None
+  ]
   if readers.near:
     of_query, of_key, window = (x[some] for x in readers.near)
-    close = of_query.reshape(count, 1, 1, -1) - of_key[:, None, :there, None] < window[:, None, None, None]
+    close = (
+      of_query.reshape(count, 1, 1, -1) - of_key[:, None, :there, None]
+      < window[:, None, None, None]
+    )
     apart = jnp.arange(rows) // (rows // step) - jnp.arange(step)[:, None]
     seen, causal = seen & close, causal & (apart < window[:, None, None, None])
   return (
-    Part(query.reshape(count, 1, -1, size), jax.tree.map(shared, readers.prompt, readers.own), seen),
+    Part(
+      query.reshape(count, 1, -1, size), jax.tree.map(shared, readers.prompt, readers.own), seen
+    ),
     Part(query, own, causal),
   )
 
@@ -252,16 +284,21 @@ def _read(room, cap, readers, some):
   parts = _parts(room, readers, some)
   query = parts[1].query
   scores = [jnp.where(part.mask, _scores(part.kv.key, part.query, cap), -1e30) for part in parts]
-  peak = functools.reduce(jnp.maximum, [_joined(jnp.max(x, axis=2, keepdims=True), query) for x in scores])
+  peak = functools.reduce(
+    jnp.maximum, [_joined(jnp.max(x, axis=2, keepdims=True), query) for x in scores]
+  )
   mass = [jnp.exp(x - part.cut(peak)) for x, part in zip(scores, parts)]
   total = sum(_joined(jnp.sum(x, axis=2, keepdims=True), query) for x in mass)
-  values = (jnp.swapaxes(part.kv.value, -1, -2) @ x.astype(query.dtype) for x, part in zip(mass, parts))
+  values = (
+    jnp.swapaxes(part.kv.value, -1, -2) @ x.astype(query.dtype) for x, part in zip(mass, parts)
+  )
   read = sum(_joined(x, query) for x in values) / total.astype(query.dtype)
   return read, (peak + jnp.log(total))[..., 0]
 
 
 def _read_back(room, cap, readers, some, normaliser, given, mean):
-  """Gradients of `_read`: of queries; of keys and values of the prompt, of the path with its places, and of own."""
+  """Gradients of `_read`: of queries; of keys and values of the prompt, of the path with its
+  places, and of own."""
   of_query, of_kv = 0, []
   for part in _parts(room, readers, some):
     pull = given.reshape(part.query.shape)
@@ -275,6 +312,14 @@ def _read_back(room, cap, readers, some, normaliser, given, mean):
     of_kv.append(KeyValue(of_scores @ part.query, probs.astype(given.dtype) @ pull))
   shared, own = of_kv
   first, spare = readers.prompt.key.shape[1], ((0, 0), (0, readers.nodes.shape[1] - room))
-  path = lambda x: jnp.pad(x[:, 0, first:].reshape(x.shape[0], room, *own.key.shape[2:]), (*spare, (0, 0), (0, 0)))
+  path = lambda x: jnp.pad(
+    x[:, 0, first:].reshape(x.shape[0], room, *own.key.shape[2:]), (*spare, (0, 0), (0, 0))
+  )
   of_prompt = jax.tree.map(lambda x: x[:, 0, :first], shared)
-  return of_query, of_prompt, jnp.pad(readers.nodes[some, :room], spare), jax.tree.map(path, shared), own
+  return (
+    of_query,
+    of_prompt,
+    jnp.pad(readers.nodes[some, :room], spare),
+    jax.tree.map(path, shared),
+    own,
+  )

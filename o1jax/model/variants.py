@@ -9,8 +9,9 @@ import jax.numpy as jnp
 class RopeScaling(NamedTuple):
   """How rotary wavelengths are stretched for longer texts than a model was first trained on.
 
-  All by `factor` (arXiv:2306.15595); with a `length`, as in Llama 3.1 (arXiv:2407.21783): those shorter than
-  `length / high` tokens stay, those longer than `length / low` are stretched, and those between by a part.
+  All by `factor` (arXiv:2306.15595); with a `length`, as in Llama 3.1 (arXiv:2407.21783): those
+  shorter than `length / high` tokens stay, those longer than `length / low` are stretched, and
+  those between by a part.
   """
 
   factor: float
@@ -25,15 +26,16 @@ class ModelConfig:
 
   Attributes:
     vocab_size: V.
-    unused: how many of these, the last, stand for no token and are never sampled, so that devices may divide V.
-    width, layers, heads, kv_heads, head_width, mlp_width: D, layers, H, K, E, F.
+    unused: how many of these, the last, stand for no token and are never sampled, so that devices
+    may divide V. width, layers, heads, kv_heads, head_width, mlp_width: D, layers, H, K, E, F.
     tied_head: the output matrix is the embedding.
     own_critic: the critic has a trunk of its own instead of a head on the policy's.
     rope_base: base of the rotary wavelengths (arXiv:2104.09864).
     rope_scaling: see `RopeScaling`.
     window: tokens, itself included, that a token of a local layer reads; 0 = no layer is local.
     local_layers: numbers of the layers that are (arXiv:2004.05150), from 0.
-    local_rope_base: base of these; 0 = `rope_base`, scaled as it. They are never scaled if they have their own.
+    local_rope_base: base of these; 0 = `rope_base`, scaled as it. They are never scaled if they
+      have their own.
     norm_epsilon: what RMSNorm adds to the mean square.
     activation: of the MLP's gate: 'silu' or 'gelu', by its tanh approximation.
     qkv_bias: queries, keys and values have a bias (Qwen2, arXiv:2407.10671).
@@ -41,7 +43,8 @@ class ModelConfig:
     post_norms: what attention and MLP add is normalised, too (Gemma 2, arXiv:2408.00118).
     scaled_embedding: embeddings are multiplied by sqrt(D).
     query_scale: queries are divided by its square root; 0 = E.
-    score_cap, logit_cap: attention scores and logits are `cap * tanh(x / cap)` (arXiv:2408.00118); 0 = as they are.
+    score_cap, logit_cap: attention scores and logits are `cap * tanh(x / cap)` (arXiv:2408.00118);
+      0 = as they are.
     dtype: compute type of activations and matrix products; parameters stay float32.
     remat: recompute each block in the backward pass.
     scan_layers: one compiled block scanned over stacked parameters, for deep models.
@@ -77,13 +80,17 @@ class ModelConfig:
 
   def __post_init__(self):
     if self.heads % self.kv_heads:
-      raise ValueError(f'heads={self.heads} is not a multiple of kv_heads={self.kv_heads}; choose a divisor')
+      raise ValueError(
+        f'heads={self.heads} is not a multiple of kv_heads={self.kv_heads}; choose a divisor'
+      )
     if self.head_width % 2:
       raise ValueError(f'head_width={self.head_width} is odd; rotary positions need an even width')
     if self.activation not in ('silu', 'gelu'):
       raise ValueError(f'activation={self.activation!r} is unknown; choose silu or gelu')
     if bool(self.window) != bool(self.local_layers):
-      raise ValueError(f'window={self.window} with local_layers={self.local_layers}; give both, or neither')
+      raise ValueError(
+        f'window={self.window} with local_layers={self.local_layers}; give both, or neither'
+      )
     jnp.dtype(self.dtype)
 
 
@@ -109,7 +116,8 @@ def variant(name: str, vocab_size: int, **changes) -> ModelConfig:
 
 
 def matmul_parameters(config: ModelConfig) -> int:
-  """Weights that each token of a trunk is multiplied with, the output matrix included, norms left out."""
+  """Weights that each token of a trunk is multiplied with, the output matrix included, norms left
+  out."""
   attention = config.width * config.head_width * (2 * config.heads + 2 * config.kv_heads)
   mlp = 3 * config.width * config.mlp_width
   return config.layers * (attention + mlp) + config.vocab_size * config.width

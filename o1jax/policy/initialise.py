@@ -1,7 +1,9 @@
-"""Policy initialisation (arXiv:2412.14135, section 3): the loss of pre-training and of instruction tuning.
+"""Policy initialisation (arXiv:2412.14135, section 3): the loss of pre-training and of instruction
+tuning.
 
-Both are next-token prediction; they differ in their rows and in what `Sequences.mask` keeps. Pre-training keeps every
-token, instruction tuning keeps the demonstration and not the prompt. Behaviours are taught by what demonstrations show.
+Both are next-token prediction; they differ in their rows and in what `Sequences.mask` keeps.
+Pre-training keeps every token, instruction tuning keeps the demonstration and not the prompt.
+Behaviours are taught by what demonstrations show.
 """
 
 import jax.numpy as jnp
@@ -11,7 +13,8 @@ from o1jax.types import Array, Params, Sequences
 
 
 def next_token_loss(model, params: Params, rows: Sequences) -> tuple[Array, dict[str, Array]]:
-  """Mean cross-entropy in nats over the masked target tokens, and the share of them predicted exactly."""
+  """Mean cross-entropy in nats over the masked target tokens, and the share of them predicted
+  exactly."""
   out = forward_rows(model, params, rows.tokens, rows.length, rows.segment, with_value=False)
   hidden = out.hidden[:, 0, 0]
   target = rows.tokens[:, 1:]

@@ -29,10 +29,16 @@ from o1jax.search.mcts import mcts
 from o1jax.types import Array, Params, Prompt, Reference
 
 METHODS = ('best_of_n', 'gumbel', 'puct')
-POLICIES = {'initialised': 'reward', 'control': 'control', 'learned': 'learn'}  # name in results: stage that made it
+POLICIES = {
+  'initialised': 'reward',
+  'control': 'control',
+  'learned': 'learn',
+}  # name in results: stage that made it
 
 
-def build(config: ConfigDict, workdir: pathlib.Path, *, devices: Sequence[jax.Device] | None = None) -> Experiment:
+def build(
+  config: ConfigDict, workdir: pathlib.Path, *, devices: Sequence[jax.Device] | None = None
+) -> Experiment:
   """What a config asks for, as `assemble` makes it, for some devices or all that there are.
 
   Raises:
@@ -50,7 +56,8 @@ def build(config: ConfigDict, workdir: pathlib.Path, *, devices: Sequence[jax.De
 
 
 def check(experiment: Experiment, devices: Sequence[jax.Device] | None = None) -> None:
-  """Builds, without compiling, all that the stages will build, so that a setting that cannot work fails here."""
+  """Builds, without compiling, all that the stages will build, so that a setting that cannot work
+  fails here."""
   config = experiment.config
   sampling(experiment)
   for name in ('pretrain', 'instruct'):
@@ -61,7 +68,8 @@ def check(experiment: Experiment, devices: Sequence[jax.Device] | None = None) -
     section = config[name]
     require(
       section.batch <= problems,
-      f'config.{name}.batch={section.batch} is more than the {problems} problems of the pool: give a smaller batch, or '
+      f'config.{name}.batch={section.batch} is more than the {problems} problems of the pool: give '
+      f'a smaller batch, or '
       'raise config.data.pool',
     )
     check_search(section.search, config)
@@ -70,26 +78,36 @@ def check(experiment: Experiment, devices: Sequence[jax.Device] | None = None) -
     for count in ('updates', 'validate_every') if name == 'learn' else ('updates',):
       require(
         section.updates_per_call >= 1 and section[count] % section.updates_per_call == 0,
-        f'config.{name}.updates_per_call={section.updates_per_call} does not divide config.{name}.{count}='
+        f'config.{name}.updates_per_call={section.updates_per_call} does not divide '
+        f'config.{name}.{count}='
         f'{section[count]}: give a divisor, or 1',
       )
     check_credit(**section.credit.to_dict())
     fused_update(experiment, section)
     check_mesh(experiment.model.config, fused_mesh(config, section, devices))
     weights(section.weights)
-  build_mesh(experiment.data.validation[0].length.shape[0], **config.mesh, devices=devices)  # searched in one go
+  build_mesh(
+    experiment.data.validation[0].length.shape[0], **config.mesh, devices=devices
+  )  # searched in one go
   section = config.evaluate
   check_search(section.search, config)
   require(section.rows >= 1, f'config.evaluate.rows={section.rows}: give at least 1')
-  require(section.rule in RULES, f'config.evaluate.rule is {section.rule!r}: choose one of {", ".join(RULES)}')
+  require(
+    section.rule in RULES,
+    f'config.evaluate.rule is {section.rule!r}: choose one of {", ".join(RULES)}',
+  )
   require(
     section.aggregate in AGGREGATES,
     f'config.evaluate.aggregate is {section.aggregate!r}: choose one of {", ".join(AGGREGATES)}',
   )
   unknown = [name for name in section.policies if name not in POLICIES]
-  require(not unknown, f'config.evaluate.policies names {unknown}: choose from {", ".join(POLICIES)}')
+  require(
+    not unknown, f'config.evaluate.policies names {unknown}: choose from {", ".join(POLICIES)}'
+  )
   bad = [method for method in section.tree_methods if method not in METHODS[1:]]
-  require(not bad, f'config.evaluate.tree_methods names {bad}: choose from {", ".join(METHODS[1:])}')
+  require(
+    not bad, f'config.evaluate.tree_methods names {bad}: choose from {", ".join(METHODS[1:])}'
+  )
 
 
 def check_mesh(shape: ModelConfig, mesh: Mesh) -> None:
@@ -97,24 +115,30 @@ def check_mesh(shape: ModelConfig, mesh: Mesh) -> None:
   ways = mesh.shape[TENSOR]
   require(
     shape.heads % ways == 0 and shape.kv_heads % ways == 0,
-    f'config.mesh splits {shape.heads} heads and {shape.kv_heads} key heads among tensor={ways} devices: '
+    f'config.mesh splits {shape.heads} heads and {shape.kv_heads} key heads among tensor={ways} '
+    f'devices: '
     'choose a divisor of both',
   )
 
 
 def check_search(search: ConfigDict, config: ConfigDict) -> None:
   """Refuses searches that cannot work, before anything is compiled."""
-  require(search.method in METHODS, f'search method {search.method!r} is unknown: choose one of {", ".join(METHODS)}')
+  require(
+    search.method in METHODS,
+    f'search method {search.method!r} is unknown: choose one of {", ".join(METHODS)}',
+  )
   require(
     search.method == 'best_of_n' or search.candidates >= 2,
-    f'{search.method} with candidates={search.candidates} has nothing to choose from: give at least 2 candidates, or '
+    f'{search.method} with candidates={search.candidates} has nothing to choose from: give at '
+    f'least 2 candidates, or '
     'use method best_of_n',
   )
   require(search.budget >= 1, f'search budget={search.budget}: give at least 1')
   sampled = search.method != 'best_of_n' or search.budget > 1
   require(
     config.sampling.temperature > 0 or not sampled,
-    f'sampling.temperature=0 makes all candidates of {search.method} equal: give a positive temperature',
+    f'sampling.temperature=0 makes all candidates of {search.method} equal: give a positive '
+    f'temperature',
   )
 
 
@@ -130,21 +154,35 @@ def sampling(experiment: Experiment, *, greedy: bool = False) -> Sampling:
 def test_search(
   experiment: Experiment, method: str, budget: int | tuple[int, ...], *, greedy: bool = False
 ) -> Callable:
-  """A search (params, keys, prompt) -> Tree of `forward.for_search` parameters. It has no way to see a reference.
+  """A search (params, keys, prompt) -> Tree of `forward.for_search` parameters. It has no way to
+  see a reference.
 
   A tree search of several budgets takes one more argument, the place of the one to spend.
   """
-  return _search(experiment, experiment.config.evaluate.search, method, budget, greedy=greedy, gumbel_scale=0.0,
-                 dirichlet_fraction=0.0)  # fmt: skip
+  return _search(
+    experiment,
+    experiment.config.evaluate.search,
+    method,
+    budget,
+    greedy=greedy,
+    gumbel_scale=0.0,
+    dirichlet_fraction=0.0,
+  )
 
 
 def train_search(experiment: Experiment, search: ConfigDict) -> Callable:
-  """A search (params, keys, prompt, reference) -> Tree; with `verify_leaves` MCTS is rewarded by the verifier."""
+  """A search (params, keys, prompt, reference) -> Tree; with `verify_leaves` MCTS is rewarded by
+  the verifier."""
   run = _search(experiment, search, search.method, search.budget)
   verified = search.method != 'best_of_n' and search.verify_leaves
 
   def train(params: Params, keys: Array, prompt: Prompt, reference: Reference):
-    return run(params, keys, prompt, **(dict(verify=experiment.outcome, reference=reference) if verified else {}))
+    return run(
+      params,
+      keys,
+      prompt,
+      **(dict(verify=experiment.outcome, reference=reference) if verified else {}),
+    )
 
   return train
 
@@ -152,21 +190,33 @@ def train_search(experiment: Experiment, search: ConfigDict) -> Callable:
 def _search(experiment, search, method, budget, *, greedy=False, **tree_search):
   shapes, model = experiment.config.shapes, forward.decoder(experiment.model)
   common = dict(
-    sampling=sampling(experiment, greedy=greedy), step_length=shapes.step_length, max_steps=shapes.max_steps
+    sampling=sampling(experiment, greedy=greedy),
+    step_length=shapes.step_length,
+    max_steps=shapes.max_steps,
   )
   if method == 'best_of_n':
     return functools.partial(_run, best_of_n, model, samples=budget, **common)
   return functools.partial(
-    _run, mcts, model, simulations=budget, candidates=search.candidates, algorithm=method, **tree_search, **common
+    _run,
+    mcts,
+    model,
+    simulations=budget,
+    candidates=search.candidates,
+    algorithm=method,
+    **tree_search,
+    **common,
   )
 
 
 def _run(search, model, params, keys, prompt, which=None, **settings):
-  return search(model, params, keys, prompt, **settings, **({} if which is None else dict(which=which)))
+  return search(
+    model, params, keys, prompt, **settings, **({} if which is None else dict(which=which))
+  )
 
 
 def fused_update(experiment: Experiment, section: ConfigDict, *, sharding: Any = None) -> Callable:
-  """The jitted search-and-learn update of a config section; `sharding` of the state and the metrics."""
+  """The jitted search-and-learn update of a config section; `sharding` of the state and the
+  metrics."""
   return search_and_learn(
     experiment.model,
     search=spread(experiment.model, train_search(experiment, section.search)),
@@ -178,7 +228,9 @@ def fused_update(experiment: Experiment, section: ConfigDict, *, sharding: Any =
     chains=section.search.budget if section.search.method == 'best_of_n' else 0,
     credit=section.credit.to_dict(),
     objective=Objective(
-      clip=section.clip, temperature=experiment.config.sampling.temperature or 1.0, tokens=section.tokens
+      clip=section.clip,
+      temperature=experiment.config.sampling.temperature or 1.0,
+      tokens=section.tokens,
     ),
     sharding=sharding,
   )
@@ -189,14 +241,18 @@ def fused_optimizer(section: ConfigDict) -> optax.GradientTransformation:
   return build_optimizer(steps=section.updates * section.minibatches, **section.optimizer.to_dict())
 
 
-def fused_mesh(config: ConfigDict, section: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def fused_mesh(
+  config: ConfigDict, section: ConfigDict, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
   """The devices of a fused update: each has as many problems of every minibatch."""
   return build_mesh(section.batch // section.minibatches, **config.mesh, devices=devices)
 
 
-def supervised_mesh(config: ConfigDict, section: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Mesh:
-  """The devices of supervised training. Its operations are large: where the config leaves it open, all cores of a CPU
-  share each of them, which is faster than to share the batch."""
+def supervised_mesh(
+  config: ConfigDict, section: ConfigDict, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
+  """The devices of supervised training. Its operations are large: where the config leaves it open,
+  all cores of a CPU share each of them, which is faster than to share the batch."""
   left_open = tuple(config.mesh[axis] for axis in AXES) == (0, 1, 1) and jax.process_count() == 1
   if jax.default_backend() == 'cpu' and devices is None and left_open:
     return build_mesh(1, **config.mesh)
@@ -209,9 +265,11 @@ def weights(section: ConfigDict) -> Weights:
 
 
 def fresh_params(experiment: Experiment) -> Params:
-  """Parameters to start from, as they lie at rest: those of the config's checkpoint, or untrained ones.
+  """Parameters to start from, as they lie at rest: those of the config's checkpoint, or untrained
+  ones.
 
-  What is untrained, such as a critic, is a function of the seed; a critic's own trunk begins as the policy's.
+  What is untrained, such as a critic, is a function of the seed; a critic's own trunk begins as the
+  policy's.
 
   Raises:
     ConfigError: the checkpoint is not what its config.json says.

@@ -37,13 +37,25 @@ TASKS = {'countdown': countdown.task, 'cipher': cipher.task, 'gym': gym.task}
 PUBLISHED = {
   'gsm8k': (questions.task, lambda split: read_gsm8k),
   'math': (questions.task, lambda split: read_math),
-  'mbpp': (programs.task, lambda split: functools.partial(read_mbpp, split=split, check=code.parse)),
+  'mbpp': (
+    programs.task,
+    lambda split: functools.partial(read_mbpp, split=split, check=code.parse),
+  ),
   'apps': (programs.task, lambda split: functools.partial(read_apps, check=code.parse)),
 }
 JUDGES = ('task', 'math', 'code')
 # What a run keeps of a checkpoint that it starts from, so that it can go on without.
-_KEPT = ('config.json', 'model.json', 'tokenizer.json', 'tokenizer.model', 'tokenizer_config.json',
-         'special_tokens_map.json', 'added_tokens.json', 'generation_config.json', 'chat_template.jinja')  # fmt: skip
+_KEPT = (
+  'config.json',
+  'model.json',
+  'tokenizer.json',
+  'tokenizer.model',
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'added_tokens.json',
+  'generation_config.json',
+  'chat_template.jinja',
+)
 
 
 class Data(NamedTuple):
@@ -74,15 +86,19 @@ class Experiment(NamedTuple):
 
 
 def assemble(config: ConfigDict, workdir: pathlib.Path) -> Experiment:
-  """Data, tokenizer, model and verifier of a config; data and tokenizer are made once and kept in the workdir.
+  """Data, tokenizer, model and verifier of a config; data and tokenizer are made once and kept in
+  the workdir.
 
   Raises:
     ValueError: the pieces do not fit each other.
     StorageError: data or tokenizer cannot be written.
   """
   task = build_task(config)
-  require(config.model.pretrained or 'variant' in config.model,
-          'config.model.pretrained names no folder, and the config has no shape of its own: give that of a checkpoint')
+  require(
+    config.model.pretrained or 'variant' in config.model,
+    'config.model.pretrained names no folder, and the config has no shape of its own: give that of '
+    'a checkpoint',
+  )
   if config.model.pretrained:
     _keep_pretrained(config, workdir)
   texts, demonstrations, problems = _data(config, task, workdir)
@@ -90,10 +106,14 @@ def assemble(config: ConfigDict, workdir: pathlib.Path) -> Experiment:
   shapes = config.shapes
   sizes = dict(step_length=shapes.step_length, max_steps=shapes.max_steps)
   if config.model.pretrained:
-    demonstrations = pipeline.fitting(tokenizer, demonstrations, **sizes, row_length=shapes.row_length)
+    demonstrations = pipeline.fitting(
+      tokenizer, demonstrations, **sizes, row_length=shapes.row_length
+    )
   else:
     pipeline.check_steps(tokenizer, demonstrations, **sizes)
-  encode = functools.partial(pipeline.encode_problems, tokenizer, prompt_length=shapes.prompt_length)
+  encode = functools.partial(
+    pipeline.encode_problems, tokenizer, prompt_length=shapes.prompt_length
+  )
   data = Data(
     texts,
     pipeline.instruction_rows(tokenizer, demonstrations, row_length=shapes.row_length),
@@ -128,8 +148,12 @@ def _tokenizer(config, workdir, corpus) -> Tokenizer:
     settings = config.tokenizer
     if not settings.chat:
       return tokenizer
-    template = chat.ChatTemplate.load(workdir / 'pretrained', now=datetime.datetime.fromisoformat(settings.now))
-    return chat.chatting(tokenizer, template, system=settings.system, instruction=settings.instruction)
+    template = chat.ChatTemplate.load(
+      workdir / 'pretrained', now=datetime.datetime.fromisoformat(settings.now)
+    )
+    return chat.chatting(
+      tokenizer, template, system=settings.system, instruction=settings.instruction
+    )
   if not path.exists():
     draft = workdir / '.tokenizer.model.draft'
     with writing(path):
@@ -148,8 +172,11 @@ def _keep_pretrained(config, workdir):
   source, kept = pathlib.Path(config.model.pretrained).expanduser(), workdir / 'pretrained'
   if kept.exists():
     return
-  require(source.is_dir(), f'config.model.pretrained={source} is no folder: give that of a model of transformers, or '
-          'what experiments.convert made of one')
+  require(
+    source.is_dir(),
+    f'config.model.pretrained={source} is no folder: give that of a model of transformers, or '
+    'what experiments.convert made of one',
+  )
   check_policy(source, shape_of(source))
   draft = workdir / '.pretrained.draft'
   with writing(kept):
@@ -162,17 +189,24 @@ def _keep_pretrained(config, workdir):
 
 
 def model_shape(config: ConfigDict, tokenizer: Tokenizer, workdir: pathlib.Path) -> ModelConfig:
-  """The config's model, with a vocabulary of the tokenizer's size unless `changes` gives a larger one; or that of the
-  checkpoint that the run starts from, in which `changes` are to how it is computed."""
+  """The config's model, with a vocabulary of the tokenizer's size unless `changes` gives a larger
+  one; or that of the checkpoint that the run starts from, in which `changes` are to how it is
+  computed."""
   changes = config.model.changes.to_dict()
   if config.model.pretrained:
     shape = shape_of(workdir / 'pretrained', **changes)
-    require(shape.vocab_size >= tokenizer.vocab_size, f'the model of {config.model.pretrained} has {shape.vocab_size} '
-            f'tokens and its tokenizer {tokenizer.vocab_size}: they are of different models')
+    require(
+      shape.vocab_size >= tokenizer.vocab_size,
+      f'the model of {config.model.pretrained} has {shape.vocab_size} '
+      f'tokens and its tokenizer {tokenizer.vocab_size}: they are of different models',
+    )
     return dataclasses.replace(shape, unused=shape.vocab_size - tokenizer.vocab_size)
   size = changes.pop('vocab_size', tokenizer.vocab_size)
-  require(size >= tokenizer.vocab_size, f'config.model.changes.vocab_size={size} is less than the '
-          f'{tokenizer.vocab_size} tokens of the tokenizer: raise it, or leave it out')
+  require(
+    size >= tokenizer.vocab_size,
+    f'config.model.changes.vocab_size={size} is less than the '
+    f'{tokenizer.vocab_size} tokens of the tokenizer: raise it, or leave it out',
+  )
   return variant(config.model.variant, size, unused=size - tokenizer.vocab_size, **changes)
 
 
@@ -184,27 +218,45 @@ def build_task(config: ConfigDict) -> Task:
     make, reader = PUBLISHED[name]
     for split in ('train', 'test'):
       require(settings[split], f'config.task.{split} names no file of {name}: give its path')
-    read = lambda split: functools.partial(reader(split), pathlib.Path(settings[split]).expanduser(),
-                                           skip_bad=settings['skip_bad'])  # fmt: skip
+    read = lambda split: functools.partial(
+      reader(split), pathlib.Path(settings[split]).expanduser(), skip_bad=settings['skip_bad']
+    )
     return make(name=name, train=read('train'), test=read('test'))
-  require(name in TASKS, f'config.task.name is {name!r}: choose one of {", ".join((*TASKS, *PUBLISHED))}')
+  require(
+    name in TASKS, f'config.task.name is {name!r}: choose one of {", ".join((*TASKS, *PUBLISHED))}'
+  )
   behaviours = Behaviours(**settings.pop('behaviours'))
   return TASKS[name](behaviours=behaviours, **settings)
 
 
 def _judge(config, task):
-  """The verdicts of the config's verifier on nodes, what says why there are none, and what judges."""
+  """The verdicts of the config's verifier on nodes, what says why there are none, and what
+  judges."""
   settings = config.verifier.to_dict()
   where, by, sandbox = (settings.pop(key) for key in ('where', 'by', 'sandbox'))
   require(where in ('device', 'host'), f'config.verifier.where is {where!r}: choose device or host')
   require(by in JUDGES, f'config.verifier.by is {by!r}: choose one of {", ".join(JUDGES)}')
   if where == 'device':
-    require(by == 'task' and task.verify is not None, f'answers of the task {task.name!r} are judged by {by} on the '
-            'host alone: set config.verifier.where=host')
-    return functools.partial(outcome, verify=task.verify, size=task.reads), lambda: None, f'{task.name} on devices'
-  require(by == 'code' or task.check is not None, f'answers of the task {task.name!r} are programs: set '
-          'config.verifier.by=code and name a sandbox')  # fmt: skip
-  check = {'task': lambda: task.check, 'math': lambda: math.check, 'code': lambda: _sandboxed(sandbox)}[by]()
+    require(
+      by == 'task' and task.verify is not None,
+      f'answers of the task {task.name!r} are judged by {by} on the '
+      'host alone: set config.verifier.where=host',
+    )
+    return (
+      functools.partial(outcome, verify=task.verify, size=task.reads),
+      lambda: None,
+      f'{task.name} on devices',
+    )
+  require(
+    by == 'code' or task.check is not None,
+    f'answers of the task {task.name!r} are programs: set '
+    'config.verifier.by=code and name a sandbox',
+  )
+  check = {
+    'task': lambda: task.check,
+    'math': lambda: math.check,
+    'code': lambda: _sandboxed(sandbox),
+  }[by]()
   settings['workers'] = settings['workers'] or cores()
   if by == 'code':  # the sandbox has its own time limit, within which a slow start is not to count
     settings['seconds'] = max(settings['seconds'], sandboxes.LIMITS.seconds + 3 * sandboxes.STARTUP)
@@ -226,11 +278,14 @@ def _check_tests(task, problems):
     try:
       code.parse(problem.text)
     except ValueError as error:
-      raise ConfigError(f'config.verifier.by=code, but the task {task.name!r} has {error}') from None
+      raise ConfigError(
+        f'config.verifier.by=code, but the task {task.name!r} has {error}'
+      ) from None
 
 
 def _data(config, task, workdir):
-  """Demonstrations come first in the training split, so the pool after them shares none of their problems."""
+  """Demonstrations come first in the training split, so the pool after them shares none of their
+  problems."""
   size = config.data
   with writing(workdir / 'data', RuntimeError):  # what array_record makes of a full disk
     builder.write(

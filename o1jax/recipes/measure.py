@@ -27,12 +27,16 @@ from o1jax.types import Params, Prompt, Reference, Tree
 
 
 def evaluate(run: Run) -> None:
-  """Measures every policy the run has made: accuracy by method and budget, behaviours, calibration, a drawn tree,
-  and the answers to the task's fixed problems."""
+  """Measures every policy the run has made: accuracy by method and budget, behaviours, calibration,
+  a drawn tree, and the answers to the task's fixed problems."""
   section = run.experiment.config.evaluate
   behaviours, calibrations, fixed = {}, {}, []
-  policies = {name: stage for name, stage in POLICIES.items() if name in section.policies and run.made(stage)}
-  searches = dict.fromkeys(search for name in policies for search in searches_of(run.experiment.config, name))
+  policies = {
+    name: stage for name, stage in POLICIES.items() if name in section.policies and run.made(stage)
+  }
+  searches = dict.fromkeys(
+    search for name in policies for search in searches_of(run.experiment.config, name)
+  )
   with Progress(len(searches), description='evaluate: compile') as progress:
     for search in searches:  # all of them first: a search that is timed has the machine for itself
       run.programs.evaluator(search, run.experiment.data.test)
@@ -53,7 +57,8 @@ def evaluate(run: Run) -> None:
 
 
 def evaluate_policy(run: Run, name: str, params: Params):
-  """All rows of one policy, the verdicts on its sampled solutions and those of the tree search to draw, or None."""
+  """All rows of one policy, the verdicts on its sampled solutions and those of the tree search to
+  draw, or None."""
   e, section = run.experiment, run.experiment.config.evaluate
   rows, sampled_verdicts, searched = [], None, {}
   count = len(e.data.test_prompts)
@@ -61,14 +66,20 @@ def evaluate_policy(run: Run, name: str, params: Params):
     method, budget, readouts, greedy = search
     with Progress(count, description=f'evaluate {name} {method} {budget}') as progress:
       evaluator = run.programs.evaluator(search, e.data.test)
-      verdicts = evaluator(params, *e.data.test, e.key, spend=search.spend, watch=lambda n, p=progress: p.advance(n))
-    rows += [result(name, e.task.name, readout, verdicts, seed=e.config.seed) for readout in readouts]
+      verdicts = evaluator(
+        params, *e.data.test, e.key, spend=search.spend, watch=lambda n, p=progress: p.advance(n)
+      )
+    rows += [
+      result(name, e.task.name, readout, verdicts, seed=e.config.seed) for readout in readouts
+    ]
     if method == 'best_of_n' and not greedy:
       samples = list(section.policies[name].samples)
       rows += coverage(name, e.task.name, verdicts, samples, seed=e.config.seed)
       sampled_verdicts = verdicts
     elif not greedy:
-      searched[abs(budget - section.search.budget)] = verdicts  # drawn is the one nearest to the config's own search
+      searched[abs(budget - section.search.budget)] = (
+        verdicts  # drawn is the one nearest to the config's own search
+      )
   return rows, sampled_verdicts, searched[min(searched)] if searched else None
 
 
@@ -79,7 +90,9 @@ def measure_behaviours(run: Run, params: Params) -> dict[str, float]:
   tree = fetch(run.programs.sampler()(params, problem_keys(e.key, prompt.length.shape[0]), prompt))
   texts = []
   for i in range(prompt.length.shape[0]):
-    tokens = [t for x in range(tree.mask.shape[1]) for t in tree.tokens[i, x, 0, : tree.length[i, x, 0]]]
+    tokens = [
+      t for x in range(tree.mask.shape[1]) for t in tree.tokens[i, x, 0, : tree.length[i, x, 0]]
+    ]
     texts.append(e.tokenizer.decode(tokens))
   return {behaviour: count.share for behaviour, count in count_behaviours(texts).items()}
 
@@ -88,7 +101,8 @@ def measure_behaviours(run: Run, params: Params) -> dict[str, float]:
 class Picture:
   """One searched problem, ready to be drawn.
 
-  answer: text of the chosen answer, '' where none was finished; correct: its verdict; nodes: see `tree_view`;
+  answer: text of the chosen answer, '' where none was finished; correct: its verdict; nodes: see
+  `tree_view`;
   wrong: how many finished solutions were wrong, where at least one was right, else 0.
   """
 
@@ -115,7 +129,8 @@ def _single(problems, index):
 
 
 def draw(run: Run, params: Params, prompt: Prompt, reference: Reference) -> Picture:
-  """Searches one problem by the config (`evaluate.search`); the reference is for the verdict afterwards."""
+  """Searches one problem by the config (`evaluate.search`); the reference is for the verdict
+  afterwards."""
   search = run.experiment.config.evaluate.search
   verdicts = search_one(run, params, prompt, reference, method=search.method, budget=search.budget)
   return picture(run, verdicts.trees, verdicts.chosen, prompt, 0)
@@ -132,7 +147,8 @@ def search_one(
 
 
 def picture(run: Run, tree: Tree, chosen: np.ndarray, prompt: Prompt, i: int) -> Picture:
-  """Problem i of a judged search, with the node `chosen` [B] of each as its answer. All on the host."""
+  """Problem i of a judged search, with the node `chosen` [B] of each as its answer. All on the
+  host."""
   e, node = run.experiment, int(chosen[i])
   one = jax.tree.map(lambda x: x[i], tree)
   question = e.tokenizer.decode(prompt.tokens[i, : prompt.length[i]]).strip()
@@ -140,17 +156,22 @@ def picture(run: Run, tree: Tree, chosen: np.ndarray, prompt: Prompt, i: int) ->
   right, over = int((one.outcome > 0).sum()), int(tree_lib.finished(one).sum())
   solution = ''.join(drawn.text for drawn in nodes[1:] if drawn.chosen)
   correct = bool(node) and bool(one.outcome.reshape(-1)[node - 1] > 0)
-  return Picture(question, told(solution, e.task.marker), correct, nodes, wrong=(over - right) * (right > 0))
+  return Picture(
+    question, told(solution, e.task.marker), correct, nodes, wrong=(over - right) * (right > 0)
+  )
 
 
 def draw_search(run: Run, policy: str, searched: Verdicts) -> None:
-  """Leaves report/data/tree.json: of the first test problems, a solved one whose search met wrong answers too."""
+  """Leaves report/data/tree.json: of the first test problems, a solved one whose search met wrong
+  answers too."""
   prompt, _ = run.experiment.data.test
   count = min(16, len(searched.trees.mask))
   pictures = [picture(run, searched.trees, searched.chosen, prompt, i) for i in range(count)]
   best = max(pictures, key=lambda p: (p.correct, p.wrong))
   nodes = [dataclasses.asdict(node) for node in best.nodes]
-  data = dict(policy=policy, prompt=best.prompt, nodes=nodes, verdict=best.correct, answer=best.answer)
+  data = dict(
+    policy=policy, prompt=best.prompt, nodes=nodes, verdict=best.correct, answer=best.answer
+  )
   run.write_data('tree', data)
 
 
@@ -160,11 +181,14 @@ def solve_fixed(run: Run, policy: str, params: Params) -> list[dict]:
   if problems is None:
     return []
   pictures = [draw(run, params, *_single(problems, i)) for i in range(len(problems[0].length))]
-  return [dict(policy=policy, prompt=p.prompt, answer=p.answer, verdict=p.correct) for p in pictures]
+  return [
+    dict(policy=policy, prompt=p.prompt, answer=p.answer, verdict=p.correct) for p in pictures
+  ]
 
 
 def report(run: Run) -> None:
-  """Writes report/index.html and prints the table a reader wants; the first process of a job does."""
+  """Writes report/index.html and prints the table a reader wants; the first process of a job
+  does."""
   if not first():
     return
   path = build_report(run.workdir)

@@ -1,6 +1,8 @@
-"""What a run may start from: a folder of a model of `transformers`, or one that `experiments.convert` made of it.
+"""What a run may start from: a folder of a model of `transformers`, or one that
+`experiments.convert` made of it.
 
-The latter holds model.json, the shape, and parameters/, a checkpoint, of which each of many hosts reads its own part.
+The latter holds model.json, the shape, and parameters/, a checkpoint, of which each of many hosts
+reads its own part.
 """
 
 import dataclasses
@@ -21,7 +23,8 @@ _SHAPE, _PARAMETERS = 'model.json', 'parameters'
 
 
 def shape_of(folder: str | pathlib.Path, **changes) -> ModelConfig:
-  """The model of a folder, with changes to how it is computed: `dtype`, `remat`, `scan_layers`, `own_critic`, `unused`.
+  """The model of a folder, with changes to how it is computed: `dtype`, `remat`, `scan_layers`,
+  `own_critic`, `unused`.
 
   Raises:
     ValueError: the folder holds no model, or one that ours cannot be.
@@ -33,19 +36,26 @@ def shape_of(folder: str | pathlib.Path, **changes) -> ModelConfig:
     fields = json.loads(path.read_text())
     fields.pop('max_length')
     scaling = fields.pop('rope_scaling')
-    fields |= dict(rope_scaling=scaling and RopeScaling(*scaling), local_layers=tuple(fields.pop('local_layers')))
+    fields |= dict(
+      rope_scaling=scaling and RopeScaling(*scaling), local_layers=tuple(fields.pop('local_layers'))
+    )
     return ModelConfig(**{**fields, **changes})
   except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-    raise ValueError(f'{path} cannot be read ({error}): make it again with experiments.convert') from None
+    raise ValueError(
+      f'{path} cannot be read ({error}): make it again with experiments.convert'
+    ) from None
 
 
 def check_policy(folder: str | pathlib.Path, config: ModelConfig) -> None:
-  """Makes sure, without loading them, that a folder has the parameters of a model. ValueError as `load_policy`."""
+  """Makes sure, without loading them, that a folder has the parameters of a model. ValueError as
+  `load_policy`."""
   folder = pathlib.Path(folder)
   if not (folder / _SHAPE).exists():
     hf.check(folder, config)
   elif Checkpoints(folder / _PARAMETERS, looking=True).latest_step() is None:
-    raise ValueError(f'{folder / _PARAMETERS} holds no parameters: make them again with experiments.convert')
+    raise ValueError(
+      f'{folder / _PARAMETERS} holds no parameters: make them again with experiments.convert'
+    )
 
 
 def max_length_of(folder: str | pathlib.Path) -> int:
@@ -53,7 +63,9 @@ def max_length_of(folder: str | pathlib.Path) -> int:
   own = pathlib.Path(folder) / _SHAPE
   if own.exists():
     return json.loads(own.read_text())['max_length']
-  return json.loads((pathlib.Path(folder) / 'config.json').read_text()).get('max_position_embeddings', 2048)
+  return json.loads((pathlib.Path(folder) / 'config.json').read_text()).get(
+    'max_position_embeddings', 2048
+  )
 
 
 def load_policy(folder: str | pathlib.Path, config: ModelConfig, like: Any) -> Any:
@@ -73,12 +85,17 @@ def load_policy(folder: str | pathlib.Path, config: ModelConfig, like: Any) -> A
     return hf.load(folder, config, like)
   policy = Checkpoints(folder / _PARAMETERS, looking=True).restore(like)
   if policy is None:
-    raise ValueError(f'{folder / _PARAMETERS} holds no good parameters: make them again with experiments.convert')
+    raise ValueError(
+      f'{folder / _PARAMETERS} holds no good parameters: make them again with experiments.convert'
+    )
   return policy
 
 
-def save_policy(folder: str | pathlib.Path, config: ModelConfig, policy: Any, max_length: int) -> None:
-  """Makes such a folder of a model for texts of `max_length` tokens. StorageError where it cannot be written."""
+def save_policy(
+  folder: str | pathlib.Path, config: ModelConfig, policy: Any, max_length: int
+) -> None:
+  """Makes such a folder of a model for texts of `max_length` tokens. StorageError where it cannot
+  be written."""
   folder = pathlib.Path(folder)
   if folder.exists() and any(folder.iterdir()):
     raise StorageError(f'{folder} is not empty: choose another folder')

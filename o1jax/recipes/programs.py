@@ -1,4 +1,5 @@
-"""The compiled programs of a job, made ahead of their use and side by side: XLA takes one core for each."""
+"""The compiled programs of a job, made ahead of their use and side by side: XLA takes one core for
+each."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -24,10 +25,19 @@ from o1jax.recipes.build import (
   supervised_mesh,
   test_search,
   weights,
-)  # fmt: skip
+)
 from o1jax.recipes.experiment import Experiment
 from o1jax.runtime.config import ConfigDict
-from o1jax.runtime.mesh import at_rest, build_mesh, by_problem, cores, everywhere, placed, shares, spread
+from o1jax.runtime.mesh import (
+  at_rest,
+  build_mesh,
+  by_problem,
+  cores,
+  everywhere,
+  placed,
+  shares,
+  spread,
+)
 from o1jax.types import Params, Prompt, Reference, TrainState
 
 GREEDY = Readout('greedy', 1, 'first')
@@ -35,8 +45,8 @@ SAMPLED = ('majority', 'best', 'weighted')
 
 
 class Program(NamedTuple):
-  """A compiled update (state, *data) -> (state, metrics), where the arrays of its arguments lie, and the state that it
-  starts from, made of parameters that lie so."""
+  """A compiled update (state, *data) -> (state, metrics), where the arrays of its arguments lie,
+  and the state that it starts from, made of parameters that lie so."""
 
   update: Callable
   lies: tuple
@@ -61,7 +71,8 @@ GREEDY_SEARCH = Search('best_of_n', 1, (GREEDY,), greedy=True)
 
 
 class Programs:
-  """The programs of a run, each compiled once: by `ahead` on other threads, or by the first who asks.
+  """The programs of a run, each compiled once: by `ahead` on other threads, or by the first who
+  asks.
 
   A program is known by what it is made from, so that stages with equal settings share it.
   """
@@ -88,14 +99,16 @@ class Programs:
     return self.once(*self._sampler())
 
   def once(self, name, make: Callable):
-    """`make()` the first time and what it made from then on; an error in it is raised again to all who ask."""
+    """`make()` the first time and what it made from then on; an error in it is raised again to all
+    who ask."""
     if name not in self._made:
       self._made[name] = make()
     made = self._made[name]
     return made.result() if isinstance(made, Future) else made
 
   def ahead(self, stages: Iterable[str]) -> None:
-    """Starts compiling what some stages of the job will ask for, in the order in which they will."""
+    """Starts compiling what some stages of the job will ask for, in the order in which they
+    will."""
     for stage in stages:
       for name, make in self._of_stage(stage):
         if name not in self._made:
@@ -115,7 +128,9 @@ class Programs:
       control = [self._supervised('control')] if config.learn.control else []
       return [self._evaluator(GREEDY_SEARCH, e.data.validation), self._searching('learn'), *control]
     if stage == 'evaluate':
-      searches = [search for policy in config.evaluate.policies for search in searches_of(config, policy)]
+      searches = [
+        search for policy in config.evaluate.policies for search in searches_of(config, policy)
+      ]
       return [*(self._evaluator(search, e.data.test) for search in searches), self._sampler()]
     return []
 
@@ -164,9 +179,15 @@ class Programs:
         evaluator.compile(abstract_params(e, mesh), *problems)
       return evaluator
 
-    shapes = tuple(x.shape[1:] for x in jax.tree.leaves(problems))  # a text is as wide as the longest of its split
+    shapes = tuple(
+      x.shape[1:] for x in jax.tree.leaves(problems)
+    )  # a text is as wide as the longest of its split
     # The readouts of tree searches differ by their budgets alone.
-    return (search._replace(budget=budgets, readouts=()) if budgets else search, batch, shapes), make
+    return (
+      search._replace(budget=budgets, readouts=()) if budgets else search,
+      batch,
+      shapes,
+    ), make
 
   def _sampler(self):
     e = self._experiment
@@ -183,16 +204,26 @@ class Programs:
     return 'sample', make
 
 
-def lower_supervised(experiment: Experiment, section: ConfigDict, mesh: Mesh) -> tuple[Lowered, Callable]:
-  """The supervised update of a config section for the devices of a mesh, and what makes its first state."""
+def lower_supervised(
+  experiment: Experiment, section: ConfigDict, mesh: Mesh
+) -> tuple[Lowered, Callable]:
+  """The supervised update of a config section for the devices of a mesh, and what makes its first
+  state."""
   e, optimizer = experiment, build_optimizer(steps=section.updates, **section.optimizer.to_dict())
-  rows = jax.tree.map(lambda x: jax.ShapeDtypeStruct((section.batch, *x.shape[1:]), x.dtype), e.data.instruction)
+  rows = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct((section.batch, *x.shape[1:]), x.dtype), e.data.instruction
+  )
   build = functools.partial(supervised_update, e.model, optimizer)
-  return _lower(e, mesh, build, lambda params: init_state(params, optimizer), placed(rows, by_problem(mesh)))
+  return _lower(
+    e, mesh, build, lambda params: init_state(params, optimizer), placed(rows, by_problem(mesh))
+  )
 
 
-def lower_searching(experiment: Experiment, section: ConfigDict, mesh: Mesh) -> tuple[Lowered, Callable]:
-  """The fused update of a config section for the devices of a mesh, and what makes its first state."""
+def lower_searching(
+  experiment: Experiment, section: ConfigDict, mesh: Mesh
+) -> tuple[Lowered, Callable]:
+  """The fused update of a config section for the devices of a mesh, and what makes its first
+  state."""
   e, optimizer = experiment, fused_optimizer(section)
   data = placed((*e.data.pool, e.key, weights(section.weights)), everywhere(mesh))
   build = functools.partial(fused_update, e, section)
@@ -216,7 +247,8 @@ def _program(lowered, start) -> Program:
 
 
 def supervised_section(config: ConfigDict, stage: str) -> ConfigDict:
-  """The config of 'pretrain', 'instruct' or 'control': instruction tuning for as many optimizer steps as 'learn'."""
+  """The config of 'pretrain', 'instruct' or 'control': instruction tuning for as many optimizer
+  steps as 'learn'."""
   if stage != 'control':
     return config[stage]
   section = config.instruct.copy_and_resolve_references()
@@ -224,8 +256,11 @@ def supervised_section(config: ConfigDict, stage: str) -> ConfigDict:
   return section
 
 
-def searching_state(params: Params, section: ConfigDict, optimizer: optax.GradientTransformation) -> TrainState:
-  """Where a stage of searching and learning starts. The frozen policy is kept only where a KL to it has weight."""
+def searching_state(
+  params: Params, section: ConfigDict, optimizer: optax.GradientTransformation
+) -> TrainState:
+  """Where a stage of searching and learning starts. The frozen policy is kept only where a KL to it
+  has weight."""
   held = section.weights.kl or section.get('warmup_weights', section.weights).kl
   reference = jax.tree.map(jnp.copy, params.policy) if held else None
   return init_state(params.replace(reference=reference), optimizer)
@@ -233,7 +268,9 @@ def searching_state(params: Params, section: ConfigDict, optimizer: optax.Gradie
 
 def tree_budgets(config: ConfigDict) -> tuple[int, ...]:
   """All that the config's policies spend on tree searches, ascending."""
-  return tuple(sorted({n for policy in config.evaluate.policies.values() for n in policy.simulations}))
+  return tuple(
+    sorted({n for policy in config.evaluate.policies.values() for n in policy.simulations})
+  )
 
 
 def searches_of(config: ConfigDict, policy: str) -> list[Search]:
@@ -245,5 +282,7 @@ def searches_of(config: ConfigDict, policy: str) -> list[Search]:
     readouts = [Readout(rule, n, rule, n) for n in budgets.samples for rule in SAMPLED]
     searches.append(Search('best_of_n', max(budgets.samples), tuple(readouts)))
   for method in section.tree_methods:
-    searches += [Search(method, n, (Readout(f'mcts_{method}', n, section.rule),)) for n in budgets.simulations]
+    searches += [
+      Search(method, n, (Readout(f'mcts_{method}', n, section.rule),)) for n in budgets.simulations
+    ]
   return searches

@@ -35,7 +35,8 @@ class Run:
     looking: leave whatever it has made as it is, damaged or not.
 
     Raises:
-      ConfigError: its pieces do not fit, or there are checkpoints of something else; nothing was compiled.
+      ConfigError: its pieces do not fit, or there are checkpoints of something else; nothing was
+        compiled.
     """
     experiment = in_turn(lambda: build(config, workdir))
     run = cls(experiment, workdir, MetricsWriter(workdir), Programs(experiment), looking)
@@ -48,12 +49,22 @@ class Run:
   def keeping(self) -> Keeping:
     """When to save, when to give up, and what the checkpoints of this run record."""
     config = self.experiment.config
-    values = {f'config.{key}': value for key, value in flatten(config).items() if not is_under(key, FREE_KEYS)}
+    values = {
+      f'config.{key}': value
+      for key, value in flatten(config).items()
+      if not is_under(key, FREE_KEYS)
+    }
     identity = {**values, 'tokenizer': tokenizer_digest(self.workdir)}
-    return Keeping(**config.checkpoint.to_dict(), skip_limit=config.skip_limit, identity=identity, notes=versions())
+    return Keeping(
+      **config.checkpoint.to_dict(),
+      skip_limit=config.skip_limit,
+      identity=identity,
+      notes=versions(),
+    )
 
   def finish(self, stage: str, params: Params) -> None:
-    """Keeps the parameters a stage ends with, for the stages after it. StorageError where that is not possible."""
+    """Keeps the parameters a stage ends with, for the stages after it. StorageError where that is
+    not possible."""
     final = self._checkpoints(f'{stage}_params')
     final.save(0, params.replace(reference=None))
     final.close()
@@ -62,15 +73,23 @@ class Run:
     """The parameters a stage ended with.
 
     Raises:
-      ConfigError: there are none, or they are damaged; the stage will then be ended again from its last checkpoint.
+      ConfigError: there are none, or they are damaged; the stage will then be ended again from its
+        last checkpoint.
     """
     final = self._checkpoints(f'{stage}_params')
     params = final.restore(abstract_params(self.experiment))
     if params is None:
       if not self.looking:
-        once(lambda: stage_file(self.workdir, 'learn' if stage == 'control' else stage).unlink(missing_ok=True))
-      raise ConfigError(f'{final.directory} holds no good parameters: run the same command again, with the stage that '
-                        'makes them, which goes on from its last checkpoint')  # fmt: skip
+        once(
+          lambda: stage_file(self.workdir, 'learn' if stage == 'control' else stage).unlink(
+            missing_ok=True
+          )
+        )
+      raise ConfigError(
+        f'{final.directory} holds no good parameters: run the same command again, with the stage '
+        f'that '
+        'makes them, which goes on from its last checkpoint'
+      )
     return params
 
   def made(self, stage: str) -> bool:
@@ -79,14 +98,19 @@ class Run:
     return bool(agree(together(lambda: int(first() and final.latest_step() is not None))))
 
   def _checkpoints(self, name):
-    return Checkpoints(self.workdir / 'checkpoints' / name, looking=self.looking, identity=self.keeping.identity,
-                       notes=self.keeping.notes)  # fmt: skip
+    return Checkpoints(
+      self.workdir / 'checkpoints' / name,
+      looking=self.looking,
+      identity=self.keeping.identity,
+      notes=self.keeping.notes,
+    )
 
   def _refuse_others(self):
     for folder in sorted((self.workdir / 'checkpoints').glob('*')):
       self._checkpoints(folder.name).refuse_others()
 
   def write_data(self, name: str, data) -> None:
-    """Leaves report/data/NAME.json for the report; the first process of a job does. StorageError where it cannot."""
+    """Leaves report/data/NAME.json for the report; the first process of a job does. StorageError
+    where it cannot."""
     path = self.workdir / 'report' / 'data' / f'{name}.json'
     once(write_atomic, path, json.dumps(data), failed=StorageError)

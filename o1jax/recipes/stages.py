@@ -1,4 +1,5 @@
-"""The stages of the main job, in the paper's order: initialise, reward, learn (search and learn), evaluate, report."""
+"""The stages of the main job, in the paper's order: initialise, reward, learn (search and learn),
+evaluate, report."""
 
 import functools
 import json
@@ -20,7 +21,8 @@ from o1jax.types import Params
 
 
 def initialise(run: Run) -> None:
-  """Policy initialisation: pre-training on plain text, then instruction tuning on few demonstrations."""
+  """Policy initialisation: pre-training on plain text, then instruction tuning on few
+  demonstrations."""
   config, params = run.experiment.config, fresh_params(run.experiment)
   if config.pretrain.updates:
     stream = pipeline.batches(_plain(run), batch_size=config.pretrain.batch, seed=config.seed)
@@ -30,7 +32,9 @@ def initialise(run: Run) -> None:
   run.finish('initialise', params)
 
 
-def supervise(run: Run, params: Params, stream, *, stage: str, after=None, after_every: int = 0) -> Params:
+def supervise(
+  run: Run, params: Params, stream, *, stage: str, after=None, after_every: int = 0
+) -> Params:
   """Next-token training of `params` on a stream of batches."""
   program = run.programs.supervised(stage)
   state = run_updates(
@@ -54,7 +58,8 @@ def supervise(run: Run, params: Params, stream, *, stage: str, after=None, after
 def reward(run: Run) -> None:
   """Process reward: the critic learns P(correct | prefix) from the outcomes of sampled solutions.
 
-  The policy is held by its KL to itself, so that this stage changes what is known of it and not what it does.
+  The policy is held by its KL to itself, so that this stage changes what is known of it and not
+  what it does.
   """
   e, section = run.experiment, run.experiment.config.reward
   program = run.programs.searching('reward')
@@ -79,19 +84,27 @@ def reward(run: Run) -> None:
 
 
 def learn(run: Run) -> None:
-  """Search and learn; beside it, as the control, supervised training for as many optimizer steps."""
+  """Search and learn; beside it, as the control, supervised training for as many optimizer
+  steps."""
   section = run.experiment.config.learn
   run.finish('learn', search_and_learn(run))
   if section.control:
     curve = Curve(run, 'supervised control', stage='control')
     every = section.validate_every * section.minibatches
-    params = supervise(run, run.params('reward'), _demonstrations(run), stage='control', after=curve.measure,
-                       after_every=every)  # fmt: skip
+    params = supervise(
+      run,
+      run.params('reward'),
+      _demonstrations(run),
+      stage='control',
+      after=curve.measure,
+      after_every=every,
+    )
     run.finish('control', params)
 
 
 def search_and_learn(run: Run) -> Params:
-  """Cloning warm-up until it stops paying on validation, then policy gradient; see `ever_plateaued`."""
+  """Cloning warm-up until it stops paying on validation, then policy gradient; see
+  `ever_plateaued`."""
   e, section = run.experiment, run.experiment.config.learn
   program = run.programs.searching('learn')
   curve = Curve(run, 'greedy', stage='learn')
@@ -100,7 +113,9 @@ def search_and_learn(run: Run) -> Params:
   main = lay(weights(section.weights), program.lies[-1])
 
   def step(state, number):
-    over = ever_plateaued(curve.accuracies(number), patience=section.patience, min_gain=section.min_gain)
+    over = ever_plateaued(
+      curve.accuracies(number), patience=section.patience, min_gain=section.min_gain
+    )
     state, metrics = program.update(state, *data, main if over else warm)
     return state, metrics | {'policy_gradient': np.full(section.updates_per_call, over, np.float32)}
 
@@ -139,12 +154,15 @@ class Curve:
     return [p['accuracy'] for p in self._points if p['update'] <= update]
 
   def measure(self, state, values: dict) -> dict:
-    """Adds the point of a state, whose update gave the metrics `values`. A point of the same update is replaced."""
+    """Adds the point of a state, whose update gave the metrics `values`. A point of the same update
+    is replaced."""
     update = int(state.update)
     e = self._run.experiment
     right = self._evaluate(state.params, *e.data.validation, e.key).correct[GREEDY]
     low, high = wilson_interval(int(right.sum()), len(right))
-    point = dict(method=self._method, update=update, accuracy=float(right.mean()), ci_low=low, ci_high=high)
+    point = dict(
+      method=self._method, update=update, accuracy=float(right.mean()), ci_low=low, ci_high=high
+    )
     before = [row for row in read_metrics(self._run.workdir, self._stage) if row['update'] < update]
     for cost in ('flops', 'tokens'):
       point[cost] = float(sum(row[cost] for row in before) + values.get(cost, 0))
@@ -164,10 +182,15 @@ def _plain(run: Run):
 
 
 def _demonstrations(run: Run):
-  """Batches of demonstrations with some plain text among them, lest arithmetic be forgotten for format."""
+  """Batches of demonstrations with some plain text among them, lest arithmetic be forgotten for
+  format."""
   e, section = run.experiment, run.experiment.config.instruct
   return pipeline.mixed_batches(
-    e.data.instruction, _plain(run), batch_size=section.batch, share=section.rehearsal, seed=e.config.seed
+    e.data.instruction,
+    _plain(run),
+    batch_size=section.batch,
+    share=section.rehearsal,
+    seed=e.config.seed,
   )
 
 

@@ -1,4 +1,5 @@
-"""Process reward: P(correct | prefix) of every step, its Monte-Carlo labels, and how step scores make a solution's."""
+"""Process reward: P(correct | prefix) of every step, its Monte-Carlo labels, and how step scores
+make a solution's."""
 
 import jax.numpy as jnp
 
@@ -9,13 +10,15 @@ AGGREGATES = ('last', 'min', 'product')
 
 
 def ended(tree: Tree) -> Array:
-  """Candidates at which a solution has ended, [B, X, A]: finished, or cut off at depth R (which counts as wrong)."""
+  """Candidates at which a solution has ended, [B, X, A]: finished, or cut off at depth R (which
+  counts as wrong)."""
   too_deep = 1 + tree_lib.parent_depth(tree) >= tree.path.shape[-1]
   return tree.mask & (tree.terminal | too_deep[..., None])
 
 
 def monte_carlo(tree: Tree) -> tuple[Array, Array]:
-  """Mean outcome of the solutions that end at or below each node: the soft labels of Math-Shepherd (arXiv:2312.08935).
+  """Mean outcome of the solutions that end at or below each node: the soft labels of Math-Shepherd
+  (arXiv:2312.08935).
 
   Args:
     tree: with `outcome` filled.
@@ -31,8 +34,8 @@ def monte_carlo(tree: Tree) -> tuple[Array, Array]:
 def solution_score(tree: Tree, ids: Array, *, aggregate: str = 'last') -> Array:
   """One score for the solution up to a node, from the critic's step values on its path.
 
-  'last' suits critics trained on Monte-Carlo outcomes (arXiv:2408.03314); 'product' and 'min' those trained on step
-  labels (arXiv:2305.20050, arXiv:2312.08935).
+  'last' suits critics trained on Monte-Carlo outcomes (arXiv:2408.03314); 'product' and 'min' those
+  trained on step labels (arXiv:2305.20050, arXiv:2312.08935).
 
   Args:
     tree: any tree.

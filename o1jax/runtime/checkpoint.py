@@ -1,4 +1,5 @@
-"""Checkpoints: pytrees on disk through Orbax, checked when they come back, refused in a line where they do not fit."""
+"""Checkpoints: pytrees on disk through Orbax, checked when they come back, refused in a line where
+they do not fit."""
 
 import contextlib
 import functools
@@ -21,19 +22,31 @@ from orbax.checkpoint import checkpoint_managers as policies
 from o1jax.runtime.checksum import checksums
 from o1jax.runtime.config import ConfigError, compare
 from o1jax.runtime.processes import agree, first, once
-from o1jax.runtime.storage import Damaged, StorageError, cause, first_cause, reading, together, writing
+from o1jax.runtime.storage import (
+  Damaged,
+  StorageError,
+  cause,
+  first_cause,
+  reading,
+  together,
+  writing,
+)
 
 KEPT = 2  # whatever else is: the newest may turn out to be damaged
-SAVING = 600  # seconds that a save may take; so long do other processes wait for one whose save has failed
+SAVING = (
+  600  # seconds that a save may take; so long do other processes wait for one whose save has failed
+)
 DAMAGED = 'damaged'  # folder for what is no good checkpoint
 
 
 class Checkpoints:
   """The checkpoints of one state in one folder, by step.
 
-  A state is any pytree of arrays (None leaves are structure, not data). It is stored as {path: array}, and beside it a
-  record: of each leaf dtype, shape and checksum, what the state belongs to, and what made it. So a checkpoint is
-  compared with what is wanted before anything is loaded, and with what was saved after.
+  A state is any pytree of arrays (None leaves are structure, not data). It is stored as {path:
+  array}, and beside it a
+  record: of each leaf dtype, shape and checksum, what the state belongs to, and what made it. So a
+  checkpoint is compared with what is wanted before anything is loaded, and with what was saved
+  after.
 
   Saving goes on in the background. Every process of a job calls each method, at the same point.
   """
@@ -52,8 +65,10 @@ class Checkpoints:
     Args:
       directory: of these checkpoints alone.
       permanent: whether the checkpoint of a step stays for ever; so do, of all, the newest two.
-      looking: change nothing, such as in the folder of a run under way: damaged checkpoints stay where they are.
-      identity: what a state belongs to, plain values by name; a checkpoint with another identity is refused.
+      looking: change nothing, such as in the folder of a run under way: damaged checkpoints stay
+        where they are.
+      identity: what a state belongs to, plain values by name; a checkpoint with another identity is
+        refused.
       notes: what else to record, such as the versions of libraries.
     """
     self.directory = pathlib.Path(directory).expanduser().resolve()
@@ -61,10 +76,11 @@ class Checkpoints:
     self._permanent, self._looking, self._manager = permanent, looking, None
 
   def save(self, step: int, state: Any) -> None:
-    """Begins to write the state, whole or not at all. A step already there is left as it is. Makes the folder.
+    """Begins to write the state, whole or not at all. A step already there is left as it is. Makes
+    the folder.
 
-    On return the arrays may be donated: Orbax has copied them, or holds on to what it has not, and a donated CPU array
-    that is held on to is copied by XLA. Waits for an earlier save to end.
+    On return the arrays may be donated: Orbax has copied them, or holds on to what it has not, and
+    a donated CPU array that is held on to is copied by XLA. Waits for an earlier save to end.
 
     Raises:
       StorageError: this save or the one before could not be written.
@@ -82,7 +98,8 @@ class Checkpoints:
       'notes': self._notes,
     }
     args = ocp.args.Composite(
-      state=ocp.args.StandardSave(leaves), record=ocp.args.JsonSave({'sha256': _digest(record), **record})
+      state=ocp.args.StandardSave(leaves),
+      record=ocp.args.JsonSave({'sha256': _digest(record), **record}),
     )
     with self._writing():
       self._manager.save(step, args=args, force=True)
@@ -109,18 +126,22 @@ class Checkpoints:
         self._manager.close()
 
   def restore(self, template: Any) -> Any:
-    """Returns the newest good state, with the template's structure, shardings and float dtypes; None where none is.
+    """Returns the newest good state, with the template's structure, shardings and float dtypes;
+    None where none is.
 
-    What is newer and no good checkpoint (unfinished, incomplete, or not the bits that were saved) is moved to the
-    folder `damaged`, each with a warning on stderr, once it is known what to use instead.
+    What is newer and no good checkpoint (unfinished, incomplete, or not the bits that were saved)
+    is moved to the folder `damaged`, each with a warning on stderr, once it is known what to use
+    instead.
 
     Args:
-      template: a state of the structure wanted; arrays, or `jax.ShapeDtypeStruct`s, on one device if they have no
-        sharding.
+      template: a state of the structure wanted; arrays, or `jax.ShapeDtypeStruct`s, on one device
+        if they have no sharding.
 
     Raises:
-      ConfigError: a checkpoint of something else: of another identity, or with leaves of other names or shapes.
-      StorageError: the folder cannot be read, or Orbax can read nothing in it, for a reason that may be its own.
+      ConfigError: a checkpoint of something else: of another identity, or with leaves of other
+        names or shapes.
+      StorageError: the folder cannot be read, or Orbax can read nothing in it, for a reason that
+        may be its own.
     """
     self.wait()
     wanted = {path: _abstract(leaf) for path, leaf in by_path(template).items()}
@@ -133,14 +154,17 @@ class Checkpoints:
         damaged[step] = damage
     doubts = [damage for damage in damaged.values() if isinstance(first_cause(damage), _DOUBTFUL)]
     if agree(int(leaves is None and bool(doubts))):
-      raise StorageError(f'{self.directory} holds no checkpoint that can be read: '
-                         f'{doubts[0] if doubts else "another process says why"}')  # fmt: skip
+      raise StorageError(
+        f'{self.directory} holds no checkpoint that can be read: '
+        f'{doubts[0] if doubts else "another process says why"}'
+      )
     for step, damage in damaged.items():
       self._set_aside(step, damage)
     return None if leaves is None else jax.tree.unflatten(jax.tree.structure(template), leaves)
 
   def refuse_others(self) -> None:
-    """Raises ConfigError if the newest checkpoint that can be read is of another identity. Loads none.
+    """Raises ConfigError if the newest checkpoint that can be read is of another identity. Loads
+    none.
 
     One process may call it alone. StorageError as `restore`.
     """
@@ -149,7 +173,8 @@ class Checkpoints:
         return self._refuse_another(step, self._record(step)['identity'])
 
   def steps(self) -> list[int]:
-    """The steps on disk, ascending; not all need be good checkpoints. StorageError where the folder cannot be read."""
+    """The steps on disk, ascending; not all need be good checkpoints. StorageError where the folder
+    cannot be read."""
     with reading(self.directory):
       paths = list(self.directory.iterdir()) if self.directory.is_dir() else []
     return sorted(int(path.name) for path in paths if re.fullmatch('0|[1-9][0-9]*', path.name))
@@ -159,7 +184,8 @@ class Checkpoints:
     return max(self.steps(), default=None)
 
   def _newest_first(self):
-    """The steps as the first process sees them: on a network file system others may see an older folder."""
+    """The steps as the first process sees them: on a network file system others may see an older
+    folder."""
     steps = together(lambda: self.steps() if first() else [])[::-1]
     count = agree(len(steps), lambda counts: counts[0])
     return [agree(steps[i] if first() else 0, lambda values: values[0]) for i in range(count)]
@@ -173,21 +199,31 @@ class Checkpoints:
       here = _kind(wanted[path]) if path in wanted else None
       if not _fits(stored.get(path), here):
         raise ConfigError(
-          f'checkpoint {self.directory / str(step)} does not fit: {path} is {_describe(stored.get(path))} there and '
-          f'{_describe(here)} here; use the config that it was written with, or another --workdir')  # fmt: skip
-    as_stored = {path: leaf.update(dtype=jax.numpy.dtype(stored[path][0])) for path, leaf in wanted.items()}
+          f'checkpoint {self.directory / str(step)} does not fit: {path} is '
+          f'{_describe(stored.get(path))} there and '
+          f'{_describe(here)} here; use the config that it was written with, or another --workdir'
+        )
+    as_stored = {
+      path: leaf.update(dtype=jax.numpy.dtype(stored[path][0])) for path, leaf in wanted.items()
+    }
     leaves = together(lambda: _load(self.directory / str(step) / 'state', as_stored))
     found = checksums(leaves)
     other = [path for path, (_, _, saved) in record['leaves'].items() if found[path] != saved]
     if agree(len(other)):
-      raise Damaged(f'{other[0] if other else "an array of another process"} has other bits than were saved')
+      raise Damaged(
+        f'{other[0] if other else "an array of another process"} has other bits than were saved'
+      )
     return [leaves[path].astype(leaf.dtype) for path, leaf in wanted.items()]
 
   def _record(self, step):
     """The record of a step as it was saved. Damaged where it cannot be had."""
     with reading(self.directory / str(step)):
       record = ocp.JsonCheckpointHandler().restore(self.directory / str(step) / 'record')
-      if not isinstance(record, dict) or record.pop('sha256') != _digest(record) or record['step'] != step:
+      if (
+        not isinstance(record, dict)
+        or record.pop('sha256') != _digest(record)
+        or record['step'] != step
+      ):
         raise Damaged('its record has other bits than were saved')
       return record
 
@@ -195,14 +231,24 @@ class Checkpoints:
     other = compare(identity, self._identity) if self._identity else {}
     for name, (there, here) in other.items():
       raise ConfigError(
-        f'checkpoint {self.directory / str(step)} is of another run: {name} is {there} there and {here} here; '
-        'use the config that it was written with, or another --workdir')  # fmt: skip
+        f'checkpoint {self.directory / str(step)} is of another run: {name} is {there} there and '
+        f'{here} here; '
+        'use the config that it was written with, or another --workdir'
+      )
 
   def _set_aside(self, step, damage):
-    place = 'left there' if self._looking else f'now {once(lambda: self._move(step), failed=StorageError)}'
+    place = (
+      'left there'
+      if self._looking
+      else f'now {once(lambda: self._move(step), failed=StorageError)}'
+    )
     if first():
-      print(f'warning: checkpoint {self.directory / str(step)} is damaged: {damage}; it is {place}, and the one '
-            'before it is used, if there is one', file=sys.stderr)  # fmt: skip
+      print(
+        f'warning: checkpoint {self.directory / str(step)} is damaged: {damage}; it is {place}, '
+        f'and the one '
+        'before it is used, if there is one',
+        file=sys.stderr,
+      )
     if self._manager:
       self._manager.reload()
 
@@ -227,10 +273,13 @@ class Checkpoints:
     return ocp.CheckpointManager(self.directory, options=options)
 
   def _writing(self):
-    return writing(self.directory, ValueError, RuntimeError)  # TensorStore's words for what the system refused
+    return writing(
+      self.directory, ValueError, RuntimeError
+    )  # TensorStore's words for what the system refused
 
 
-# What Orbax raises where a damaged file is JSON of another form than it takes for granted; or because of a bug.
+# What Orbax raises where a damaged file is JSON of another form than it takes for granted; or
+# because of a bug.
 _DOUBTFUL = AttributeError, TypeError
 
 
@@ -244,17 +293,20 @@ class _Permanent(NamedTuple):
 
 
 def by_path(state: Any) -> dict[str, Any]:
-  """Returns {path: leaf} of a pytree, in the order of its leaves. ValueError where two would have the same path."""
+  """Returns {path: leaf} of a pytree, in the order of its leaves. ValueError where two would have
+  the same path."""
   leaves = jax.tree_util.tree_leaves_with_path(state)
   named = {jax.tree_util.keystr(path, simple=True, separator='.'): leaf for path, leaf in leaves}
   if len(named) != len(leaves):
-    raise ValueError('two leaves of the state have the same path: a dict key must not contain a dot')
+    raise ValueError(
+      'two leaves of the state have the same path: a dict key must not contain a dot'
+    )
   return named
 
 
 def _load(folder, wanted):
-  # By the handler itself: a Checkpointer ends with a barrier, where processes that can read would wait for one that
-  # cannot.
+  # By the handler itself: a Checkpointer ends with a barrier, where processes that can read would
+  # wait for one that cannot.
   with reading(folder):
     try:
       return ocp.StandardCheckpointHandler().restore(folder, args=ocp.args.StandardRestore(wanted))
@@ -263,7 +315,8 @@ def _load(folder, wanted):
 
 
 def _meet(*, key, timeout_ms):
-  # Orbax has a process whose save has failed wait for the others before it tells of that, and they wait for this save.
+  # Orbax has a process whose save has failed wait for the others before it tells of that, and they
+  # wait for this save.
   if sys.exc_info()[1] is None:
     ocp.multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)
 
@@ -277,7 +330,9 @@ def _digest(record) -> str:
 
 
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
-  sharding = getattr(leaf, 'sharding', None) or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  sharding = getattr(leaf, 'sharding', None) or jax.sharding.SingleDeviceSharding(
+    jax.local_devices()[0]
+  )
   return jax.ShapeDtypeStruct(np.shape(leaf), jax.dtypes.result_type(leaf), sharding=sharding)
 
 
@@ -288,7 +343,9 @@ def _kind(leaf: Any) -> tuple[str, tuple[int, ...]]:
 def _fits(stored, wanted) -> bool:
   if stored is None or wanted is None or stored[1] != wanted[1]:
     return False
-  return stored[0] == wanted[0] or all(jax.numpy.issubdtype(dtype, jax.numpy.floating) for dtype, _ in (stored, wanted))
+  return stored[0] == wanted[0] or all(
+    jax.numpy.issubdtype(dtype, jax.numpy.floating) for dtype, _ in (stored, wanted)
+  )
 
 
 def _describe(kind) -> str:
@@ -296,22 +353,25 @@ def _describe(kind) -> str:
 
 
 def quiet_orbax() -> None:
-  """Keeps from the user of this process what Orbax tells of its work, and what it drops of a save that failed."""
+  """Keeps from the user of this process what Orbax tells of its work, and what it drops of a save
+  that failed."""
   logging.getLogger('absl').addFilter(_not_orbax)
   sys.unraisablehook = functools.partial(_not_of_orbax, sys.unraisablehook)
 
 
 def _not_orbax(record: logging.LogRecord) -> bool:
-  # Orbax reports every save and restore, and warns of what is settled here, through absl's logger; some of it from
-  # threads of its own, so that lowering the logger's level around our calls would miss it. Its errors are raised, too.
+  # Orbax reports every save and restore, and warns of what is settled here, through absl's logger;
+  # some of it from threads of its own, so that lowering the logger's level around our calls would
+  # miss it. Its errors are raised, too.
   return '/orbax/' not in pathlib.PurePath(record.pathname).as_posix()
 
 
 def _not_of_orbax(usual, unraisable):
-  # Of a save or a restore that fails, Orbax raises the first error and drops the tasks of the other arrays, of which
-  # Python then reports each: that it failed, too, or has nobody left to answer to.
+  # Of a save or a restore that fails, Orbax raises the first error and drops the tasks of the other
+  # arrays, of which Python then reports each: that it failed, too, or has nobody left to answer to.
   files = [frame.filename for frame in traceback.extract_tb(unraisable.exc_traceback)]
-  if not any('/orbax/' in file for file in files) and str(unraisable.exc_value) != 'Event loop is closed':
+  if (
+    not any('/orbax/' in file for file in files)
+    and str(unraisable.exc_value) != 'Event loop is closed'
+  ):
     usual(unraisable)
-
-

@@ -1,4 +1,5 @@
-"""Checksums of arrays where they lie: a number that any other bits, at any place, would almost surely change."""
+"""Checksums of arrays where they lie: a number that any other bits, at any place, would almost
+surely change."""
 
 from collections.abc import Mapping
 
@@ -15,21 +16,28 @@ _GOLDEN, _FIRST, _SECOND = np.uint32(0x9E3779B9), np.uint32(0x85EBCA6B), np.uint
 def checksums(leaves: Mapping[str, Array]) -> dict[str, int]:
   """Returns the checksum of each array, computed on its own devices and fetched in one go.
 
-  It depends on the bits and their places in row-major order alone. The sum is of integers, so it is the same however an
-  array is split among devices and processes, all of which must call this where arrays span processes.
+  It depends on the bits and their places in row-major order alone. The sum is of integers, so it is
+  the same however an array is split among devices and processes, all of which must call this where
+  arrays span processes.
   """
-  return {name: int(value) for name, value in jax.device_get({n: checksum(x) for n, x in leaves.items()}).items()}
+  return {
+    name: int(value)
+    for name, value in jax.device_get({n: checksum(x) for n, x in leaves.items()}).items()
+  }
 
 
 @jax.jit
 def checksum(x: Array) -> Array:
   """The sum modulo 2**32 of the 32-bit words of x, each mixed with its place: uint32 [].
 
-  Mixing is one-to-one for a place, so a change within one word always shows; any other does but once in 2**32.
+  Mixing is one-to-one for a place, so a change within one word always shows; any other does but
+  once in 2**32.
   """
   if x.dtype == bool:
     x = x.astype(jnp.uint8)  # a bool has no bits to look at
-  words = jax.lax.bitcast_convert_type(x, jnp.dtype(f'uint{8 * min(x.dtype.itemsize, 4)}')).astype(jnp.uint32)
+  words = jax.lax.bitcast_convert_type(x, jnp.dtype(f'uint{8 * min(x.dtype.itemsize, 4)}')).astype(
+    jnp.uint32
+  )
   place = jnp.uint32(0)
   for axis, length in enumerate(words.shape):
     place = place * np.uint32(length) + jax.lax.broadcasted_iota(jnp.uint32, words.shape, axis)

@@ -1,7 +1,7 @@
 """Configs at the door: checked, written down and compared here, and never read below `recipes/`.
 
-A config is an `ml_collections.ConfigDict` whose leaves are None, bool, int, float, str, or tuples of these. A script
-loads it with `config_flags`; functions are then given plain keyword arguments.
+A config is an `ml_collections.ConfigDict` whose leaves are None, bool, int, float, str, or tuples
+of these. A script loads it with `config_flags`; functions are then given plain keyword arguments.
 """
 
 import json
@@ -10,12 +10,14 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-# What to do of a run, on what, how to watch it and what to keep of it: may differ each time it is continued.
+# What to do of a run, on what, how to watch it and what to keep of it: may differ each time it is
+# continued.
 FREE_KEYS = ('stages', 'profile', 'checkpoint', 'skip_limit', 'mesh', 'verifier')
 
 
 class ConfigError(ValueError):
-  """A setting that cannot work. The message is one line: what is wrong, the value, and the way out."""
+  """A setting that cannot work. The message is one line: what is wrong, the value, and the way
+  out."""
 
 
 def require(condition: bool, message: str) -> None:
@@ -25,7 +27,8 @@ def require(condition: bool, message: str) -> None:
 
 
 def flatten(config: ConfigDict) -> dict[str, Any]:
-  """Returns {dotted key: plain value}, sorted by key, lists as tuples. An empty section is a leaf of value ().
+  """Returns {dotted key: plain value}, sorted by key, lists as tuples. An empty section is a leaf
+  of value ().
 
   Raises:
     ConfigError: a leaf is not a plain value (JSON could not give it back).
@@ -45,23 +48,37 @@ def flatten(config: ConfigDict) -> dict[str, Any]:
 
 
 def check_config(config: ConfigDict) -> None:
-  """Refuses what no run could use: leaves that are not plain, numbers that are not finite, MCTS with no choice.
+  """Refuses what no run could use: leaves that are not plain, numbers that are not finite, MCTS
+  with no choice.
 
   Raises:
     ConfigError: one line naming the key, the value and the way out.
   """
   leaves = flatten(config)
   for key, value in leaves.items():
-    require(not isinstance(value, float) or math.isfinite(value), f'config.{key} is {value}: give a finite number')
-  least_of = {'checkpoint.seconds': 0, 'checkpoint.updates': 0, 'skip_limit': 1, 'verifier.workers': 0}
+    require(
+      not isinstance(value, float) or math.isfinite(value),
+      f'config.{key} is {value}: give a finite number',
+    )
+  least_of = {
+    'checkpoint.seconds': 0,
+    'checkpoint.updates': 0,
+    'skip_limit': 1,
+    'verifier.workers': 0,
+  }
   for key, least in least_of.items():
-    require(leaves.get(key, least) >= least, f'config.{key} is {leaves.get(key)}: give at least {least}')
+    require(
+      leaves.get(key, least) >= least, f'config.{key} is {leaves.get(key)}: give at least {least}'
+    )
   for key in ('verifier.seconds', 'verifier.patience'):
     require(leaves.get(key, 1) > 0, f'config.{key} is {leaves.get(key)}: give more than 0')
   candidates = leaves.get('search.candidates')
   if leaves.get('search.method') in ('gumbel', 'puct') and candidates is not None:
-    require(candidates >= 2, f'config.search.candidates is {candidates}, and a tree search with fewer than 2 candidate '
-            'steps has no choice to make: raise it, or use config.search.method=best_of_n')
+    require(
+      candidates >= 2,
+      f'config.search.candidates is {candidates}, and a tree search with fewer than 2 candidate '
+      'steps has no choice to make: raise it, or use config.search.method=best_of_n',
+    )
 
 
 def config_to_json(config: ConfigDict) -> str:
@@ -87,23 +104,34 @@ def config_from_json(text: str) -> ConfigDict:
     values = json.loads(text)
   except json.JSONDecodeError as error:
     raise ConfigError(f'not the config of a run: {error}') from None
-  require(isinstance(values, dict), f'not the config of a run: a JSON {type(values).__name__}, not an object')
+  require(
+    isinstance(values, dict),
+    f'not the config of a run: a JSON {type(values).__name__}, not an object',
+  )
   return ConfigDict(_tuples(values)).lock()
 
 
-def differences(old: ConfigDict, new: ConfigDict, *, free: tuple[str, ...] = FREE_KEYS) -> dict[str, tuple[str, str]]:
-  """Returns {dotted key: (old value, new value)} as text, where the two are not the same run; {} where they are.
+def differences(
+  old: ConfigDict, new: ConfigDict, *, free: tuple[str, ...] = FREE_KEYS
+) -> dict[str, tuple[str, str]]:
+  """Returns {dotted key: (old value, new value)} as text, where the two are not the same run; {}
+  where they are.
 
   A key that one side lacks reads 'absent' there. Keys in `free`, and all below them, may differ.
   """
-  bound = lambda config: {key: value for key, value in flatten(config).items() if not is_under(key, free)}
+  bound = lambda config: {
+    key: value for key, value in flatten(config).items() if not is_under(key, free)
+  }
   return compare(bound(old), bound(new))
 
 
 def compare(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[str, str]]:
-  """Returns {key: (old value, new value)} as text, where two flat dicts differ; 'absent' where one lacks a key."""
-  pairs = {key: tuple(repr(side[key]) if key in side else 'absent' for side in (old, new))
-           for key in dict.fromkeys([*old, *new])}  # fmt: skip
+  """Returns {key: (old value, new value)} as text, where two flat dicts differ; 'absent' where one
+  lacks a key."""
+  pairs = {
+    key: tuple(repr(side[key]) if key in side else 'absent' for side in (old, new))
+    for key in dict.fromkeys([*old, *new])
+  }
   return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
 
@@ -115,8 +143,11 @@ def is_under(key: str, sections: tuple[str, ...]) -> bool:
 def _plain(name: str, value: Any) -> Any:
   if isinstance(value, tuple | list):
     return tuple(_plain(name, item) for item in value)
-  require(value is None or type(value) in (bool, int, float, str),
-          f'config.{name} is a {type(value).__name__}: use None, bool, int, float, str, or a tuple of these')
+  require(
+    value is None or type(value) in (bool, int, float, str),
+    f'config.{name} is a {type(value).__name__}: use None, bool, int, float, str, or a tuple of '
+    f'these',
+  )
   return value
 
 

@@ -8,11 +8,13 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupt:
-  """A context in which the first SIGINT or SIGTERM sets `requested` instead of stopping the program.
+  """A context in which the first SIGINT or SIGTERM sets `requested` instead of stopping the
+  program.
 
-  The loop looks at `requested` after each call, which may make several updates, saves and leaves. A SIGINT after the
-  first signal raises KeyboardInterrupt at once; a SIGTERM, which schedulers repeat, does not. The handlers found on
-  entry are put back on exit. Off the main thread, where Python takes no signals, nothing changes.
+  The loop looks at `requested` after each call, which may make several updates, saves and leaves. A
+  SIGINT after the first signal raises KeyboardInterrupt at once; a SIGTERM, which schedulers
+  repeat, does not. The handlers found on entry are put back on exit. Off the main thread, where
+  Python takes no signals, nothing changes.
 
     with Interrupt() as interrupt:
       while update < updates and not interrupt.requested:
@@ -40,5 +42,8 @@ class Interrupt:
         raise KeyboardInterrupt
       return
     self.requested = True
-    # Not print: a signal may arrive inside a print, and buffered streams refuse to be entered twice.
-    os.write(2, b'\nStopping when the updates under way are done; once more (Ctrl-C) stops at once.\n')
+    # Not print: a signal may arrive inside a print, and buffered streams refuse to be entered
+    # twice.
+    os.write(
+      2, b'\nStopping when the updates under way are done; once more (Ctrl-C) stops at once.\n'
+    )

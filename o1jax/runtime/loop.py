@@ -1,4 +1,5 @@
-"""The loop of every training stage: update, measure, save, and leave cleanly when asked to or when all goes wrong."""
+"""The loop of every training stage: update, measure, save, and leave cleanly when asked to or when
+all goes wrong."""
 
 import contextlib
 import pathlib
@@ -19,7 +20,9 @@ from o1jax.runtime.workdir import replacing
 from o1jax.types import Metrics, TrainState
 from o1jax.verify.host import VerifierError
 
-GO, SAVE, STOP, FAIL = range(4)  # what a process asks for after a call; the most that one of them asks for, all do
+GO, SAVE, STOP, FAIL = range(
+  4
+)  # what a process asks for after a call; the most that one of them asks for, all do
 
 
 class Stopped(Exception):
@@ -34,8 +37,12 @@ class Keeping(NamedTuple):
   """What a run keeps of its state, and when it gives up."""
 
   seconds: float  # between temporary checkpoints; of all, the newest two stay
-  updates: int = 0  # between permanent ones: the first state of a call that reaches a multiple; 0 = none
-  skip_limit: int = 10  # updates in a row with something skipped that stop a run, or all of a stage that has fewer
+  updates: int = (
+    0  # between permanent ones: the first state of a call that reaches a multiple; 0 = none
+  )
+  skip_limit: int = (
+    10  # updates in a row with something skipped that stop a run, or all of a stage that has fewer
+  )
   identity: dict[str, Any] | None = None  # what a checkpoint belongs to
   notes: dict[str, Any] | None = None  # what else it records
 
@@ -58,13 +65,15 @@ def run_updates(
   profile: bool = False,
   failure: Callable[[], VerifierError | None] = lambda: None,
 ) -> TrainState:
-  """Runs a stage to `updates`, from its newest good checkpoint if there is one. The last state is saved.
+  """Runs a stage to `updates`, from its newest good checkpoint if there is one. The last state is
+  saved.
 
   Args:
     state: where the stage starts; donated.
-    update: makes `updates_per_call` updates; besides the state it is told `state.update`, so that its batch can be made
-      while the device is still busy with the update before. Randomness and data come from that number. Among its
-      metrics are `loss` and `skipped`: an update in which that is not 0 may have changed nothing but the number.
+    update: makes `updates_per_call` updates; besides the state it is told `state.update`, so that
+      its batch can be made while the device is still busy with the update before. Randomness and
+      data come from that number. Among its metrics are `loss` and `skipped`: an update in which
+      that is not 0 may have changed nothing but the number.
     stage: its name, and its folder under checkpoints/.
     updates: how many in all.
     workdir: of the run.
@@ -72,29 +81,42 @@ def run_updates(
     keeping: when to save, and when to give up.
     batch: what an update learned from, given the number of updates before it: any pytree of arrays.
     show: metrics on the progress bar.
-    after: called with (state, metrics) before the first and after each `after_every` updates; what it returns joins
-      the metrics.
+    after: called with (state, metrics) before the first and after each `after_every` updates; what
+      it returns joins the metrics.
     after_every: 0 = never.
-    updates_per_call: divides `updates` and `after_every`; if it is not 1, metrics have so many entries each.
-    sharding: where `update` wants the state: one for all of it, or a pytree of them, which may end above the leaves.
-      None = on the first device.
+    updates_per_call: divides `updates` and `after_every`; if it is not 1, metrics have so many
+      entries each.
+    sharding: where `update` wants the state: one for all of it, or a pytree of them, which may end
+      above the leaves. None = on the first device.
     profile: trace a few updates to profile/STAGE in the workdir, see `runtime.profile`.
     failure: says after each call why there are no verdicts, if there are none.
 
   Raises:
-    VerifierError: there are none; what the call made of that, which skips its updates, is not saved.
-    Stopped: after Ctrl-C or SIGTERM, sent to any process; the state of the last finished update is saved.
-    Diverged: at the limit of skipped updates; the state is saved, and offending/ has the batch of the last of them.
-    StorageError: something could not be written, or a checkpoint not be read; the last good checkpoint stays.
+    VerifierError: there are none; what the call made of that, which skips its updates, is not
+      saved.
+    Stopped: after Ctrl-C or SIGTERM, sent to any process; the state of the last finished update is
+      saved.
+    Diverged: at the limit of skipped updates; the state is saved, and offending/ has the batch of
+      the last of them.
+    StorageError: something could not be written, or a checkpoint not be read; the last good
+      checkpoint stays.
     ConfigError: there is a checkpoint, but of something else.
   """
   if updates % updates_per_call or after_every % updates_per_call:
-    raise ValueError(f'{stage}: updates_per_call={updates_per_call} must divide updates={updates} and '
-                     f'after_every={after_every}')  # fmt: skip
+    raise ValueError(
+      f'{stage}: updates_per_call={updates_per_call} must divide updates={updates} and '
+      f'after_every={after_every}'
+    )
   permanent = lambda step: bool(keeping.updates) and step % keeping.updates < updates_per_call
-  checkpoints = Checkpoints(workdir / 'checkpoints' / stage, permanent=permanent, identity=keeping.identity,
-                            notes=keeping.notes)  # fmt: skip
-  record = _Record(writer, show, after, after_every, updates_per_call, min(keeping.skip_limit, updates))
+  checkpoints = Checkpoints(
+    workdir / 'checkpoints' / stage,
+    permanent=permanent,
+    identity=keeping.identity,
+    notes=keeping.notes,
+  )
+  record = _Record(
+    writer, show, after, after_every, updates_per_call, min(keeping.skip_limit, updates)
+  )
   noted = _Noted()
   wish = lambda due=False: _wish(noted, checkpoints, interrupt, failure, due=due)
   try:
@@ -140,17 +162,23 @@ def run_updates(
     writer.close()
     if record.hopeless:
       kept = _keep_batch(batch, workdir / 'offending', stage, record.hopeless)
-      raise Diverged(f'{stage}: {record.trouble}{kept}; what was learned before them is saved as update {done}: lower '
-                     'the learning rate or the clip')  # fmt: skip
+      raise Diverged(
+        f'{stage}: {record.trouble}{kept}; what was learned before them is saved as update {done}: '
+        f'lower '
+        'the learning rate or the clip'
+      )
   except (StorageError, VerifierError) as error:
     raise type(error)(f'{stage}: {error}; {_last_good(checkpoints)}') from error
   if stopped:
-    raise Stopped(f'{stage} stopped after update {done} of {updates}; the same command goes on from there')
+    raise Stopped(
+      f'{stage} stopped after update {done} of {updates}; the same command goes on from there'
+    )
   return state
 
 
 class _Noted:
-  """A context that keeps the first StorageError raised in it: alone, a process that left would keep others waiting."""
+  """A context that keeps the first StorageError raised in it: alone, a process that left would keep
+  others waiting."""
 
   def __init__(self):
     self.error = None
@@ -165,7 +193,8 @@ class _Noted:
 
 
 class _Record:
-  """Writes the metrics of calls, each update once, and notices when there is no hope of learning any more."""
+  """Writes the metrics of calls, each update once, and notices when there is no hope of learning
+  any more."""
 
   def __init__(self, writer, show, after, after_every, updates_per_call, limit):
     self.progress = None
@@ -185,26 +214,35 @@ class _Record:
     self._in_a_row = self._in_a_row + 1 if values['skipped'] else 0
     if self._in_a_row == self._limit:
       self.hopeless = number
-      self.trouble = (f'loss or gradient was no number in {self._limit} updates in a row, at last in {number} (loss '
-                      f'{values["loss"]:.4g})')  # fmt: skip
+      self.trouble = (
+        f'loss or gradient was no number in {self._limit} updates in a row, at last in {number} '
+        f'(loss '
+        f'{values["loss"]:.4g})'
+      )
     if self._after and number % self._after_every == 0:
       values |= self._after(state, values)
     self._writer.write(number, values)
     shown = (*self._show, 'skipped') if values['skipped'] else self._show
-    self.progress.advance(tokens=int(values.get('tokens', 0)), **{name: values[name] for name in shown})
+    self.progress.advance(
+      tokens=int(values.get('tokens', 0)), **{name: values[name] for name in shown}
+    )
 
 
 def _resume(checkpoints, state, sharding):
   """The newest good state, or the one given, where `update` wants it."""
-  # Restored arrays are committed to their device and fresh ones are not: mixed, the second update would compile anew.
+  # Restored arrays are committed to their device and fresh ones are not: mixed, the second update
+  # would compile anew.
   state = jax.device_put(state, jax.local_devices()[0] if sharding is None else sharding)
-  template = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
+  template = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
+  )
   restored = checkpoints.restore(template)
   return state if restored is None else restored
 
 
 def _wish(noted, checkpoints, interrupt, failure, *, due):
-  """What all processes do after a call. An error for all where writing, or the verifier, has failed for one."""
+  """What all processes do after a call. An error for all where writing, or the verifier, has failed
+  for one."""
   cause = noted.error or checkpoints.failure() or failure()
   wish = agree(FAIL if cause else STOP if interrupt.requested else SAVE if due else GO)
   if wish == FAIL:
@@ -234,5 +272,9 @@ def _last_good(checkpoints):
     step = checkpoints.latest_step()
   except StorageError:
     return 'once that is mended, the same command goes on'
-  kept = 'no checkpoint of this stage is on disk' if step is None else f'the last good checkpoint is of update {step}'
+  kept = (
+    'no checkpoint of this stage is on disk'
+    if step is None
+    else f'the last good checkpoint is of update {step}'
+  )
   return f'{kept}: once that is mended, the same command goes on'

@@ -1,4 +1,5 @@
-"""What a run writes down while it goes: metrics.jsonl, TensorBoard events, and a bar with the numbers that matter."""
+"""What a run writes down while it goes: metrics.jsonl, TensorBoard events, and a bar with the
+numbers that matter."""
 
 import contextlib
 import json
@@ -24,11 +25,13 @@ OWN_KEYS = ('stage', 'update', 'seconds')
 
 
 class MetricsWriter:
-  """Writes the numbers of updates so that, however often a run is interrupted, each update appears once.
+  """Writes the numbers of updates so that, however often a run is interrupted, each update appears
+  once.
 
-  WORKDIR/metrics.jsonl has one JSON object a line: stage, update, seconds (spent in the stage so far, pauses between
-  runs left out) and the values. TensorBoard events go to WORKDIR/tensorboard/STAGE. A value that is not finite is null
-  in the former and left out of the latter. Of several processes the first one writes.
+  WORKDIR/metrics.jsonl has one JSON object a line: stage, update, seconds (spent in the stage so
+  far, pauses between runs left out) and the values. TensorBoard events go to
+  WORKDIR/tensorboard/STAGE. A value that is not finite is null in the former and left out of the
+  latter. Of several processes the first one writes.
   """
 
   def __init__(self, workdir: str | pathlib.Path):
@@ -38,7 +41,8 @@ class MetricsWriter:
     self._stage = self._file = self._events = None
 
   def begin(self, stage: str, update: int = 0) -> None:
-    """Starts a stage (update 0) or resumes it after `update`: what it wrote for later updates is dropped.
+    """Starts a stage (update 0) or resumes it after `update`: what it wrote for later updates is
+    dropped.
 
     Raises:
       StorageError: the files could not be read or opened; on every process.
@@ -56,7 +60,8 @@ class MetricsWriter:
     self._started = time.monotonic() - earlier
     with writing(self._path):
       self._file = self._path.open('ab', buffering=0)
-    # A folder a stage: TensorBoard's purge, which drops the later updates, takes all of a folder with it.
+    # A folder a stage: TensorBoard's purge, which drops the later updates, takes all of a folder
+    # with it.
     self._events = Events(self._workdir / 'tensorboard' / stage, purge=update + 1)
 
   def write(self, update: int, values: Mapping[str, Any]) -> None:
@@ -71,7 +76,11 @@ class MetricsWriter:
     numbers = scalars(values)
     if not first():
       return
-    row = {'stage': self._stage, 'update': int(update), 'seconds': round(time.monotonic() - self._started, 3)}
+    row = {
+      'stage': self._stage,
+      'update': int(update),
+      'seconds': round(time.monotonic() - self._started, 3),
+    }
     finite = {name: number for name, number in numbers.items() if math.isfinite(number)}
     line = (json.dumps({**row, **{name: finite.get(name) for name in numbers}}) + '\n').encode()
     with writing(self._path):
@@ -90,8 +99,8 @@ class MetricsWriter:
 class Events:
   """The TensorBoard events of a stage.
 
-  Written on the spot: tensorboardX's own writer has a thread for it, which dies of a full disk, and a queue, which then
-  blocks the run for ever.
+  Written on the spot: tensorboardX's own writer has a thread for it, which dies of a full disk, and
+  a queue, which then blocks the run for ever.
   """
 
   def __init__(self, folder: pathlib.Path, purge: int):
@@ -120,8 +129,13 @@ class Events:
 
 
 def read_metrics(workdir: str | pathlib.Path, stage: str | None = None) -> list[dict[str, Any]]:
-  """Returns the lines of metrics.jsonl, of one stage or of all, in the order written; [] where there are none."""
-  return [row for row in _read_rows(pathlib.Path(workdir) / 'metrics.jsonl') if stage in (None, row['stage'])]
+  """Returns the lines of metrics.jsonl, of one stage or of all, in the order written; [] where
+  there are none."""
+  return [
+    row
+    for row in _read_rows(pathlib.Path(workdir) / 'metrics.jsonl')
+    if stage in (None, row['stage'])
+  ]
 
 
 def scalars(values: Mapping[str, Any]) -> dict[str, float]:
@@ -135,36 +149,53 @@ def scalars(values: Mapping[str, Any]) -> dict[str, float]:
     if name in OWN_KEYS:
       raise ValueError(f'a metric may not be named {name!r}: every line has that key already')
     if np.size(value) != 1:
-      raise ValueError(f'metric {name!r} has shape {np.shape(value)}: write one number, such as its mean')
+      raise ValueError(
+        f'metric {name!r} has shape {np.shape(value)}: write one number, such as its mean'
+      )
   return {name: float(np.asarray(value).item()) for name, value in host.items()}
 
 
 class Progress:
   """A bar over `total` updates with the newest numbers and tokens per second.
 
-  On a terminal it is a tqdm bar; elsewhere a plain line each `interval` seconds and one at the end. Numbers are fetched
-  from the device only when shown, so passing arrays does not hold up the next update. Of several processes the first
-  one shows.
+  On a terminal it is a tqdm bar; elsewhere a plain line each `interval` seconds and one at the end.
+  Numbers are fetched from the device only when shown, so passing arrays does not hold up the next
+  update. Of several processes the first one shows.
 
     with Progress(updates, description='pretrain', initial=update) as progress:
       progress.advance(tokens=4096, loss=loss)
   """
 
-  def __init__(self, total: int, *, description: str, initial: int = 0, interval: float | None = None,
-               stream: TextIO | None = None):
+  def __init__(
+    self,
+    total: int,
+    *,
+    description: str,
+    initial: int = 0,
+    interval: float | None = None,
+    stream: TextIO | None = None,
+  ):
     """`interval`: seconds between two displays, by default 0.5 on a terminal and 30 elsewhere."""
     self._stream = sys.stderr if stream is None else stream
     terminal = self._stream.isatty() and first()
     self._interval = interval if interval is not None else (0.5 if terminal else 30.0)
-    self._bar = tqdm(total=total, initial=initial, desc=description, file=self._stream, disable=not terminal,
-                     dynamic_ncols=True, mininterval=self._interval)
+    self._bar = tqdm(
+      total=total,
+      initial=initial,
+      desc=description,
+      file=self._stream,
+      disable=not terminal,
+      dynamic_ncols=True,
+      mininterval=self._interval,
+    )
     self._total, self._done, self._description = total, initial, description
     self._started = self._shown = time.monotonic()
     self._tokens = 0
     self._pending = None
 
   def advance(self, count: int = 1, *, tokens: int = 0, **numbers: Any) -> None:
-    """Counts an update (or `count` of them), the tokens it read or generated, and its numbers by name."""
+    """Counts an update (or `count` of them), the tokens it read or generated, and its numbers by
+    name."""
     self._done += count
     self._tokens += tokens
     self._pending = numbers
@@ -190,7 +221,13 @@ class Progress:
     if not first():
       return
     if self._bar.disable:
-      print(f'{self._description}: {self._done}/{self._total}', *shown, sep='  ', file=self._stream, flush=True)
+      print(
+        f'{self._description}: {self._done}/{self._total}',
+        *shown,
+        sep='  ',
+        file=self._stream,
+        flush=True,
+      )
     else:
       self._bar.set_postfix_str('  '.join(shown))
 
@@ -207,5 +244,8 @@ def _read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
     if isinstance(row, dict) and all(key in row for key in OWN_KEYS):
       rows.append(row)
     elif line.endswith(b'\n') and first():  # what a crash cut short has no end
-      print(f'warning: line {number} of {path} is no row of metrics, and is passed over', file=sys.stderr)
+      print(
+        f'warning: line {number} of {path} is no row of metrics, and is passed over',
+        file=sys.stderr,
+      )
   return rows

@@ -1,4 +1,5 @@
-"""The processes of one job: which of them writes what is written once, and how they come to one decision."""
+"""The processes of one job: which of them writes what is written once, and how they come to one
+decision."""
 
 import os
 import pathlib
@@ -12,9 +13,14 @@ from jax.experimental import multihost_utils
 
 from o1jax.runtime.config import ConfigError, require
 
-# What tells that a process is one of several: of SLURM, GKE with TPUs, several TPU slices, Open MPI. A Cloud TPU VM has
-# no such sign.
-CLUSTERS = ('SLURM_STEP_NODELIST', 'TPU_WORKER_HOSTNAMES', 'MEGASCALE_COORDINATOR_ADDRESS', 'OMPI_COMM_WORLD_SIZE')
+# What tells that a process is one of several: of SLURM, GKE with TPUs, several TPU slices, Open
+# MPI. A Cloud TPU VM has no such sign.
+CLUSTERS = (
+  'SLURM_STEP_NODELIST',
+  'TPU_WORKER_HOSTNAMES',
+  'MEGASCALE_COORDINATOR_ADDRESS',
+  'OMPI_COMM_WORLD_SIZE',
+)
 AUTO = 'auto'
 
 
@@ -22,8 +28,8 @@ def join(coordinator: str = '', processes: int = 0, process: int = -1) -> None:
   """Makes this process one of a job's. Call it before jax makes its first array.
 
   Args:
-    coordinator: host:port at which process 0 can be reached; 'auto' = as the cluster says; '' = that too, where
-      `CLUSTERS` show that there is one.
+    coordinator: host:port at which process 0 can be reached; 'auto' = as the cluster says; '' =
+      that too, where `CLUSTERS` show that there is one.
     processes: how many; with a coordinator.
     process: which of them this is, from 0; with a coordinator.
 
@@ -32,17 +38,28 @@ def join(coordinator: str = '', processes: int = 0, process: int = -1) -> None:
   """
   named = coordinator not in ('', AUTO)
   if named:
-    require(0 <= process < processes, f'--coordinator={coordinator} with --processes={processes} --process={process}: '
-            'give the number of processes, and which of them this is, from 0')
+    require(
+      0 <= process < processes,
+      f'--coordinator={coordinator} with --processes={processes} --process={process}: '
+      'give the number of processes, and which of them this is, from 0',
+    )
   else:
-    require(processes == 0 and process == -1,
-            f'--processes={processes} --process={process} needs --coordinator=HOST:PORT')
-  settings = dict(coordinator_address=coordinator, num_processes=processes, process_id=process) if named else {}
+    require(
+      processes == 0 and process == -1,
+      f'--processes={processes} --process={process} needs --coordinator=HOST:PORT',
+    )
+  settings = (
+    dict(coordinator_address=coordinator, num_processes=processes, process_id=process)
+    if named
+    else {}
+  )
   if coordinator or any(name in os.environ for name in CLUSTERS):
     try:
       jax.distributed.initialize(**settings)
     except (RuntimeError, ValueError) as error:
-      raise ConfigError(f'the processes of this job did not meet: {str(error).splitlines()[0]}') from None
+      raise ConfigError(
+        f'the processes of this job did not meet: {str(error).splitlines()[0]}'
+      ) from None
 
 
 def first() -> bool:
@@ -51,11 +68,13 @@ def first() -> bool:
 
 
 def agree(value: int, how: Callable[[list[int]], int] = max) -> int:
-  """Returns `how` of the values that all processes give. Each must call it at the same point, and waits for the others.
+  """Returns `how` of the values that all processes give. Each must call it at the same point, and
+  waits for the others.
 
   Args:
     value: of this process, within int32.
-    how: of all values, by process; what one process makes of its own value alone must be that value.
+    how: of all values, by process; what one process makes of its own value alone must be that
+      value.
   """
   if jax.process_count() == 1:
     return value
@@ -63,7 +82,8 @@ def agree(value: int, how: Callable[[list[int]], int] = max) -> int:
 
 
 def once(action: Callable, *given: Any, failed: type[Exception] = ConfigError) -> Any:
-  """Has the first process call `action(*given)`, and all wait until it has. What it gives there; None for the others.
+  """Has the first process call `action(*given)`, and all wait until it has. What it gives there;
+  None for the others.
 
   Raises:
     Exception: whatever the first process met; for the others a `failed` that says so.
@@ -80,7 +100,8 @@ def once(action: Callable, *given: Any, failed: type[Exception] = ConfigError) -
 
 
 def in_turn(action: Callable[[], Any]) -> Any:
-  """What `action` gives: the first process calls it, and when it is done with that, the others do. Raises as `once`."""
+  """What `action` gives: the first process calls it, and when it is done with that, the others do.
+  Raises as `once`."""
   result = once(action)
   return result if first() else action()
 
@@ -90,7 +111,8 @@ def check_shared(folder: pathlib.Path, *, patience: float = 60.0) -> None:
 
   Args:
     folder: exists.
-    patience: seconds until what the first process writes may be seen by all: network file systems take some.
+    patience: seconds until what the first process writes may be seen by all: network file systems
+      take some.
 
   Raises:
     ConfigError: in all processes, if it is not for one of them.
@@ -105,7 +127,10 @@ def check_shared(folder: pathlib.Path, *, patience: float = 60.0) -> None:
   while not (seen := _text(sign) == told) and time.monotonic() < deadline:
     time.sleep(0.5)
   if agree(int(not seen)):
-    raise ConfigError(f'the processes of this job see different folders as {folder}: give a --workdir that all share')
+    raise ConfigError(
+      f'the processes of this job see different folders as {folder}: give a --workdir that all '
+      f'share'
+    )
 
 
 def _text(path):

@@ -12,8 +12,8 @@ import jax
 def trace(folder: pathlib.Path) -> Iterator[None]:
   """Writes a trace of what runs inside to `folder`; wait for the devices before you leave.
 
-  `plugins/profile/DATE/` in it then holds `*.xplane.pb`, which `xprof FOLDER` opens, and `perfetto_trace.json.gz` for
-  https://ui.perfetto.dev.
+  `plugins/profile/DATE/` in it then holds `*.xplane.pb`, which `xprof FOLDER` opens, and
+  `perfetto_trace.json.gz` for https://ui.perfetto.dev.
   """
   with jax.profiler.trace(str(folder), create_perfetto_trace=True):
     yield
@@ -21,7 +21,8 @@ def trace(folder: pathlib.Path) -> Iterator[None]:
 
 
 class Traced:
-  """A few calls of a stage's update, traced as they pass; the first two are left out, since they warm up.
+  """A few calls of a stage's update, traced as they pass; the first two are left out, since they
+  warm up.
 
   A stage that has no more than those leaves no trace.
   """

@@ -1,4 +1,5 @@
-"""What goes wrong with files, in words for people: what cannot be written or read, and what is not what was written."""
+"""What goes wrong with files, in words for people: what cannot be written or read, and what is not
+what was written."""
 
 import contextlib
 import errno
@@ -10,16 +11,27 @@ from typing import Any
 
 from o1jax.runtime.processes import agree
 
-# What shows that data are not there, or not what was written; any other error is one of the system or of the code.
+# What shows that data are not there, or not what was written; any other error is one of the system
+# or of the code.
 _ABSENT = FileNotFoundError, NotADirectoryError, IsADirectoryError
 _DATA = (*_ABSENT, ValueError, LookupError, EOFError)
-# What TensorStore puts into the text of an error: the system's number, where there was one, and a status code. Of the
-# codes, those that tell of the system rather than of the data.
+# What TensorStore puts into the text of an error: the system's number, where there was one, and a
+# status code. Of the codes, those that tell of the system rather than of the data.
 _NUMBER = re.compile(r"os_error_code='(\d+)'")
 _ABSENT_NUMBERS = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
-_REFUSED = re.compile('(PERMISSION_DENIED|UNAUTHENTICATED|UNAVAILABLE|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED|ABORTED):')
+_REFUSED = re.compile(
+  '(PERMISSION_DENIED|UNAUTHENTICATED|UNAVAILABLE|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED|ABORTED):'
+)
 # What the system says of a place that cannot be written, whatever is written there.
-REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+REFUSALS = (
+  errno.ENOSPC,
+  errno.EDQUOT,
+  errno.EFBIG,
+  errno.EROFS,
+  errno.EACCES,
+  errno.EPERM,
+  errno.EIO,
+)
 
 
 class StorageError(OSError):
@@ -32,7 +44,8 @@ class Damaged(Exception):
 
 @contextlib.contextmanager
 def writing(path: pathlib.Path, *errors: type[Exception]) -> Iterator[None]:
-  """A context in which an error of the system, or one of `errors`, becomes a StorageError that names path and cause."""
+  """A context in which an error of the system, or one of `errors`, becomes a StorageError that
+  names path and cause."""
   try:
     yield
   except StorageError:
@@ -43,9 +56,11 @@ def writing(path: pathlib.Path, *errors: type[Exception]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reading(path: pathlib.Path) -> Iterator[None]:
-  """A context in which an error of the data becomes Damaged, and one of the system, which may pass, StorageError.
+  """A context in which an error of the data becomes Damaged, and one of the system, which may pass,
+  StorageError.
 
-  Any other (no memory left, a library that is not there, a bug) would befall all good data too, and stays what it is.
+  Any other (no memory left, a library that is not there, a bug) would befall all good data too, and
+  stays what it is.
   """
   try:
     yield
@@ -94,4 +109,8 @@ def _of_the_system(error):
   code = _NUMBER.search(str(error))
   if code:
     return int(code[1]) not in _ABSENT_NUMBERS
-  return isinstance(error, OSError) and not isinstance(error, _ABSENT) or bool(_REFUSED.search(str(error)))
+  return (
+    isinstance(error, OSError)
+    and not isinstance(error, _ABSENT)
+    or bool(_REFUSED.search(str(error)))
+  )

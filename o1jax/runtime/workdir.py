@@ -1,9 +1,9 @@
 """The workdir: one folder a run, which says what made it and which of its stages are done.
 
-  config.json     the run's config; the same config again continues the run, another one is refused
-  versions.json   the software and hardware it was worked on, one entry for each change, oldest first
-  judges.json     what judged its answers, in the same way
-  done/STAGE      exists once the stage is finished
+config.json     the run's config; the same config again continues the run, another one is refused
+versions.json   the software and hardware it was worked on, one entry for each change, oldest first
+judges.json     what judged its answers, in the same way
+done/STAGE      exists once the stage is finished
 """
 
 import contextlib
@@ -20,36 +20,54 @@ from typing import BinaryIO
 import jax
 
 import o1jax
-from o1jax.runtime.config import ConfigDict, ConfigError, config_from_json, config_to_json, differences, require
+from o1jax.runtime.config import (
+  ConfigDict,
+  ConfigError,
+  config_from_json,
+  config_to_json,
+  differences,
+  require,
+)
 from o1jax.runtime.storage import writing
 
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'mctx', 'o1jax')
 
 
 def open_workdir(path: str | pathlib.Path, config: ConfigDict) -> pathlib.Path:
-  """Creates the workdir of a run, or opens it again with the same config. Returns its absolute path.
+  """Creates the workdir of a run, or opens it again with the same config. Returns its absolute
+  path.
 
   Raises:
-    ConfigError: the folder cannot be written, holds files that no run made, or holds a run with another config.
+    ConfigError: the folder cannot be written, holds files that no run made, or holds a run with
+      another config.
   """
-  require('://' not in str(path), f'workdir {path} is not a folder: mount the bucket, and pass the folder as --workdir')
+  require(
+    '://' not in str(path),
+    f'workdir {path} is not a folder: mount the bucket, and pass the folder as --workdir',
+  )
   workdir = pathlib.Path(path).expanduser().resolve()
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     # Dot files (such as what an interrupted write leaves) do not make a folder someone else's.
-    occupied = next((entry.name for entry in workdir.iterdir() if not entry.name.startswith('.')), None)
+    occupied = next(
+      (entry.name for entry in workdir.iterdir() if not entry.name.startswith('.')), None
+    )
     recorded = workdir / 'config.json'
     if recorded.exists():
       _same_run(recorded, config)
     elif occupied:
-      raise ConfigError(f'workdir {workdir} holds {occupied!r} but no config.json, so no run of o1jax made it: '
-                        'pass an empty or new folder as --workdir')
+      raise ConfigError(
+        f'workdir {workdir} holds {occupied!r} but no config.json, so no run of o1jax made it: '
+        'pass an empty or new folder as --workdir'
+      )
     else:
       write_atomic(recorded, config_to_json(config))
     record(workdir / 'versions.json', versions())
   except OSError as error:
-    raise ConfigError(f'workdir {workdir} cannot be used ({error.strerror or error}): '
-                      'pass a folder that you may write as --workdir') from None
+    raise ConfigError(
+      f'workdir {workdir} cannot be used ({error.strerror or error}): '
+      'pass a folder that you may write as --workdir'
+    ) from None
   return workdir
 
 
@@ -63,13 +81,16 @@ def load_config(workdir: str | pathlib.Path) -> ConfigDict:
   try:
     return config_from_json(recorded.read_text())
   except OSError as error:
-    raise ConfigError(f'{recorded} cannot be read ({error.strerror}): pass the workdir of a run') from None
+    raise ConfigError(
+      f'{recorded} cannot be read ({error.strerror}): pass the workdir of a run'
+    ) from None
   except ConfigError as error:
     raise ConfigError(f'{recorded}: {error}; pass another --workdir') from None
 
 
 def mark_stage_done(workdir: pathlib.Path, stage: str) -> None:
-  """Records that a stage is finished, so that the same command again passes over it. StorageError as `write_atomic`."""
+  """Records that a stage is finished, so that the same command again passes over it. StorageError
+  as `write_atomic`."""
   write_atomic(stage_file(workdir, stage), now() + '\n')
 
 
@@ -79,7 +100,8 @@ def stage_done(workdir: pathlib.Path, stage: str) -> bool:
 
 
 def stage_file(workdir: pathlib.Path, stage: str) -> pathlib.Path:
-  """The file done/STAGE. Deleting it has the stage done again, from its last checkpoint if there is one."""
+  """The file done/STAGE. Deleting it has the stage done again, from its last checkpoint if there is
+  one."""
   return workdir / 'done' / stage
 
 
@@ -97,7 +119,8 @@ def write_atomic(path: pathlib.Path, text: str) -> None:
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
-  """A file to write into, which takes the place of the one at `path` once it is whole; else as `write_atomic`."""
+  """A file to write into, which takes the place of the one at `path` once it is whole; else as
+  `write_atomic`."""
   draft = path.with_name(f'.{path.name}.draft')
   with writing(path):
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +129,9 @@ def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
       file.flush()
       os.fsync(file.fileno())  # or the new name may be on disk before the text is
     draft.replace(path)
-  with contextlib.suppress(OSError):  # not all file systems can for a folder; then a crash may bring the old file back
+  with contextlib.suppress(
+    OSError
+  ):  # not all file systems can for a folder; then a crash may bring the old file back
     folder = os.open(path.parent, os.O_RDONLY)
     try:
       os.fsync(folder)
@@ -120,7 +145,8 @@ def now() -> str:
 
 
 def versions() -> dict[str, str | int | bool | None]:
-  """Python, package versions ('unknown' where not installed), platform, devices, git revision and whether it is dirty.
+  """Python, package versions ('unknown' where not installed), platform, devices, git revision and
+  whether it is dirty.
 
   `git_dirty` is None where the revision is unknown.
   """
@@ -139,15 +165,20 @@ def versions() -> dict[str, str | int | bool | None]:
 
 
 def git_revision(folder: pathlib.Path) -> tuple[str, bool | None]:
-  """Returns the commit that tracks the Python package in `folder`, and whether files differ from it.
+  """Returns the commit that tracks the Python package in `folder`, and whether files differ from
+  it.
 
-  ('unknown', None) where there is no git, no commit, or the package only lies inside someone else's repository.
+  ('unknown', None) where there is no git, no commit, or the package only lies inside someone else's
+  repository.
   """
 
   def git(*arguments):
-    # --no-optional-locks: looking at the state must not disturb a git command that the user runs meanwhile.
+    # --no-optional-locks: looking at the state must not disturb a git command that the user runs
+    # meanwhile.
     command = ('git', '--no-optional-locks', '-C', str(folder), *arguments)
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+    return subprocess.run(
+      command, capture_output=True, text=True, check=True, timeout=20
+    ).stdout.strip()
 
   try:
     git('ls-files', '--error-unmatch', '__init__.py')
@@ -160,12 +191,16 @@ def _same_run(recorded: pathlib.Path, config: ConfigDict) -> None:
   changed = differences(load_config(recorded.parent), config)
   if changed:
     listing = ', '.join(f'{key} was {old} and is now {new}' for key, (old, new) in changed.items())
-    raise ConfigError(f'workdir {recorded.parent} holds a run with another config: {listing}; pass another --workdir '
-                      'for the new config, or the old values to continue this run')
+    raise ConfigError(
+      f'workdir {recorded.parent} holds a run with another config: {listing}; pass another '
+      f'--workdir '
+      'for the new config, or the old values to continue this run'
+    )
 
 
 def record(path: pathlib.Path, found: dict) -> None:
-  """Adds what was found, with the time, to the entries of a file, unless the last one is the same."""
+  """Adds what was found, with the time, to the entries of a file, unless the last one is the
+  same."""
   try:
     entries = json.loads(path.read_text())
   except (FileNotFoundError, json.JSONDecodeError):

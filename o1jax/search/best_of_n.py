@@ -1,4 +1,5 @@
-"""Best-of-N: N independent chains of steps from the root. Greedy decoding is N = 1 at temperature 0."""
+"""Best-of-N: N independent chains of steps from the root. Greedy decoding is N = 1 at temperature
+0."""
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +23,9 @@ def best_of_n(
 ) -> Tree:
   """Samples N chains for every problem.
 
-  Chains never branch, so each is decoded in one go and cut into steps afterwards: no chain waits for the others at
-  the end of a step. Slot `r*N + i` holds step r of chain i, so A = 1 and X = N*R; the N slots of step 0 expand the
-  root. Chains are independent samples: they are never merged.
+  Chains never branch, so each is decoded in one go and cut into steps afterwards: no chain waits
+  for the others at the end of a step. Slot `r*N + i` holds step r of chain i, so A = 1 and X = N*R;
+  the N slots of step 0 expand the root. Chains are independent samples: they are never merged.
 
   Args:
     model: the language model.
@@ -39,7 +40,9 @@ def best_of_n(
   Returns:
     Tree [B, N*R, 1, L].
   """
-  root, cache = start(model, params, prompt, slots=0, candidates=1, step_length=step_length, max_steps=max_steps)
+  root, cache = start(
+    model, params, prompt, slots=0, candidates=1, step_length=step_length, max_steps=max_steps
+  )
   lead = (prompt.length.shape[0], samples, 1)  # chains share the prompt alone, as expansions do
   rows = decode(
     model,
@@ -60,7 +63,9 @@ def best_of_n(
 def _as_tree(chains: Chains) -> Tree:
   batch, steps, samples, step_length = chains.tokens.shape
   made = 1 + jnp.arange(steps * samples).reshape(steps, samples)
-  above = jnp.concatenate([jnp.full_like(made[:1], tree_lib.ROOT), made[:-1]])  # [R, N]: the parent of each
+  above = jnp.concatenate(
+    [jnp.full_like(made[:1], tree_lib.ROOT), made[:-1]]
+  )  # [R, N]: the parent of each
   path = jnp.where(jnp.tri(steps, dtype=bool)[:, None], above.T, tree_lib.NONE)  # [R, N, R]
   tree = tree_lib.empty(batch, steps * samples, 1, step_length, steps)
   return tree.replace(

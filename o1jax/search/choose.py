@@ -19,18 +19,26 @@ _WEIGHTS = np.array([pow(_PRIME, i, 2**32) for i in range(_ANSWER_BYTES)], np.ui
 
 
 def choose(
-  tree: Tree, *, rule: str, table: tuple[Array, Array], aggregate: str = 'last', first: int = 0, marker: str = ANSWER,
+  tree: Tree,
+  *,
+  rule: str,
+  table: tuple[Array, Array],
+  aggregate: str = 'last',
+  first: int = 0,
+  marker: str = ANSWER,
   reads: int = 128,
-) -> Array:  # fmt: skip
+) -> Array:
   """Picks one finished solution a problem.
 
   Args:
     tree: a finished search.
-    rule: 'first' takes the first; 'majority' the answer found most often (arXiv:2203.11171); 'best' the solution of
-      highest critic score; 'weighted' the answer of highest summed score (arXiv:2408.03314).
+    rule: 'first' takes the first; 'majority' the answer found most often (arXiv:2203.11171); 'best'
+      the solution of highest critic score; 'weighted' the answer of highest summed score
+      (arXiv:2408.03314).
     table: bytes of every token, from `Tokenizer.bytes_table`.
     aggregate: how step values make a solution's score, see `reward.process.solution_score`.
-    first: with a positive number, only solutions of the first so many chains of a best-of-N tree stand.
+    first: with a positive number, only solutions of the first so many chains of a best-of-N tree
+      stand.
     marker: what an answer stands behind, see `answer_keys`.
     reads: bytes of the end of a solution in which it is looked for.
 
@@ -50,7 +58,9 @@ def choose(
   else:
     score = solution_score(tree, ids, aggregate=aggregate)
     keys = lambda: answer_keys(tree, ids, table, marker=marker, reads=reads)
-    support = score if rule == 'best' else _votes(ids, done, keys(), 1.0 if rule == 'majority' else score)
+    support = (
+      score if rule == 'best' else _votes(ids, done, keys(), 1.0 if rule == 'majority' else score)
+    )
     if rule == 'weighted':
       support += 1e-4 * score  # of the solutions that share the chosen answer, the likeliest stands
   best = jnp.argmax(jnp.where(done, support, -1), axis=-1)
@@ -58,16 +68,24 @@ def choose(
 
 
 def chain_of(tree: Tree) -> Array:
-  """Which of its N chains each slot of a best-of-N tree belongs to, [B, X]: the number of its first step."""
+  """Which of its N chains each slot of a best-of-N tree belongs to, [B, X]: the number of its first
+  step."""
   own = tree_lib.node_ids(tree)[:, 0]
-  first = jnp.where(tree.path[..., 1] > 0, tree.path[..., 1], own) if tree.path.shape[-1] > 1 else own[None]
+  first = (
+    jnp.where(tree.path[..., 1] > 0, tree.path[..., 1], own)
+    if tree.path.shape[-1] > 1
+    else own[None]
+  )
   return jnp.broadcast_to(first - 1, tree.expanded.shape)
 
 
-def answer_keys(tree: Tree, ids: Array, table: tuple[Array, Array], *, marker: str = ANSWER, reads: int = 128) -> Array:
+def answer_keys(
+  tree: Tree, ids: Array, table: tuple[Array, Array], *, marker: str = ANSWER, reads: int = 128
+) -> Array:
   """A hash of each solution's answer text, spaces left out. ids [B, N] -> uint32 [B, N].
 
-  The answer is what follows the last `marker` in the last `reads` bytes, `_ANSWER_BYTES` at most. A solution without an
+  The answer is what follows the last `marker` in the last `reads` bytes, `_ANSWER_BYTES` at most. A
+  solution without an
   answer agrees with no other: its key is its own. So it is for all if `marker` is empty.
   """
 
@@ -75,7 +93,9 @@ def answer_keys(tree: Tree, ids: Array, table: tuple[Array, Array], *, marker: s
     answer, rest = after_last(text, length, marker.encode(), size=_ANSWER_BYTES)
     kept = (jnp.arange(_ANSWER_BYTES) < rest) & (answer != ord(' '))
     place = jnp.cumsum(kept) - kept
-    key = jnp.sum(jnp.where(kept, jnp.asarray(_WEIGHTS)[place] * (answer + jnp.uint32(1)), 0), dtype=jnp.uint32)
+    key = jnp.sum(
+      jnp.where(kept, jnp.asarray(_WEIGHTS)[place] * (answer + jnp.uint32(1)), 0), dtype=jnp.uint32
+    )
     return jnp.where(kept.any(), key, jnp.uint32(2**31) + node.astype(jnp.uint32))
 
   return jax.vmap(jax.vmap(one))(ids, *solution_bytes(tree, ids, table, size=reads))

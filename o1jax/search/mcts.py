@@ -1,7 +1,9 @@
-"""Monte-Carlo tree search over reasoning steps, through mctx: a node is a step, an action picks one of A candidates.
+"""Monte-Carlo tree search over reasoning steps, through mctx: a node is a step, an action picks one
+of A candidates.
 
-mctx keeps the statistics, our `Tree` and `TreeCache` keep the text and the keys. mctx's `children_*[B, m, a]` is our
-node `1 + m*A + a`, because the node that simulation i visits becomes mctx's node i + 1 and fills our slot i + 1.
+mctx keeps the statistics, our `Tree` and `TreeCache` keep the text and the keys. mctx's
+`children_*[B, m, a]` is our node `1 + m*A + a`, because the node that simulation i visits becomes
+mctx's node i + 1 and fills our slot i + 1.
 """
 
 import functools
@@ -38,22 +40,25 @@ def mcts(
 ) -> Tree:
   """Searches every problem with `simulations` expansions after the root's.
 
-  Candidates are samples of the policy, so their prior is uniform times multiplicity (their log-probs would count the
-  policy twice). Leaves are valued by the critic. If no candidate has finished a solution when the simulations are
-  spent, the policy continues the likeliest leaf until one has; those slots count in the tokens like all others.
+  Candidates are samples of the policy, so their prior is uniform times multiplicity (their
+  log-probs would count the policy twice). Leaves are valued by the critic. If no candidate has
+  finished a solution when the simulations are spent, the policy continues the likeliest leaf until
+  one has; those slots count in the tokens like all others.
 
   Args:
     model: the language model.
     params: policy and critic are read.
     keys: [B] one key a problem.
     prompt: B problems.
-    simulations: mctx simulations, each of which expands one node (or revisits a finished one). Several numbers make
-      one program, with room for the most, that searches by the one which `which` says.
+    simulations: mctx simulations, each of which expands one node (or revisits a finished one).
+      Several numbers make one program, with room for the most, that searches by the one which
+      `which` says.
     candidates: A, at least 2.
     sampling: see `Sampling`; temperature must be positive, or all candidates are the same.
     step_length: L.
     max_steps: R.
-    algorithm: 'gumbel' (Danihelka et al. 2022, sequential halving at the root) or 'puct' (arXiv:1911.08265).
+    algorithm: 'gumbel' (Danihelka et al. 2022, sequential halving at the root) or 'puct'
+      (arXiv:1911.08265).
     gumbel_scale: 0 makes the root's choice deterministic; only for 'gumbel'.
     exploration: c1 of PUCT.
     dirichlet_fraction: share of Dirichlet noise in PUCT's root prior; 0 for evaluation.
@@ -84,7 +89,15 @@ def mcts(
   def grow(tree, cache, parents, slot, depth=None):
     slot_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, slot)
     tree, cache = expand(
-      model, params, slot_keys, tree, cache, parents, slot=slot, sampling=sampling, merge=merge,
+      model,
+      params,
+      slot_keys,
+      tree,
+      cache,
+      parents,
+      slot=slot,
+      sampling=sampling,
+      merge=merge,
       depth=depth,
     )
     if verify is not None:
@@ -97,12 +110,15 @@ def mcts(
   carry = grow(tree, cache, root, 0, depth=0)
   run = {
     'gumbel': functools.partial(_gumbel, budgets=budgets, which=which, gumbel_scale=gumbel_scale),
-    'puct': functools.partial(_puct, most=most, exploration=exploration, dirichlet_fraction=dirichlet_fraction),
+    'puct': functools.partial(
+      _puct, most=most, exploration=exploration, dirichlet_fraction=dirichlet_fraction
+    ),
   }[algorithm]
   noise_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, 2**31 - 1)
   (tree, cache), searched = _search(carry, grow, spent, most, noise_keys, run)
   filled = most + 1
-  # Below a finished node mctx walks on through a slot that we left unused: those visits are nobody's.
+  # Below a finished node mctx walks on through a slot that we left unused: those visits are
+  # nobody's.
   visits = jnp.where(tree.mask[:, :filled], searched.children_visits, 0)
   q = searched.children_rewards + searched.children_discounts * searched.children_values
   tree = tree.replace(
@@ -113,21 +129,29 @@ def mcts(
     return tree
   last_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, spent + 1)
   tree = _finish(model, params, last_keys, tree, cache, filled, sampling=sampling)
-  return tree if verify is None else _reward_by(verify, reference, tree, tree_lib.node_ids(tree)[filled:].reshape(-1))
+  return (
+    tree
+    if verify is None
+    else _reward_by(verify, reference, tree, tree_lib.node_ids(tree)[filled:].reshape(-1))
+  )
 
 
 def _search(carry, grow, spent, most, keys, run):
-  """Runs mctx (`_gumbel` or `_puct`) with our arrays threaded beside its own. Returns (our carry, mctx's tree)."""
+  """Runs mctx (`_gumbel` or `_puct`) with our arrays threaded beside its own. Returns (our carry,
+  mctx's tree)."""
   cell = {'carry': carry, 'simulation': None}
   tree = carry[0]
   batch, _, width = tree.mask.shape
 
   def recurrent(params, key, action, slot):
-    """Visits candidate `action` of `slot`: reads its value, expands it into the simulation's own slot."""
+    """Visits candidate `action` of `slot`: reads its value, expands it into the simulation's own
+    slot."""
     del params, key  # our keys are per problem and slot
     tree, cache = cell['carry']
     node = 1 + slot * width + action
-    read = {name: tree_lib.pick(getattr(tree, name), node[:, None])[:, 0] for name in ('value', 'reward')}
+    read = {
+      name: tree_lib.pick(getattr(tree, name), node[:, None])[:, 0] for name in ('value', 'reward')
+    }
     alive = tree_lib.expandable(tree, node[:, None])[:, 0]
     new = cell['simulation'] + 1
     tree, cache = grow(tree, cache, node[:, None], new)
@@ -135,7 +159,8 @@ def _search(carry, grow, spent, most, keys, run):
     prior = jax.lax.dynamic_index_in_dim(tree.prior, new, axis=1, keepdims=False)
     output = mctx.RecurrentFnOutput(
       reward=read['reward'],
-      # Past a finished (or too deep) node nothing follows: mctx may still walk there, and must find zeros.
+      # Past a finished (or too deep) node nothing follows: mctx may still walk there, and must find
+      # zeros.
       discount=alive.astype(jnp.float32),
       prior_logits=_prior_logits(prior),
       value=jnp.where(alive, read['value'], 0),
@@ -154,16 +179,20 @@ def _search(carry, grow, spent, most, keys, run):
     return inner
 
   root = mctx.RootFnOutput(
-    prior_logits=_prior_logits(tree.prior[:, 0]), value=tree.root_value, embedding=jnp.zeros(batch, jnp.int32)
+    prior_logits=_prior_logits(tree.prior[:, 0]),
+    value=tree.root_value,
+    embedding=jnp.zeros(batch, jnp.int32),
   )
   searched = run(keys, root, recurrent, invalid_actions=1.0 - tree.mask[:, 0], loop_fn=loop)
   return cell['carry'], searched
 
 
 def _gumbel(keys, root, recurrent, *, budgets, which, gumbel_scale, **settings):
-  """The search of `mctx.gumbel_muzero_policy`, whose sequential halving is planned for one budget alone, and whose
-  noise is one draw for all problems of a batch."""
-  noise = gumbel_scale * jax.vmap(lambda key: jax.random.gumbel(key, root.prior_logits.shape[1:]))(keys)
+  """The search of `mctx.gumbel_muzero_policy`, whose sequential halving is planned for one budget
+  alone, and whose noise is one draw for all problems of a batch."""
+  noise = gumbel_scale * jax.vmap(lambda key: jax.random.gumbel(key, root.prior_logits.shape[1:]))(
+    keys
+  )
   select = functools.partial(
     mctx.gumbel_muzero_root_action_selection, max_num_considered_actions=root.prior_logits.shape[-1]
   )
@@ -182,13 +211,16 @@ def _gumbel(keys, root, recurrent, *, budgets, which, gumbel_scale, **settings):
 
 
 def _puct(keys, root, recurrent, *, most, exploration, dirichlet_fraction, **settings):
-  """The search of `mctx.muzero_policy`, whose noise and ties are drawn for all problems of a batch at once."""
+  """The search of `mctx.muzero_policy`, whose noise and ties are drawn for all problems of a batch
+  at once."""
   prior = jax.nn.softmax(root.prior_logits)
   noise = jax.vmap(lambda key: jax.random.dirichlet(key, jnp.full(prior.shape[1:], 0.3)))(keys)
   mixed = jnp.where(prior > 0, (1 - dirichlet_fraction) * prior + dirichlet_fraction * noise, 0)
 
   def select(key, tree, node, depth):
-    key = jax.random.fold_in(jax.random.fold_in(tree.extra_data, tree.node_visits[tree.ROOT_INDEX]), node)
+    key = jax.random.fold_in(
+      jax.random.fold_in(tree.extra_data, tree.node_visits[tree.ROOT_INDEX]), node
+    )
     return mctx.muzero_action_selection(key, tree, node, depth, pb_c_init=exploration)
 
   return mctx.search(
@@ -205,19 +237,23 @@ def _puct(keys, root, recurrent, *, most, exploration, dirichlet_fraction, **set
 
 
 def _prior_logits(prior: Array) -> Array:
-  """mctx masks invalid candidates at the root only: inside, a finite minimum keeps them out of every argmax."""
+  """mctx masks invalid candidates at the root only: inside, a finite minimum keeps them out of
+  every argmax."""
   return jnp.where(prior > 0, jnp.log(jnp.maximum(prior, 1e-9)), jnp.finfo(jnp.float32).min)
 
 
 def _reward_by(verify, reference, tree: Tree, ids: Array) -> Tree:
   """Rewards the finished ones among nodes `ids` [N] by the verifier."""
   ids = jnp.broadcast_to(ids, (tree.mask.shape[0], ids.shape[0]))
-  verdict = jnp.where(tree_lib.pick(tree.terminal, ids, fill=False), verify(reference, tree, ids), 0)
+  verdict = jnp.where(
+    tree_lib.pick(tree.terminal, ids, fill=False), verify(reference, tree, ids), 0
+  )
   return tree.replace(reward=tree_lib.put(tree.reward, ids, verdict))
 
 
 def _finish(model, params, keys, tree: Tree, cache, slot: int, *, sampling: Sampling) -> Tree:
-  """Continues the likeliest leaf of each problem that has no finished solution to its end, in one chain of steps.
+  """Continues the likeliest leaf of each problem that has no finished solution to its end, in one
+  chain of steps.
 
   The steps fill the first candidate of slots `slot` and on.
   """
@@ -226,8 +262,19 @@ def _finish(model, params, keys, tree: Tree, cache, slot: int, *, sampling: Samp
   leaf = jnp.where(_unsolved(tree), likeliest_leaf(tree), tree_lib.ROOT)[:, None]
   leaf = jnp.where(leaf > 0, leaf, tree_lib.NONE)
   path = tree_lib.path_to(tree, leaf)
-  rows = decode_steps(model, params, keys, tree, cache, leaf, path, sampling=sampling, candidates=1,
-                      steps=room, depth=path.shape[-1] - 1)  # fmt: skip
+  rows = decode_steps(
+    model,
+    params,
+    keys,
+    tree,
+    cache,
+    leaf,
+    path,
+    sampling=sampling,
+    candidates=1,
+    steps=room,
+    depth=path.shape[-1] - 1,
+  )
   rows = jax.tree.map(lambda x: x[:, 0], rows._replace(cache=None))
   chain = cut(rows, tree.tokens.shape[-1])
   used = chain.used[..., 0]
@@ -240,7 +287,8 @@ def _finish(model, params, keys, tree: Tree, cache, slot: int, *, sampling: Samp
   own = jnp.where((behind >= 0) & (behind < step), 1 + (slot + behind) * width, tree_lib.NONE)
   whole = jnp.where(behind < 0, path, own)
   fields = {
-    name: getattr(tree, name).at[:, slot:, :1].set(field) for name, field in chain.node_fields().items()
+    name: getattr(tree, name).at[:, slot:, :1].set(field)
+    for name, field in chain.node_fields().items()
   }
   return tree.replace(
     expanded=tree.expanded.at[:, slot:].set(jnp.where(used, above, tree_lib.NONE)),

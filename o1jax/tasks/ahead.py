@@ -1,8 +1,10 @@
-"""A function of many items, computed ahead of its use by other processes, in the order of the items.
+"""A function of many items, computed ahead of its use by other processes, in the order of the
+items.
 
-Each is a Python of its own, `python -m o1jax.tasks.ahead`: it shares nothing with this process and its threads, imports
-what the function needs and nothing else, and hashes strings by a fixed seed, so that the order of a set is the same in
-all. Item n goes to process n modulo their number. So results, and what they depend on, are the same for any number.
+Each is a Python of its own, `python -m o1jax.tasks.ahead`: it shares nothing with this process and
+its threads, imports what the function needs and nothing else, and hashes strings by a fixed seed,
+so that the order of a set is the same in all. Item n goes to process n modulo their number. So
+results, and what they depend on, are the same for any number.
 """
 
 import collections
@@ -16,7 +18,11 @@ from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
-_GONE = (EOFError, BrokenPipeError, ConnectionResetError)  # what the other end of a pipe leaves behind
+_GONE = (
+  EOFError,
+  BrokenPipeError,
+  ConnectionResetError,
+)  # what the other end of a pipe leaves behind
 
 
 class AheadError(RuntimeError):
@@ -24,15 +30,22 @@ class AheadError(RuntimeError):
 
 
 def ahead(
-  function: Callable[[Any], Any], items: Iterable, *, workers: int, window: int = 8, seconds: float = 600.0
+  function: Callable[[Any], Any],
+  items: Iterable,
+  *,
+  workers: int,
+  window: int = 8,
+  seconds: float = 600.0,
 ) -> Iterator:
   """The results of `function(item)` in the order of the items.
 
-  Processes start with the first result, work on at most `workers * window` items ahead of what was taken, whatever is
-  done with it meanwhile, and end with the iterator: when items or patience are at an end, or it is closed or dropped.
+  Processes start with the first result, work on at most `workers * window` items ahead of what was
+  taken, whatever is done with it meanwhile, and end with the iterator: when items or patience are
+  at an end, or it is closed or dropped.
 
   Args:
-    function: one that other processes can import, or a functools.partial of one. What it prints is dropped.
+    function: one that other processes can import, or a functools.partial of one. What it prints is
+      dropped.
     items: small, may be without end; like results, they must pickle.
     workers: processes, at least 1.
     window: items that each has in hand, at least 1.
@@ -73,11 +86,16 @@ class _Worker:
     self._pipe, theirs = multiprocessing.Pipe()
     with theirs:
       # It takes no accelerator, and finds what this process finds.
-      env = os.environ | dict(JAX_PLATFORMS='cpu', PYTHONHASHSEED='0', PYTHONPATH=os.pathsep.join(map(str, sys.path)))
+      env = os.environ | dict(
+        JAX_PLATFORMS='cpu', PYTHONHASHSEED='0', PYTHONPATH=os.pathsep.join(map(str, sys.path))
+      )
       self._process = subprocess.Popen(
-        [sys.executable, '-m', 'o1jax.tasks.ahead', str(theirs.fileno())], env=env, pass_fds=[theirs.fileno()],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-      )  # fmt: skip
+        [sys.executable, '-m', 'o1jax.tasks.ahead', str(theirs.fileno())],
+        env=env,
+        pass_fds=[theirs.fileno()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+      )
 
   def tell(self, item):
     try:
@@ -91,8 +109,10 @@ class _Worker:
     try:
       done, told = self._pipe.recv()
     except _GONE:
-      raise AheadError(f'a process ended with status {self._process.wait()} at item {item!r}; what it said stands '
-                       'above') from None  # fmt: skip
+      raise AheadError(
+        f'a process ended with status {self._process.wait()} at item {item!r}; what it said stands '
+        'above'
+      ) from None
     if not done:
       raise AheadError(f'item {item!r} raised {told}')
     return told
@@ -108,7 +128,10 @@ class _Worker:
 
 def main() -> None:
   """Answers items with (True, result) or (False, words) until nobody is there any more."""
-  for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole job, whose first process decides
+  for number in (
+    signal.SIGINT,
+    signal.SIGTERM,
+  ):  # sent to the whole job, whose first process decides
     signal.signal(number, signal.SIG_IGN)
   pipe = Connection(int(sys.argv[1]))
   try:

@@ -1,8 +1,9 @@
-"""Cipher: every two letters stand for the letter at their average place in the alphabet; spaces keep the words.
+"""Cipher: every two letters stand for the letter at their average place in the alphabet; spaces
+keep the words.
 
-The puzzle that OpenAI's o1 announcement shows: `oyfjdnisdr rtqwainr acxz mynzbhhx` reads `think step by step`. A
-demonstration writes each pair beside its letter, a word at a time, so that each letter is a look-up of the two
-before it, and then collects the word:
+The puzzle that OpenAI's o1 announcement shows: `oyfjdnisdr rtqwainr acxz mynzbhhx` reads `think
+step by step`. A demonstration writes each pair beside its letter, a word at a time, so that each
+letter is a look-up of the two before it, and then collects the word:
 
     decode oyfjdnisdr rtqwainr
     <analysis>two letters make one
@@ -33,42 +34,67 @@ HELD_OUT_WORDS = ('strawberry',)  # in no generated sentence, of any split
 _SPLITS = ('train', 'validation', 'test')
 
 
-def task(*, min_words: int = 1, max_words: int = 4, max_letters: int = 10, invented: float = 0.3,
-         behaviours: Behaviours = Behaviours()) -> types.Task:
+def task(
+  *,
+  min_words: int = 1,
+  max_words: int = 4,
+  max_letters: int = 10,
+  invented: float = 0.3,
+  behaviours: Behaviours = Behaviours(),
+) -> types.Task:
   """Sentences of min_words..max_words words, each of at most `max_letters` letters.
 
-  Problems carry the plaintext as `text`. Splits share no sentence; `STRAWBERRY` is in none. An answer is correct when
-  it equals the plaintext, ASCII spaces around it aside. Use a tokenizer without merges (`vocab_size=None`): a merged
-  token would hide the letters that the pairs are made of.
+  Problems carry the plaintext as `text`. Splits share no sentence; `STRAWBERRY` is in none. An
+  answer is correct when it equals the plaintext, ASCII spaces around it aside. Use a tokenizer
+  without merges (`vocab_size=None`): a merged token would hide the letters that the pairs are made
+  of.
 
   Args:
-    invented: share of words that are random letters, so that reading pairs pays and guessing words does not.
+    invented: share of words that are random letters, so that reading pairs pays and guessing words
+      does not.
 
   Raises:
     ValueError: for settings out of range.
   """
   if not 1 <= min_words <= max_words:
-    raise ValueError(f'cipher with min_words={min_words}, max_words={max_words}: give 1 <= min_words <= max_words.')
+    raise ValueError(
+      f'cipher with min_words={min_words}, max_words={max_words}: give 1 <= min_words <= max_words.'
+    )
   if max_letters < 1:
     raise ValueError(f'cipher with max_letters={max_letters}: give at least 1.')
   if not 0 <= invented <= 1:
     raise ValueError(f'cipher with invented={invented}: it is a share, give a number in [0, 1].')
-  draw = functools.partial(_draw_sentence, min_words=min_words, max_words=max_words, invented=invented,
-                           max_letters=max_letters, words=[word for word in WORDS if len(word) <= max_letters])
+  draw = functools.partial(
+    _draw_sentence,
+    min_words=min_words,
+    max_words=max_words,
+    invented=invented,
+    max_letters=max_letters,
+    words=[word for word in WORDS if len(word) <= max_letters],
+  )
   return types.Task(
-      name='cipher', problems=functools.partial(_problems, draw=draw),
-      demonstrate=functools.partial(_demonstrate, behaviours=behaviours), facts=functools.partial(_facts, draw=draw),
-      verify=verify, check=check, fixed=(EXAMPLE, STRAWBERRY), ask=ask)
+    name='cipher',
+    problems=functools.partial(_problems, draw=draw),
+    demonstrate=functools.partial(_demonstrate, behaviours=behaviours),
+    facts=functools.partial(_facts, draw=draw),
+    verify=verify,
+    check=check,
+    fixed=(EXAMPLE, STRAWBERRY),
+    ask=ask,
+  )
 
 
 def ask(question: str) -> types.Problem:
-  """'decode oyfjdnisdr', or the ciphertext alone. Raises ValueError where its letters do not pair up."""
+  """'decode oyfjdnisdr', or the ciphertext alone. Raises ValueError where its letters do not pair
+  up."""
   return problem(' '.join(question.lower().removeprefix('decode').split()))
 
 
 def encrypt(plaintext: str, rng: np.random.Generator) -> str:
   """A ciphertext of the words of `plaintext`, uniform over the pairs that stand for each letter."""
-  return ' '.join(''.join(_draw_pair(letter, rng) for letter in word) for word in plaintext.split(' '))
+  return ' '.join(
+    ''.join(_draw_pair(letter, rng) for letter in word) for word in plaintext.split(' ')
+  )
 
 
 def decrypt(ciphertext: str) -> str:
@@ -82,7 +108,7 @@ def problem(ciphertext: str) -> types.Problem:
 
 
 def _pairs(word: str) -> list[str]:
-  return [word[i:i + 2] for i in range(0, len(word), 2)]
+  return [word[i : i + 2] for i in range(0, len(word), 2)]
 
 
 def _letter(pair: str) -> str:
@@ -100,7 +126,9 @@ def _draw_pair(letter: str, rng: np.random.Generator) -> str:
 
 
 EXAMPLE = problem('oyfjdnisdr rtqwainr acxz mynzbhhx')  # think step by step
-STRAWBERRY = problem('oyekaijzdf aaptcg suaokybhai ouow aqht mynznvaatzacdfoulxxz')  # a fixed test, never trained on
+STRAWBERRY = problem(
+  'oyekaijzdf aaptcg suaokybhai ouow aqht mynznvaatzacdfoulxxz'
+)  # a fixed test, never trained on
 
 
 # --- problems ---
@@ -111,7 +139,9 @@ def _draw_sentence(rng, *, min_words, max_words, max_letters, invented, words) -
   count = int(rng.integers(min_words, max_words + 1))
   while len(chosen) < count:
     if rng.random() < invented:
-      word = ''.join(ALPHABET[i] for i in rng.integers(len(ALPHABET), size=int(rng.integers(1, max_letters + 1))))
+      word = ''.join(
+        ALPHABET[i] for i in rng.integers(len(ALPHABET), size=int(rng.integers(1, max_letters + 1)))
+      )
     else:
       word = words[int(rng.integers(len(words)))]
     if word not in HELD_OUT_WORDS:
@@ -121,14 +151,19 @@ def _draw_sentence(rng, *, min_words, max_words, max_letters, invented, words) -
 
 def _split(plaintext: str) -> str:
   # Fixed texts are in no split at all.
-  return 'fixed' if plaintext in (EXAMPLE.text, STRAWBERRY.text) else splits.split_of(f'cipher {plaintext}')
+  return (
+    'fixed'
+    if plaintext in (EXAMPLE.text, STRAWBERRY.text)
+    else splits.split_of(f'cipher {plaintext}')
+  )
 
 
 def _problems(split, count, seed, *, draw) -> list[types.Problem]:
   if split not in _SPLITS:
     raise ValueError(f'cipher has no split {split!r}: give one of {_SPLITS}.')
   rng = np.random.default_rng((seed, _SPLITS.index(split)))
-  found = {}  # a dict keeps the order of discovery, so that a shorter list is the beginning of a longer one
+  # a dict keeps the order of discovery, so that a shorter list is the beginning of a longer one
+  found = {}
   for _ in range(100 * count + 1000):
     if len(found) >= count:
       break
@@ -136,17 +171,26 @@ def _problems(split, count, seed, *, draw) -> list[types.Problem]:
     if plaintext not in found and _split(plaintext) == split:
       found[plaintext] = problem(encrypt(plaintext, rng))
   if len(found) < count:
-    raise ValueError(f'cipher gave {len(found)} sentences in split {split!r}, {count} were asked: ask fewer, or raise '
-                     'max_words.')
+    raise ValueError(
+      f'cipher gave {len(found)} sentences in split {split!r}, {count} were asked: ask fewer, or '
+      f'raise '
+      'max_words.'
+    )
   return list(found.values())
 
 
 # --- demonstrations and plain text ---
 
 
-def _demonstrate(problem: types.Problem, rng: np.random.Generator, *, behaviours: Behaviours) -> list[str]:
+def _demonstrate(
+  problem: types.Problem, rng: np.random.Generator, *, behaviours: Behaviours
+) -> list[str]:
   words = problem.prompt.strip(DELIMITER).split(' ')[1:]
-  analyse, plan, evaluate = rng.random(3) < (behaviours.analysis, behaviours.decomposition, behaviours.evaluation)
+  analyse, plan, evaluate = rng.random(3) < (
+    behaviours.analysis,
+    behaviours.decomposition,
+    behaviours.evaluation,
+  )
   mistakes = min(behaviours.draw_dead_ends(rng), len(words))
   misread = set(rng.permutation(len(words))[:mistakes].tolist())
 
@@ -157,8 +201,11 @@ def _demonstrate(problem: types.Problem, rng: np.random.Generator, *, behaviours
     letters = decrypt(word)
     if i in misread:
       wrong = _misread(letters, rng)
-      steps += [TAGS['completion'] + _reading(word, wrong), f'{TAGS["evaluation"]}{wrong} no',
-                f'{TAGS["correction"]}back;{word}']
+      steps += [
+        TAGS['completion'] + _reading(word, wrong),
+        f'{TAGS["evaluation"]}{wrong} no',
+        f'{TAGS["correction"]}back;{word}',
+      ]
     steps.append(TAGS['alternative' if i in misread else 'completion'] + _reading(word, letters))
   if evaluate:
     steps.append(f'{TAGS["evaluation"]}{letters} ok')
@@ -176,15 +223,18 @@ def _misread(letters: str, rng: np.random.Generator) -> str:
   neighbour = place + int(rng.choice([-1, 1]))
   if not 0 <= neighbour < len(ALPHABET):
     neighbour = 2 * place - neighbour
-  return letters[:i] + ALPHABET[neighbour] + letters[i + 1:]
+  return letters[:i] + ALPHABET[neighbour] + letters[i + 1 :]
 
 
 def _facts(rng: np.random.Generator, *, draw) -> str:
-  """Letter order ('m13 n14 o15'), pair facts ('oyt fjh'), or an untagged worked solution of a training problem."""
+  """Letter order ('m13 n14 o15'), pair facts ('oyt fjh'), or an untagged worked solution of a
+  training problem."""
   kind = int(rng.integers(3))
   if kind == 0:
     first, size = int(rng.integers(len(ALPHABET) - 2)), int(rng.integers(3, 9))
-    return ' '.join(f'{letter}{first + i + 1}' for i, letter in enumerate(ALPHABET[first:first + size]))
+    return ' '.join(
+      f'{letter}{first + i + 1}' for i, letter in enumerate(ALPHABET[first : first + size])
+    )
   if kind == 1:
     letters = [ALPHABET[i] for i in rng.integers(len(ALPHABET), size=int(rng.integers(2, 9)))]
     return ' '.join(_draw_pair(letter, rng) + letter for letter in letters)
@@ -192,7 +242,8 @@ def _facts(rng: np.random.Generator, *, draw) -> str:
     pass
   words = encrypt(plaintext, rng)
   lines = [_reading(word, decrypt(word)) for word in words.split(' ')]
-  # Worded otherwise than a problem, so that tuning on demonstrations leaves this text alone, and it them.
+  # Worded otherwise than a problem, so that tuning on demonstrations leaves this text alone, and it
+  # them.
   return DELIMITER.join([f'read {words}', *lines, plaintext])
 
 

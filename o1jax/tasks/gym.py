@@ -1,10 +1,12 @@
-"""Any family of reasoning-gym (arXiv:2505.24760) as a task: its questions, its difficulty, its scores as outcomes.
+"""Any family of reasoning-gym (arXiv:2505.24760) as a task: its questions, its difficulty, its
+scores as outcomes.
 
     task(family='mini_sudoku', level=1).problems('train', 1000, 0)
 
-A question may have several lines, and so may an answer: its first line is the answer step, `<answer>4 3 1 2`, and the
-others are steps after it. A demonstration is the family's own answer and nothing else, since reasoning-gym shows no
-reasoning. Verdicts are those of its scorers, so there are none on the device: config.verifier.where must be 'host'.
+A question may have several lines, and so may an answer: its first line is the answer step,
+`<answer>4 3 1 2`, and the others are steps after it. A demonstration is the family's own answer and
+nothing else, since reasoning-gym shows no reasoning. Verdicts are those of its scorers, so there
+are none on the device: config.verifier.where must be 'host'.
 """
 
 import ast
@@ -33,21 +35,29 @@ _READS = 4096  # bytes of the end of a solution: some families want long answers
 
 
 def task(
-  *, family: str, level: int | None = None, settings: Mapping[str, Any] | None = None, threshold: float = 1.0,
-  texts: int = 500, workers: int = 0, seconds: float = 120.0, behaviours: Behaviours = Behaviours(),
-) -> types.Task:  # fmt: skip
+  *,
+  family: str,
+  level: int | None = None,
+  settings: Mapping[str, Any] | None = None,
+  threshold: float = 1.0,
+  texts: int = 500,
+  workers: int = 0,
+  seconds: float = 120.0,
+  behaviours: Behaviours = Behaviours(),
+) -> types.Task:
   """The problems of one family at one difficulty; its name is `gym_` and the family's.
 
-  A problem carries what its scorer needs as `text`, a literal of Python. Problems are drawn by other processes, which
-  end with the call, and kept for later ones; the splits of a seed are parts of one sequence, and share no question.
-  Those whose own answer is not right are left out. Plain texts are questions with their answers, of training
-  problems of seed 0.
+  A problem carries what its scorer needs as `text`, a literal of Python. Problems are drawn by
+  other processes, which end with the call, and kept for later ones; the splits of a seed are parts
+  of one sequence, and share no question. Those whose own answer is not right are left out. Plain
+  texts are questions with their answers, of training problems of seed 0.
 
   Args:
     family: one of reasoning-gym's, such as 'mini_sudoku'.
     level: of its curriculum, from 0; None = the family's defaults.
     settings: fields of the family's config that are set besides.
-    threshold: least score, in (0, 1], of an answer that is right. Below 1 many a wrong one is, see its scorer.
+    threshold: least score, in (0, 1], of an answer that is right. Below 1 many a wrong one is, see
+      its scorer.
     texts: training problems that plain texts are made of, fewer where there are not so many.
     workers: processes that draw; 0 = one for each core, up to 16. Problems do not depend on it.
     seconds: that drawing one problem may take.
@@ -60,8 +70,11 @@ def task(
   if not 0 < threshold <= 1:
     raise ValueError(f'gym with threshold={threshold}: it is a score, give a number in (0, 1].')
   if texts < 1 or workers < 0 or seconds <= 0:
-    raise ValueError(f'gym with texts={texts}, workers={workers}, seconds={seconds}: give at least 1, at least 0, and '
-                     'more than 0.')  # fmt: skip
+    raise ValueError(
+      f'gym with texts={texts}, workers={workers}, seconds={seconds}: give at least 1, at least 0, '
+      f'and '
+      'more than 0.'
+    )
   chosen = family_of(family, level=level, settings=settings)
   workers = workers or min(os.cpu_count() or 1, _MOST)
 
@@ -82,19 +95,23 @@ def task(
 
 
 def ask(question: str) -> types.Problem:
-  """Any question in the words of the family; its answer is not known. ValueError for an empty one."""
+  """Any question in the words of the family; its answer is not known. ValueError for an empty
+  one."""
   if not question.strip():
     raise ValueError('the question is empty: ask one')
   return types.Problem(prompt=question.rstrip(DELIMITER) + DELIMITER)
 
 
 def check(problem: types.Problem, text: str, *, family: Family, threshold: float) -> bool:
-  """Whether the family scores what follows the last answer tag, to the end of the text, with at least `threshold`.
+  """Whether the family scores what follows the last answer tag, to the end of the text, with at
+  least `threshold`.
 
   It cannot score a question that it did not draw.
   """
   _, tag, answer = text.rpartition(ANSWER)
-  return bool(tag and problem.text) and family.score(answer, ast.literal_eval(problem.text)) >= threshold
+  return (
+    bool(tag and problem.text) and family.score(answer, ast.literal_eval(problem.text)) >= threshold
+  )
 
 
 # --- problems ---
@@ -117,17 +134,23 @@ class _Sequence:
 
   def lack(self) -> str:
     """Why there are no more problems."""
-    return f'{self._drawn} draws, the last {self._dry} without a new question' + (self._flaw and f' ({self._flaw})')
+    return f'{self._drawn} draws, the last {self._dry} without a new question' + (
+      self._flaw and f' ({self._flaw})'
+    )
 
   def _extend(self, split, count):
     found = self._found[split]
     missing = count - len(found)
     draws = ahead(
-      functools.partial(self._family.draw, seed=self._seed), itertools.count(self._drawn), seconds=self._seconds,
+      functools.partial(self._family.draw, seed=self._seed),
+      itertools.count(self._drawn),
+      seconds=self._seconds,
       workers=min(self._workers, -(-missing // _WORTH)),
-    )  # fmt: skip
+    )
     lines = {} if sys.stderr.isatty() else {'mininterval': 30.0}
-    bar = tqdm(desc=f'{self._family.name}: {split}', total=count, initial=len(found), delay=5, **lines)
+    bar = tqdm(
+      desc=f'{self._family.name}: {split}', total=count, initial=len(found), delay=5, **lines
+    )
     try:
       while len(found) < count and self._dry < _DRY:
         self._add(next(draws))
@@ -154,8 +177,10 @@ def _problems(split, count, seed, *, family, sequence) -> list[types.Problem]:
     raise ValueError(f'gym has no split {split!r}: give one of {_SPLITS}.')
   problems = sequence(seed).first(split, count)
   if len(problems) < count:
-    raise ValueError(f'the family {family.name!r} gave {len(problems)} problems in split {split!r}, {count} were '
-                     f'asked: {sequence(seed).lack()}; ask fewer, or choose another level or settings.')  # fmt: skip
+    raise ValueError(
+      f'the family {family.name!r} gave {len(problems)} problems in split {split!r}, {count} were '
+      f'asked: {sequence(seed).lack()}; ask fewer, or choose another level or settings.'
+    )
   return problems
 
 
@@ -165,15 +190,20 @@ def _problems(split, count, seed, *, family, sequence) -> list[types.Problem]:
 def _demonstrate(problem: types.Problem, rng: np.random.Generator, *, family) -> list[str]:
   answer = family.reference(ast.literal_eval(problem.text))
   if answer is None:
-    raise ValueError(f'the family {family.name!r} tells no answers, so there is nothing to demonstrate: learn it from '
-                     'outcomes alone.')  # fmt: skip
+    raise ValueError(
+      f'the family {family.name!r} tells no answers, so there is nothing to demonstrate: learn it '
+      f'from '
+      'outcomes alone.'
+    )
   return (ANSWER + answer.strip()).split(DELIMITER)
 
 
 def _facts(rng: np.random.Generator, *, family, sequence, texts) -> str:
   problems = sequence(0).first('train', texts)
   if not problems:
-    raise ValueError(f'the family {family.name!r} gave no problem: {sequence(0).lack()}; choose another level '
-                     'or settings.')  # fmt: skip
+    raise ValueError(
+      f'the family {family.name!r} gave no problem: {sequence(0).lack()}; choose another level '
+      'or settings.'
+    )
   problem = problems[int(rng.integers(len(problems)))]
   return problem.prompt + (family.reference(ast.literal_eval(problem.text)) or '').strip()

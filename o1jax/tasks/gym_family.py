@@ -1,4 +1,5 @@
-"""One family of reasoning-gym (arXiv:2505.24760): its difficulty, its entries, and the scores of answers.
+"""One family of reasoning-gym (arXiv:2505.24760): its difficulty, its entries, and the scores of
+answers.
 
 It is apart from `o1jax.tasks.gym` because the processes that draw entries need nothing else.
 """
@@ -26,8 +27,9 @@ _REFERENCES = {
   'propositional_logic': 'example_answer',
   'rubiks_cube': 'example_correct_answer',
 }
-# Scorers that evaluate the text of an answer as Python, directly or through sympy, and what they may be given: no
-# attribute, no text in quotes beside a call, and no name but of a function of analysis, so nothing else can be called.
+# Scorers that evaluate the text of an answer as Python, directly or through sympy, and what they
+# may be given: no attribute, no text in quotes beside a call, and no name but of a function of
+# analysis, so nothing else can be called.
 _ARITHMETIC = re.compile(r'(?!.*(?:\*\*|//))[0-9+\-*/() ]*')
 _FORMULA = re.compile(
   r'(?:[0-9\s+\-*/(),]|(?<=[0-9])\.|(?<![0-9])\.(?=[0-9])|'
@@ -37,7 +39,9 @@ _FORMULA = re.compile(
 _LIST = re.compile(r'[\w\s,\[\]"\'-]*', re.ASCII)
 FORMS = {
   'binary_matrix': _LIST,
-  'coin_flip': re.compile('[0-9.,/ ]*(?:e-?[0-9]{1,2})?'),  # not evaluated, but worked out digit by digit
+  'coin_flip': re.compile(
+    '[0-9.,/ ]*(?:e-?[0-9]{1,2})?'
+  ),  # not evaluated, but worked out digit by digit
   'countdown': _ARITHMETIC,
   'intermediate_integration': _FORMULA,
   'n_queens': _LIST,
@@ -47,8 +51,9 @@ FORMS = {
   'spiral_matrix': _LIST,
   'string_insertion': _LIST,
 }
-# Scorers that give 1.0 to what is wrong, and what an answer must hold to besides: `0` agrees in its only digit with any
-# probability below 1; any text is as true as any other; and the numbers need not be the given ones.
+# Scorers that give 1.0 to what is wrong, and what an answer must hold to besides: `0` agrees in its
+# only digit with any probability below 1; any text is as true as any other; and the numbers need
+# not be the given ones.
 _BESIDES = {
   'coin_flip': lambda answer, entry: abs(_fraction(answer) - _fraction(entry['answer'])) <= 1e-4,
   'game_of_life_halting': lambda answer, entry: answer == entry['answer'],
@@ -59,8 +64,8 @@ _BESIDES = {
 class Drawn(NamedTuple):
   """What one draw gave.
 
-  question: as the family words it. entry: what `Family.score` needs, a literal of Python. flaw: why there is no problem
-  after all, '' where there is one.
+  question: as the family words it. entry: what `Family.score` needs, a literal of Python. flaw: why
+  there is no problem after all, '' where there is one.
   """
 
   question: str = ''
@@ -89,10 +94,13 @@ class Family:
   def draw(self, index: int, *, seed: int) -> Drawn:
     """Entry `index` of the endless sequence that the seed stands for.
 
-    A function of (family, seed, index) where strings are hashed by a fixed seed, as in `ahead`. It seeds the
-    generators of `random` and NumPy that a process has once, which some families draw from.
+    A function of (family, seed, index) where strings are hashed by a fixed seed, as in `ahead`. It
+    seeds the generators of `random` and NumPy that a process has once, which some families draw
+    from.
     """
-    start = random.Random(seed).getrandbits(31)  # NumPy's takes 32 bits, and seeds beside each other share entries
+    start = random.Random(seed).getrandbits(
+      31
+    )  # NumPy's takes 32 bits, and seeds beside each other share entries
     number, place = divmod(index, CHUNK)
     random.seed(start + index)
     np.random.seed(start + index)
@@ -118,8 +126,8 @@ class Family:
   def score(self, answer: str, entry: dict) -> float:
     """What reasoning-gym gives an answer, in [0, 1], spaces around it aside.
 
-    It is 0 for an answer that its scorer would raise on, that it should not evaluate (`FORMS`), or that it is known to
-    give too much.
+    It is 0 for an answer that its scorer would raise on, that it should not evaluate (`FORMS`), or
+    that it is known to give too much.
     """
     answer = answer.strip()
     if self.name in FORMS and not FORMS[self.name].fullmatch(answer):
@@ -136,12 +144,15 @@ class Family:
     return kind(dataclasses.replace(self.config, seed=seed, size=CHUNK))
 
 
-def family(name: str, *, level: int | None = None, settings: Mapping[str, Any] | None = None) -> Family:
+def family(
+  name: str, *, level: int | None = None, settings: Mapping[str, Any] | None = None
+) -> Family:
   """A family at a difficulty.
 
   Args:
     name: one of reasoning-gym's.
-    level: of its curriculum, from 0: each attribute is at this level, or at its highest. None = the family's defaults.
+    level: of its curriculum, from 0: each attribute is at this level, or at its highest. None = the
+      family's defaults.
     settings: fields of the family's config that are set besides.
 
   Raises:
@@ -152,7 +163,9 @@ def family(name: str, *, level: int | None = None, settings: Mapping[str, Any] |
   if name in REFUSED:
     raise ValueError(f'the family {name!r} of reasoning-gym is no task: it is {REFUSED[name]}.')
   if name not in datasets:
-    raise ValueError(f'reasoning-gym has no family {name!r}: {_choices(name, datasets.keys() - REFUSED)}')
+    raise ValueError(
+      f'reasoning-gym has no family {name!r}: {_choices(name, datasets.keys() - REFUSED)}'
+    )
   settings = dict(settings or {})
   fields = {field.name for field in dataclasses.fields(datasets[name][1])} - {'seed', 'size'}
   for field in settings:
@@ -163,15 +176,20 @@ def family(name: str, *, level: int | None = None, settings: Mapping[str, Any] |
     return Family(name, dataclasses.replace(config, **settings))
   except Exception as error:
     why = str(error) or type(error).__name__
-    raise ValueError(f'the family {name!r} refuses level={level}, settings={settings}: {why}.') from None
+    raise ValueError(
+      f'the family {name!r} refuses level={level}, settings={settings}: {why}.'
+    ) from None
 
 
 def library(module: str):
-  """A module of reasoning_gym, which is imported where it is used alone. Raises ImportError that names the extra."""
+  """A module of reasoning_gym, which is imported where it is used alone. Raises ImportError that
+  names the extra."""
   try:
     return importlib.import_module(f'reasoning_gym.{module}')
   except ImportError as error:
-    raise ImportError(f"the task gym needs reasoning-gym ({error}): pip install -e '.[tasks]'") from None
+    raise ImportError(
+      f"the task gym needs reasoning-gym ({error}): pip install -e '.[tasks]'"
+    ) from None
 
 
 def _at_level(name, level):
@@ -180,7 +198,9 @@ def _at_level(name, level):
   curriculum = library('factory').create_curriculum(name)
   count = max((len(attribute.levels) for attribute in curriculum.attributes.values()), default=0)
   if level not in range(count):
-    raise ValueError(f'the family {name!r} has no level {level}: give 0..{count - 1}, or None for its defaults.')
+    raise ValueError(
+      f'the family {name!r} has no level {level}: give 0..{count - 1}, or None for its defaults.'
+    )
   curriculum.set_global_level(level)
   return curriculum.generate_configuration()
 
@@ -191,7 +211,8 @@ def _choices(name, known) -> str:
 
 
 def _plain(value):
-  """The value made of what Python has literals for; what has none is told as text. No scorer reads that."""
+  """The value made of what Python has literals for; what has none is told as text. No scorer reads
+  that."""
   if isinstance(value, dict):
     return {_plain(key): _plain(item) for key, item in value.items()}
   for kind in (list, tuple, set):

@@ -1,4 +1,5 @@
-"""Verdicts on infix arithmetic: does the expression reach the target from exactly the given numbers?
+"""Verdicts on infix arithmetic: does the expression reach the target from exactly the given
+numbers?
 
 The grammar of an answer, which both verifiers below hold to:
 
@@ -7,10 +8,11 @@ The grammar of an answer, which both verifiers below hold to:
     factor  = number | '(' sum ')'
     number  = '0' | a digit 1-9, then digits         no sign, no leading zero
 
-ASCII spaces may stand anywhere but inside a number; nothing else may. An answer is what follows the last answer tag,
-to the end of the text: at most `SIZE` bytes, with parentheses nested at most `DEPTH` deep. It is correct when the
-numbers in it are the given ones, each as often as given, every intermediate result is a whole number in 0..LIMIT,
-and the result is the target.
+ASCII spaces may stand anywhere but inside a number; nothing else may. An answer is what follows the
+last answer tag,
+to the end of the text: at most `SIZE` bytes, with parentheses nested at most `DEPTH` deep. It is
+correct when the numbers in it are the given ones, each as often as given, every intermediate result
+is a whole number in 0..LIMIT, and the result is the target.
 """
 
 import ast
@@ -27,7 +29,9 @@ from o1jax.text.steps import ANSWER
 
 SIZE = 48
 DEPTH = 4
-LIMIT = 1_000_000  # float32 is exact up to 16 times that, so one multiplication cannot hide an overflow
+LIMIT = (
+  1_000_000  # float32 is exact up to 16 times that, so one multiplication cannot hide an overflow
+)
 
 
 class _Frame(NamedTuple):
@@ -44,7 +48,9 @@ class _Reader(NamedTuple):
 
   ok: jax.Array  # bool []
   depth: jax.Array  # int32 [], -1 = the closing parenthesis of the whole answer has been read
-  frames: tuple[_Frame, ...]  # one a level: scalars apart, so that XLA fuses a step of the scan into one loop
+  frames: tuple[
+    _Frame, ...
+  ]  # one a level: scalars apart, so that XLA fuses a step of the scan into one loop
   reading: jax.Array  # bool [], inside a number
   number: jax.Array  # float32 []
   operand: jax.Array  # bool [], an operand stands to the left
@@ -70,9 +76,16 @@ def verify(text: jax.Array, length: jax.Array, numbers: jax.Array) -> jax.Array:
   given = tuple(numbers[1:].astype(jnp.float32))
   # One more parenthesis closes the whole answer; past it only padding may come.
   answer = jnp.where(jnp.arange(SIZE + 1) == size, ord(')'), jnp.pad(answer, (0, 1)))
-  start = _Reader(ok=jnp.bool_(True), depth=jnp.int32(0), frames=(jax.tree.map(jnp.float32, _EMPTY),) * (1 + DEPTH),
-                  reading=jnp.bool_(False), number=jnp.float32(0), operand=jnp.bool_(False),
-                  left=tuple(number >= 0 for number in given), value=jnp.float32(-1))
+  start = _Reader(
+    ok=jnp.bool_(True),
+    depth=jnp.int32(0),
+    frames=(jax.tree.map(jnp.float32, _EMPTY),) * (1 + DEPTH),
+    reading=jnp.bool_(False),
+    number=jnp.float32(0),
+    operand=jnp.bool_(False),
+    left=tuple(number >= 0 for number in given),
+    value=jnp.float32(-1),
+  )
   end, _ = jax.lax.scan(functools.partial(_read, given=given), start, answer)
   return end.ok & (size <= SIZE) & (end.depth == -1) & ~_any(end.left) & (end.value == numbers[0])
 
@@ -100,20 +113,35 @@ def _read(reader: _Reader, char: jax.Array, *, given: jax.Array) -> tuple[_Reade
   final = closes & (reader.depth == 0)
   ok &= ~(plus_minus | closes) | ((value >= 0) & (value <= LIMIT))
   ok &= ~closes | final | below_legal
-  ok &= jnp.where(digit | opens, ~operand, jnp.where(plus_minus | times_divide | closes, operand, is_(' ')))
+  ok &= jnp.where(
+    digit | opens, ~operand, jnp.where(plus_minus | times_divide | closes, operand, is_(' '))
+  )
   ok &= ~(opens & (reader.depth == DEPTH)) & ~(digit & reader.reading & (reader.number == 0))
 
   summed = _Frame(value, jnp.where(char == ord('-'), -1.0, 1.0), 1.0, 0.0)
-  frame = frame._replace(divide=jnp.where(times_divide, (char == ord('/')).astype(jnp.float32), frame.divide))
-  frame = jax.tree.map(lambda *options: jnp.select([plus_minus, closes, opens], options[:3], options[3]),
-                       summed, below, _EMPTY, frame)
+  frame = frame._replace(
+    divide=jnp.where(times_divide, (char == ord('/')).astype(jnp.float32), frame.divide)
+  )
+  frame = jax.tree.map(
+    lambda *options: jnp.select([plus_minus, closes, opens], options[:3], options[3]),
+    summed,
+    below,
+    _EMPTY,
+    frame,
+  )
   depth = reader.depth + opens - closes
   after = _Reader(
-      ok=ok, depth=depth, reading=digit,
-      frames=tuple(_select(level == depth, frame, old) for level, old in enumerate(reader.frames)),
-      number=jnp.where(digit, jnp.minimum(reader.number * reader.reading * 10 + char - ord('0'), LIMIT + 1), 0),
-      operand=closes | (operand & ~plus_minus & ~times_divide), left=tuple(left),
-      value=jnp.where(final, value, reader.value))
+    ok=ok,
+    depth=depth,
+    reading=digit,
+    frames=tuple(_select(level == depth, frame, old) for level, old in enumerate(reader.frames)),
+    number=jnp.where(
+      digit, jnp.minimum(reader.number * reader.reading * 10 + char - ord('0'), LIMIT + 1), 0
+    ),
+    operand=closes | (operand & ~plus_minus & ~times_divide),
+    left=tuple(left),
+    value=jnp.where(final, value, reader.value),
+  )
   return _select(reader.depth < 0, reader._replace(ok=reader.ok & (char == 0)), after), None
 
 
@@ -139,12 +167,18 @@ def _multiply(frame: _Frame, factor: jax.Array) -> tuple[_Frame, jax.Array]:
   divides = frame.divide > 0
   product = jnp.where(divides, quotient, frame.product * factor)
   exact = (factor != 0) & (quotient * factor == frame.product)
-  return frame._replace(product=jnp.clip(product, -1, LIMIT)), (product <= LIMIT) & (exact | ~divides)
+  return frame._replace(product=jnp.clip(product, -1, LIMIT)), (product <= LIMIT) & (
+    exact | ~divides
+  )
 
 
 _VALID = re.compile(r'[0-9+\-*/() ]+')
-_OPERATORS = {ast.Add: lambda a, b: a + b, ast.Sub: lambda a, b: a - b, ast.Mult: lambda a, b: a * b,
-              ast.Div: lambda a, b: a / b}
+_OPERATORS = {
+  ast.Add: lambda a, b: a + b,
+  ast.Sub: lambda a, b: a - b,
+  ast.Mult: lambda a, b: a * b,
+  ast.Div: lambda a, b: a / b,
+}
 
 
 def check(numbers: tuple[int, ...], text: str) -> bool:
@@ -173,7 +207,8 @@ def check(numbers: tuple[int, ...], text: str) -> bool:
 
 
 def _value(node: ast.expr, used: list[int]) -> fractions.Fraction:
-  """Value of a parsed expression; `used` collects its numbers. Raises ValueError outside the grammar."""
+  """Value of a parsed expression; `used` collects its numbers. Raises ValueError outside the
+  grammar."""
   if isinstance(node, ast.Constant) and type(node.value) is int:
     used.append(node.value)
     result = fractions.Fraction(node.value)

@@ -1,6 +1,7 @@
 """Questions of published data, such as GSM8K and MATH, with worked solutions of several lines.
 
-A solution ends with a line that has the answer in a box; verdicts are on that. See `o1jax.data.problems`.
+A solution ends with a line that has the answer in a box; verdicts are on that. See
+`o1jax.data.problems`.
 """
 
 import functools
@@ -24,16 +25,21 @@ def boxed(solved: Any) -> list[str]:
 
 
 def task(
-  *, name: str, train: Callable[[], Iterable[Any]], test: Callable[[], Iterable[Any]],
+  *,
+  name: str,
+  train: Callable[[], Iterable[Any]],
+  test: Callable[[], Iterable[Any]],
   demonstrate: Callable[[Any], list[str]] = boxed,
-) -> types.Task:  # fmt: skip
+) -> types.Task:
   """Questions from two sets of solved problems, which are read when they are first asked for.
 
-  Validation problems are a part of the training set, chosen by their text, so that no split shares a question.
+  Validation problems are a part of the training set, chosen by their text, so that no split shares
+  a question.
 
   Args:
     name: of the task.
-    train: -> solved problems, which have `problem`, `steps` and `answer` (`data.problems.SolvedProblem`).
+    train: -> solved problems, which have `problem`, `steps` and `answer`
+      (`data.problems.SolvedProblem`).
     test: the same.
     demonstrate: the steps of a solved problem.
   """
@@ -94,7 +100,9 @@ def _problems(split, count, seed, *, name, read) -> list[types.Problem]:
     raise ValueError(f'{name} has no split {split!r}: give one of {", ".join(found)}.')
   prompts = list(found[split])
   if len(prompts) < count:
-    raise ValueError(f'{name} has {len(prompts)} problems in split {split!r}, {count} were asked: ask fewer.')
+    raise ValueError(
+      f'{name} has {len(prompts)} problems in split {split!r}, {count} were asked: ask fewer.'
+    )
   order = np.random.default_rng((seed, len(prompts))).permutation(len(prompts))[:count]
   return [types.Problem(prompt=prompts[i], text=found[split][prompts[i]].answer) for i in order]
 
@@ -108,4 +116,3 @@ def _facts(rng: np.random.Generator, *, read) -> str:
   train = read()['train']
   prompt = list(train)[int(rng.integers(len(train)))]
   return prompt + DELIMITER.join(train[prompt].steps)
-

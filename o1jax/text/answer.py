@@ -11,14 +11,17 @@ _BRACES = re.compile(r'\\(?:boxed|fbox)\s*\{|\\boxed\s+(?P<bare>[^\s{}$\\]+)|\\.
 _SAID = re.compile(r'\banswer(?: is\b|\s*:|\s*=)[\s:*]*(?P<rest>[^\n]*)', re.IGNORECASE)
 _SENTENCE = re.compile(r'[.!?](?:\s|$)')
 _NUMBER = re.compile(
-  r'(?:(?<![\w.)\]}])-)?(?:\\?\$)?(?:\\[dt]?frac\{\d+\}\{\d+\}|\d[\d,]*(?:\.\d+)?(?:/\d+)?)(?:\\?%)?', re.ASCII
+  r'(?:(?<![\w.)\]}])-)?(?:\\?\$)?(?:\\[dt]?frac\{\d+\}\{\d+\}|\d[\d,]*(?:\.\d+)?(?:/\d+)?)(?:\\?%)?',
+  re.ASCII,
 )
 
 
 def boxed(text: str) -> str | None:
-  r"""What the last balanced `\boxed{...}` of a text holds (of nested ones: the one that begins last); None without one.
+  r"""What the last balanced `\boxed{...}` of a text holds (of nested ones: the one that begins
+  last); None without one.
 
-  `\fbox{...}` and `\boxed 5`, as some solutions of MATH (arXiv:2103.03874) have it, count too. Escaped braces are text.
+  `\fbox{...}` and `\boxed 5`, as some solutions of MATH (arXiv:2103.03874) have it, count too.
+  Escaped braces are text.
   """
   begun, best = [], (-1, None)
   for token in _BRACES.finditer(text):
@@ -35,7 +38,8 @@ def boxed(text: str) -> str | None:
 
 
 def told(text: str, marker: str) -> str:
-  """What a solution answers, for people: what follows its last `marker`; all of it where answers have no marker.
+  """What a solution answers, for people: what follows its last `marker`; all of it where answers
+  have no marker.
 
   Of a box (a marker with an open brace) it is what the box holds. '' where there is none.
   """
@@ -49,7 +53,8 @@ def told(text: str, marker: str) -> str:
 def final_answer(text: str) -> str | None:
   r"""The answer that a solution ends with; None where it has none.
 
-  It is the first of these that the text has, blanks around it removed; if that is empty, there is no answer:
+  It is the first of these that the text has, blanks around it removed; if that is empty, there is
+  no answer:
 
   1. what the last balanced `\boxed{...}` holds (MATH);
   2. the rest of the line after the last `####` (GSM8K, arXiv:2110.14168);

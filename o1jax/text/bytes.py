@@ -6,7 +6,9 @@ import jax.numpy as jnp
 Array = jax.Array
 
 
-def token_bytes(tokens: Array, length: Array, table: tuple[Array, Array], *, size: int) -> tuple[Array, Array]:
+def token_bytes(
+  tokens: Array, length: Array, table: tuple[Array, Array], *, size: int
+) -> tuple[Array, Array]:
   """The text of token rows, as contiguous bytes.
 
   Args:
@@ -31,14 +33,16 @@ def _row_bytes(tokens, length, pieces, piece_length, size):
   total = ends[-1]
   dropped = jnp.maximum(total - size, 0)
   starts = jnp.concatenate([jnp.zeros_like(ends[:1]), ends[:-1]]) - dropped
-  # Each token marks the byte it starts at; the running maximum then names the token of every byte. A token without
-  # bytes shares its start with its successor, which is the larger index and wins.
+  # Each token marks the byte it starts at; the running maximum then names the token of every byte.
+  # A token without bytes shares its start with its successor, which is the larger index and wins.
   marks = jnp.zeros(size, jnp.int32).at[jnp.maximum(starts, 0)].max(index, mode='drop')
   owner = jax.lax.cummax(marks)
   position = jnp.arange(size)
   offset = jnp.clip(position - starts[owner], 0, pieces.shape[1] - 1)
   text_length = total - dropped
-  return jnp.where(position < text_length, pieces[tokens[owner], offset], 0).astype(jnp.uint8), text_length
+  return jnp.where(position < text_length, pieces[tokens[owner], offset], 0).astype(
+    jnp.uint8
+  ), text_length
 
 
 def after_last(text: Array, length: Array, marker: bytes, *, size: int) -> tuple[Array, Array]:
@@ -51,13 +55,13 @@ def after_last(text: Array, length: Array, marker: bytes, *, size: int) -> tuple
     size: S, bytes returned; of a longer remainder the first S.
 
   Returns:
-    bytes uint8 [S], 0 beyond the remainder, and the length of the whole remainder int32 [] (it may exceed S), -1
-    where the text has no marker.
+    bytes uint8 [S], 0 beyond the remainder, and the length of the whole remainder int32 [] (it may
+    exceed S), -1 where the text has no marker.
   """
   starts = jnp.arange(text.shape[0] - len(marker) + 1)
   found = starts + len(marker) <= length
   for i, byte in enumerate(marker):
-    found &= text[i:i + starts.shape[0]] == byte
+    found &= text[i : i + starts.shape[0]] == byte
   begin = jnp.max(jnp.where(found, starts, -1)) + len(marker)
   rest = jnp.where(found.any(), length - begin, -1)
   window = jax.lax.dynamic_slice(jnp.pad(text, (0, size)), (begin,), (size,))

@@ -30,8 +30,8 @@ class ChatTemplate:
   Attributes:
     source: the template.
     variables: what it may read besides the messages: 'bos_token' and other texts of special tokens.
-    now: the time it is told (`strftime_now`), which stands in some prompts; None = that of the call. A run gives it,
-      or its prompts change from day to day.
+    now: the time it is told (`strftime_now`), which stands in some prompts; None = that of the
+      call. A run gives it, or its prompts change from day to day.
     seconds: for all conversations of a call.
   """
 
@@ -42,7 +42,8 @@ class ChatTemplate:
 
   @classmethod
   def load(cls, folder, *, name: str = 'default', **settings) -> 'ChatTemplate':
-    """Reads the template of a checkpoint's folder: `chat_template.jinja` before that in `tokenizer_config.json`.
+    """Reads the template of a checkpoint's folder: `chat_template.jinja` before that in
+    `tokenizer_config.json`.
 
     Args:
       folder: of the checkpoint.
@@ -55,10 +56,15 @@ class ChatTemplate:
     folder = pathlib.Path(folder)
     told = pretrained.read_settings(folder)
     found = told.get('chat_template', {})
-    found = {'default': found} if isinstance(found, str) else {t['name']: t['template'] for t in found}
+    found = (
+      {'default': found} if isinstance(found, str) else {t['name']: t['template'] for t in found}
+    )
     files = {'default': folder / 'chat_template.jinja'} | {
-      path.stem: path for path in (folder / 'additional_chat_templates').glob('*.jinja')}
-    found |= {name: path.read_text(encoding='utf-8') for name, path in files.items() if path.exists()}
+      path.stem: path for path in (folder / 'additional_chat_templates').glob('*.jinja')
+    }
+    found |= {
+      name: path.read_text(encoding='utf-8') for name, path in files.items() if path.exists()
+    }
     if name not in found:
       there = f'but {", ".join(sorted(found))}' if found else 'and no other: it may be a base model'
       raise ValueError(f'there is no chat template {name!r} in {folder}, {there}.')
@@ -69,12 +75,18 @@ class ChatTemplate:
     """One conversation as text; see `render_all`."""
     return self.render_all([messages], **settings)[0]
 
-  def render_all(self, conversations: Sequence[Sequence[Message]], *, add_generation_prompt: bool = True,
-                 tools: Sequence[Mapping] | None = None, **variables) -> list[str]:
+  def render_all(
+    self,
+    conversations: Sequence[Sequence[Message]],
+    *,
+    add_generation_prompt: bool = True,
+    tools: Sequence[Mapping] | None = None,
+    **variables,
+  ) -> list[str]:
     """Conversations as texts, as `apply_chat_template` of transformers writes them.
 
-    The template runs in a process of its own (`o1jax.text.render`), which takes some tenths of a second to start, so
-    many conversations are better rendered in one call.
+    The template runs in a process of its own (`o1jax.text.render`), which takes some tenths of a
+    second to start, so many conversations are better rendered in one call.
 
     Args:
       conversations: messages, made of what JSON knows; keys without a value (None) are left out.
@@ -83,31 +95,49 @@ class ChatTemplate:
       **variables: what else the template reads; before `self.variables`.
 
     Raises:
-      ValueError: the template refuses the messages, is wrong, does what it must not, or takes too long.
+      ValueError: the template refuses the messages, is wrong, does what it must not, or takes too
+        long.
     """
     common = dict(add_generation_prompt=add_generation_prompt, tools=tools, documents=None)
     common |= {**self.variables, **variables}
-    kept = [[{k: v for k, v in message.items() if v is not None} for message in talk] for talk in conversations]
-    return _told(dict(
-      template=self.source,
-      conversations=[common | dict(messages=messages) for messages in kept],
-      now=(self.now or datetime.datetime.now()).isoformat(),
-      characters=CHARACTERS,
-    ), self.seconds)
+    kept = [
+      [{k: v for k, v in message.items() if v is not None} for message in talk]
+      for talk in conversations
+    ]
+    return _told(
+      dict(
+        template=self.source,
+        conversations=[common | dict(messages=messages) for messages in kept],
+        now=(self.now or datetime.datetime.now()).isoformat(),
+        characters=CHARACTERS,
+      ),
+      self.seconds,
+    )
 
-  def encode_all(self, tokenizer: Tokenizer, conversations: Sequence[Sequence[Message]], *,
-                 tools: Sequence[Mapping] | None = None, **settings) -> list[list[int]]:
-    """Conversations as ids. Control tokens that the template writes are tokens, those that a message holds are text.
+  def encode_all(
+    self,
+    tokenizer: Tokenizer,
+    conversations: Sequence[Sequence[Message]],
+    *,
+    tools: Sequence[Mapping] | None = None,
+    **settings,
+  ) -> list[list[int]]:
+    """Conversations as ids. Control tokens that the template writes are tokens, those that a
+    message holds are text.
 
-    Control are all special tokens, and other added ones that stand in the template, blanks apart. Where a message
-    holds the text of one, marks are put around it before the template sees it, and what stands between marks is
-    encoded as text (transformers calls that `sanitize_control_tokens`).
+    Control are all special tokens, and other added ones that stand in the template, blanks apart.
+    Where a message holds the text of one, marks are put around it before the template sees it, and
+    what stands between marks is encoded as text (transformers calls that
+    `sanitize_control_tokens`).
 
     Raises:
       ValueError: as `render_all`.
     """
-    control = [text for text, i in tokenizer.added.items()
-               if not tokenizer.pieces[i] or text in self.source and not text.isspace()]
+    control = [
+      text
+      for text, i in tokenizer.added.items()
+      if not tokenizer.pieces[i] or text in self.source and not text.isspace()
+    ]
     first, last = _unused(_json([conversations, tools, settings]) + self.source)
     found = re.compile(any_of(control) or '(?!)')
     mark = functools.partial(_marked, found, f'{first}\\g<0>{last}')
@@ -116,20 +146,30 @@ class ChatTemplate:
 
 
 def messages(question: str, *, system: str = '', instruction: str = INSTRUCTION) -> list[Message]:
-  """A question, blanks around it left out, as a conversation; the instruction follows it on a line of its own.
+  """A question, blanks around it left out, as a conversation; the instruction follows it on a line
+  of its own.
 
   Without `system` there is no system message, and without `instruction` no such line.
   """
   said = '\n'.join(part for part in (question.strip(), instruction) if part)
-  return [*([dict(role='system', content=system)] if system else []), dict(role='user', content=said)]
+  return [
+    *([dict(role='system', content=system)] if system else []),
+    dict(role='user', content=said),
+  ]
 
 
-def chatting(tokenizer: Tokenizer, template: ChatTemplate, *, system: str = '', instruction: str = INSTRUCTION,
-             **variables) -> Tokenizer:
+def chatting(
+  tokenizer: Tokenizer,
+  template: ChatTemplate,
+  *,
+  system: str = '',
+  instruction: str = INSTRUCTION,
+  **variables,
+) -> Tokenizer:
   """The tokenizer of a policy that is asked through a chat template.
 
-  Its `encode_prompts` makes a conversation of every question, and a solution ends, and is learned to end, with the
-  token that the template writes after what an assistant says.
+  Its `encode_prompts` makes a conversation of every question, and a solution ends, and is learned
+  to end, with the token that the template writes after what an assistant says.
 
   Args:
     tokenizer: of `pretrained.load`.
@@ -144,7 +184,12 @@ def chatting(tokenizer: Tokenizer, template: ChatTemplate, *, system: str = '', 
   answer = 'The answer.'
   said = [*ask('A question?'), dict(role='assistant', content=answer)]
   _, *tail = template.render(said, add_generation_prompt=False, **variables).split(answer)
-  after = [i for part in tail for i in split_parse(part, tokenizer.encode, tokenizer.added) if not tokenizer.pieces[i]]
+  after = [
+    i
+    for part in tail
+    for i in split_parse(part, tokenizer.encode, tokenizer.added)
+    if not tokenizer.pieces[i]
+  ]
   ends = tuple(dict.fromkeys([*after[:1], *tokenizer.end_ids]))
 
   def frame(questions):
@@ -156,14 +201,19 @@ def chatting(tokenizer: Tokenizer, template: ChatTemplate, *, system: str = '', 
 def _told(asked, seconds) -> list[str]:
   """What the process that renders says."""
   limits = dict(RLIMIT_AS=MEMORY, RLIMIT_CPU=int(seconds) + 1, RLIMIT_NOFILE=0, RLIMIT_NPROC=0)
-  env = dict(PYTHONPATH=os.pathsep.join(map(str, sys.path)))  # nothing else of the environment, which has secrets
+  env = dict(
+    PYTHONPATH=os.pathsep.join(map(str, sys.path))
+  )  # nothing else of the environment, which has secrets
   command = [sys.executable, '-m', 'o1jax.text.render']
   words = _json(asked | dict(limits=limits)).encode('utf-8', 'surrogatepass')
   try:
     done = subprocess.run(command, input=words, env=env, capture_output=True, timeout=seconds)
   except subprocess.TimeoutExpired:
-    raise ValueError(f'the chat template took more than {seconds:g} s: it may never end. Give it more (`seconds`), or '
-                     'fewer conversations at a time.') from None
+    raise ValueError(
+      f'the chat template took more than {seconds:g} s: it may never end. Give it more '
+      f'(`seconds`), or '
+      'fewer conversations at a time.'
+    ) from None
   trouble = done.stderr.decode(errors='replace').strip()
   if done.returncode and "No module named 'jinja2'" in trouble:
     raise ImportError("chat templates need the library jinja2: pip install -e '.[hf]'")
@@ -178,7 +228,9 @@ def _json(value) -> str:
   try:
     return json.dumps(value, ensure_ascii=False)
   except TypeError as error:
-    raise ValueError(f'messages for a chat template are made of text, numbers, lists and dicts: {error}.') from None
+    raise ValueError(
+      f'messages for a chat template are made of text, numbers, lists and dicts: {error}.'
+    ) from None
 
 
 def _as_text(tokenizer, control) -> list[int]:
@@ -187,8 +239,11 @@ def _as_text(tokenizer, control) -> list[int]:
   if tokenizer.added[control] in ids:
     ids = [i for char in control for i in tokenizer.encode(char)]
   if tokenizer.added[control] in ids:
-    raise ValueError(f'a message holds {control!r}, which the tokenizer can write as a control token only: leave it '
-                     'out.')
+    raise ValueError(
+      f'a message holds {control!r}, which the tokenizer can write as a control token only: leave '
+      f'it '
+      'out.'
+    )
   return ids
 
 
@@ -204,7 +259,9 @@ def _marked(pattern: re.Pattern, mark: str, value):
     return pattern.sub(mark, value)
   if isinstance(value, Mapping):
     return {key: _marked(pattern, mark, inner) for key, inner in value.items()}
-  return [_marked(pattern, mark, inner) for inner in value] if isinstance(value, list | tuple) else value
+  return (
+    [_marked(pattern, mark, inner) for inner in value] if isinstance(value, list | tuple) else value
+  )
 
 
 def _encode(tokenizer, text, control, first, last) -> list[int]:

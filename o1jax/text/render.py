@@ -1,9 +1,10 @@
 """A process that renders chat templates: `python -m o1jax.text.render`.
 
-A template is a program of whoever published a model. It runs in jinja2's sandbox, in a process of its own that has
-little memory, cannot open files, sockets or processes, and that `o1jax.text.chat` ends when its time is over. It reads
-one JSON object from its standard input: `template`, `conversations` (each the template's variables), `now` (ISO 8601)
-and the limits, and writes one to its standard output: `texts`, or `error`, a line.
+A template is a program of whoever published a model. It runs in jinja2's sandbox, in a process of
+its own that has little memory, cannot open files, sockets or processes, and that `o1jax.text.chat`
+ends when its time is over. It reads one JSON object from its standard input: `template`,
+`conversations` (each the template's variables), `now` (ISO 8601) and the limits, and writes one to
+its standard output: `texts`, or `error`, a line.
 """
 
 import contextlib
@@ -18,7 +19,8 @@ import jinja2.sandbox
 
 
 class _Generation(jinja2.ext.Extension):
-  """`{% generation %}`, which marks what an assistant says, as transformers has it. Here it is only what it holds."""
+  """`{% generation %}`, which marks what an assistant says, as transformers has it. Here it is only
+  what it holds."""
 
   tags = {'generation'}
 
@@ -28,12 +30,16 @@ class _Generation(jinja2.ext.Extension):
 
 
 def environment(now: datetime.datetime) -> jinja2.sandbox.ImmutableSandboxedEnvironment:
-  """What chat templates are written for: jinja2 as `transformers` sets it up (utils/chat_template_utils.py)."""
+  """What chat templates are written for: jinja2 as `transformers` sets it up
+  (utils/chat_template_utils.py)."""
   jinja = jinja2.sandbox.ImmutableSandboxedEnvironment(
-    trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols])
+    trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
+  )
 
   def tojson(x, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
-    return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    return json.dumps(
+      x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
 
   def raise_exception(message):
     raise jinja2.TemplateError(message)
@@ -44,7 +50,8 @@ def environment(now: datetime.datetime) -> jinja2.sandbox.ImmutableSandboxedEnvi
 
 
 def rendered(template: str, conversations: list[dict], *, now: str, characters: int) -> dict:
-  """The texts of the conversations, or an error, as a line. Of all texts together, at most so many characters."""
+  """The texts of the conversations, or an error, as a line. Of all texts together, at most so many
+  characters."""
   texts = []
   try:
     made = environment(datetime.datetime.fromisoformat(now)).from_string(template)
@@ -70,7 +77,9 @@ def main() -> None:
   rendered("{{ '\\n' + undefined.more }}", [{}], now=asked['now'], characters=1)
   limits = asked.pop('limits')
   for name, limit in limits.items():
-    with contextlib.suppress(ValueError):  # a lower one stands already, or the system knows no such limit
+    with contextlib.suppress(
+      ValueError
+    ):  # a lower one stands already, or the system knows no such limit
       resource.setrlimit(getattr(resource, name), (limit, limit))
   told = rendered(**asked)
   if 'error' in told:

@@ -9,6 +9,7 @@ SPACE = '▁'  # SentencePiece writes a space as this character, so a literal on
 
 def pieces(processor: sentencepiece.SentencePieceProcessor) -> list[bytes]:
   """The exact bytes of each token; control tokens and the unknown one have none."""
+
   def piece(i):
     if processor.is_control(i) or processor.is_unknown(i):
       return b''
@@ -22,9 +23,11 @@ def spelled(piece: str, *, byte: bool) -> bytes:
   return bytes([int(piece[3:5], 16)]) if byte else piece.replace(SPACE, ' ').encode()
 
 
-def encoder(run: Callable[[str], list[int]],
-            piece_to_id: Callable[[str], int | None]) -> Callable[[str], list[int]]:
-  """`run`, which takes '▁' for a space, as a function that spells it in bytes, or not at all where there are none."""
+def encoder(
+  run: Callable[[str], list[int]], piece_to_id: Callable[[str], int | None]
+) -> Callable[[str], list[int]]:
+  """`run`, which takes '▁' for a space, as a function that spells it in bytes, or not at all where
+  there are none."""
   literal = [piece_to_id(f'<0x{byte:02X}>') for byte in SPACE.encode()]
   literal = [] if None in literal else literal
 

@@ -1,7 +1,9 @@
-"""The step format: a solution is a text of tagged steps, and its tags name human-like reasoning behaviours.
+"""The step format: a solution is a text of tagged steps, and its tags name human-like reasoning
+behaviours.
 
-A step is `<tag>content`. Every step but the last is closed by `DELIMITER`; the last one is the answer step and is
-closed by the end token, which has no bytes. The behaviours are the six of Table 1 of arXiv:2412.14135.
+A step is `<tag>content`. Every step but the last is closed by `DELIMITER`; the last one is the
+answer step and is closed by the end token, which has no bytes. The behaviours are the six of Table
+1 of arXiv:2412.14135.
 """
 
 import dataclasses
@@ -19,15 +21,17 @@ SYMBOLS = (*TAGS.values(), ANSWER, DELIMITER)
 
 @dataclasses.dataclass(frozen=True)
 class Behaviours:
-  """How often demonstrations show each behaviour. Completion is always there; it is what solves the problem.
+  """How often demonstrations show each behaviour. Completion is always there; it is what solves the
+  problem.
 
   Attributes:
     analysis: share of demonstrations that begin by restating the problem, in [0, 1].
     decomposition: share that announce subgoals.
     evaluation: share that check the result before they answer.
-    dead_end: chance that an attempt is a genuine dead end: a legal attempt that fails, an evaluation that says so, a
-      correction that returns to where the target could still be reached, and an alternative from there. The chance is
-      the same for every attempt: were it lower after a dead end, a policy would learn to claim success there.
+    dead_end: chance that an attempt is a genuine dead end: a legal attempt that fails, an
+      evaluation that says so, a correction that returns to where the target could still be reached,
+      and an alternative from there. The chance is the same for every attempt: were it lower after a
+      dead end, a policy would learn to claim success there.
     max_dead_ends: most dead ends in one demonstration.
   """
 
@@ -40,10 +44,14 @@ class Behaviours:
   def __post_init__(self):
     for name in ('analysis', 'decomposition', 'evaluation', 'dead_end'):
       if not 0 <= getattr(self, name) <= 1:
-        raise ValueError(f'behaviours.{name}={getattr(self, name)} is a share: give a number in [0, 1].')
+        raise ValueError(
+          f'behaviours.{name}={getattr(self, name)} is a share: give a number in [0, 1].'
+        )
     if self.max_dead_ends < 1:
-      raise ValueError(f'behaviours.max_dead_ends={self.max_dead_ends} must be >= 1; '
-                       'for no dead ends set behaviours.dead_end=0.')
+      raise ValueError(
+        f'behaviours.max_dead_ends={self.max_dead_ends} must be >= 1; '
+        'for no dead ends set behaviours.dead_end=0.'
+      )
 
   def draw_dead_ends(self, rng: np.random.Generator) -> int:
     """How many dead ends a demonstration holds: geometric, cut at `max_dead_ends`."""
@@ -66,19 +74,28 @@ def join_steps(steps: Sequence[str]) -> str:
   """
   for step in steps:
     if DELIMITER in step:
-      raise ValueError(f'the step {step!r} holds the delimiter {DELIMITER!r}: split it into two steps.')
+      raise ValueError(
+        f'the step {step!r} holds the delimiter {DELIMITER!r}: split it into two steps.'
+      )
   return DELIMITER.join(steps)
 
 
 def split_steps(text: str) -> list[str]:
-  """One text -> steps without delimiters, the inverse of `join_steps`. An empty text has no steps."""
+  """One text -> steps without delimiters, the inverse of `join_steps`. An empty text has no
+  steps."""
   return text.split(DELIMITER) if text else []
 
 
 def count_behaviours(texts: Iterable[str]) -> dict[str, BehaviourCount]:
-  """Solutions -> how often each behaviour occurs; a step counts by the tag it begins with. No texts count as zeros."""
-  uses = [[sum(step.startswith(tag) for step in split_steps(text)) for tag in TAGS.values()] for text in texts]
+  """Solutions -> how often each behaviour occurs; a step counts by the tag it begins with. No texts
+  count as zeros."""
+  uses = [
+    [sum(step.startswith(tag) for step in split_steps(text)) for tag in TAGS.values()]
+    for text in texts
+  ]
   total = max(len(uses), 1)
   columns = list(zip(*uses)) or [()] * len(TAGS)
-  return {behaviour: BehaviourCount(sum(n > 0 for n in column) / total, sum(column) / total)
-          for behaviour, column in zip(BEHAVIOURS, columns)}
+  return {
+    behaviour: BehaviourCount(sum(n > 0 for n in column) / total, sum(column) / total)
+    for behaviour, column in zip(BEHAVIOURS, columns)
+  }

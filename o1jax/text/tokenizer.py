@@ -1,4 +1,5 @@
-"""A tokenizer as data: text to ids, what each token spells, where steps and solutions end; and how to train our own.
+"""A tokenizer as data: text to ids, what each token spells, where steps and solutions end; and how
+to train our own.
 
 `o1jax.text.pretrained` reads those of other libraries.
 """
@@ -16,26 +17,30 @@ import sentencepiece
 from o1jax.text import spm, steps
 
 _SYMBOLS = re.compile('|'.join(map(re.escape, steps.SYMBOLS)))
-_MOST_PIECES = 1 << 20  # 'as many as there are characters': the character model stops there by itself
+_MOST_PIECES = (
+  1 << 20
+)  # 'as many as there are characters': the character model stops there by itself
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tokenizer:
   """Text <-> ids.
 
-  Laws: `decode(encode(x)) == x` for any text, of any part of a text (no space is added), unless there is a
-  `normalizer`; a step that `encode_steps` made holds the delimiter in its last token alone; no special token comes out
-  of `encode`.
+  Laws: `decode(encode(x)) == x` for any text, of any part of a text (no space is added), unless
+  there is a `normalizer`; a step that `encode_steps` made holds the delimiter in its last token
+  alone; no special token comes out of `encode`.
 
   Attributes:
     encode: text -> ids, without an end token. What looks like a special token is spelled as text.
-    pieces: the exact bytes of each token. Special tokens have none, since they are no part of what a policy says: a
-      verifier reads text.
+    pieces: the exact bytes of each token. Special tokens have none, since they are no part of what
+      a policy says: a verifier reads text.
     end_ids: the tokens that end a solution. Learned text ends with the first.
     pad_id: fills rows behind their text.
-    own: character -> True where it has a token of its own; None = any character will do that can be spelled.
-    parse: text -> ids as its own library makes them: added tokens stand for themselves, and the text may begin with
-      a space that is not there. For what a template writes, never for what a user does. None = `encode`.
+    own: character -> True where it has a token of its own; None = any character will do that can be
+      spelled.
+    parse: text -> ids as its own library makes them: added tokens stand for themselves, and the
+      text may begin with a space that is not there. For what a template writes, never for what a
+      user does. None = `encode`.
     added: the text of each added token, special ones and others, and its id.
     frame: prompts -> ids, where a policy is to read more than their text: a start token, or a chat.
     normalizer: the form that text is brought to first, e.g. 'NFC'; '' = it is kept as it is.
@@ -53,38 +58,48 @@ class Tokenizer:
 
   @classmethod
   def load(cls, path) -> 'Tokenizer':
-    """Reads the model file that `train` wrote. Raises ValueError when it lacks a symbol of the step format."""
+    """Reads the model file that `train` wrote. Raises ValueError when it lacks a symbol of the step
+    format."""
     processor = sentencepiece.SentencePieceProcessor(model_proto=pathlib.Path(path).read_bytes())
     missing = [s for s in steps.SYMBOLS if processor.piece_to_id(s) == processor.unk_id()]
     if missing:
-      raise ValueError(f'the tokenizer {path} has no token for {missing}: train it with Tokenizer.train.')
+      raise ValueError(
+        f'the tokenizer {path} has no token for {missing}: train it with Tokenizer.train.'
+      )
     return _ours(processor)
 
   @classmethod
   def train(cls, corpus: Iterable[str], path, *, vocab_size: int | None = None) -> 'Tokenizer':
-    """Trains on `corpus`, writes the model to `path` and returns it. The same corpus gives the same file.
+    """Trains on `corpus`, writes the model to `path` and returns it. The same corpus gives the same
+    file.
 
-    Digits are never merged, nor anything across a space, a tag or the delimiter, so `encode` of a solution is the
-    concatenation of its steps; unseen characters become bytes (256 tokens are set aside for that), never the unknown
-    token; text is not normalised.
+    Digits are never merged, nor anything across a space, a tag or the delimiter, so `encode` of a
+    solution is the concatenation of its steps; unseen characters become bytes (256 tokens are set
+    aside for that), never the unknown token; text is not normalised.
 
     Args:
       corpus: texts; solutions and prompts as the policy will see them.
       path: file to write.
-      vocab_size: most tokens: byte-pair merges are made until it is reached or none is left. None makes none, so the
-        vocabulary is the characters of the corpus, the smallest possible.
+      vocab_size: most tokens: byte-pair merges are made until it is reached or none is left. None
+        makes none, so the vocabulary is the characters of the corpus, the smallest possible.
 
     Raises:
-      ValueError: where `vocab_size` cannot hold the characters of the corpus, or the corpus is empty.
+      ValueError: where `vocab_size` cannot hold the characters of the corpus, or the corpus is
+        empty.
     """
     texts = [text for text in corpus if text]
     if not texts:
-      raise ValueError('cannot train a tokenizer on an empty corpus: give it some texts of the task.')
+      raise ValueError(
+        'cannot train a tokenizer on an empty corpus: give it some texts of the task.'
+      )
     if vocab_size is not None:
       least = _fit(texts, 'char', _MOST_PIECES).vocab_size()
       if vocab_size < least:
-        raise ValueError(f'vocab_size={vocab_size} cannot hold the characters of the corpus: give at least {least}, '
-                         'or None for the smallest vocabulary.')
+        raise ValueError(
+          f'vocab_size={vocab_size} cannot hold the characters of the corpus: give at least '
+          f'{least}, '
+          'or None for the smallest vocabulary.'
+        )
     processor = _fit(texts, 'bpe', vocab_size) if vocab_size else _fit(texts, 'char', _MOST_PIECES)
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,16 +111,20 @@ class Tokenizer:
     return [self.encode(text) for text in texts] if self.frame is None else self.frame(texts)
 
   def encode_steps(self, parts: Sequence[str]) -> list[list[int]]:
-    """The ids of each step of a solution, closed by its delimiter, or by the end token if it is the last.
+    """The ids of each step of a solution, closed by its delimiter, or by the end token if it is the
+    last.
 
-    Each is encoded by itself, so borders stand where a policy that samples step after step would close them: in many
-    vocabularies a newline merges with what is around it.
+    Each is encoded by itself, so borders stand where a policy that samples step after step would
+    close them: in many vocabularies a newline merges with what is around it.
 
     Raises:
       ValueError: where a step holds the delimiter.
     """
     *early, last = steps.join_steps(parts).split(steps.DELIMITER)
-    return [*(self.encode(step + steps.DELIMITER) for step in early), [*self.encode(last), self.eos_id]]
+    return [
+      *(self.encode(step + steps.DELIMITER) for step in early),
+      [*self.encode(last), self.eos_id],
+    ]
 
   def decode(self, ids: Sequence[int]) -> str:
     """Ids -> text. Special tokens have no text; bytes that are not UTF-8 become U+FFFD."""
@@ -114,14 +133,17 @@ class Tokenizer:
   def unknown_characters(self, texts: Iterable[str]) -> list[str]:
     """The characters of `texts`, symbols of the step format aside, without a token, see `own`."""
     seen = set().union(*(_SYMBOLS.sub('', text) for text in texts))
-    known = self.own or (lambda char: char == '\ufffd' or self.decode(self.encode(char)).strip('\ufffd'))
+    known = self.own or (
+      lambda char: char == '\ufffd' or self.decode(self.encode(char)).strip('\ufffd')
+    )
     return sorted(char for char in seen if not known(char))
 
   def bytes_table(self, *, rows: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The bytes of every token, for verifiers that read bytes.
 
     Args:
-      rows: of the table, where a model has more of them than there are tokens; those behind are empty.
+      rows: of the table, where a model has more of them than there are tokens; those behind are
+        empty.
 
     Returns:
       bytes uint8 [V, M], right-padded with 0 (M is the longest token), and lengths int32 [V].
@@ -131,11 +153,14 @@ class Tokenizer:
     """
     rows = self.vocab_size if rows is None else rows
     if rows < self.vocab_size:
-      raise ValueError(f'a table of rows={rows} cannot hold the {self.vocab_size} tokens of the tokenizer: is it that '
-                       'of another model?')
+      raise ValueError(
+        f'a table of rows={rows} cannot hold the {self.vocab_size} tokens of the tokenizer: is it '
+        f'that '
+        'of another model?'
+      )
     table, length = np.zeros((rows, max(map(len, self.pieces))), np.uint8), np.zeros(rows, np.int32)
     for i, piece in enumerate(self.pieces):
-      table[i, :len(piece)] = list(piece)
+      table[i, : len(piece)] = list(piece)
       length[i] = len(piece)
     return table, length
 
@@ -151,23 +176,45 @@ class Tokenizer:
 
   @functools.cached_property
   def delimiter_ids(self) -> tuple[int, ...]:
-    """The tokens that close a step: all that hold the delimiter, which may be many ('\n', '.\n', '\n\n')."""
+    """The tokens that close a step: all that hold the delimiter, which may be many ('\n', '.\n',
+    '\n\n')."""
     return tuple(i for i, piece in enumerate(self.pieces) if steps.DELIMITER.encode() in piece)
 
 
 def _ours(processor: sentencepiece.SentencePieceProcessor) -> Tokenizer:
-  own = lambda char: char != spm.SPACE and processor.piece_to_id(char.replace(' ', spm.SPACE)) != processor.unk_id()
-  return Tokenizer(encode=spm.encoder(processor.encode, processor.piece_to_id), pieces=spm.pieces(processor),
-                   end_ids=(processor.eos_id(),), pad_id=processor.pad_id(), own=own)
+  own = lambda char: (
+    char != spm.SPACE and processor.piece_to_id(char.replace(' ', spm.SPACE)) != processor.unk_id()
+  )
+  return Tokenizer(
+    encode=spm.encoder(processor.encode, processor.piece_to_id),
+    pieces=spm.pieces(processor),
+    end_ids=(processor.eos_id(),),
+    pad_id=processor.pad_id(),
+    own=own,
+  )
 
 
 def _fit(texts: Sequence[str], kind: str, vocab_size: int) -> sentencepiece.SentencePieceProcessor:
   model = io.BytesIO()
   sentencepiece.SentencePieceTrainer.train(
-      sentence_iterator=iter(texts), model_writer=model, model_type=kind, vocab_size=vocab_size,
-      hard_vocab_limit=False,  # a vocabulary larger than the corpus can fill is cut, not refused
-      user_defined_symbols=list(steps.SYMBOLS), pad_id=0, eos_id=1, unk_id=2, bos_id=-1,
-      split_digits=True, byte_fallback=True, character_coverage=1.0, max_sentence_length=1 << 20,
-      normalization_rule_name='identity', add_dummy_prefix=False, remove_extra_whitespaces=False,
-      num_threads=1, minloglevel=2)
+    sentence_iterator=iter(texts),
+    model_writer=model,
+    model_type=kind,
+    vocab_size=vocab_size,
+    hard_vocab_limit=False,  # a vocabulary larger than the corpus can fill is cut, not refused
+    user_defined_symbols=list(steps.SYMBOLS),
+    pad_id=0,
+    eos_id=1,
+    unk_id=2,
+    bos_id=-1,
+    split_digits=True,
+    byte_fallback=True,
+    character_coverage=1.0,
+    max_sentence_length=1 << 20,
+    normalization_rule_name='identity',
+    add_dummy_prefix=False,
+    remove_extra_whitespaces=False,
+    num_threads=1,
+    minloglevel=2,
+  )
   return sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())

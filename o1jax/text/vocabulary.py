@@ -1,4 +1,5 @@
-"""The vocabularies of other libraries: the exact bytes of every token, and text to ids without an added space.
+"""The vocabularies of other libraries: the exact bytes of every token, and text to ids without an
+added space.
 
 `tokenizer.json` is the format of Hugging Face's `tokenizers`, `.model` that of SentencePiece.
 """
@@ -43,16 +44,23 @@ def read_json(path: pathlib.Path) -> Vocabulary:
     spec = json.loads(path.read_bytes())
     spec |= dict(truncation=None, padding=None)
     spec['model']['dropout'] = None  # merges left out at random
-    library, exact = Tokenizer.from_str(json.dumps(spec)), Tokenizer.from_str(json.dumps(_without_prefix(spec)))
+    library, exact = (
+      Tokenizer.from_str(json.dumps(spec)),
+      Tokenizer.from_str(json.dumps(_without_prefix(spec))),
+    )
   except Exception as error:  # the library raises nothing more special
-    raise ValueError(f'{path} is no tokenizer.json that the library tokenizers can read: {error}') from None
+    raise ValueError(
+      f'{path} is no tokenizer.json that the library tokenizers can read: {error}'
+    ) from None
   exact.encode_special_tokens = True
   tokens = library.get_added_tokens_decoder()
   added = {token.content: i for i, token in tokens.items()}
   special = {i for i, token in tokens.items() if token.special}
   pieces = _json_pieces(path, spec, library.get_vocab(), added, special)
   run = lambda text: exact.encode(text, add_special_tokens=False).ids
-  normalize = lambda text: exact.normalizer.normalize_str(text).replace(spm.SPACE, ' ') if exact.normalizer else text
+  normalize = lambda text: (
+    exact.normalizer.normalize_str(text).replace(spm.SPACE, ' ') if exact.normalizer else text
+  )
   model = spec['model']
   unknown = model.get('unk_id', library.token_to_id(model.get('unk_token') or ''))
   if unknown is not None:
@@ -77,7 +85,8 @@ def read_model(path: pathlib.Path, added: Mapping[str, int], special: Set[str]) 
 
   Args:
     path: of the file.
-    added: texts that a folder names as tokens, also those beyond the ones of the file, and their ids.
+    added: texts that a folder names as tokens, also those beyond the ones of the file, and their
+      ids.
     special: which of them are no text.
 
   Raises:
@@ -91,19 +100,31 @@ def read_model(path: pathlib.Path, added: Mapping[str, int], special: Set[str]) 
     rules.add_dummy_prefix = False
     processor = sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())
   except Exception as error:  # protobuf and sentencepiece have errors of their own
-    raise ValueError(f'{path} is no SentencePiece model ({error}). Some models name a file of another format so: take '
-                     'their tokenizer.json.') from None
+    raise ValueError(
+      f'{path} is no SentencePiece model ({error}). Some models name a file of another format so: '
+      f'take '
+      'their tokenizer.json.'
+    ) from None
   pieces = spm.pieces(processor)
   pieces += [b''] * (1 + max(added.values(), default=-1) - len(pieces))
   for text, i in added.items():
     pieces[i] = b'' if text in special else pieces[i] or text.encode()
-  control = {processor.id_to_piece(i): i for i in range(processor.vocab_size()) if processor.is_control(i)}
+  control = {
+    processor.id_to_piece(i): i for i in range(processor.vocab_size()) if processor.is_control(i)
+  }
   added = {**control, **added}
   normalize = lambda text: processor.normalize(text).replace(spm.SPACE, ' ')
-  encode = spm.encoder(_exact(processor.encode, pieces, normalize, processor.unk_id()), processor.piece_to_id)
-  ids = dict(bos_token=processor.bos_id(), eos_token=processor.eos_id(), pad_token=processor.pad_id())
+  encode = spm.encoder(
+    _exact(processor.encode, pieces, normalize, processor.unk_id()), processor.piece_to_id
+  )
+  ids = dict(
+    bos_token=processor.bos_id(), eos_token=processor.eos_id(), pad_token=processor.pad_id()
+  )
   named = {name: i for name, i in ids.items() if i >= 0}
-  lossy = {rules.name: rules.name != 'identity', 'remove_extra_whitespaces': rules.remove_extra_whitespaces}
+  lossy = {
+    rules.name: rules.name != 'identity',
+    'remove_extra_whitespaces': rules.remove_extra_whitespaces,
+  }
   return Vocabulary(
     encode=encode,
     parse=lambda text: split_parse(text, encode, added),
@@ -115,12 +136,17 @@ def read_model(path: pathlib.Path, added: Mapping[str, int], special: Set[str]) 
   )
 
 
-def split_parse(text: str, encode: Callable[[str], list[int]], added: Mapping[str, int]) -> list[int]:
-  """Ids of a text in which added tokens stand for themselves; what is between is encoded as it is."""
+def split_parse(
+  text: str, encode: Callable[[str], list[int]], added: Mapping[str, int]
+) -> list[int]:
+  """Ids of a text in which added tokens stand for themselves; what is between is encoded as it
+  is."""
   if not added:
     return encode(text)
   parts = re.split(f'({any_of(added)})', text)
-  return [i for n, part in enumerate(parts) if part for i in ([added[part]] if n % 2 else encode(part))]
+  return [
+    i for n, part in enumerate(parts) if part for i in ([added[part]] if n % 2 else encode(part))
+  ]
 
 
 def any_of(texts: Sequence[str]) -> str:
@@ -131,9 +157,10 @@ def any_of(texts: Sequence[str]) -> str:
 def _exact(run, pieces, normalize, unknown):
   """`run`, so that the ids spell the text.
 
-  Where they would not, the text holds what looks like a token that is no text, or like a byte ('<0x41>'); this comes
-  through some vocabularies, and never of single characters.
+  Where they would not, the text holds what looks like a token that is no text, or like a byte
+  ('<0x41>'); this comes through some vocabularies, and never of single characters.
   """
+
   def encode(text):
     ids = run(text)
     said = b''.join(pieces[i] for i in ids)
@@ -149,8 +176,11 @@ def _json_pieces(path, spec, vocabulary, added, special):
   """The exact bytes of each id; ids without a token and special tokens have none."""
   kind, decoder = spec['model'].get('type', 'BPE'), _kinds(spec.get('decoder'))
   if kind not in ('BPE', 'Unigram') or not {'ByteLevel', 'Metaspace', 'Replace'} & set(decoder):
-    raise ValueError(f'{path} holds a {kind} model with the decoder {"+".join(decoder) or None}, whose bytes are not '
-                     "known: byte-level BPE is, and BPE or unigram with '▁' for a space.")
+    raise ValueError(
+      f'{path} holds a {kind} model with the decoder {"+".join(decoder) or None}, whose bytes are '
+      f'not '
+      "known: byte-level BPE is, and BPE or unigram with '▁' for a space."
+    )
   alphabet, fallback = _alphabet(), 'ByteFallback' in decoder or spec['model'].get('byte_fallback')
   pieces = [b''] * (1 + max(vocabulary.values()))
   for text, i in vocabulary.items():
@@ -166,11 +196,17 @@ def _json_pieces(path, spec, vocabulary, added, special):
 
 
 def _alphabet() -> dict[str, int]:
-  """How byte-level vocabularies write bytes as characters (openai/gpt-2, `bytes_to_unicode`): printable ones of
-  Latin-1 as they are, the others from U+0100 on."""
-  printable = [*range(ord('!'), ord('~') + 1), *range(ord('¡'), ord('¬') + 1), *range(ord('®'), ord('ÿ') + 1)]
+  """How byte-level vocabularies write bytes as characters (openai/gpt-2, `bytes_to_unicode`):
+  printable ones of Latin-1 as they are, the others from U+0100 on."""
+  printable = [
+    *range(ord('!'), ord('~') + 1),
+    *range(ord('¡'), ord('¬') + 1),
+    *range(ord('®'), ord('ÿ') + 1),
+  ]
   others = [byte for byte in range(256) if byte not in printable]
-  return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
+  return {chr(byte): byte for byte in printable} | {
+    chr(256 + n): byte for n, byte in enumerate(others)
+  }
 
 
 def _byte_level(spec):
@@ -179,6 +215,7 @@ def _byte_level(spec):
 
 def _without_prefix(spec: dict[str, Any]) -> dict[str, Any]:
   """The same tokenizer, but for the space that it puts before a text."""
+
   def mend(part):
     if part is None or part['type'] == 'Prepend':
       return None
@@ -186,8 +223,12 @@ def _without_prefix(spec: dict[str, Any]) -> dict[str, Any]:
       name = next(key for key in part if key != 'type')
       return part | {name: [kept for kept in map(mend, part[name]) if kept]}
     if part['type'] == 'Metaspace':
-      return dict(type='Metaspace', replacement=part['replacement'], prepend_scheme='never',
-                  split=part.get('split', True))
+      return dict(
+        type='Metaspace',
+        replacement=part['replacement'],
+        prepend_scheme='never',
+        split=part.get('split', True),
+      )
     return part | ({'add_prefix_space': False} if part['type'] == 'ByteLevel' else {})
 
   return spec | {name: mend(spec.get(name)) for name in ('normalizer', 'pre_tokenizer')}
@@ -197,7 +238,11 @@ def _kinds(part, but=lambda part: False) -> list[str]:
   """The types in a part of a `tokenizer.json`, which may be a sequence of parts."""
   if part is None or but(part):
     return []
-  parts = [value for value in part.values() if isinstance(value, list)] if part['type'] == 'Sequence' else []
+  parts = (
+    [value for value in part.values() if isinstance(value, list)]
+    if part['type'] == 'Sequence'
+    else []
+  )
   return [kind for inner in parts[0] for kind in _kinds(inner, but)] if parts else [part['type']]
 
 

@@ -2,18 +2,21 @@
 
 Tests are the `text` of a problem, JSON in one of these forms:
 
-    {"stdin": [["1 2\\n", "3\\n"], ...]}                     for each standard input, what a script prints
-    {"function": "add", "calls": [[[1, 2], 3], ...]}       for the arguments of each call, the value
-    {"asserts": ["assert add(1, 2) == 3", ...]}            calls of one function as Python, literals only
+    {"stdin": [["1 2\\n", "3\\n"], ...]}                     for each standard input, what a script
+    prints {"function": "add", "calls": [[[1, 2], 3], ...]}       for the arguments of each call,
+    the value {"asserts": ["assert add(1, 2) == 3", ...]}            calls of one function as
+    Python, literals only
 
-They are not run as such. A sandbox is told the inputs alone, and tells what the program made of them. The values that
-are expected never leave this process, where both are compared as data. So only a program that gives the right answers
-is right; and a test that compares in another way (a tolerance of its own, an exception, a property) is refused, as it
-would have to run beside the program.
+They are not run as such. A sandbox is told the inputs alone, and tells what the program made of
+them. The values that are expected never leave this process, where both are compared as data. So
+only a program that gives the right answers is right; and a test that compares in another way (a
+tolerance of its own, an exception, a property) is refused, as it would have to run beside the
+program.
 
-What is printed is compared line by line, without spaces at the end of a line and empty lines at the end of all. Values
-are compared as JSON (`verify.inside.encode`): a tuple is a list, a set a sorted list, keys of a dict are texts. A float
-that is expected is met by a number within 1e-6 of it, relatively; true and false are no numbers; all else is exact.
+What is printed is compared line by line, without spaces at the end of a line and empty lines at the
+end of all. Values are compared as JSON (`verify.inside.encode`): a tuple is a list, a set a sorted
+list, keys of a dict are texts. A float that is expected is met by a number within 1e-6 of it,
+relatively; true and false are no numbers; all else is exact.
 """
 
 import ast
@@ -31,7 +34,9 @@ from o1jax.verify import sandbox
 from o1jax.verify.inside import encode
 from o1jax.verify.sandbox import LIMITS, Limits
 
-_FENCED = re.compile(r'^[ \t]*```(?:python|py)[\d.]*[ \t]*\n(.*?)(?:^[ \t]*```|\Z)', re.DOTALL | re.MULTILINE | re.I)
+_FENCED = re.compile(
+  r'^[ \t]*```(?:python|py)[\d.]*[ \t]*\n(.*?)(?:^[ \t]*```|\Z)', re.DOTALL | re.MULTILINE | re.I
+)
 _FORMS = ({'stdin'}, {'function', 'calls'}, {'asserts'})
 
 
@@ -56,14 +61,16 @@ def verifier(*, backend: str = 'off', limits: Limits = LIMITS) -> Callable[[Prob
 
 
 def check(problem: Problem, text: str, *, backend: str = 'off', limits: Limits = LIMITS) -> bool:
-  """Whether the program of a solution passes all tests of its problem; without any, nothing runs and it does not.
+  """Whether the program of a solution passes all tests of its problem; without any, nothing runs
+  and it does not.
 
   Args:
     problem: its `text` holds the tests.
     text: a solution, see `program`.
     backend: see `sandbox.choose`, which `verifier` asks once for all answers.
-    limits: for all tests of an answer together. With them a check takes up to `limits.seconds + 3 * sandbox.STARTUP`
-      seconds, where a machine is that slow; a `HostVerifier` should grant that, lest it blame the program.
+    limits: for all tests of an answer together. With them a check takes up to `limits.seconds + 3 *
+      sandbox.STARTUP` seconds, where a machine is that slow; a `HostVerifier` should grant that,
+      lest it blame the program.
 
   Raises:
     SandboxError: no sandbox is named, or it does not work. That is no verdict.
@@ -74,12 +81,15 @@ def check(problem: Problem, text: str, *, backend: str = 'off', limits: Limits =
   tests = parse(problem.text)
   if backend in ('off', 'auto'):
     backend = sandbox.choose(backend)
-  answers = sandbox.run(program(text), tests.inputs, function=tests.function, backend=backend, limits=limits)
+  answers = sandbox.run(
+    program(text), tests.inputs, function=tests.function, backend=backend, limits=limits
+  )
   return passes(tests, answers)
 
 
 def program(text: str) -> str:
-  """The program of a solution: the last block fenced as ```python, else what follows the last answer tag, else all."""
+  """The program of a solution: the last block fenced as ```python, else what follows the last
+  answer tag, else all."""
   blocks = _FENCED.findall(text)
   return blocks[-1] if blocks else text.rpartition(ANSWER)[2]
 
@@ -88,27 +98,35 @@ def parse(text: str) -> UnitTests:
   """Reads the tests of a problem. To be called for all problems before any is posed.
 
   Raises:
-    ValueError: they are malformed, none, or of a kind that would have to run beside the program. One line.
+    ValueError: they are malformed, none, or of a kind that would have to run beside the program.
+      One line.
   """
   try:
     told = json.loads(text)
     json.dumps(told, allow_nan=False, ensure_ascii=False).encode()  # half a character is no text
     if not isinstance(told, dict) or told.keys() not in _FORMS:
       raise ValueError('give {"stdin": ...}, {"function": ..., "calls": ...} or {"asserts": ...}')
-    tests = _stdin(**told) if 'stdin' in told else _calls(**told) if 'calls' in told else _asserts(**told)
+    tests = (
+      _stdin(**told) if 'stdin' in told else _calls(**told) if 'calls' in told else _asserts(**told)
+    )
     if not tests.inputs:
       raise ValueError('there are none')
     return tests
   except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
-    raise ValueError(f'bad tests of a program, {text[:80]!r}: {error or type(error).__name__}') from None
+    raise ValueError(
+      f'bad tests of a program, {text[:80]!r}: {error or type(error).__name__}'
+    ) from None
 
 
 def passes(tests: UnitTests, answers: list[str | None] | None) -> bool:
-  """Whether the answers of a program, as `sandbox.run` returns them, are the expected ones. They may be anything."""
+  """Whether the answers of a program, as `sandbox.run` returns them, are the expected ones. They
+  may be anything."""
   if answers is None or None in answers:
     return False
   if tests.function is None:
-    return all(_lines(answer) == _lines(expected) for answer, expected in zip(answers, tests.expected))
+    return all(
+      _lines(answer) == _lines(expected) for answer, expected in zip(answers, tests.expected)
+    )
   try:
     values = json.loads(answers[0], parse_constant=_refuse)
   except (ValueError, RecursionError):
@@ -128,7 +146,9 @@ def equal(expected: Any, found: Any) -> bool:
   if isinstance(expected, list) and isinstance(found, list):
     return len(expected) == len(found) and all(map(equal, expected, found))
   if isinstance(expected, dict) and isinstance(found, dict):
-    return expected.keys() == found.keys() and all(equal(value, found[key]) for key, value in expected.items())
+    return expected.keys() == found.keys() and all(
+      equal(value, found[key]) for key, value in expected.items()
+    )
   return expected == found
 
 
@@ -139,9 +159,13 @@ def _stdin(stdin):
 
 
 def _calls(function, calls):
-  _require(isinstance(function, str) and function.isidentifier(), 'the name of a function', function)
+  _require(
+    isinstance(function, str) and function.isidentifier(), 'the name of a function', function
+  )
   for pair in calls:
-    _require(_is_list(pair, 2) and isinstance(pair[0], list), 'a list of arguments and a value', pair)
+    _require(
+      _is_list(pair, 2) and isinstance(pair[0], list), 'a list of arguments and a value', pair
+    )
   return UnitTests([_literal(given) for given, _ in calls], [value for _, value in calls], function)
 
 
@@ -165,8 +189,11 @@ def _assertion(line):
         return name, ast.literal_eval(ast.Tuple(given)), ast.literal_eval(value)
   except (ValueError, TypeError):  # names or calls where literals should be
     pass
-  raise ValueError(f'{line[:80]!r} is not `assert f(literals) == literal`, and would have to run beside the program, '
-                   'which could then decide it')  # fmt: skip
+  raise ValueError(
+    f'{line[:80]!r} is not `assert f(literals) == literal`, and would have to run beside the '
+    f'program, '
+    'which could then decide it'
+  )
 
 
 def _literal(values):

@@ -1,9 +1,10 @@
 """Outcome reward by a check on the host, which compiled programs wait for (`jax.pure_callback`).
 
-For verdicts that jnp cannot give. A check runs in other processes, so that none can hold up, or take down, the job: one
-answer costs at most `seconds` and `memory`, and a call at most `patience`. What goes wrong with the check itself makes
-verdicts NaN, which an update skips, and is told as `HostVerifier.failure`: an error raised in a callback would leave
-other devices waiting for this one.
+For verdicts that jnp cannot give. A check runs in other processes, so that none can hold up, or
+take down, the job: one answer costs at most `seconds` and `memory`, and a call at most `patience`.
+What goes wrong with the check itself makes verdicts NaN, which an update skips, and is told as
+`HostVerifier.failure`: an error raised in a callback would leave other devices waiting for this
+one.
 """
 
 import json
@@ -35,34 +36,45 @@ class VerifierError(RuntimeError):
 
 
 def check_verdicts(outcomes: np.ndarray, failure: Callable[[], VerifierError | None]) -> None:
-  """Raises the VerifierError that `failure` tells, or one in its place, where an outcome is no number."""
+  """Raises the VerifierError that `failure` tells, or one in its place, where an outcome is no
+  number."""
   if np.isnan(outcomes).any():
     raise failure() or VerifierError('another process has no verdicts, and says why')
 
 
 class HostVerifier:
-  """Verdicts by a function of the host. Its processes start with the first answer and end with this one.
+  """Verdicts by a function of the host. Its processes start with the first answer and end with this
+  one.
 
   Each is one that `verify.worker` describes.
 
   Attributes:
-    failure: VerifierError once there has been a call without verdicts, as all calls after it are; else None.
+    failure: VerifierError once there has been a call without verdicts, as all calls after it are;
+      else None.
   """
 
   def __init__(
-    self, check: Callable[[Problem, str], bool], *, seconds: float = 5.0, patience: float = 600.0, workers: int = 2,
-    memory: float | None = 1.0, size: int = 128,
-  ):  # fmt: skip
+    self,
+    check: Callable[[Problem, str], bool],
+    *,
+    seconds: float = 5.0,
+    patience: float = 600.0,
+    workers: int = 2,
+    memory: float | None = 1.0,
+    size: int = 128,
+  ):
     """Starts nothing yet.
 
     Args:
-      check: of a task: a function that other processes can import. It is told the problem's `text` and `numbers`. If it
-        has an attribute `prepare`, that is called without arguments in each process before the first answer.
+      check: of a task: a function that other processes can import. It is told the problem's `text`
+        and `numbers`. If it has an attribute `prepare`, that is called without arguments in each
+        process before the first answer.
       seconds: for one answer. One that takes longer, or ends its process, is wrong.
       patience: seconds for all answers of a call.
       workers: processes.
-      memory: GiB for one answer, beyond what the process has; if it starts others, for each of them. An answer that
-        finds no more is wrong. None sets no limit; nor is there one on systems other than Linux.
+      memory: GiB for one answer, beyond what the process has; if it starts others, for each of
+        them. An answer that finds no more is wrong. None sets no limit; nor is there one on systems
+        other than Linux.
       size: bytes of a solution that the check is told: its end, if it is longer.
 
     Raises:
@@ -71,18 +83,25 @@ class HostVerifier:
     try:
       self._told = pickle.dumps((seconds, memory, check))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
-      raise ValueError(f'{check} cannot be told to other processes ({error}): write it as a function of a module, or a '
-                       'functools.partial of one') from None  # fmt: skip
+      raise ValueError(
+        f'{check} cannot be told to other processes ({error}): write it as a function of a module, '
+        f'or a '
+        'functools.partial of one'
+      ) from None
     self.failure = None
     self._patience, self._count, self._size = patience, workers, size
     self._asked, self._lock = queue.SimpleQueue(), threading.Lock()
     self._verdicts, self._threads = {}, []
 
-  def outcome(self, reference: Reference, tree: Tree, ids: Array, *, table: tuple[Array, Array]) -> Array:
-    """Verdicts on nodes; an `OutcomeFn`, once it is given the `table`. See `verify.outcome.outcome`.
+  def outcome(
+    self, reference: Reference, tree: Tree, ids: Array, *, table: tuple[Array, Array]
+  ) -> Array:
+    """Verdicts on nodes; an `OutcomeFn`, once it is given the `table`. See
+    `verify.outcome.outcome`.
 
     Returns:
-      [B, N] float32: 1 where the node finishes a correct solution, 0 elsewhere, NaN everywhere after a failure.
+      [B, N] float32: 1 where the node finishes a correct solution, 0 elsewhere, NaN everywhere
+        after a failure.
     """
     text, length = solution_bytes(tree, ids, table, size=self._size)
     done = tree_lib.pick(tree_lib.finished(tree), ids, fill=False)
@@ -101,7 +120,9 @@ class HostVerifier:
     rows = np.argwhere(done)
     problems = {b: _problem(reference, b) for b in set(rows[:, 0].tolist())}
     verdicts = np.zeros(done.shape, np.float32)
-    verdicts[done] = self.verdicts([(problems[b], _text(text[b, n], length[b, n])) for b, n in rows])
+    verdicts[done] = self.verdicts(
+      [(problems[b], _text(text[b, n], length[b, n])) for b, n in rows]
+    )
     return verdicts if self.failure is None else np.full_like(verdicts, np.nan)
 
   def verdicts(self, answers: list[tuple[Problem, str]]) -> np.ndarray:
@@ -109,8 +130,13 @@ class HostVerifier:
     futures = [] if self.failure else [self._verdict(answer) for answer in answers]
     late = wait(set(futures), timeout=self._patience).not_done
     if late:
-      told = f'the verifier on the host has not judged {len(late)} of {len(set(futures))} answers within '
-      self._fail(VerifierError(f'{told}{self._patience:g} s: raise config.verifier.patience, or mend the check'))
+      count = f'{len(late)} of {len(set(futures))}'
+      told = f'the verifier on the host has not judged {count} answers within '
+      self._fail(
+        VerifierError(
+          f'{told}{self._patience:g} s: raise config.verifier.patience, or mend the check'
+        )
+      )
     if self.failure:
       return np.zeros(len(answers), bool)
     return np.array([future.result() for future in futures], bool)
@@ -118,7 +144,9 @@ class HostVerifier:
   def _verdict(self, answer):
     with self._lock:
       if not self._threads:
-        self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(self._count)]
+        self._threads = [
+          threading.Thread(target=self._serve, daemon=True) for _ in range(self._count)
+        ]
         for thread in self._threads:
           thread.start()
       if answer not in self._verdicts:
@@ -140,22 +168,29 @@ class HostVerifier:
       except VerifierError as error:
         self._fail(error)
       except Exception as error:
-        self._fail(VerifierError(f'the verifier on the host cannot work: {type(error).__name__}: {error}'))
+        self._fail(
+          VerifierError(f'the verifier on the host cannot work: {type(error).__name__}: {error}')
+        )
       finally:
         future.set_result(verdict)
 
   def _check(self, process, answer):
-    """(the process that judged an answer, its verdict). One that has ended between answers is replaced."""
+    """(the process that judged an answer, its verdict). One that has ended between answers is
+    replaced."""
     told = process and _tell(process, answer)
     if not told:
       process = self._start()
       told = _tell(process, answer)
     if not told:
-      raise VerifierError(f'a process of the verifier on the host ended with status {process.wait()}')
+      raise VerifierError(
+        f'a process of the verifier on the host ended with status {process.wait()}'
+      )
     verdict, words = told
     shown = repr(answer[1][-80:])
     if verdict is None:
-      raise VerifierError(f'the verifier on the host raised {" ".join(words.split())} for the answer {shown}')
+      raise VerifierError(
+        f'the verifier on the host raised {" ".join(words.split())} for the answer {shown}'
+      )
     if words:
       logging.warning('the verifier %s, so this answer is wrong: %s', words, shown)
     return process, verdict
@@ -166,8 +201,10 @@ class HostVerifier:
     env = os.environ | dict(JAX_PLATFORMS='cpu', PYTHONPATH=os.pathsep.join(map(str, sys.path)))
     process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     if _tell(process, self._told) != READY:
-      raise VerifierError('a process of the verifier on the host did not start: it ended with status '
-                          f'{process.wait()}, and what it says stands above')  # fmt: skip
+      raise VerifierError(
+        'a process of the verifier on the host did not start: it ended with status '
+        f'{process.wait()}, and what it says stands above'
+      )
     return process
 
   def _fail(self, error):

@@ -1,21 +1,23 @@
-"""What runs inside a sandbox of `verify.sandbox`: it gives up its rights, then runs a program on inputs.
+"""What runs inside a sandbox of `verify.sandbox`: it gives up its rights, then runs a program on
+inputs.
 
-Nothing but the standard library is there, so this file imports nothing else. It reads a JSON object from its standard
-input, with
+Nothing but the standard library is there, so this file imports nothing else. It reads a JSON object
+from its standard input, with
 
     limits     {name in `resource`: value}
-    identity   user and group to become where this process is root's; null: give up nothing but what the limits take
-    program    Python source
-    function   a name that the program defines, or null
-    inputs     for a function: the arguments of each call as a Python literal, a tuple; else texts for standard inputs
-    output     most bytes of an answer
+    identity   user and group to become where this process is root's; null: give up nothing but what
+    the limits take program    Python source function   a name that the program defines, or null
+    inputs     for a function: the arguments of each call as a Python literal, a tuple; else texts
+    for standard inputs output     most bytes of an answer
 
-and writes two lines to its standard output: READY, when all rights are given up and the program comes next, and a JSON
-list of answers, each a text or null. Without a function the program runs as a script once for each input; an answer is
-what it printed, or null where its exit status is not 0. With a function it is loaded once and gives one answer, a JSON
-list with [value] for each call, or null where the call raised or its value is not JSON.
+and writes two lines to its standard output: READY, when all rights are given up and the program
+comes next, and a JSON list of answers, each a text or null. Without a function the program runs as
+a script once for each input; an answer is what it printed, or null where its exit status is not 0.
+With a function it is loaded once and gives one answer, a JSON list with [value] for each call, or
+null where the call raised or its value is not JSON.
 
-Expected values never come here, so whatever a program does to this process, it cannot make a wrong answer right.
+Expected values never come here, so whatever a program does to this process, it cannot make a wrong
+answer right.
 """
 
 import ctypes
@@ -32,30 +34,70 @@ import types
 
 READY = 'ready'
 
-# System calls by their numbers on x86-64 (Linux's asm/unistd_64.h) and arm64 (asm-generic/unistd.h).
+# System calls by their numbers on x86-64 (Linux's asm/unistd_64.h) and arm64
+# (asm-generic/unistd.h).
 DENIED = {
   # other processes
-  'ptrace': (101, 117), 'process_vm_readv': (310, 270), 'process_vm_writev': (311, 271), 'kcmp': (312, 272),
+  'ptrace': (101, 117),
+  'process_vm_readv': (310, 270),
+  'process_vm_writev': (311, 271),
+  'kcmp': (312, 272),
   # what a process can see
-  'mount': (165, 40), 'umount2': (166, 39), 'pivot_root': (155, 41), 'chroot': (161, 51), 'unshare': (272, 97),
-  'setns': (308, 268), 'name_to_handle_at': (303, 264), 'open_by_handle_at': (304, 265), 'quotactl': (179, 60),
+  'mount': (165, 40),
+  'umount2': (166, 39),
+  'pivot_root': (155, 41),
+  'chroot': (161, 51),
+  'unshare': (272, 97),
+  'setns': (308, 268),
+  'name_to_handle_at': (303, 264),
+  'open_by_handle_at': (304, 265),
+  'quotactl': (179, 60),
   # memory that no limit on a process counts
-  'memfd_create': (319, 279), 'shmget': (29, 194), 'msgget': (68, 186), 'semget': (64, 190), 'mq_open': (240, 180),
+  'memfd_create': (319, 279),
+  'shmget': (29, 194),
+  'msgget': (68, 186),
+  'semget': (64, 190),
+  'mq_open': (240, 180),
   # parts of the kernel that had many holes and that programs of this kind do not need
-  'bpf': (321, 280), 'perf_event_open': (298, 241), 'userfaultfd': (323, 282), 'keyctl': (250, 219),
-  'add_key': (248, 217), 'request_key': (249, 218), 'io_setup': (206, 0), 'fanotify_init': (300, 262),
-  'lookup_dcookie': (212, 18), 'personality': (135, 92), 'vmsplice': (278, 75),
+  'bpf': (321, 280),
+  'perf_event_open': (298, 241),
+  'userfaultfd': (323, 282),
+  'keyctl': (250, 219),
+  'add_key': (248, 217),
+  'request_key': (249, 218),
+  'io_setup': (206, 0),
+  'fanotify_init': (300, 262),
+  'lookup_dcookie': (212, 18),
+  'personality': (135, 92),
+  'vmsplice': (278, 75),
   # the machine
-  'kexec_load': (246, 104), 'kexec_file_load': (320, 294), 'init_module': (175, 105), 'finit_module': (313, 273),
-  'delete_module': (176, 106), 'reboot': (169, 142), 'swapon': (167, 224), 'swapoff': (168, 225), 'acct': (163, 89),
-  'syslog': (103, 116), 'vhangup': (153, 58), 'sethostname': (170, 161), 'setdomainname': (171, 162),
-  'settimeofday': (164, 170), 'clock_settime': (227, 112), 'adjtimex': (159, 171), 'clock_adjtime': (305, 266),
-}  # fmt: skip
+  'kexec_load': (246, 104),
+  'kexec_file_load': (320, 294),
+  'init_module': (175, 105),
+  'finit_module': (313, 273),
+  'delete_module': (176, 106),
+  'reboot': (169, 142),
+  'swapon': (167, 224),
+  'swapoff': (168, 225),
+  'acct': (163, 89),
+  'syslog': (103, 116),
+  'vhangup': (153, 58),
+  'sethostname': (170, 161),
+  'setdomainname': (171, 162),
+  'settimeofday': (164, 170),
+  'clock_settime': (227, 112),
+  'adjtimex': (159, 171),
+  'clock_adjtime': (305, 266),
+}
 CLONE, SOCKET = (56, 220), (41, 198)
-# The calls from here on have the same numbers everywhere and came with Linux 5.1 or later, so libraries do without
-# them: io_uring, pidfds, the new mount calls, and clone3, whose flags a filter cannot read.
+# The calls from here on have the same numbers everywhere and came with Linux 5.1 or later, so
+# libraries do without them: io_uring, pidfds, the new mount calls, and clone3, whose flags a filter
+# cannot read.
 NEW_CALLS = 424
-MACHINES = {'x86_64': (0xC000003E, 0), 'aarch64': (0xC00000B7, 1)}  # AUDIT_ARCH of linux/audit.h, column of the above
+MACHINES = {
+  'x86_64': (0xC000003E, 0),
+  'aarch64': (0xC00000B7, 1),
+}  # AUDIT_ARCH of linux/audit.h, column of the above
 
 _CLONE_NEW = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET
 _AF_UNIX = 1
@@ -64,7 +106,8 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def main(leader: int | None = None) -> None:
-  """Reads a request, gives up its rights, and answers. Returns in processes that have run the program, to end so.
+  """Reads a request, gives up its rights, and answers. Returns in processes that have run the
+  program, to end so.
 
   Args:
     leader: a pipe that another process holds the other end of. Without it this one ends, too.
@@ -73,10 +116,13 @@ def main(leader: int | None = None) -> None:
     request = json.load(file)
   confine(request['limits'], request['identity'])
   if leader is not None:
-    if select.select([leader], [], [], 0)[0]:  # it has ended before `confine` could ask to be told of that
+    if select.select([leader], [], [], 0)[
+      0
+    ]:  # it has ended before `confine` could ask to be told of that
       os._exit(1)
     os.close(leader)
-  gc.freeze()  # children need not look through this at their end, which takes longer than most programs
+  # children need not look through this at their end, which takes longer than most programs
+  gc.freeze()
   function, found = request['function'], []
   for text in [''] if function else request['inputs']:
     given, taken = _file(text), _file('')
@@ -90,7 +136,11 @@ def main(leader: int | None = None) -> None:
       return _script(request['program'], given, taken)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     printed = os.pread(taken.fileno(), request['output'] + 1, 0)
-    found.append(printed.decode('utf-8', 'replace') if code == 0 and len(printed) <= request['output'] else None)
+    found.append(
+      printed.decode('utf-8', 'replace')
+      if code == 0 and len(printed) <= request['output']
+      else None
+    )
     given.close()
     taken.close()
   with open(1, 'w', encoding='utf-8') as answers:
@@ -99,7 +149,8 @@ def main(leader: int | None = None) -> None:
 
 
 def encode(value) -> str:
-  """JSON as values are compared: tuples are lists, sets are sorted lists, keys are texts. TypeError for other types."""
+  """JSON as values are compared: tuples are lists, sets are sorted lists, keys are texts. TypeError
+  for other types."""
   return json.dumps(value, default=_as_list)
 
 
@@ -112,7 +163,8 @@ def call(name: str, *arguments: int | bytes | None) -> int:
 
 
 def confine(limits: dict[str, int], identity: int | None) -> None:
-  """Gives up all rights of this process and its children for ever; without an identity only what the limits take."""
+  """Gives up all rights of this process and its children for ever; without an identity only what
+  the limits take."""
   if identity is not None and os.getuid() == 0:
     os.setgroups([])
     os.setresgid(identity, identity, identity)
@@ -124,24 +176,37 @@ def confine(limits: dict[str, int], identity: int | None) -> None:
     resource.setrlimit(number, (value, value))
   call('prctl', _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
   if identity is not None:
-    version = 0x20080522  # _LINUX_CAPABILITY_VERSION_3: two words each of effective, permitted and inheritable ones
+    # _LINUX_CAPABILITY_VERSION_3: two words each of effective, permitted and inheritable ones
+    version = 0x20080522
     call('capset', struct.pack('=Ii', version, 0), bytes(24))
     call('prctl', _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     rules = filter_of(os.uname().machine)
     held = ctypes.create_string_buffer(rules)
-    call('prctl', _PR_SET_SECCOMP, 2, struct.pack('@HP', len(rules) // 8, ctypes.addressof(held)), 0, 0)
+    call(
+      'prctl', _PR_SET_SECCOMP, 2, struct.pack('@HP', len(rules) // 8, ctypes.addressof(held)), 0, 0
+    )
 
 
 def filter_of(machine: str) -> bytes:
-  """The seccomp filter: classic BPF over `struct seccomp_data` (linux/seccomp.h, linux/filter.h)."""
+  """The seccomp filter: classic BPF over `struct seccomp_data` (linux/seccomp.h,
+  linux/filter.h)."""
   if machine not in MACHINES:
-    raise ValueError(f'no system calls are known of the machine {machine}: a sandbox needs {" or ".join(MACHINES)}')
+    raise ValueError(
+      f'no system calls are known of the machine {machine}: a sandbox needs {" or ".join(MACHINES)}'
+    )
   architecture, column = MACHINES[machine]
   kill, allow, refuse, absent = (
-    (0x06, 0, 0, code) for code in (0x80000000, 0x7FFF0000, 0x50000 | errno.EPERM, 0x50000 | errno.ENOSYS)
+    (0x06, 0, 0, code)
+    for code in (0x80000000, 0x7FFF0000, 0x50000 | errno.EPERM, 0x50000 | errno.ENOSYS)
   )
-  number, abi, argument = ((0x20, 0, 0, offset) for offset in (0, 4, 16))  # loads; the low half of the first argument
-  equal, at_least, any_bit = 0x15, 0x35, 0x45  # (jump, steps over if true, steps over if false, value)
+  number, abi, argument = (
+    (0x20, 0, 0, offset) for offset in (0, 4, 16)
+  )  # loads; the low half of the first argument
+  equal, at_least, any_bit = (
+    0x15,
+    0x35,
+    0x45,
+  )  # (jump, steps over if true, steps over if false, value)
   rules = [abi, (equal, 1, 0, architecture), kill, number, (at_least, 0, 1, NEW_CALLS), absent]
   for numbers in DENIED.values():
     rules += [(equal, 0, 1, numbers[column]), refuse]
@@ -159,7 +224,8 @@ def _leave_host():
 
 
 def _file(text):
-  """A file without a name, about to be read. Unlike a pipe it is limited, and never waits for a process that stays."""
+  """A file without a name, about to be read. Unlike a pipe it is limited, and never waits for a
+  process that stays."""
   file = open('.text', 'x+b')
   os.unlink('.text')
   file.write(text.encode())

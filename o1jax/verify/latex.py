@@ -1,16 +1,38 @@
-"""Short answers in LaTeX or plain text: one way to write each, and the parts of sets, tuples, intervals, matrices."""
+"""Short answers in LaTeX or plain text: one way to write each, and the parts of sets, tuples,
+intervals, matrices."""
 
 import re
 from typing import NamedTuple
 
 _SIGNS = str.maketrans(
   {
-    '−': '-', '–': '-', '×': r'\times ', '·': r'\cdot ', '÷': '/', '⁄': '/', 'π': r'\pi ', '∞': r'\infty ',
-    '±': r'\pm ', '∓': r'\mp ', '°': r'^\circ ', '≤': r'\le ', '≥': r'\ge ', '≠': r'\ne ', '≈': r'\approx ',
-    '∪': r'\cup ', '∩': r'\cap ', '∈': r'\in ', '∅': r'\emptyset ', '²': '^2', '³': '^3', '\xa0': ' ',
-    '“': '"', '”': '"', '’': "'",
+    '−': '-',
+    '–': '-',
+    '×': r'\times ',
+    '·': r'\cdot ',
+    '÷': '/',
+    '⁄': '/',
+    'π': r'\pi ',
+    '∞': r'\infty ',
+    '±': r'\pm ',
+    '∓': r'\mp ',
+    '°': r'^\circ ',
+    '≤': r'\le ',
+    '≥': r'\ge ',
+    '≠': r'\ne ',
+    '≈': r'\approx ',
+    '∪': r'\cup ',
+    '∩': r'\cap ',
+    '∈': r'\in ',
+    '∅': r'\emptyset ',
+    '²': '^2',
+    '³': '^3',
+    '\xa0': ' ',
+    '“': '"',
+    '”': '"',
+    '’': "'",
   }
-)  # fmt: skip
+)
 
 
 def _repeating(whole, fixed, repeated):
@@ -28,7 +50,10 @@ _REWRITTEN = [
     (r'(?<!\\)\\(?:[,;:> ]|q?quad(?![a-zA-Z]))|~', ' '),
     (r'\\[dtc]frac(?![a-zA-Z])', r'\\frac'),
     (r'\\(?:text(?:bf|it|rm|normal|tt|sf)|mathrm|mbox|hbox)\s*\{', r'\\text{'),
-    (r'\^\s*(?:\\circ|\{\s*\\circ\s*\})(?:\s*(?:\\text\{)?\s*([CF])(?![a-zA-Z])\}?)?', r'\\text{degree \1}'),
+    (
+      r'\^\s*(?:\\circ|\{\s*\\circ\s*\})(?:\s*(?:\\text\{)?\s*([CF])(?![a-zA-Z])\}?)?',
+      r'\\text{degree \1}',
+    ),
     (r'\\%', '%'),
     (r'\\lbrace(?![a-zA-Z])', r'\\{'),
     (r'\\rbrace(?![a-zA-Z])', r'\\}'),
@@ -47,10 +72,17 @@ _NEST = r'((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)'
 _AROUND = [
   re.compile(pattern, re.DOTALL)
   for pattern in (
-    r'\$\$([^$]*)\$\$', r'\$([^$]*)\$', r'\\\(((?:(?!\\\().)*)\\\)', r'\\\[((?:(?!\\\[).)*)\\\]', r'\*\*(.*)\*\*',
-    r'["\'`](.*)["\'`]', r'(.*)[.,;:]', rf'(?:\\(?:text|boxed|fbox))?\{{{_NEST}\}}', r'\(([^(),;\[\]]*)\)',
+    r'\$\$([^$]*)\$\$',
+    r'\$([^$]*)\$',
+    r'\\\(((?:(?!\\\().)*)\\\)',
+    r'\\\[((?:(?!\\\[).)*)\\\]',
+    r'\*\*(.*)\*\*',
+    r'["\'`](.*)["\'`]',
+    r'(.*)[.,;:]',
+    rf'(?:\\(?:text|boxed|fbox))?\{{{_NEST}\}}',
+    r'\(([^(),;\[\]]*)\)',
   )
-]  # fmt: skip
+]
 _MATRIX = re.compile(r'\\begin\{([pbB]?matrix)\}(.*)\\end\{\1\}', re.DOTALL)
 _TOKEN = re.compile(
   r'\\[{}]|\\[lr]angle(?![a-zA-Z])|[(){}\[\]]'
@@ -66,8 +98,9 @@ class Group(NamedTuple):
   """Several answers in one.
 
   Attributes:
-    kind: its brackets, '{}' of a set, '()', '[]', '[)' and so on of a tuple or interval (one notation for both), '<>';
-      '' of a list without any; and 2x3 of a matrix of 2 rows and 3 columns.
+    kind: its brackets, '{}' of a set, '()', '[]', '[)' and so on of a tuple or interval (one
+      notation for both), '<>'; '' of a list without any; and 2x3 of a matrix of 2 rows and 3
+      columns.
     items: its parts, those of a matrix row by row.
   """
 
@@ -76,7 +109,8 @@ class Group(NamedTuple):
 
 
 def clean(text: str) -> str:
-  """An answer in one of the ways to write it: without what only sets its type, such as spacing or delimiters.
+  """An answer in one of the ways to write it: without what only sets its type, such as spacing or
+  delimiters.
 
   It takes a time of the order of the square of the text's length.
   """
@@ -89,7 +123,8 @@ def clean(text: str) -> str:
 def group(text: str) -> Group | None:
   """The parts of a clean answer; None where it is one answer, or its brackets do not match.
 
-  A comma before three digits (1,000) is part of a number, unless brackets hold the whole answer: (1,000) is a pair.
+  A comma before three digits (1,000) is part of a number, unless brackets hold the whole answer:
+  (1,000) is a pair.
   """
   matrix = _MATRIX.fullmatch(text)
   if matrix:
@@ -109,7 +144,12 @@ def group(text: str) -> Group | None:
   if depth or not tokens:
     return None
   first, last = tokens[0], tokens[-1]
-  if first.start() == 0 and first.group() in _OPEN and tokens[closed] is last and last.end() == len(text):
+  if (
+    first.start() == 0
+    and first.group() in _OPEN
+    and tokens[closed] is last
+    and last.end() == len(text)
+  ):
     kind = _OPEN[first.group()] + _CLOSE[last.group()]
     return Group(kind, _pieces(text, [first.span(), *cuts[1], last.span()]))
   numbers = [number.span() for number in _THOUSANDS.finditer(text)]
@@ -129,7 +169,8 @@ def _pieces(text, cuts):
 
 
 def _inside(text):
-  """A text without blanks, delimiters and brackets around all of it, and the stop that closes it."""
+  """A text without blanks, delimiters and brackets around all of it, and the stop that closes
+  it."""
   before = None
   while before != text:
     before = text = text.strip()

@@ -1,4 +1,5 @@
-"""The processes of a sandbox, for `verify.sandbox`: how they start, how one listens to them, and how they end."""
+"""The processes of a sandbox, for `verify.sandbox`: how they start, how one listens to them, and
+how they end."""
 
 import contextlib
 import functools
@@ -25,13 +26,15 @@ _SYSTEM = ('/usr', '/bin', '/sbin', '/lib', '/lib32', '/lib64', '/etc/ld.so.cach
 _DEVICES = ('/dev/null', '/dev/zero', '/dev/urandom')
 _FIRST_TO_END = ('/bin/sh', '-c', 'echo 1000 > /proc/self/oom_score_adj; exec "$@"', 'sh')
 _NAMESPACES = (
-  'import sys; sys.path.insert(0, sys.argv.pop(1)); from o1jax.reward import namespaces; del sys.path[0]; '
+  'import sys; sys.path.insert(0, sys.argv.pop(1)); from o1jax.verify import namespaces; del '
+  'sys.path[0]; '
   'namespaces.main()'
 )
 
 
 class SandboxError(RuntimeError):
-  """There is no sandbox to run a program in, which says nothing of the program. One line: why, and the way out."""
+  """There is no sandbox to run a program in, which says nothing of the program. One line: why, and
+  the way out."""
 
 
 class Reader:
@@ -70,7 +73,8 @@ def memory(data: bytes = b'') -> BinaryIO:
 def started(
   backend: str, told: BinaryIO, errors: BinaryIO, *, identity: int | None, disk: int
 ) -> Iterator[Reader]:
-  """A process that runs `inside`. When the context ends, it has ended, and in a sandbox all that it started has, too.
+  """A process that runs `inside`. When the context ends, it has ended, and in a sandbox all that it
+  started has, too.
 
   Args:
     backend: 'bubblewrap', 'namespaces' or 'unsafe_local'.
@@ -87,13 +91,24 @@ def started(
   """
   local = backend == 'unsafe_local'
   with contextlib.ExitStack() as stack:
-    home = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)) if local else '/tmp'
-    heard, info = (stack.enter_context(open(end, mode)) for end, mode in zip(os.pipe(), ('rb', 'wb')))
+    home = (
+      stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+      if local
+      else '/tmp'
+    )
+    heard, info = (
+      stack.enter_context(open(end, mode)) for end, mode in zip(os.pipe(), ('rb', 'wb'))
+    )
     process = subprocess.Popen(
-      _command(backend, identity, disk, info.fileno()), stdin=told, stdout=subprocess.PIPE, stderr=errors,
-      pass_fds=[info.fileno()], cwd=home if local else '/', start_new_session=local,
+      _command(backend, identity, disk, info.fileno()),
+      stdin=told,
+      stdout=subprocess.PIPE,
+      stderr=errors,
+      pass_fds=[info.fileno()],
+      cwd=home if local else '/',
+      start_new_session=local,
       env=dict(PATH='/usr/bin:/bin', HOME=home, TMPDIR=home, LANG='C.UTF-8', PYTHONHASHSEED='0'),
-    )  # fmt: skip
+    )
     info.close()
     answers, leader = stack.enter_context(process.stdout), None
     try:
@@ -113,7 +128,8 @@ def bwrap() -> str:
 
 
 def _leader(heard):
-  """A pidfd of a sandbox's first process, without which no other can be there; None where it did not come so far."""
+  """A pidfd of a sandbox's first process, without which no other can be there; None where it did
+  not come so far."""
   words = Reader(heard.fileno()).until(b'}', STARTUP)
   try:
     return os.pidfd_open(json.loads(words + b'}')['child-pid']) if words else None
@@ -147,21 +163,54 @@ def _command(backend, identity, disk, info):
     return [*_PYTHON, inside.__file__]
   visible, links = _visible()
   if backend == 'namespaces':
-    told = dict(parent=os.getpid(), identity=identity, visible=visible, links=links, disk=disk, info=info)
+    told = dict(
+      parent=os.getpid(), identity=identity, visible=visible, links=links, disk=disk, info=info
+    )
     package = str(pathlib.Path(inside.__file__).parents[2])
     return [*_FIRST_TO_END, *_PYTHON, '-c', _NAMESPACES, package, json.dumps(told)]
-  command = [bwrap(), '--unshare-ipc', '--unshare-pid', '--unshare-net', '--unshare-uts', '--unshare-cgroup-try',
-             '--die-with-parent', '--new-session', '--hostname', 'sandbox', '--info-fd', str(info)]  # fmt: skip
+  command = [
+    bwrap(),
+    '--unshare-ipc',
+    '--unshare-pid',
+    '--unshare-net',
+    '--unshare-uts',
+    '--unshare-cgroup-try',
+    '--die-with-parent',
+    '--new-session',
+    '--hostname',
+    'sandbox',
+    '--info-fd',
+    str(info),
+  ]
   if os.geteuid() == 0:  # bubblewrap leaves root every right that it is not told to drop
     command += ['--cap-drop', 'ALL', '--cap-add', 'CAP_SETUID', '--cap-add', 'CAP_SETGID']
   else:
     command += ['--unshare-user', '--uid', str(identity), '--gid', str(identity)]
   for path in visible:  # a folder that is not asked for may be closed to others than root
-    command += ['--dir', os.path.dirname(path), '--dev-bind' if path in _DEVICES else '--ro-bind', path, path]
+    command += [
+      '--dir',
+      os.path.dirname(path),
+      '--dev-bind' if path in _DEVICES else '--ro-bind',
+      path,
+      path,
+    ]
   for path, target in links.items():
     command += ['--symlink', target, path]
-  command += ['--ro-bind', inside.__file__, '/inside.py', '--perms', '0777', '--size', str(disk), '--tmpfs', '/tmp',
-              '--remount-ro', '/', '--chdir', '/tmp']  # fmt: skip
+  command += [
+    '--ro-bind',
+    inside.__file__,
+    '/inside.py',
+    '--perms',
+    '0777',
+    '--size',
+    str(disk),
+    '--tmpfs',
+    '/tmp',
+    '--remount-ro',
+    '/',
+    '--chdir',
+    '/tmp',
+  ]
   return [*_FIRST_TO_END, *command, '--', *_PYTHON, '/inside.py']
 
 
@@ -171,7 +220,9 @@ def _visible():
   there = [path for path in (*_SYSTEM, *_DEVICES) if os.path.exists(path)]
   links = {path: os.readlink(path) for path in there if os.path.islink(path)}
   prefix = os.path.realpath(sys.base_prefix)
-  python = [] if prefix == '/usr' else sorted({_EXECUTABLE, f'{prefix}/lib', f'{prefix}/{sys.platlibdir}'})
+  python = (
+    [] if prefix == '/usr' else sorted({_EXECUTABLE, f'{prefix}/lib', f'{prefix}/{sys.platlibdir}'})
+  )
   # /usr/local is seen with /usr, and a prefix is not all Python's: it may be a home.
   own = [path for path in python if os.path.exists(path) and not path.startswith('/usr/')]
   return [path for path in there if path not in links] + own, links

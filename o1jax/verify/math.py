@@ -1,17 +1,20 @@
 r"""Verdicts on math answers: is the final answer of a solution equal to the reference?
 
-Most answers are numbers, which are compared here, exactly. What is left goes to math-verify (the extra `math`), a
-library on SymPy, in a form it reads without `eval`. It may then take any time, memory or stack: judge what a model
-writes through `verify.host` only, whose processes have limits.
+Most answers are numbers, which are compared here, exactly. What is left goes to math-verify (the
+extra `math`), a library on SymPy, in a form it reads without `eval`. It may then take any time,
+memory or stack: judge what a model writes through `verify.host` only, whose processes have limits.
 
 What is equal, where graders differ:
 
-- Values are compared, exactly: 2/4, 0.5 and \frac12 are equal, 1/3 and 0.333 are not. Any form of a value will do.
-- A unit or currency sign may be left out, but not another one (`verify.quantity`). A percentage equals both its number,
-  as the graders of MATH and GSM8K have it, and its value, as math-verify has it: 50% is 50, and 0.5.
+- Values are compared, exactly: 2/4, 0.5 and \frac12 are equal, 1/3 and 0.333 are not. Any form of a
+value will do.
+- A unit or currency sign may be left out, but not another one (`verify.quantity`). A percentage
+  equals both its number, as the graders of MATH and GSM8K have it, and its value, as math-verify
+  has it: 50% is 50, and 0.5.
 - The variable of `x = 5` and `x \in (1, 2)` may be left out, but not another one.
-- The items of sets, and of lists without brackets, have no order; those of tuples, intervals and matrices have one.
-  Open and closed brackets differ, and (1, 2) is a pair and an interval. A set of one item is that item.
+- The items of sets, and of lists without brackets, have no order; those of tuples, intervals and
+  matrices have one. Open and closed brackets differ, and (1, 2) is a pair and an interval. A set of
+  one item is that item.
 - Words are compared as text, without case. (B) is B.
 """
 
@@ -42,7 +45,8 @@ _FACTOR = re.compile(r'(?<![_^\d])(\d+) ?\(')
 
 
 def check(problem: Problem, text: str) -> bool:
-  """Whether the final answer of a solution equals `problem.text`, an answer without a solution; for `HostVerifier`.
+  """Whether the final answer of a solution equals `problem.text`, an answer without a solution; for
+  `HostVerifier`.
 
   A problem or a solution without an answer is wrong.
   """
@@ -59,7 +63,8 @@ def equal(one: str, other: str) -> bool:
 
 
 def prepare() -> None:
-  """Loads math-verify, and has it read and compare a little: what it keeps of that speeds up all forks of a process.
+  """Loads math-verify, and has it read and compare a little: what it keeps of that speeds up all
+  forks of a process.
 
   Raises:
     ImportError: math-verify is not installed.
@@ -70,11 +75,15 @@ def prepare() -> None:
 
 check.prepare = prepare
 _TRIED = (
-  (r'\frac{\sqrt{3}}{3}', r'\frac{1}{\sqrt{3}}'), ('(x+1)^2', 'x^{2}+2x+1'), (r'2\pi r', r'\pi + e'),
-  (r'(-\infty, 1] \cup (2, 3)', 'x < 2'), ('y = 2x + 3', '2x - y = 5'), (r'\sqrt[3]{2}', r'2^{1/3} + 0.5i'),
+  (r'\frac{\sqrt{3}}{3}', r'\frac{1}{\sqrt{3}}'),
+  ('(x+1)^2', 'x^{2}+2x+1'),
+  (r'2\pi r', r'\pi + e'),
+  (r'(-\infty, 1] \cup (2, 3)', 'x < 2'),
+  ('y = 2x + 3', '2x - y = 5'),
+  (r'\sqrt[3]{2}', r'2^{1/3} + 0.5i'),
   (r'\log_2 3 \cdot \sin x', r'\tan(x)'),
   (r'3\begin{pmatrix} 1 \\ a \end{pmatrix}', r'\begin{pmatrix} 1 \\ 2 \end{pmatrix}'),
-)  # fmt: skip
+)
 
 
 def _equal(one, other):
@@ -92,7 +101,9 @@ def _equal(one, other):
   if (value, other_value) != (one, other) and same_name and '=' not in value + other_value:
     return _equal(value, other_value)
   equations = ('=' in one) + ('=' in other)
-  if any(parts) or equations:  # the other of [1, 3] may be the union of [1, 2] and [2, 3], or 1 <= x <= 3
+  if (
+    any(parts) or equations
+  ):  # the other of [1, 3] may be the union of [1, 2] and [2, 3], or 1 <= x <= 3
     return equations != 1 and _symbolic(one, other)
   return _same_quantity(one, other)
 
@@ -107,7 +118,8 @@ def _bare(text):
 
 
 def _key(text):
-  r"""The same for texts that differ in nothing but blanks, `\text` and, where there is no LaTeX, case."""
+  r"""The same for texts that differ in nothing but blanks, `\text` and, where there is no LaTeX,
+  case."""
   text = _BLANK.sub('', _TEXT.sub(r'\1', text))
   return text if '\\' in text else text.casefold()
 
@@ -135,7 +147,8 @@ def _same_parts(one, other):
 
 
 def _named(text):
-  """(variable, value) of `x = value`; ('', value) of `2 + 3 = value`, and ('', text) of other texts."""
+  """(variable, value) of `x = value`; ('', value) of `2 + 3 = value`, and ('', text) of other
+  texts."""
   first, *rest = (piece.strip() for piece in _RELATION.split(text))
   if not rest:
     return '', text
@@ -165,7 +178,8 @@ def _same_quantity(one, other):
 def _library():
   """`math_verify`, and a function that reads LaTeX for it.
 
-  Its own `parse` makes numbers by `sympify` and reads plain text by `parse_expr`; both are Python's `eval`.
+  Its own `parse` makes numbers by `sympify` and reads plain text by `parse_expr`; both are Python's
+  `eval`.
   """
   try:
     import math_verify
@@ -173,26 +187,35 @@ def _library():
     from latex2sympy2_extended.latex2sympy2 import _Latex2Sympy
     from sympy import Rational
   except ImportError:
-    raise ImportError("verdicts on math answers need the library math-verify: pip install -e '.[math]'") from None
+    raise ImportError(
+      "verdicts on math answers need the library math-verify: pip install -e '.[math]'"
+    ) from None
 
   class Reader(_Latex2Sympy):
     def parse_number(self, text):
       return Rational(text.replace(',', ''))
 
-  logging.getLogger('math_verify').setLevel(logging.ERROR)  # it warns of the time-outs that it shall not have
-  form = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed='none')
+  logging.getLogger('math_verify').setLevel(
+    logging.ERROR
+  )  # it warns of the time-outs that it shall not have
+  form = NormalizationConfig(
+    basic_latex=True, units=False, malformed_operators=True, nits=True, boxed='none'
+  )
   return math_verify, lambda text: Reader(is_real=True).parse(normalize_latex(text, form))
 
 
 def _symbolic(one, other):
-  """math-verify's verdict. Its time-outs are off: they are alarms, and the worker's end whatever holds an answer up."""
+  """math-verify's verdict. Its time-outs are off: they are alarms, and the worker's end whatever
+  holds an answer up."""
   library, read = _library()
   # Its verdict may depend on which is the reference: here on neither.
   try:
     sides = [read(_spelled_out(text)) for text in sorted((one, other))]
   except Exception:  # it has no other for what it cannot read
     return False
-  return library.verify(*sides, numeric_precision=_PLACES, allow_set_relation_comp=True, timeout_seconds=None)
+  return library.verify(
+    *sides, numeric_precision=_PLACES, allow_set_relation_comp=True, timeout_seconds=None
+  )
 
 
 def _spelled_out(text):

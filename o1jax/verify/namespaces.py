@@ -1,8 +1,9 @@
-"""A sandbox made of Linux's namespaces alone: `main` closes a room around a new process, which runs `inside` there.
+"""A sandbox made of Linux's namespaces alone: `main` closes a room around a new process, which runs
+`inside` there.
 
-It needs Linux 5.12 or later, and the right to make user namespaces: root has it, and on most systems every user. In the
-room there are the programs and libraries that it is told of, read-only, and an empty folder of limited size; there is
-no network, and no process but those that begin in it.
+It needs Linux 5.12 or later, and the right to make user namespaces: root has it, and on most
+systems every user. In the room there are the programs and libraries that it is told of, read-only,
+and an empty folder of limited size; there is no network, and no process but those that begin in it.
 """
 
 import json
@@ -15,8 +16,17 @@ import sys
 from o1jax.verify import inside
 from o1jax.verify.inside import call
 
-_CLONE_NEW = 0x7E020000  # linux/sched.h: CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET
-_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 8, 1 << 12, 1 << 14, 1 << 18
+_CLONE_NEW = (
+  0x7E020000  # linux/sched.h: CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET
+)
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC, _MS_PRIVATE = (
+  2,
+  4,
+  8,
+  1 << 12,
+  1 << 14,
+  1 << 18,
+)
 _MNT_DETACH = 2
 _RDONLY, _NOSUID, _NODEV, _NOEXEC = 1, 2, 4, 8  # MOUNT_ATTR_* of linux/mount.h
 _MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE = 442, -100, 0x8000
@@ -26,7 +36,8 @@ _ROOM = '/tmp'  # any folder that there always is: what is in it stays outside
 
 
 def main() -> None:
-  """Closes the room and waits until all in it has ended. Like `inside.main` it returns where a program has run.
+  """Closes the room and waits until all in it has ended. Like `inside.main` it returns where a
+  program has run.
 
   Its argument is a JSON object with
 
@@ -35,7 +46,8 @@ def main() -> None:
       visible    paths that are seen in the room
       links      {path: target} of symbolic links in it
       disk       bytes of its folder
-      info       the open file that takes {"child-pid": the first process of the room}, as from bubblewrap
+      info       the open file that takes {"child-pid": the first process of the room}, as from
+      bubblewrap
   """
   told = json.loads(sys.argv[1])
   os.umask(0o022)
@@ -58,7 +70,8 @@ def main() -> None:
 
 
 def _unshare(identity):
-  """Leaves the namespaces of the host. Users other than one's own are mapped from outside only, so a child does it."""
+  """Leaves the namespaces of the host. Users other than one's own are mapped from outside only, so
+  a child does it."""
   told, tell = os.pipe()
   child = os.fork()
   if not child:
@@ -75,12 +88,16 @@ def _unshare(identity):
 
 
 def _map_ids(pid, identity):
-  """Whom the room knows: where root makes it, root, until all is in place, and `identity`; else us, as `identity`."""
+  """Whom the room knows: where root makes it, root, until all is in place, and `identity`; else us,
+  as `identity`."""
   root = os.geteuid() == 0
   if not root:
     _write(f'/proc/{pid}/setgroups', 'deny')
   for name, own in (('uid', os.geteuid()), ('gid', os.getegid())):
-    _write(f'/proc/{pid}/{name}_map', f'0 {own} 1\n{identity} {identity} 1\n' if root else f'{identity} {own} 1\n')
+    _write(
+      f'/proc/{pid}/{name}_map',
+      f'0 {own} 1\n{identity} {identity} 1\n' if root else f'{identity} {own} 1\n',
+    )
 
 
 def _write(path, text):
@@ -91,14 +108,18 @@ def _write(path, text):
 def _furnish(visible, links, disk):
   """Makes a root of `visible`, and an empty /tmp that takes `disk` bytes, and goes there."""
   call('mount', None, b'/', None, _MS_REC | _MS_PRIVATE, None)
-  sources = [os.open(path, os.O_PATH) for path in visible]  # now, as the room may come to lie upon one
+  sources = [
+    os.open(path, os.O_PATH) for path in visible
+  ]  # now, as the room may come to lie upon one
   _mount_tmpfs(_ROOM, 'size=1m,mode=755')
   for path, source in zip(visible, sources):
     place, kind = _ROOM + path, os.fstat(source).st_mode
     os.makedirs(place if stat.S_ISDIR(kind) else os.path.dirname(place), exist_ok=True)
     if not stat.S_ISDIR(kind):
       os.close(os.open(place, os.O_CREAT, 0o444))
-    call('mount', f'/proc/self/fd/{source}'.encode(), place.encode(), None, _MS_BIND | _MS_REC, None)
+    call(
+      'mount', f'/proc/self/fd/{source}'.encode(), place.encode(), None, _MS_BIND | _MS_REC, None
+    )
     _restrict(place, _RDONLY | _NOSUID | (_NOEXEC if stat.S_ISCHR(kind) else _NODEV), _AT_RECURSIVE)
     os.close(source)
   for path, target in links.items():
@@ -113,12 +134,28 @@ def _furnish(visible, links, disk):
 
 
 def _mount_tmpfs(path, options):
-  call('mount', b'tmpfs', path.encode(), b'tmpfs', _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, options.encode())
+  call(
+    'mount',
+    b'tmpfs',
+    path.encode(),
+    b'tmpfs',
+    _MS_NOSUID | _MS_NODEV | _MS_NOEXEC,
+    options.encode(),
+  )
 
 
 def _restrict(path, attributes, flags):
-  """mount_setattr(2), which adds to what a mount's owner has restricted before, for all mounts below as well."""
-  call('syscall', _MOUNT_SETATTR, _AT_FDCWD, path.encode(), flags, struct.pack('=4Q', attributes, 0, 0, 0), 32)
+  """mount_setattr(2), which adds to what a mount's owner has restricted before, for all mounts
+  below as well."""
+  call(
+    'syscall',
+    _MOUNT_SETATTR,
+    _AT_FDCWD,
+    path.encode(),
+    flags,
+    struct.pack('=4Q', attributes, 0, 0, 0),
+    32,
+  )
 
 
 if __name__ == '__main__':

@@ -1,4 +1,5 @@
-"""Outcome reward: the exact verdict on finished solutions (arXiv:2412.14135, section 4, from the environment)."""
+"""Outcome reward: the exact verdict on finished solutions (arXiv:2412.14135, section 4, from the
+environment)."""
 
 import jax
 import jax.numpy as jnp
@@ -8,14 +9,23 @@ from o1jax.text.bytes import token_bytes
 from o1jax.types import Array, Reference, Tree
 
 
-def solution_bytes(tree: Tree, ids: Array, table: tuple[Array, Array], *, size: int = 128) -> tuple[Array, Array]:
-  """The text up to each node as bytes. ids [B, N] -> uint8 [B, N, size] (its end, if longer), length [B, N]."""
+def solution_bytes(
+  tree: Tree, ids: Array, table: tuple[Array, Array], *, size: int = 128
+) -> tuple[Array, Array]:
+  """The text up to each node as bytes. ids [B, N] -> uint8 [B, N, size] (its end, if longer),
+  length [B, N]."""
   tokens, length = tree_lib.solution_tokens(tree, ids)
   return token_bytes(tokens, length, table, size=size)
 
 
 def outcome(
-  reference: Reference, tree: Tree, ids: Array, *, verify, table: tuple[Array, Array], size: int = 128
+  reference: Reference,
+  tree: Tree,
+  ids: Array,
+  *,
+  verify,
+  table: tuple[Array, Array],
+  size: int = 128,
 ) -> Array:
   """Verdicts on nodes.
 
@@ -32,7 +42,9 @@ def outcome(
   """
   text, length = solution_bytes(tree, ids, table, size=size)
   right = jax.vmap(jax.vmap(verify, (None, 0, 0)))(reference, text, length)
-  return jnp.where(tree_lib.pick(tree_lib.finished(tree), ids, fill=False), right, False).astype(jnp.float32)
+  return jnp.where(tree_lib.pick(tree_lib.finished(tree), ids, fill=False), right, False).astype(
+    jnp.float32
+  )
 
 
 def judge(reference: Reference, tree: Tree, outcome_fn) -> Tree:

@@ -26,14 +26,22 @@ _PLAIN = re.compile(rf'(?P<value>.*[\d}})])(?P<unit> ?(?:%|[a-zA-Z][a-zA-Z /.-]*
 _AREA = re.compile(r'(?<![a-z])(square|sq|cubic|cu)\.? ([a-z]+)')
 _WORD = re.compile(r'[a-z]+|[\d%/-]')
 # The first name of each stands for all.
-_NAMES = '''
+_NAMES = """
 % percent percentage pct|degree deg|c celsius|f fahrenheit|m meter metre|cm centimeter centimetre|km kilometer kilometre
 mm millimeter millimetre|inch inches|ft foot feet|yd yard|mi mile|g gram|kg kilogram|mg milligram|lb pound|oz ounce
 l liter litre|ml milliliter millilitre|s second sec|min minute|h hour hr|day d|year yr|/ per|mph|n newton|j joule|w watt
-v volt|k kelvin|hz hertz|dollar usd|unit|rad radian'''
+v volt|k kelvin|hz hertz|dollar usd|unit|rad radian"""
 _SAME = {name: names.split()[0] for names in re.split('[|\n]', _NAMES) for name in names.split()}
-_SCALES = {'hundred': 10**2, 'thousand': 10**3, 'million': 10**6, 'billion': 10**9, 'trillion': 10**12}
-_NO_UNITS = frozenset('and or not no to by plus minus times over of if else but either sin cos tan log ln mod'.split())
+_SCALES = {
+  'hundred': 10**2,
+  'thousand': 10**3,
+  'million': 10**6,
+  'billion': 10**9,
+  'trillion': 10**12,
+}
+_NO_UNITS = frozenset(
+  'and or not no to by plus minus times over of if else but either sin cos tan log ln mod'.split()
+)
 
 
 class Quantity(NamedTuple):
@@ -53,8 +61,9 @@ class Quantity(NamedTuple):
 def number(text: str) -> Fraction | None:
   r"""The exact value of a plain number; None of any other text.
 
-  Plain numbers are whole ones, decimals, fractions of two of these (3/4, \frac{3}{4}), mixed numbers (1 3/4,
-  1\frac{3}{4}) and scientific notation (1.5e3, 1.5 \times 10^{3}) with an exponent of at most three digits.
+  Plain numbers are whole ones, decimals, fractions of two of these (3/4, \frac{3}{4}), mixed
+  numbers (1 3/4, 1\frac{3}{4}) and scientific notation (1.5e3, 1.5 \times 10^{3}) with an exponent
+  of at most three digits.
   """
   found = _NUMBER.fullmatch(_LOOSE.sub('', _FRACTION.sub(r' \1/\2', text)))
   if not found:
@@ -71,8 +80,9 @@ def number(text: str) -> Fraction | None:
 def quantity(text: str) -> Quantity:
   r"""A clean answer (`verify.latex.clean`) apart from its unit.
 
-  Units are a currency sign before the number, and behind it: per cent, degrees, the base of a numeral (101_2), words in
-  `\text{}`, and plain words that this file knows, or of at least three letters behind a blank.
+  Units are a currency sign before the number, and behind it: per cent, degrees, the base of a
+  numeral (101_2), words in `\text{}`, and plain words that this file knows, or of at least three
+  letters behind a blank.
   """
   currency = _CURRENCY.match(text)
   units = [_SIGNS[currency['sign']]] if currency else []
@@ -99,7 +109,10 @@ def quantity(text: str) -> Quantity:
 def _unit(text):
   """The words of a unit in one way to write them; [] where the text is none."""
   typeset = r'\text' in text
-  text = _AREA.sub(lambda found: f'{found[2]} {"2" if found[1][0] == "s" else "3"}', text.replace(r'\text', '').lower())
+  text = _AREA.sub(
+    lambda found: f'{found[2]} {"2" if found[1][0] == "s" else "3"}',
+    text.replace(r'\text', '').lower(),
+  )
   words = [_singular(word) for word in _WORD.findall(text)]
   names = [word for word in words if word.isalpha() or word == PERCENT]
   if not names or not _NO_UNITS.isdisjoint(names):
@@ -107,7 +120,11 @@ def _unit(text):
   known = all(word in _SAME or word in _SCALES for word in names)
   # 5x is a product; 5 cm, 5cm and 5 eggs have units.
   least = 3 - known - typeset
-  unit = len(''.join(names)) >= least and (known or typeset or text.startswith(' ')) or names[0] == PERCENT
+  unit = (
+    len(''.join(names)) >= least
+    and (known or typeset or text.startswith(' '))
+    or names[0] == PERCENT
+  )
   return [_SAME.get(word, word) for word in words] if unit else []
 
 

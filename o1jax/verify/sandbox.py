@@ -1,18 +1,22 @@
-"""Runs programs that nobody has read, each in a sandbox of its own, of which nothing is left afterwards.
+"""Runs programs that nobody has read, each in a sandbox of its own, of which nothing is left
+afterwards.
 
-A program gets its input, Python's standard library, what is in /usr, read-only, and an empty folder of limited size. It
-has no rights, no network, no devices but null, zero and urandom, and no /proc. Of the host it sees neither files nor
-processes, environment or open files. The backends are, all of them for Linux,
+A program gets its input, Python's standard library, what is in /usr, read-only, and an empty folder
+of limited size. It has no rights, no network, no devices but null, zero and urandom, and no /proc.
+Of the host it sees neither files nor processes, environment or open files. The backends are, all of
+them for Linux,
 
   bubblewrap    the installed program `bwrap`, 0.7 or later
   namespaces    the same with Python alone, see `verify.namespaces`
-  unsafe_local  no sandbox: a process of this user, under limits, and what it starts may outlive it. For programs that
+  unsafe_local  no sandbox: a process of this user, under limits, and what it starts may outlive it.
+  For programs that
                 one would run oneself
 
-In a sandbox a program is a user that nobody else is, where this process is root's, and may not make the system calls
-that `verify.inside` lists. Limits are of one process: together, the processes of a program may take as many times
-`Limits.memory` as there may be; and empty files, which bubblewrap cannot count, cost memory of the system. Should the
-machine run out of it, the system ends these processes first.
+In a sandbox a program is a user that nobody else is, where this process is root's, and may not make
+the system calls that `verify.inside` lists. Limits are of one process: together, the processes of a
+program may take as many times `Limits.memory` as there may be; and empty files, which bubblewrap
+cannot count, cost memory of the system. Should the machine run out of it, the system ends these
+processes first.
 """
 
 import dataclasses
@@ -33,7 +37,7 @@ BACKENDS = ('off', 'auto', *SANDBOXES, 'unsafe_local')
 _IDENTITIES = range(61184, 65520)  # systemd's for services that need a user of their own
 
 # What it returns it should not be able to do.
-_PROBE = '''
+_PROBE = """
 import os, socket
 def able(path):
   rights = {
@@ -48,7 +52,7 @@ def able(path):
   except OSError:
     pass
   return [name for name, right in rights.items() if right]
-'''
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +64,8 @@ class Limits:
     memory: bytes of address space of a process.
     processes: of the program at one time, threads included. Not in force with unsafe_local.
     files: open at one time in a process.
-    disk: bytes of its folder, which are memory. With unsafe_local, of one file. An input must find room there.
+    disk: bytes of its folder, which are memory. With unsafe_local, of one file. An input must find
+      room there.
     output: bytes of all its answers, as JSON.
   """
 
@@ -79,7 +84,8 @@ def choose(backend: str) -> str:
   """The backend to run programs with.
 
   Args:
-    backend: one of BACKENDS; 'auto' is bubblewrap or namespaces, whichever works here, in this order.
+    backend: one of BACKENDS; 'auto' is bubblewrap or namespaces, whichever works here, in this
+      order.
 
   Raises:
     SandboxError: for 'off', and for a sandbox that does not work here.
@@ -88,8 +94,11 @@ def choose(backend: str) -> str:
   if backend not in BACKENDS:
     raise ValueError(f'sandbox backend {backend!r} is unknown: choose one of {", ".join(BACKENDS)}')
   if backend == 'off':
-    raise SandboxError("programs that a model wrote are run in a sandbox only, and none is named: backend='auto' takes "
-                       "one that works here, and 'unsafe_local' runs them without any")  # fmt: skip
+    raise SandboxError(
+      "programs that a model wrote are run in a sandbox only, and none is named: backend='auto' "
+      'takes '
+      "one that works here, and 'unsafe_local' runs them without any"
+    )
   if backend == 'unsafe_local':
     return backend
   named = SANDBOXES if backend == 'auto' else (backend,)
@@ -97,8 +106,10 @@ def choose(backend: str) -> str:
     if not defect(name):
       return name
   reasons = '; '.join(f'{name}: {defect(name)}' for name in named)
-  raise SandboxError(f'no sandbox works here ({reasons}): install bubblewrap or permit user namespaces, or name '
-                     "backend='unsafe_local' to run programs without a sandbox")  # fmt: skip
+  raise SandboxError(
+    f'no sandbox works here ({reasons}): install bubblewrap or permit user namespaces, or name '
+    "backend='unsafe_local' to run programs without a sandbox"
+  )
 
 
 def working() -> str | None:
@@ -108,12 +119,19 @@ def working() -> str | None:
 
 @functools.cache
 def defect(backend: str) -> str:
-  """Why a sandbox does not work here; '' if it does. A program in it tries what it should not be able to do."""
+  """Why a sandbox does not work here; '' if it does. A program in it tries what it should not be
+  able to do."""
   if sys.platform != 'linux':
     return 'it needs Linux'
   with tempfile.NamedTemporaryFile() as file:
     try:
-      answers = run(_PROBE, [repr((file.name,))], function='able', backend=backend, limits=Limits(seconds=STARTUP))
+      answers = run(
+        _PROBE,
+        [repr((file.name,))],
+        function='able',
+        backend=backend,
+        limits=Limits(seconds=STARTUP),
+      )
     except (SandboxError, OSError) as error:
       return str(error)
   if not answers or not answers[0]:
@@ -125,36 +143,48 @@ def defect(backend: str) -> str:
 def describe(backend: str) -> str:
   """A backend that works here, and its version, for the record of a run."""
   if backend == 'bubblewrap':
-    return subprocess.run([launch.bwrap(), '--version'], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+      [launch.bwrap(), '--version'], capture_output=True, text=True, check=True
+    ).stdout.strip()
   return f'namespaces of Linux {platform.release()}' if backend == 'namespaces' else backend
 
 
 def run(
-  program: str, inputs: list[str], *, function: str | None = None, backend: str, limits: Limits = LIMITS
+  program: str,
+  inputs: list[str],
+  *,
+  function: str | None = None,
+  backend: str,
+  limits: Limits = LIMITS,
 ) -> list[str | None] | None:
   """Runs a program and tells what it answered, which may be anything: trust nothing in it.
 
   Args:
     program: Python source.
-    inputs: texts for its standard input, for each of which it runs once as a script; or with a function, the arguments
-      of its calls, each a Python literal of a tuple.
+    inputs: texts for its standard input, for each of which it runs once as a script; or with a
+      function, the arguments of its calls, each a Python literal of a tuple.
     function: a name that the program defines; it is loaded once, and called once for each input.
     backend: 'bubblewrap', 'namespaces' or 'unsafe_local'; see `choose`.
     limits: what it may take.
 
   Returns:
-    What it printed for each input, None where its exit status was not 0 or that is too much. With a function one text,
-    which should be a JSON list that holds for each call [value], or null where it raised (see `verify.inside`). None
-    altogether if the program ended its sandbox, took too long, or answered too much.
+    What it printed for each input, None where its exit status was not 0 or that is too much. With a
+    function one text, which should be a JSON list that holds for each call [value], or null where
+    it raised (see `verify.inside`). None altogether if the program ended its sandbox, took too
+    long, or answered too much.
 
   Raises:
     SandboxError: the sandbox did not work, so nothing is known of the program.
   """
   identity = None if backend == 'unsafe_local' else secrets.choice(_IDENTITIES)
   request = dict(
-    program=program, inputs=inputs, function=function, identity=identity, output=limits.output,
+    program=program,
+    inputs=inputs,
+    function=function,
+    identity=identity,
+    output=limits.output,
     limits=_resources(backend, limits),
-  )  # fmt: skip
+  )
   with launch.memory(json.dumps(request).encode()) as told, launch.memory() as errors:
     with launch.started(backend, told, errors, identity=identity, disk=limits.disk) as answers:
       begun = answers.until(b'\n', STARTUP) == inside.READY.encode()
@@ -174,9 +204,11 @@ def run(
 def _resources(backend, limits):
   """Limits by their names in `resource`."""
   found = dict(
-    RLIMIT_AS=limits.memory, RLIMIT_CPU=math.ceil(limits.seconds) + 1, RLIMIT_FSIZE=limits.disk,
+    RLIMIT_AS=limits.memory,
+    RLIMIT_CPU=math.ceil(limits.seconds) + 1,
+    RLIMIT_FSIZE=limits.disk,
     RLIMIT_NOFILE=limits.files,
     RLIMIT_CORE=1,  # with 0 a program of the host may still be called to take it, see core(5)
-  )  # fmt: skip
+  )
   # Without a sandbox it would count whatever else this user runs.
   return found if backend == 'unsafe_local' else found | dict(RLIMIT_NPROC=limits.processes)

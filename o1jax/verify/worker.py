@@ -1,10 +1,12 @@
-"""A process that judges solutions for `verify.host`, one at a time: `python -m o1jax.verify.worker`.
+"""A process that judges solutions for `verify.host`, one at a time: `python -m
+o1jax.verify.worker`.
 
-It is told by pickles on its standard input, first (seconds, memory, check) and then (problem, text) after (problem,
-text), and answers each with a line of JSON on its standard output: READY, then [verdict, words]. A check runs in a
-child made for one answer, which is ended with all that it started when its seconds are over: then, or if it ends by
-itself or finds no more memory, the verdict is False, and the words say how. If the check raises anything else, the
-verdict is null and the words are the error's. What each child would load anew, a function `check.prepare` loads before
+It is told by pickles on its standard input, first (seconds, memory, check) and then (problem, text)
+after (problem, text), and answers each with a line of JSON on its standard output: READY, then
+[verdict, words]. A check runs in a child made for one answer, which is ended with all that it
+started when its seconds are over: then, or if it ends by itself or finds no more memory, the
+verdict is False, and the words say how. If the check raises anything else, the verdict is null and
+the words are the error's. What each child would load anew, a function `check.prepare` loads before
 the first.
 """
 
@@ -24,7 +26,10 @@ _MOST = 1000  # characters of an error, so that a pipe takes it at once
 
 def main() -> None:
   """Judges until the standard input ends."""
-  for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole job, whose first process decides
+  for number in (
+    signal.SIGINT,
+    signal.SIGTERM,
+  ):  # sent to the whole job, whose first process decides
     signal.signal(number, signal.SIG_IGN)
   asked, answers = os.fdopen(os.dup(0), 'rb'), os.fdopen(os.dup(1), 'w')
   # What a check reads is no question, and what it prints is no answer.
@@ -43,7 +48,8 @@ def main() -> None:
 def judged(
   check: Callable, problem, text: str, *, seconds: float, memory: float | None = None
 ) -> tuple[bool | None, str]:
-  """The verdict of a check, and what there is to say of it; see above, and `HostVerifier` for the limits."""
+  """The verdict of a check, and what there is to say of it; see above, and `HostVerifier` for the
+  limits."""
   receive, send = os.pipe()
   child = os.fork()
   if not child:
@@ -84,7 +90,8 @@ def _check(check, problem, text, send, seconds, memory):
 
 
 def _limit_memory(memory):
-  """Of each process by itself, beyond what it has mapped already: with JAX loaded that is some GiB, hardly used."""
+  """Of each process by itself, beyond what it has mapped already: with JAX loaded that is some GiB,
+  hardly used."""
   mapped = int(pathlib.Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
   _, most = resource.getrlimit(resource.RLIMIT_AS)
   limit = mapped + int(memory * 2**30)

@@ -33,8 +33,12 @@ def test_the_same_again_is_kept_and_other_settings_are_refused(written):
   files = sorted((path, path.stat().st_mtime_ns) for path in folder.rglob('*.array_record*'))
   assert len(files) == 3
   builder.write(task, folder, counts=COUNTS, texts=12, seed=4)
-  assert sorted((path, path.stat().st_mtime_ns) for path in folder.rglob('*.array_record*')) == files
-  other = {'countdown': countdown, 'cipher': cipher}[task.name].task(behaviours=Behaviours(dead_end=1))
+  assert (
+    sorted((path, path.stat().st_mtime_ns) for path in folder.rglob('*.array_record*')) == files
+  )
+  other = {'countdown': countdown, 'cipher': cipher}[task.name].task(
+    behaviours=Behaviours(dead_end=1)
+  )
   for changed, seed in [(task, 5), (other, 4)]:
     with pytest.raises(ValueError, match='holds data of other settings: choose another data_dir'):
       builder.write(changed, folder, counts=COUNTS, texts=12, seed=seed)
@@ -42,15 +46,18 @@ def test_the_same_again_is_kept_and_other_settings_are_refused(written):
 
 def test_what_is_not_there_is_named(written, tmp_path):
   task, folder = written
-  with pytest.raises(ValueError, match=r"no split 'test': it has \['plain_text', 'train', 'validation'\]"):
+  with pytest.raises(
+    ValueError, match=r"no split 'test': it has \['plain_text', 'train', 'validation'\]"
+  ):
     builder.read(task.name, folder, 'test')
   with pytest.raises(ValueError, match="holds no data of a task 'countdown'"):
     builder.read('countdown', tmp_path, 'train')
 
 
 def test_no_tensorflow(tmp_path):
-  # TensorFlow is made impossible to import, in a fresh interpreter: it may be installed where the tests run.
-  code = f'''
+  # TensorFlow is made impossible to import, in a fresh interpreter: it may be installed where the
+  # tests run.
+  code = f"""
 import sys
 from importlib.machinery import PathFinder
 class Hiding:
@@ -62,7 +69,7 @@ from o1jax.tasks import countdown
 builder.write(countdown.task(), {str(tmp_path)!r}, counts={{'test': 3}}, texts=2)
 assert len(builder.read('countdown', {str(tmp_path)!r}, 'test')) == 3
 assert 'tensorflow' not in sys.modules
-'''
+"""
   result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
   assert result.returncode == 0, result.stderr
   assert result.stdout == ''

@@ -7,8 +7,19 @@ import pytest
 from o1jax.data.fields import field, filled, optional, shown, texts
 from o1jax.data.records import ReaderError
 
-RECORD = {'text': ' a\n', 'blank': ' \n', 'count': 3, 'flag': True, 'none': None, 'half': 'a\ud800', 'list': ['a', 'b'],
-          'mixed': ['a', 1], 'halves': ['\udc00'], 'no': [], 'object': {}}  # fmt: skip
+RECORD = {
+  'text': ' a\n',
+  'blank': ' \n',
+  'count': 3,
+  'flag': True,
+  'none': None,
+  'half': 'a\ud800',
+  'list': ['a', 'b'],
+  'mixed': ['a', 1],
+  'halves': ['\udc00'],
+  'no': [],
+  'object': {},
+}
 
 
 def test_fields_come_back():
@@ -19,23 +30,29 @@ def test_fields_come_back():
   assert texts(RECORD, 'list') == ('a', 'b')
 
 
-@pytest.mark.parametrize('read, words', [
-  (lambda: field(RECORD, 'text', int), r"'text' is ' a\\n': expected a whole number"),
-  (lambda: field(RECORD, 'flag', int), "'flag' is True: expected a whole number"),
-  (lambda: field(RECORD, 'count', bool, str), "'count' is 3: expected true or false or text"),
-  (lambda: field(RECORD, 'none', dict), "'none' is None: expected an object"),
-  (lambda: field(RECORD, 'list', dict), "'list' is a list: expected an object"),
-  (lambda: field(RECORD, 'missing', str), "'missing' is missing: there are 'text', 'blank'"),
-  (lambda: field({}, 'missing', str), 'there are none'),
-  (lambda: field([RECORD], 'text', str), "expected an object with the field 'text', and there is a list"),
-  (lambda: field(RECORD, 'half', str), 'half of a surrogate pair at character 1'),
-  (lambda: optional(RECORD, 'text', int), 'expected a whole number or null'),
-  (lambda: optional(3, 'text', str), "expected an object with the field 'text', and there is 3"),
-  (lambda: filled(RECORD, 'blank'), "'blank' is blank"),
-  (lambda: texts(RECORD, 'no'), 'an empty list'),
-  (lambda: texts(RECORD, 'mixed'), "'mixed' has 1 in it"),
-  (lambda: texts(RECORD, 'halves'), 'half of a surrogate pair'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  'read, words',
+  [
+    (lambda: field(RECORD, 'text', int), r"'text' is ' a\\n': expected a whole number"),
+    (lambda: field(RECORD, 'flag', int), "'flag' is True: expected a whole number"),
+    (lambda: field(RECORD, 'count', bool, str), "'count' is 3: expected true or false or text"),
+    (lambda: field(RECORD, 'none', dict), "'none' is None: expected an object"),
+    (lambda: field(RECORD, 'list', dict), "'list' is a list: expected an object"),
+    (lambda: field(RECORD, 'missing', str), "'missing' is missing: there are 'text', 'blank'"),
+    (lambda: field({}, 'missing', str), 'there are none'),
+    (
+      lambda: field([RECORD], 'text', str),
+      "expected an object with the field 'text', and there is a list",
+    ),
+    (lambda: field(RECORD, 'half', str), 'half of a surrogate pair at character 1'),
+    (lambda: optional(RECORD, 'text', int), 'expected a whole number or null'),
+    (lambda: optional(3, 'text', str), "expected an object with the field 'text', and there is 3"),
+    (lambda: filled(RECORD, 'blank'), "'blank' is blank"),
+    (lambda: texts(RECORD, 'no'), 'an empty list'),
+    (lambda: texts(RECORD, 'mixed'), "'mixed' has 1 in it"),
+    (lambda: texts(RECORD, 'halves'), 'half of a surrogate pair'),
+  ],
+)
 def test_what_a_field_is_not(read, words):
   with pytest.raises(ReaderError, match=words):
     read()

@@ -1,4 +1,5 @@
-"""Mutated lines of every format raise nothing but the readers' own error, and cost no good line beside them."""
+"""Mutated lines of every format raise nothing but the readers' own error, and cost no good line
+beside them."""
 
 import functools
 import json
@@ -19,13 +20,44 @@ from tests.data.formats import prm_step
 LINES = 10_000  # of all formats together
 _RAW = 'RAW'  # stands for text that is no value of JSON
 _RAWS = [
-  'NaN', '-Infinity', '1e999', '1.0', '9' * 5000, '[' * 3000 + ']' * 3000, '{"a":' * 20_000, '"\\ud800"', '"\\u0000"',
-  "'a'", '', '00', '[1,]',
-]  # fmt: skip
+  'NaN',
+  '-Infinity',
+  '1e999',
+  '1.0',
+  '9' * 5000,
+  '[' * 3000 + ']' * 3000,
+  '{"a":' * 20_000,
+  '"\\ud800"',
+  '"\\u0000"',
+  "'a'",
+  '',
+  '00',
+  '[1,]',
+]
 _VALUES = [
-  None, True, False, 0, -1, 1, 2, 10**30, 0.5, '', ' ', 'x', '#### 3', '\\boxed{', 'ки', '\u202e\u2028', '\ufeff', [],
-  {}, [None], [['a']], {'text': 'a', 'rating': 1},
-]  # fmt: skip
+  None,
+  True,
+  False,
+  0,
+  -1,
+  1,
+  2,
+  10**30,
+  0.5,
+  '',
+  ' ',
+  'x',
+  '#### 3',
+  '\\boxed{',
+  'ки',
+  '\u202e\u2028',
+  '\ufeff',
+  [],
+  {},
+  [None],
+  [['a']],
+  {'text': 'a', 'rating': 1},
+]
 
 
 def problem(rng):
@@ -53,15 +85,27 @@ FORMATS = {
   'apps': (functools.partial(read_apps, check=code.parse), formats.script),
   'prm800k_1': (read_prm800k, prm_phase1),
   'prm800k_2': (read_prm800k, lambda rng: formats.prm800k_phase2(row_of(formats.until_wrong)(rng))),
-  'shepherd': (read_math_shepherd, lambda rng: formats.math_shepherd(row_of(formats.binary, prefix='Step {}: ')(rng))),
-  'processbench': (read_processbench, lambda rng: formats.processbench(row_of(formats.first_wrong)(rng))),
+  'shepherd': (
+    read_math_shepherd,
+    lambda rng: formats.math_shepherd(row_of(formats.binary, prefix='Step {}: ')(rng)),
+  ),
+  'processbench': (
+    read_processbench,
+    lambda rng: formats.processbench(row_of(formats.first_wrong)(rng)),
+  ),
   'stepwise': (read_stepwise, lambda rng: formats.stepwise(row_of(formats.binary)(rng))),
 }
 
 
 def places(value):
   """(container, key) of every value in a value of JSON."""
-  items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+  items = (
+    value.items()
+    if isinstance(value, dict)
+    else enumerate(value)
+    if isinstance(value, list)
+    else ()
+  )
   for key, inner in items:
     yield value, key
     yield from places(inner)
@@ -117,11 +161,16 @@ def mutated_lines(name, count):
 
 def check_row(row):
   """What is read is sound, whatever was read."""
-  assert all(type(text) is str and text.encode() is not None for text in (row[0], row.answer, *row.steps))
+  assert all(
+    type(text) is str and text.encode() is not None for text in (row[0], row.answer, *row.steps)
+  )
   assert row[0].strip()
   if isinstance(row, LabelledSolution):
     assert row.steps and len(row.steps) == len(row.labels)
-    assert all(label is None or type(label) is int and label in (RIGHT, NEUTRAL, WRONG) for label in row.labels)
+    assert all(
+      label is None or type(label) is int and label in (RIGHT, NEUTRAL, WRONG)
+      for label in row.labels
+    )
   else:
     assert isinstance(row, SolvedProblem) and row.answer and row.level in (None, 1, 2, 3, 4, 5)
 
@@ -158,7 +207,9 @@ def test_a_mutated_line_is_read_or_told_by_its_line(tmp_path, name):
       for row in read(path):
         check_row(row)
     except ReaderError as error:
-      assert str(error).startswith(f'{path}:2: ') and '\n' not in str(error) and len(str(error)) < 500
+      assert (
+        str(error).startswith(f'{path}:2: ') and '\n' not in str(error) and len(str(error)) < 500
+      )
       told += 1
   assert told > 50
 

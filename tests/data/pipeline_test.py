@@ -39,19 +39,30 @@ def test_demonstration_i_is_a_function_of_seed_and_i(task, demonstrations):
 
 
 def test_problems_round_trip(task, tokenizer):
-  problems = [*task.problems('test', 20, 0), types.Problem(prompt='make 9\n', text='5', numbers=(9,))]
+  problems = [
+    *task.problems('test', 20, 0),
+    types.Problem(prompt='make 9\n', text='5', numbers=(9,)),
+  ]
   prompt, reference = pipeline.encode_problems(tokenizer, problems, prompt_length=24)
-  assert prompt.tokens.shape == (21, 24) and reference.numbers.shape == (21, 4) and reference.text.dtype == np.uint8
+  assert (
+    prompt.tokens.shape == (21, 24)
+    and reference.numbers.shape == (21, 4)
+    and reference.text.dtype == np.uint8
+  )
   for i, problem in enumerate(problems):
-    assert tokenizer.decode(prompt.tokens[i, :prompt.length[i]]) == problem.prompt
-    assert (prompt.tokens[i, prompt.length[i]:] == tokenizer.pad_id).all()
-    assert bytes(reference.text[i, :reference.length[i]]) == problem.text.encode()
+    assert tokenizer.decode(prompt.tokens[i, : prompt.length[i]]) == problem.prompt
+    assert (prompt.tokens[i, prompt.length[i] :] == tokenizer.pad_id).all()
+    assert bytes(reference.text[i, : reference.length[i]]) == problem.text.encode()
     assert tuple(n for n in reference.numbers[i] if n != types.UNUSED) == problem.numbers
 
 
 def test_the_prompt_does_not_depend_on_the_answer(tokenizer):
-  one, other = [pipeline.encode_problems(tokenizer, [types.Problem('make 26 from 3,5,7\n', text, numbers)],
-                                         prompt_length=30)[0] for text, numbers in [('', (26, 3)), ('x', (1, 2, 3))]]
+  one, other = [
+    pipeline.encode_problems(
+      tokenizer, [types.Problem('make 26 from 3,5,7\n', text, numbers)], prompt_length=30
+    )[0]
+    for text, numbers in [('', (26, 3)), ('x', (1, 2, 3))]
+  ]
   assert (one.tokens == other.tokens).all() and (one.length == other.length).all()
 
 
@@ -60,7 +71,9 @@ ROW = 120
 
 def test_plain_rows_hold_every_text_whole(tokenizer, texts):
   rows = pipeline.plain_rows(tokenizer, texts, row_length=ROW)
-  assert len(rows.tokens) < len(texts) and (rows.mask == (np.arange(ROW) < rows.length[:, None])).all()
+  assert (
+    len(rows.tokens) < len(texts) and (rows.mask == (np.arange(ROW) < rows.length[:, None])).all()
+  )
   found = []
   for tokens, length in zip(rows.tokens, rows.length):
     assert tokens[length - 1] == tokenizer.eos_id
@@ -88,7 +101,10 @@ def test_instruction_rows_mask_the_prompts_out_and_keep_the_texts_apart(tokenize
     problem, steps = left.pop(first)
     own = rows.segment[i] == n
     tokens, mask = rows.tokens[i][own], rows.mask[i][own]
-    assert tokenizer.decode(tokens) == problem.prompt + join_steps(steps) and tokens[-1] == tokenizer.eos_id
+    assert (
+      tokenizer.decode(tokens) == problem.prompt + join_steps(steps)
+      and tokens[-1] == tokenizer.eos_id
+    )
     assert tokenizer.decode(tokens[~mask]) == problem.prompt
     assert tokenizer.decode(tokens[mask]) == join_steps(steps)
 
@@ -99,14 +115,22 @@ def test_a_batch_is_a_function_of_seed_and_update():
   forwards = [stream(update)['a'] for update in range(20)]
   backwards = [again(np.int32(update))['a'] for update in reversed(range(20))]
   assert np.array_equal(forwards, backwards[::-1])
-  assert not np.array_equal(forwards, [pipeline.batches(rows, batch_size=4, seed=4)(u)['a'] for u in range(20)])
-  assert all((batch['b'] == 2 * batch['a'][:, None] + [0, 1]).all() for batch in map(stream, range(20)))
+  assert not np.array_equal(
+    forwards, [pipeline.batches(rows, batch_size=4, seed=4)(u)['a'] for u in range(20)]
+  )
+  assert all(
+    (batch['b'] == 2 * batch['a'][:, None] + [0, 1]).all() for batch in map(stream, range(20))
+  )
   epochs = np.concatenate(forwards).reshape(-1, 10)
-  assert (np.sort(epochs, axis=1) == np.arange(10)).all() and len({tuple(epoch) for epoch in epochs}) == len(epochs)
+  assert (np.sort(epochs, axis=1) == np.arange(10)).all() and len(
+    {tuple(epoch) for epoch in epochs}
+  ) == len(epochs)
 
 
 def test_a_share_of_a_mixed_batch_is_from_the_other_rows():
-  stream = pipeline.mixed_batches(np.arange(10), np.arange(100, 130), batch_size=8, share=0.4, seed=3)
+  stream = pipeline.mixed_batches(
+    np.arange(10), np.arange(100, 130), batch_size=8, share=0.4, seed=3
+  )
   assert all((stream(update) < 10).tolist() == [True] * 5 + [False] * 3 for update in range(20))
   assert set(np.concatenate([stream(u) for u in range(10)])) == {*range(10), *range(100, 130)}
   alone = pipeline.mixed_batches(np.arange(10), np.zeros(0), batch_size=8, share=0.1, seed=3)
@@ -122,20 +146,30 @@ def test_a_batch_may_be_larger_than_the_data():
 
 def test_what_does_not_fit_names_the_value_and_the_way_out(tokenizer, demonstrations, texts):
   problems = [d.problem for d in demonstrations]
-  with pytest.raises(ValueError, match=r"prompt 'make .*' has \d+ tokens, and prompt_length=5: raise it to at least"):
+  with pytest.raises(
+    ValueError, match=r"prompt 'make .*' has \d+ tokens, and prompt_length=5: raise it to at least"
+  ):
     pipeline.encode_problems(tokenizer, problems, prompt_length=5)
-  with pytest.raises(ValueError, match=r"plain text '.*' has \d+ tokens with its end, and row_length=9: raise"):
+  with pytest.raises(
+    ValueError, match=r"plain text '.*' has \d+ tokens with its end, and row_length=9: raise"
+  ):
     pipeline.plain_rows(tokenizer, texts, row_length=9)
-  with pytest.raises(ValueError, match=r"demonstration 'make .*' has \d+ tokens with its end, and row_length=40"):
+  with pytest.raises(
+    ValueError, match=r"demonstration 'make .*' has \d+ tokens with its end, and row_length=40"
+  ):
     pipeline.instruction_rows(tokenizer, demonstrations, row_length=40)
 
 
-@pytest.mark.parametrize('make', [
+@pytest.mark.parametrize(
+  'make',
+  [
     lambda tokenizer: pipeline.encode_problems(tokenizer, [], prompt_length=5),
     lambda tokenizer: pipeline.plain_rows(tokenizer, [], row_length=5),
     lambda tokenizer: pipeline.instruction_rows(tokenizer, [], row_length=5),
     lambda tokenizer: pipeline.batches(np.zeros(0), batch_size=1),
-    lambda tokenizer: pipeline.batches(np.zeros(3), batch_size=0)])
+    lambda tokenizer: pipeline.batches(np.zeros(3), batch_size=0),
+  ],
+)
 def test_nothing_is_refused(make, tokenizer):
   with pytest.raises(ValueError, match='give at least'):
     make(tokenizer)
@@ -145,7 +179,9 @@ def test_steps_are_checked_at_their_exact_bounds(tokenizer, demonstrations):
   length = max(len(tokenizer.encode(step)) + 1 for d in demonstrations for step in d.steps)
   most = max(len(d.steps) for d in demonstrations)
   pipeline.check_steps(tokenizer, demonstrations, step_length=length, max_steps=most)
-  with pytest.raises(ValueError, match=f'has {length} tokens with its end, and step_length={length - 1}: raise it'):
+  with pytest.raises(
+    ValueError, match=f'has {length} tokens with its end, and step_length={length - 1}: raise it'
+  ):
     pipeline.check_steps(tokenizer, demonstrations, step_length=length - 1, max_steps=most)
   with pytest.raises(ValueError, match=f'has {most} steps, and max_steps={most - 1}: raise it'):
     pipeline.check_steps(tokenizer, demonstrations, step_length=length, max_steps=most - 1)
@@ -154,23 +190,33 @@ def test_steps_are_checked_at_their_exact_bounds(tokenizer, demonstrations):
 def test_a_tokenizer_of_another_task_is_refused(tokenizer):
   task = cipher.task()
   problems = task.problems('train', 50, 0)
-  with pytest.raises(ValueError, match=r"no token for \['\w', .*'z'\]: it was trained on texts of another task"):
+  with pytest.raises(
+    ValueError, match=r"no token for \['\w', .*'z'\]: it was trained on texts of another task"
+  ):
     pipeline.encode_problems(tokenizer, problems, prompt_length=200)
   with pytest.raises(ValueError, match='texts of another task'):
-    pipeline.check_steps(tokenizer, pipeline.demonstrate(task, problems), step_length=99, max_steps=99)
+    pipeline.check_steps(
+      tokenizer, pipeline.demonstrate(task, problems), step_length=99, max_steps=99
+    )
 
 
 def test_what_fits_is_kept_and_the_rest_counted(tmp_path, monkeypatch):
   """A long step goes on in the next: 7 letters and their end take two steps of 4 tokens."""
   tokenizer = Tokenizer.train(['abc'], tmp_path / 'tokenizer.model')
-  shown = [pipeline.Demonstration(types.Problem(prompt='abc\n'), steps)
-           for steps in (['ab', 'c'], ['abcabca', 'c'], ['abcabca', 'a', 'b'], ['a' * 8, 'c'])]
+  shown = [
+    pipeline.Demonstration(types.Problem(prompt='abc\n'), steps)
+    for steps in (['ab', 'c'], ['abcabca', 'c'], ['abcabca', 'a', 'b'], ['a' * 8, 'c'])
+  ]
   told = []
-  monkeypatch.setattr(pipeline.logging, 'warning', lambda words, *values: told.append(words % values))
+  monkeypatch.setattr(
+    pipeline.logging, 'warning', lambda words, *values: told.append(words % values)
+  )
   sizes = dict(step_length=4, max_steps=3)
   for row in (99, 14):
     assert pipeline.fitting(tokenizer, shown, **sizes, row_length=row) == shown[:2]
-    assert told.pop().startswith(f'2 of 4 demonstrations are longer than 3 steps of 4 tokens, or a row of {row}')
+    assert told.pop().startswith(
+      f'2 of 4 demonstrations are longer than 3 steps of 4 tokens, or a row of {row}'
+    )
   assert pipeline.fitting(tokenizer, shown, **sizes, row_length=13) == shown[:1]
   with pytest.raises(ValueError, match='none of 4 demonstrations fits in max_steps=3'):
     pipeline.fitting(tokenizer, shown, **sizes, row_length=7)

@@ -1,4 +1,5 @@
-"""Records come back in order; what is no record is told by file and line, or skipped and counted."""
+"""Records come back in order; what is no record is told by file and line, or skipped and
+counted."""
 
 import gzip
 import json
@@ -39,13 +40,27 @@ def test_an_array_of_records_is_read_where_the_name_says_json(tmp_path, indent):
   assert list(read_lines(path, number)) == [1, 2, 2]
 
 
-LINES = [b'{"n": 1}', b'{"n": "1"}', b'{"n": 2}', b'{"n": ', b'{"n": 3}', b'\xff', b'{"n": NaN}', b'[' * 20_000]
+LINES = [
+  b'{"n": 1}',
+  b'{"n": "1"}',
+  b'{"n": 2}',
+  b'{"n": ',
+  b'{"n": 3}',
+  b'\xff',
+  b'{"n": NaN}',
+  b'[' * 20_000,
+]
 
 
 def test_a_malformed_line_is_told_by_file_and_line(tmp_path):
   path = tmp_path / 'a.jsonl'
-  words = {1: 'expected an object with a number n', 3: 'not JSON', 5: 'not UTF-8', 6: 'NaN is no JSON number',
-           7: 'nested too deeply'}
+  words = {
+    1: 'expected an object with a number n',
+    3: 'not JSON',
+    5: 'not UTF-8',
+    6: 'NaN is no JSON number',
+    7: 'nested too deeply',
+  }
   for bad, expected in words.items():
     path.write_bytes(b'{"n": 1}\n\n' + LINES[bad] + b'\n{"n": 2}\n')
     rows = read_lines(path, number)
@@ -67,7 +82,9 @@ def test_bad_lines_are_skipped_and_counted(tmp_path, caplog):
   path.write_bytes(b'\n'.join(LINES))
   assert list(read_lines(path, number, skip_bad=True)) == [1, 2, 2, 3, 3, 3]
   assert 'skipped 5 of 8 records' in caplog.text
-  assert all(f'a.jsonl:{line}: ' in caplog.text for line in (2, 4, 6)) and 'a.jsonl:7' not in caplog.text
+  assert (
+    all(f'a.jsonl:{line}: ' in caplog.text for line in (2, 4, 6)) and 'a.jsonl:7' not in caplog.text
+  )
 
 
 def test_rows_that_are_no_longer_asked_for_end_the_count(tmp_path, caplog):
@@ -86,13 +103,16 @@ def test_nothing_is_told_of_good_files(tmp_path, caplog):
   assert not caplog.records
 
 
-@pytest.mark.parametrize('written, line, words', [
-  ('[\n{"n": 1},\n{"n": "1"},\n{"n": 2}]', 3, 'expected an object with a number n'),
-  ('[\n{"n": 1},\n{"n": 2', 3, 'not JSON'),
-  ('[\n{"n": 1},\n\n{"n":\n NaN}]', 4, 'NaN'),
-  ('[\n{"n": 1}]\n{"n": 2}', 2, 'text behind the end'),
-  ('[\n{"n": 1},\n' + '[' * 20_000, 3, 'nested too deeply'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  'written, line, words',
+  [
+    ('[\n{"n": 1},\n{"n": "1"},\n{"n": 2}]', 3, 'expected an object with a number n'),
+    ('[\n{"n": 1},\n{"n": 2', 3, 'not JSON'),
+    ('[\n{"n": 1},\n\n{"n":\n NaN}]', 4, 'NaN'),
+    ('[\n{"n": 1}]\n{"n": 2}', 2, 'text behind the end'),
+    ('[\n{"n": 1},\n' + '[' * 20_000, 3, 'nested too deeply'),
+  ],
+)
 def test_a_malformed_array_is_told_by_line(tmp_path, written, line, words):
   path = tmp_path / 'a.json'
   path.write_text(written)
@@ -118,7 +138,9 @@ def test_what_is_no_data_is_explained(tmp_path, skip_bad):
   path = tmp_path / 'a.jsonl'
   with pytest.raises(ReaderError, match='a.jsonl is not there'):
     list(read_lines(path, number, skip_bad=skip_bad))
-  path.write_text('version https://git-lfs.github.com/spec/v1\noid sha256:35dc41080a36\nsize 446564\n')
+  path.write_text(
+    'version https://git-lfs.github.com/spec/v1\noid sha256:35dc41080a36\nsize 446564\n'
+  )
   with pytest.raises(ReaderError, match='a.jsonl is a Git-LFS pointer.*run git lfs pull'):
     list(read_lines(path, number, skip_bad=skip_bad))
   for nothing in (b'', b'\n \n', gzip.compress(b'')):
@@ -139,10 +161,17 @@ def test_what_is_no_data_is_explained(tmp_path, skip_bad):
 
 
 def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path, caplog):
-  for name, written in {'b/10': '{"n": 2}', 'b/9': '{"n": 1}', 'a/7': '{"n": 3}', 'b/11': '{\n"n"\n: ,}'}.items():
+  for name, written in {
+    'b/10': '{"n": 2}',
+    'b/9': '{"n": 1}',
+    'a/7': '{"n": 3}',
+    'b/11': '{\n"n"\n: ,}',
+  }.items():
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / f'{name}.json').write_text(written)
-  named = lambda record, file: [(file.relative_to(tmp_path).as_posix(), n) for n in set(number(record))]
+  named = lambda record, file: [
+    (file.relative_to(tmp_path).as_posix(), n) for n in set(number(record))
+  ]
   expected = [('a/7.json', 3), ('b/9.json', 1), ('b/10.json', 2)]
   assert list(read_folder(tmp_path, '*.json', named, skip_bad=True)) == expected
   assert 'skipped 1 of 4 records' in caplog.text

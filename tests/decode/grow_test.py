@@ -8,7 +8,9 @@ from o1jax.decode.grow import merge_duplicates
 from tests.helpers import Markov, bushy_tree, growers, jit, keys, prompts, real_nodes, spell, tables
 
 RANDOM = tables(np.random.default_rng(0).normal(size=(5, 5)), np.linspace(-2, 2, 5))
-SURE = tables(50 * np.eye(5)[[2, 2, 3, 4, 2]], np.linspace(-2, 2, 5))  # 3 4 2, 3 4 2, ... without an end
+SURE = tables(
+  50 * np.eye(5)[[2, 2, 3, 4, 2]], np.linspace(-2, 2, 5)
+)  # 3 4 2, 3 4 2, ... without an end
 
 
 def _prompt(batch=3):
@@ -27,7 +29,9 @@ def test_merge_closed_form():
 
 
 def test_merge_leaves_unused_slots_empty():
-  prior, mask = merge_duplicates(jnp.zeros((2, 3, 4), jnp.int32), jnp.zeros((2, 3)), jnp.zeros((2, 3), bool))
+  prior, mask = merge_duplicates(
+    jnp.zeros((2, 3, 4), jnp.int32), jnp.zeros((2, 3)), jnp.zeros((2, 3), bool)
+  )
   assert not prior.any() and not mask.any()
 
 
@@ -43,7 +47,9 @@ def test_merge_keeps_the_mass_and_follows_permutations(seed):
     prior, mask = jax.device_get(merge(rows, uniform, there))
     np.testing.assert_allclose(prior.sum(-1), 1, rtol=1e-5)
     assert ((prior > 0) == mask).all()
-    kept.append([{tuple(t): float(p) for t, p, m in zip(*row) if m} for row in zip(rows, prior, mask)])
+    kept.append(
+      [{tuple(t): float(p) for t, p, m in zip(*row) if m} for row in zip(rows, prior, mask)]
+    )
   for one, other, row in zip(*kept, tokens):
     assert one == pytest.approx(other)
     texts = [tuple(t) for t in row]
@@ -54,7 +60,8 @@ def test_merge_keeps_the_mass_and_follows_permutations(seed):
 
 
 def test_what_an_expansion_writes():
-  """On random trees: real candidates are different, priors add up, rewards stand at finished nodes only."""
+  """On random trees: real candidates are different, priors add up, rewards stand at finished nodes
+  only."""
   tree = jax.device_get(bushy_tree(Markov(), RANDOM, _prompt(), seed=1))
   used = tree.expanded >= 0
   assert used.any() and not used.all() and tree.terminal.any()
@@ -68,7 +75,9 @@ def test_what_an_expansion_writes():
     kept = [text for text, real in zip(texts, tree.mask[b, x]) if real]
     assert len(set(kept)) == len(kept) == len(set(texts))
     np.testing.assert_allclose(
-      tree.prior[b, x], [texts.count(text) / 3 * real for text, real in zip(texts, tree.mask[b, x])], rtol=1e-5
+      tree.prior[b, x],
+      [texts.count(text) / 3 * real for text, real in zip(texts, tree.mask[b, x])],
+      rtol=1e-5,
     )
   # A path names the ancestors of the node, of which each went on.
   for b, x, _, node in real_nodes(tree):
@@ -95,7 +104,9 @@ def test_what_cannot_be_expanded_leaves_its_slot_unused():
   def at(tree, cache, slot, parents):
     return grow(SURE, keys(), tree, cache, np.array([parents] * 3), slot)
 
-  tree, cache = at(tree, cache, 0, [0, 0])  # candidates 1 to 3 and 4 to 6; the last two of each are twins
+  tree, cache = at(
+    tree, cache, 0, [0, 0]
+  )  # candidates 1 to 3 and 4 to 6; the last two of each are twins
   tree, cache = at(tree, cache, 2, [1, 2])  # 7 to 9 under 1; nothing under the twin
   tree = tree.replace(terminal=tree.terminal.at[:, 1, 0].set(True))
   tree, cache = at(tree, cache, 4, [4, 7])  # nothing under the finished 4; 16 to 18 under 7
@@ -113,7 +124,9 @@ def test_an_expansion_touches_its_own_slots_only():
   assert (after.expanded == jnp.array([-1, 0, 0, -1, -1, -1])).all()
   moved, _ = grow(RANDOM, keys(), tree, cache, np.zeros((3, 2), int), 2)
   for old, late in zip(jax.tree.leaves(after)[:-1], jax.tree.leaves(moved)[:-1]):
-    np.testing.assert_array_equal(old[:, 1:3], late[:, 2:4])  # what is sampled depends on the key, not on the slot
+    np.testing.assert_array_equal(
+      old[:, 1:3], late[:, 2:4]
+    )  # what is sampled depends on the key, not on the slot
     np.testing.assert_array_equal(old[:, 3:], late[:, [0, 4, 5]])
   # Two expansions of one node in one call are two samples.
   assert (after.tokens[:, 1] != after.tokens[:, 2]).any()

@@ -34,7 +34,12 @@ def test_one_row_a_problem_holds_prompt_path_and_room():
   context = _context(1)
   rows, shown, left = lay_rows(context, (B, 1, A), ROOM)
   (kv,) = rows['policy']
-  assert kv.key.shape == (B, K, E, P + S + ROOM * A) and kv.value.shape == (B, K, P + S + ROOM * A, E)
+  assert kv.key.shape == (B, K, E, P + S + ROOM * A) and kv.value.shape == (
+    B,
+    K,
+    P + S + ROOM * A,
+    E,
+  )
   (prompt,), (path,) = context.prompt['policy'], context.path['policy']
   np.testing.assert_array_equal(kv.key[..., :P], prompt.key)
   np.testing.assert_array_equal(kv.value[..., P : P + S, :], path.value[:, :, 0])

@@ -81,7 +81,9 @@ def test_sample_token_never_picks_a_token_without_mass():
     logits = np.full(321, -np.inf, np.float32)
     logits[rng.choice(321, kept, replace=False)] = 2 * rng.normal(size=kept)
     mass = np.asarray(mass_of(logits))
-    uniform = np.stack([np.nextafter(mass, 0), mass, np.nextafter(mass, 2), np.zeros(321), np.full(321, 1 - 2**-24)])
+    uniform = np.stack(
+      [np.nextafter(mass, 0), mass, np.nextafter(mass, 2), np.zeros(321), np.full(321, 1 - 2**-24)]
+    )
     uniform = np.where(uniform < 1, uniform, 0).astype(np.float32)
     tokens = sample(uniform, np.broadcast_to(np.exp(logits), (*uniform.shape, 321)))
     assert np.isfinite(logits[np.asarray(tokens)]).all()
@@ -94,7 +96,12 @@ def test_sample_token_never_picks_a_token_without_mass():
 def _compiled(sampling, samples, step_length, watch):
   return jit(
     functools.partial(
-      best_of_n, Markov(watch), samples=samples, sampling=sampling, step_length=step_length, max_steps=1
+      best_of_n,
+      Markov(watch),
+      samples=samples,
+      sampling=sampling,
+      step_length=step_length,
+      max_steps=1,
     )
   )
 
@@ -107,9 +114,13 @@ def _decode(sampling, *, samples=200, step_length=4, ends=0.0, watch=None):
   values = np.linspace(-2, 2, V)
   prompt = prompts(2)
   prompt = prompt.replace(tokens=prompt.tokens % V)
-  tree = _compiled(sampling, samples, step_length, watch)(tables(logits, values), keys(2, seed=5), prompt)
+  tree = _compiled(sampling, samples, step_length, watch)(
+    tables(logits, values), keys(2, seed=5), prompt
+  )
   jax.effects_barrier()
-  last = np.take_along_axis(np.asarray(prompt.tokens), np.asarray(prompt.length)[:, None] - 1, axis=1)[:, 0]
+  last = np.take_along_axis(
+    np.asarray(prompt.tokens), np.asarray(prompt.length)[:, None] - 1, axis=1
+  )[:, 0]
   return logits, values, last, jax.device_get(tree)
 
 
@@ -118,7 +129,8 @@ HOT = Sampling(eos_id=EOS, delimiter_id=DELIMITER, temperature=1.5)
 
 @pytest.mark.parametrize('sampling', [LINE, HOT], ids=['temperature 1', 'temperature 1.5'])
 def test_decoding_samples_the_distribution(sampling):
-  """Chi-square on pairs of tokens: their distribution, and that no two draws share their randomness."""
+  """Chi-square on pairs of tokens: their distribution, and that no two draws share their
+  randomness."""
   logits, _, last, tree = _decode(sampling, samples=4000, step_length=2, ends=-50.0)
   probs = np.exp(np.asarray(jax.nn.log_softmax(logits / sampling.temperature), np.float64))
   for b in range(2):
@@ -185,7 +197,11 @@ def test_several_tokens_may_close_a_step(ids):
   np.testing.assert_array_equal(end.ends(jnp.asarray(tokens)), np.isin(tokens, ids))
   for sampling in (end, delimiter):
     np.testing.assert_array_equal(sampling.closes(jnp.asarray(tokens)), np.isin(tokens, [*ids, 12]))
-  assert not dataclasses.replace(delimiter, granularity='solution').closes(jnp.asarray(ids, jnp.int32)).any()
+  assert (
+    not dataclasses.replace(delimiter, granularity='solution')
+    .closes(jnp.asarray(ids, jnp.int32))
+    .any()
+  )
 
 
 @pytest.mark.parametrize('granularity', ['line', 'solution'])
@@ -202,7 +218,9 @@ def test_decoding_ends_at_any_of_several_tokens(granularity):
     assert tree.terminal[b, x, 0] == (step[length - 1] in ends)
     last.add(step[length - 1])
   assert last >= closing
-  same = dataclasses.replace(one, eos_id=(EOS, *range(20, 25)), delimiter_id=(DELIMITER, *range(20, 25)))
+  same = dataclasses.replace(
+    one, eos_id=(EOS, *range(20, 25)), delimiter_id=(DELIMITER, *range(20, 25))
+  )
   for leaf, wanted in zip(jax.tree.leaves(_decode(same)[3]), jax.tree.leaves(_decode(one)[3])):
     np.testing.assert_array_equal(leaf, wanted)
 
@@ -226,9 +244,15 @@ TREES = functools.partial(mcts, simulations=2, candidates=3, step_length=6, max_
   'search, rows, size', [(CHAINS, 7, 6), (TREES, 1, 5 + 2 * 6 + 3 * 6)], ids=['chains', 'trees']
 )
 def test_no_cache_is_copied_at_each_token(search, rows, size, kv_heads):
-  """Keys and values are written where they lie: a copy of all that a candidate reads costs more than its token."""
+  """Keys and values are written where they lie: a copy of all that a candidate reads costs more
+  than its token."""
   model, params = tiny(layers=1, kv_heads=kv_heads)
-  text = jit(functools.partial(search, model, sampling=LINE)).lower(params, keys(), prompts()).compile().as_text()
+  text = (
+    jit(functools.partial(search, model, sampling=LINE))
+    .lower(params, keys(), prompts())
+    .compile()
+    .as_text()
+  )
   both = rf'f32\[3,(?:{rows * kv_heads}|{kv_heads},(?:1,)?{rows}),(?:8,{size}|{size},8)\]'
   computations = dict(re.findall(r'\n%?([\w.\-]+) [^\n]*\{\n(.*?)\n\}', text, flags=re.DOTALL))
   decoding = [
@@ -242,12 +266,19 @@ def test_no_cache_is_copied_at_each_token(search, rows, size, kv_heads):
 
 
 def test_paths_of_any_depth_are_read_whole():
-  """Decoding has a program for shallow parents, one for deeper ones and one for all; learning has but one."""
+  """Decoding has a program for shallow parents, one for deeper ones and one for all; learning has
+  but one."""
   model, params = tiny()
   prompt, step_length, max_steps = prompts(), 32, 4
   full = Sampling(eos_id=-1, delimiter_id=-1, granularity='tokens')
   search = functools.partial(
-    mcts, model, simulations=8, candidates=2, sampling=full, step_length=step_length, max_steps=max_steps
+    mcts,
+    model,
+    simulations=8,
+    candidates=2,
+    sampling=full,
+    step_length=step_length,
+    max_steps=max_steps,
   )
   tree = jit(search)(params, keys(), prompt)
   assert path_rooms(max_steps - 1, step_length) == (1, 2, 3)

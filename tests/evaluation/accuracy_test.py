@@ -1,4 +1,5 @@
-"""Accuracy under search: the same verdicts in any batches, those of plain Python on the text that was chosen."""
+"""Accuracy under search: the same verdicts in any batches, those of plain Python on the text that
+was chosen."""
 
 import functools
 
@@ -35,7 +36,11 @@ def problems():
 
 @pytest.fixture(scope='module')
 def search():
-  return jax.jit(functools.partial(_drop_model, samples=SAMPLES, sampling=toys.SAMPLING, step_length=3, max_steps=3))
+  return jax.jit(
+    functools.partial(
+      _drop_model, samples=SAMPLES, sampling=toys.SAMPLING, step_length=3, max_steps=3
+    )
+  )
 
 
 def _drop_model(params, keys, prompt, **settings):
@@ -45,8 +50,11 @@ def _drop_model(params, keys, prompt, **settings):
 @pytest.fixture(scope='module')
 def evaluate(search):
   """By batch size; the function compiles once a size."""
-  return functools.cache(lambda batch: Evaluator(
-    toys.CONFIG, search, outcome=toys.OUTCOME, choose=CHOOSE, readouts=READOUTS, batch=batch))  # fmt: skip
+  return functools.cache(
+    lambda batch: Evaluator(
+      toys.CONFIG, search, outcome=toys.OUTCOME, choose=CHOOSE, readouts=READOUTS, batch=batch
+    )
+  )
 
 
 @pytest.fixture(scope='module')
@@ -64,8 +72,13 @@ def texts(tree, b):
   one = toys.problem(tree, b)
   found = {}
   for x, a in np.argwhere(one.mask & one.terminal):
-    line = [((node - 1), one.length.reshape(-1)[node - 1]) for node in toys.ancestors(one.expanded, 1, 1 + x + a)]
-    found[1 + int(x)] = ''.join(toys.decode(one.tokens.reshape(-1, 3)[i, :n]) for i, n in reversed(line))
+    line = [
+      ((node - 1), one.length.reshape(-1)[node - 1])
+      for node in toys.ancestors(one.expanded, 1, 1 + x + a)
+    ]
+    found[1 + int(x)] = ''.join(
+      toys.decode(one.tokens.reshape(-1, 3)[i, :n]) for i, n in reversed(line)
+    )
   return found
 
 
@@ -85,7 +98,9 @@ def test_equal_batches_hold_all_problems_and_fill_up_few():
 class TestVerdicts:
   def test_do_not_depend_on_the_batches(self, evaluate, verdicts, problems):
     seen = []
-    whole = evaluate(COUNT)(toys.params(), *problems, KEY, watch=seen.append)  # in one; before: 4, 4 and 3 of 4
+    whole = evaluate(COUNT)(
+      toys.params(), *problems, KEY, watch=seen.append
+    )  # in one; before: 4, 4 and 3 of 4
     assert seen == [COUNT]
     for readout in READOUTS:
       np.testing.assert_array_equal(whole.correct[readout], verdicts.correct[readout])
@@ -111,7 +126,9 @@ class TestVerdicts:
     np.testing.assert_array_equal(again.tokens, verdicts.tokens)
 
   def test_are_those_of_plain_python_on_the_text_chosen(self, verdicts, tree):
-    pick = jax.jit(lambda tree: [choose(tree, rule=r.rule, table=toys.TABLE, first=r.chains) for r in READOUTS])
+    pick = jax.jit(
+      lambda tree: [choose(tree, rule=r.rule, table=toys.TABLE, first=r.chains) for r in READOUTS]
+    )
     chosen = [np.asarray(nodes) for nodes in pick(tree)]
     np.testing.assert_array_equal(verdicts.chosen, chosen[0])
     for readout, nodes in zip(READOUTS, chosen):
@@ -121,15 +138,21 @@ class TestVerdicts:
 
   def test_count_what_was_found(self, verdicts, tree):
     finished = [texts(tree, b) for b in range(COUNT)]
-    np.testing.assert_array_equal(verdicts.right, [sum('a' in t for t in found.values()) for found in finished])
+    np.testing.assert_array_equal(
+      verdicts.right, [sum('a' in t for t in found.values()) for found in finished]
+    )
     np.testing.assert_array_equal(verdicts.samples, SAMPLES)
     outcomes = ['a' in found[node] for found in finished for node in sorted(found)]
     np.testing.assert_array_equal(verdicts.outcomes, outcomes)
-    np.testing.assert_allclose(verdicts.scores, np.asarray(tree.value)[np.asarray(tree_lib.finished(tree))], rtol=1e-5)
+    np.testing.assert_allclose(
+      verdicts.scores, np.asarray(tree.value)[np.asarray(tree_lib.finished(tree))], rtol=1e-5
+    )
 
   def test_are_billed_every_token(self, verdicts, tree, problems):
     np.testing.assert_array_equal(verdicts.tokens, tree_lib.generated_tokens(tree))
-    np.testing.assert_allclose(verdicts.flops, search_cost(toys.CONFIG, problems[0], tree)[1], rtol=1e-6)
+    np.testing.assert_allclose(
+      verdicts.flops, search_cost(toys.CONFIG, problems[0], tree)[1], rtol=1e-6
+    )
 
   def test_a_readout_of_few_chains_reads_only_those(self, verdicts, tree):
     for b in range(COUNT):
@@ -144,7 +167,9 @@ def test_the_search_is_never_handed_the_reference(problems):
     handed.append(args)
     raise InterruptedError
 
-  run = Evaluator(toys.CONFIG, spy, outcome=toys.OUTCOME, choose=CHOOSE, readouts=READOUTS, batch=COUNT)
+  run = Evaluator(
+    toys.CONFIG, spy, outcome=toys.OUTCOME, choose=CHOOSE, readouts=READOUTS, batch=COUNT
+  )
   with pytest.raises(InterruptedError):
     run(toys.params(), *problems, KEY)
   (given,) = handed
@@ -159,7 +184,9 @@ def test_what_was_compiled_ahead_serves_any_parameters(search, problems):
     traced.append(args)
     return search(*args)
 
-  run = Evaluator(toys.CONFIG, counted, outcome=toys.OUTCOME, choose=CHOOSE, readouts=READOUTS, batch=4)
+  run = Evaluator(
+    toys.CONFIG, counted, outcome=toys.OUTCOME, choose=CHOOSE, readouts=READOUTS, batch=4
+  )
   run.compile(jax.eval_shape(toys.params), *problems)
   for seed in (0, 1):
     assert len(run(toys.params(seed), *problems, KEY).correct[READOUTS[0]]) == COUNT
@@ -173,12 +200,23 @@ def test_a_search_of_several_budgets_spends_the_one_that_a_call_names(problems):
     traced.append(which)
     tree = toys.random_tree(0)
     tree = jax.tree.map(lambda x: x[:1].repeat(prompt.length.shape[0], 0), tree)
-    return tree.replace(expanded=jnp.where(jnp.arange(tree.expanded.shape[1]) <= which, tree.expanded, -1))
+    return tree.replace(
+      expanded=jnp.where(jnp.arange(tree.expanded.shape[1]) <= which, tree.expanded, -1)
+    )
 
-  run = Evaluator(toys.CONFIG, search, outcome=toys.OUTCOME, choose=CHOOSE, batch=4, budgets=(2, 8),
-                  readouts=[Readout('tree', 0, 'best')])  # fmt: skip
+  run = Evaluator(
+    toys.CONFIG,
+    search,
+    outcome=toys.OUTCOME,
+    choose=CHOOSE,
+    batch=4,
+    budgets=(2, 8),
+    readouts=[Readout('tree', 0, 'best')],
+  )
   few, many = (run(toys.params(), *problems, KEY, spend=budget) for budget in (2, 8))
-  assert list(few.correct) == [Readout('tree', 2, 'best')] and list(many.correct) == [Readout('tree', 8, 'best')]
+  assert list(few.correct) == [Readout('tree', 2, 'best')] and list(many.correct) == [
+    Readout('tree', 8, 'best')
+  ]
   assert (few.tokens < many.tokens).all() and len(traced) == 1
   for budget in (3, None):
     with pytest.raises(ValueError, match=f'spend={budget} is not one of the budgets'):
@@ -190,11 +228,22 @@ class TestRows:
 
   @pytest.fixture
   def verdicts(self):
-    correct = {Readout('vote', 6, 'majority'): np.array([1, 0, 1, 0], bool),
-               Readout('vote', 2, 'majority', chains=2): np.array([1, 0, 0, 0], bool)}  # fmt: skip
-    return Verdicts(correct=correct, tokens=np.array([60, 80, 100, 120]), flops=np.array([6e3, 8e3, 1e4, 1.2e4]),
-                    samples=np.full(4, 6), right=self.RIGHT, scores=np.zeros(0), outcomes=np.zeros(0),
-                    chosen=np.zeros(4), seconds=3.0, trees=None)  # fmt: skip
+    correct = {
+      Readout('vote', 6, 'majority'): np.array([1, 0, 1, 0], bool),
+      Readout('vote', 2, 'majority', chains=2): np.array([1, 0, 0, 0], bool),
+    }
+    return Verdicts(
+      correct=correct,
+      tokens=np.array([60, 80, 100, 120]),
+      flops=np.array([6e3, 8e3, 1e4, 1.2e4]),
+      samples=np.full(4, 6),
+      right=self.RIGHT,
+      scores=np.zeros(0),
+      outcomes=np.zeros(0),
+      chosen=np.zeros(4),
+      seconds=3.0,
+      trees=None,
+    )
 
   def test_all_chains_pay_for_all(self, verdicts):
     whole, _ = (result('learned', 'toy', readout, verdicts, seed=5) for readout in verdicts.correct)

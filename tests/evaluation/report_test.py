@@ -31,12 +31,20 @@ def write_run(folder):
         low, high = statistics.wilson_interval(500 * accuracy, 500)
         spent = (50.0 * budget, 5e7 * budget)
         rows.append(
-          results.Result(stage, 'countdown', method, budget, *spent, accuracy, low, high, 500, 0, 0.1)
+          results.Result(
+            stage, 'countdown', method, budget, *spent, accuracy, low, high, 500, 0, 0.1
+          )
         )
   results.append_results(folder / 'results.csv', rows)
   curve = [
     dict(
-      update=u, flops=1e9 * u, tokens=1.0 * u, accuracy=0.2 + 0.01 * u, ci_low=0.1, ci_high=0.5, method=method
+      update=u,
+      flops=1e9 * u,
+      tokens=1.0 * u,
+      accuracy=0.2 + 0.01 * u,
+      ci_low=0.1,
+      ci_high=0.5,
+      method=method,
     )
     for method in ('greedy', 'supervised control')
     for u in (0, 1, 4, 16)
@@ -55,11 +63,15 @@ def write_run(folder):
     dict(policy=EVIL, prompt=EVIL, answer=EVIL, verdict=True),
     dict(policy='b', prompt='p', answer='', verdict=False),
   ]
-  files = dict(train_curve=curve, behaviours=shares, calibration=calibration, tree=tree, fixed=fixed)
+  files = dict(
+    train_curve=curve, behaviours=shares, calibration=calibration, tree=tree, fixed=fixed
+  )
   for name, content in files.items():
     (data / f'{name}.json').write_text(json.dumps(content))
   (folder / 'config.json').write_text(json.dumps({'seed': 3, 'name': EVIL}))
-  (folder / 'versions.json').write_text(json.dumps([{'git_revision': 'older00'}, {'git_revision': 'abc1234'}]))
+  (folder / 'versions.json').write_text(
+    json.dumps([{'git_revision': 'older00'}, {'git_revision': 'abc1234'}])
+  )
   return folder
 
 
@@ -146,7 +158,9 @@ def test_the_page_is_the_same_when_built_again(run, text):
 def test_an_empty_run_says_what_is_missing_and_which_stage_makes_it(tmp_path):
   text = report.build_report(tmp_path).read_text(encoding='utf-8')
   for name in SECTIONS:
-    assert re.search(r'<code>.*?</code> is missing\. The <b>(learn|evaluate)</b> stage', section(text, name))
+    assert re.search(
+      r'<code>.*?</code> is missing\. The <b>(learn|evaluate)</b> stage', section(text, name)
+    )
   assert '<code>config.json</code> is missing' in text
 
 

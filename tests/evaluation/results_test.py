@@ -1,4 +1,5 @@
-"""results.csv keeps what was written, replaces what is measured again, and is summed up over seeds."""
+"""results.csv keeps what was written, replaces what is measured again, and is summed up over
+seeds."""
 
 import dataclasses
 
@@ -20,10 +21,16 @@ class TestFile:
   def test_columns_are_the_promised_ones(self, tmp_path):
     results.append_results(tmp_path / 'results.csv', [ROW])
     head = (tmp_path / 'results.csv').read_text().splitlines()[0]
-    assert head == 'stage,task,method,budget,tokens,flops,accuracy,ci_low,ci_high,problems,seed,seconds'
+    assert (
+      head == 'stage,task,method,budget,tokens,flops,accuracy,ci_low,ci_high,problems,seed,seconds'
+    )
 
   def test_round_trip_is_exact(self, tmp_path):
-    rows = [ROW, vary(seed=1, accuracy=1 / 3), vary(method='pass@k, "odd"\nname', flops=float('inf'))]
+    rows = [
+      ROW,
+      vary(seed=1, accuracy=1 / 3),
+      vary(method='pass@k, "odd"\nname', flops=float('inf')),
+    ]
     results.append_results(tmp_path / 'new' / 'results.csv', rows)
     assert results.read_results(tmp_path / 'new' / 'results.csv') == rows
 
@@ -62,7 +69,12 @@ class TestSummary:
     accuracies = [0.5, 0.56, 0.53]
     rows = [vary(seed=i, accuracy=value, tokens=100.0 * i) for i, value in enumerate(accuracies)]
     (row,) = results.summarise(rows)
-    assert (row.accuracy, row.tokens, row.seeds, row.problems) == (pytest.approx(0.53), 100.0, 3, 500)
+    assert (row.accuracy, row.tokens, row.seeds, row.problems) == (
+      pytest.approx(0.53),
+      100.0,
+      3,
+      500,
+    )
     np.testing.assert_allclose((row.ci_low, row.ci_high), statistics.seeds_interval(accuracies))
 
   def test_intervals_stay_shares(self):
@@ -88,7 +100,9 @@ class TestSummary:
     ]
 
   def test_the_table_is_aligned_and_complete(self):
-    lines = results.format_table([ROW, vary(method='greedy', budget=1, accuracy=0.1234)]).splitlines()
+    lines = results.format_table(
+      [ROW, vary(method='greedy', budget=1, accuracy=0.1234)]
+    ).splitlines()
     assert len({len(line) for line in lines}) == 1
     assert '50.0%' in lines[2] and '45.6 to 54.4' in lines[2] and '12.3%' in lines[3]
 

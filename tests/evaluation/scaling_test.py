@@ -19,7 +19,9 @@ class TestLogFit:
     rng = np.random.default_rng(0)
     hits = 0
     for _ in range(400):
-      fit = scaling.fit_log_compute(BUDGETS, 0.2 + 0.1 * np.log10(BUDGETS) + 0.03 * rng.normal(size=7))
+      fit = scaling.fit_log_compute(
+        BUDGETS, 0.2 + 0.1 * np.log10(BUDGETS) + 0.03 * rng.normal(size=7)
+      )
       hits += fit.slope_low <= 0.1 <= fit.slope_high
     assert 0.92 < hits / 400 < 0.98
 
@@ -35,7 +37,9 @@ class TestLogFit:
 
   def test_a_flat_curve_has_slope_zero_and_no_r_squared(self):
     fit = scaling.fit_log_compute(BUDGETS, np.full(7, 0.3))
-    assert fit.slope == 0 and fit.intercept == 0.3 and np.isnan(fit.r_squared) and 'same' in fit.note
+    assert (
+      fit.slope == 0 and fit.intercept == 0.3 and np.isnan(fit.r_squared) and 'same' in fit.note
+    )
 
   def test_refuses_unlike_lengths(self):
     with pytest.raises(ValueError, match='as many'):

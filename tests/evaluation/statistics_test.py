@@ -18,13 +18,17 @@ class TestWilson:
   def test_equals_scipy(self, successes, count, confidence):
     expected = stats.binomtest(successes, count).proportion_ci(confidence, method='wilson')
     np.testing.assert_allclose(
-      statistics.wilson_interval(successes, count, confidence=confidence), tuple(expected), atol=1e-12
+      statistics.wilson_interval(successes, count, confidence=confidence),
+      tuple(expected),
+      atol=1e-12,
     )
 
   def test_solves_the_score_equation(self):
     share, count = 0.3, 40
     for end in statistics.wilson_interval(share * count, count):
-      np.testing.assert_allclose((share - end) ** 2, 1.959963985**2 * end * (1 - end) / count, rtol=1e-6)
+      np.testing.assert_allclose(
+        (share - end) ** 2, 1.959963985**2 * end * (1 - end) / count, rtol=1e-6
+      )
 
   def test_broadcasts_and_mirrors(self):
     low, high = statistics.wilson_interval(np.arange(11), 10)
@@ -58,7 +62,9 @@ class TestPassAtK:
     np.testing.assert_array_equal(table, expected)
 
   def test_one_sample_is_the_share(self):
-    np.testing.assert_allclose(statistics.pass_at_k(64, np.arange(65), 1), np.arange(65) / 64, atol=1e-12)
+    np.testing.assert_allclose(
+      statistics.pass_at_k(64, np.arange(65), 1), np.arange(65) / 64, atol=1e-12
+    )
 
   def test_is_stable_where_binomials_overflow(self):
     expected = 1 - (1 - 3 / 5000) * (1 - 3 / 4999) * (1 - 3 / 4998)

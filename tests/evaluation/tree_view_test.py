@@ -14,7 +14,9 @@ from o1jax.evaluation import tree_view
 EXPANDED = np.array([0, 2, -1])
 MASK = np.array([[1, 1], [1, 0], [1, 1]], bool)
 
-SVG = '{http://www.w3.org/2000/svg}'  # a picture that stands alone is not drawn without its namespace
+SVG = (
+  '{http://www.w3.org/2000/svg}'  # a picture that stands alone is not drawn without its namespace
+)
 
 
 def small_tree(**changes):
@@ -111,7 +113,12 @@ class TestText:
     nodes = wide_nodes(300, lambda i: i)
     deep = tree_view.DrawnNode(999, 1, 'deep and chosen', 1, 0.5, 0.5, True, True, True)
     text = tree_view.tree_text([*nodes, deep], limit=10)
-    assert 'step 300' in text and 'step 280' not in text and 'deep and chosen' in text and 'step 1 ' in text
+    assert (
+      'step 300' in text
+      and 'step 280' not in text
+      and 'deep and chosen' in text
+      and 'step 1 ' in text
+    )
     assert '+290 more' in text
 
   def test_refuses_a_forest(self):
@@ -137,7 +144,9 @@ class TestSvg:
 
   def test_model_text_is_escaped_and_kept_in_the_title(self):
     evil = '<script>alert("1")</script> & ' + 'long ' * 80
-    nodes = [dataclasses.replace(node, text=evil) for node in tree_view.drawn_nodes(small_tree(), word)]
+    nodes = [
+      dataclasses.replace(node, text=evil) for node in tree_view.drawn_nodes(small_tree(), word)
+    ]
     svg = tree_view.tree_svg(nodes)
     assert '<script' not in svg
     titles = [title.text for title in ET.fromstring(svg).iter(SVG + 'title')]
@@ -145,10 +154,13 @@ class TestSvg:
 
   def test_rows_do_not_overlap_and_stay_inside(self):
     nodes = [
-      dataclasses.replace(n, text='many words ' * 40, chosen=n.id < 2) for n in wide_nodes(129, lambda i: i)
+      dataclasses.replace(n, text='many words ' * 40, chosen=n.id < 2)
+      for n in wide_nodes(129, lambda i: i)
     ]
     root = ET.fromstring(tree_view.tree_svg(nodes))
     _, _, width, height = map(float, root.get('viewBox').split())
-    at = sorted(float(text.get('y')) for text in root.iter(SVG + 'text') if text.get('x') in ('28', '48'))
+    at = sorted(
+      float(text.get('y')) for text in root.iter(SVG + 'text') if text.get('x') in ('28', '48')
+    )
     assert len(at) == 130 + 4 and min(np.diff(at)) >= 15 and at[-1] < height
     assert all(float(text.get('x')) <= width for text in root.iter(SVG + 'text'))

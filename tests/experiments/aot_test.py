@@ -1,4 +1,5 @@
-"""Compiling for TPUs that are not here: what a program sends is read right, and what cannot be is one clear line."""
+"""Compiling for TPUs that are not here: what a program sends is read right, and what cannot be is
+one clear line."""
 
 import json
 
@@ -79,20 +80,32 @@ ENTRY %main (start: (s32[], f32[8,16]), v: f32[4]) -> (s32[], f32[8,16]) {
 
 
 def test_messages_of_a_program():
-  """Loops multiply, the branch that sends most counts, and what an asynchronous message repeats counts once."""
+  """Loops multiply, the branch that sends most counts, and what an asynchronous message repeats
+  counts once."""
   found = {one.kind: one for one in collectives(PROGRAM)}
   assert set(found) == {'all-reduce', 'all-gather', 'reduce-scatter'}
   assert found['all-gather'] == Collective('all-gather', '', size=2 * 32 * 16, group=4, turns=7)
-  assert found['reduce-scatter'] == Collective('reduce-scatter', '', size=4 * 8 * 16, group=2, turns=7)
+  assert found['reduce-scatter'] == Collective(
+    'reduce-scatter', '', size=4 * 8 * 16, group=2, turns=7
+  )
   assert found['all-reduce'][2:] == (16, 4, 1)
-  inside = PROGRAM.replace('%begun = f32[4]{0} fusion(%v), kind=kLoop, calls=%fused', '%begun = f32[4]{0} negate(%v)')
+  inside = PROGRAM.replace(
+    '%begun = f32[4]{0} fusion(%v), kind=kLoop, calls=%fused', '%begun = f32[4]{0} negate(%v)'
+  )
   (one,) = (one for one in collectives(inside) if one.kind == 'all-reduce')
   assert one.turns == 5
 
 
-@pytest.mark.parametrize('shape, size', [
-  ('f32[2,3]{1,0:T(8,128)}', 24), ('(bf16[4], (s8[3], pred[]))', 12), ('s4[6]', 3), ('f32[]', 4), ('f8e4m3fn[5]', 5),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  'shape, size',
+  [
+    ('f32[2,3]{1,0:T(8,128)}', 24),
+    ('(bf16[4], (s8[3], pred[]))', 12),
+    ('s4[6]', 3),
+    ('f32[]', 4),
+    ('f8e4m3fn[5]', 5),
+  ],
+)
 def test_bytes_of_a_shape(shape, size):
   assert bytes_of(shape) == size
 
@@ -110,23 +123,36 @@ def test_the_largest_tree_is_a_tree_and_its_flops_are_counted_token_by_token():
   expected = 2 * sum(token_flops(config, n) for n in context)
   assert cost.tree_flops(config, asked, tree) == pytest.approx(expected, rel=1e-6)
   _, tree = cost.full_tree(2, slots, width, step, depth, prompt, chain=depth - 1)
-  assert tree_lib.generated_tokens(tree).tolist() == [(slots * width - (depth - 1) * (width - 1)) * step] * 2
+  assert (
+    tree_lib.generated_tokens(tree).tolist()
+    == [(slots * width - (depth - 1) * (width - 1)) * step] * 2
+  )
 
 
 def test_a_floor_is_what_the_chip_cannot_do_faster():
   chip = CHIPS['v5e']
-  ring = [Collective('all-reduce', '', size=1000, group=4, turns=3), Collective('all-gather', '', 800, 8, 1)]
+  ring = [
+    Collective('all-reduce', '', size=1000, group=4, turns=3),
+    Collective('all-gather', '', 800, 8, 1),
+  ]
   assert cost.sent(ring) == 3 * 1000 * 2 * 3 / 4 + 800 * 7 / 8
   floor = cost.floor(chip, flops=8 * chip.flops, chips=4, memory=3 * chip.bandwidth, messages=[])
   assert floor.bound == (3.0, 'memory') and floor.compute == 2.0
 
 
 def test_what_does_not_fit_names_the_largest_buffers():
-  told = ('Ran out of memory in memory space hbm. Used 15.86G of 15.75G hbm. Exceeded hbm capacity by 114.89M.\n'
-          '  1. Size: 1.96G\n     Operator: op_name="jit(f)/search/dot" source_line=3\n     Shape: f32[16,4,9]{2,1,0}\n'
-          '  2. Size: 132.00M\n     Shape: bf16[64,2]{1,0}\n     XLA label: Argument\n')  # fmt: skip
+  told = (
+    'Ran out of memory in memory space hbm. Used 15.86G of 15.75G hbm. Exceeded hbm capacity by '
+    '114.89M.\n'
+    '  1. Size: 1.96G\n     Operator: op_name="jit(f)/search/dot" source_line=3\n     Shape: '
+    'f32[16,4,9]{2,1,0}\n'
+    '  2. Size: 132.00M\n     Shape: bf16[64,2]{1,0}\n     XLA label: Argument\n'
+  )
   line = too_large(told, '', 'the fused update', 'less')
-  assert '15.86G of 15.75G' in line and '1.96G f32[16,4,9] jit(f)/search/dot; 132.00M bf16[64,2].' in line
+  assert (
+    '15.86G of 15.75G' in line
+    and '1.96G f32[16,4,9] jit(f)/search/dot; 132.00M bf16[64,2].' in line
+  )
   bare = 'the total memory required for HLO temporaries (94.26G) exceeds available HBM (15.75G).'
   line = too_large(bare, 'tensor<2x3xf32> tensor<40x5xbf16> tensor<f32>', 'it', 'less')
   assert '94.26G of 15.75G' in line and line.index('40x5xbf16') < line.index('2x3xf32')
@@ -134,15 +160,30 @@ def test_what_does_not_fit_names_the_largest_buffers():
 
 
 def aot(*arguments, **how):
-  return jobs.run('experiments.aot', '--config=configs/quickstart.py:smoke', *arguments, XLA_FLAGS='', **how)
+  return jobs.run(
+    'experiments.aot', '--config=configs/quickstart.py:smoke', *arguments, XLA_FLAGS='', **how
+  )
 
 
 def test_a_job_is_compiled_for_chips_that_are_not_here(tmp_path):
   pytest.importorskip('libtpu', reason='needs the extra "tpu"')
   out = tmp_path / 'aot.json'
-  mesh = '--config.mesh.data=1', '--config.mesh.fsdp=4', '--config.mesh.tensor=2', '--config.model.changes.kv_heads=2'
-  search = '--config.learn.search.method=gumbel', '--config.learn.search.budget=3', '--config.learn.tokens=0'
-  several = '--config.learn.updates_per_call=2', '--config.learn.validate_every=2', '--config.learn.minibatches=1'
+  mesh = (
+    '--config.mesh.data=1',
+    '--config.mesh.fsdp=4',
+    '--config.mesh.tensor=2',
+    '--config.model.changes.kv_heads=2',
+  )
+  search = (
+    '--config.learn.search.method=gumbel',
+    '--config.learn.search.budget=3',
+    '--config.learn.tokens=0',
+  )
+  several = (
+    '--config.learn.updates_per_call=2',
+    '--config.learn.validate_every=2',
+    '--config.learn.minibatches=1',
+  )
   done = aot('--topology=v5e:2x4', *mesh, *search, *several, f'--out={out}', forked=False)
   assert done.returncode == 0, done.stderr
   fused, supervised = json.loads(out.read_text())
@@ -150,7 +191,12 @@ def test_a_job_is_compiled_for_chips_that_are_not_here(tmp_path):
   for row in (fused, supervised):
     assert row['chips'] == 8 and row['mesh'] == dict(data=1, fsdp=4, tensor=2)
     held = row['hbm']
-    assert held['total'] == held['arguments'] + held['temporaries'] + held['code'] < held['capacity'] == 16 * 2**30
+    assert (
+      held['total']
+      == held['arguments'] + held['temporaries'] + held['code']
+      < held['capacity']
+      == 16 * 2**30
+    )
     assert min(held.values()) > 0
     assert row['seconds'] > 0 and all(flops > 0 for flops in row['flops'].values())
     assert row['program'] in table.text(row)
@@ -160,9 +206,13 @@ def test_a_job_is_compiled_for_chips_that_are_not_here(tmp_path):
   assert {message['turns'] for message in simulation} <= {1, length, length - 1}
   assert {message['times'] for message in simulation} == {3}
   searching = [message for message in fused['messages'] if message['phase'] == 'search']
-  assert {(m['kind'], m['turns']) for m in searching if m['group'] != 2} == {('all-gather', 1)}  # the parameters
+  assert {(m['kind'], m['turns']) for m in searching if m['group'] != 2} == {
+    ('all-gather', 1)
+  }  # the parameters
   sent = sum(message['sent'] * message['times'] for message in fused['messages'])
-  assert fused['floors']['learn']['network'] + fused['floors']['search']['network'] == pytest.approx(sent / 200e9)
+  assert fused['floors']['learn']['network'] + fused['floors']['search'][
+    'network'
+  ] == pytest.approx(sent / 200e9)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +221,10 @@ def test_a_job_is_compiled_for_chips_that_are_not_here(tmp_path):
     (('--topology=v5e:3x5',), ('v5e:3x5', 'such as v5e:4x4')),
     (('--topology=v5e:4x4x4',), ('v5e:4x4x4', 'such as v5e:4x4')),
     (('--topology=h100:8',), ('h100:8', 'v5e, v5p, v6e')),
-    (('--topology=v5e:2x2', '--config.mesh.fsdp=3', '--config.mesh.data=1'), ('fsdp=3', '4 devices')),
+    (
+      ('--topology=v5e:2x2', '--config.mesh.fsdp=3', '--config.mesh.data=1'),
+      ('fsdp=3', '4 devices'),
+    ),
     (('--topology=v5e:2x2', '--programs=fusd'), ('fusd', 'fused, supervised')),
   ],
 )
@@ -179,7 +232,9 @@ def test_what_cannot_be_is_one_line(arguments, words):
   pytest.importorskip('libtpu', reason='needs the extra "tpu"')
   done = aot(*arguments)
   last = done.stderr.strip().splitlines()[-1]
-  assert done.returncode == 1 and last.startswith('error: ') and all(word in last for word in words), done.stderr
+  assert (
+    done.returncode == 1 and last.startswith('error: ') and all(word in last for word in words)
+  ), done.stderr
   assert 'Traceback' not in done.stderr
 
 
@@ -198,4 +253,6 @@ def test_axes_may_share_one_of_the_chips_own(topology, sizes, monkeypatch):
     monkeypatch.setenv(name, value)
   _, devices = devices_of(topology)
   mesh = build_mesh(data=sizes[0], fsdp=sizes[1], tensor=sizes[2], devices=devices)
-  assert tuple(mesh.shape.values()) == sizes and len({d.id for d in mesh.devices.flat}) == len(devices)
+  assert tuple(mesh.shape.values()) == sizes and len({d.id for d in mesh.devices.flat}) == len(
+    devices
+  )

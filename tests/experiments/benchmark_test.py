@@ -1,4 +1,5 @@
-"""The benchmark on next to nothing: that it runs, that its JSON is complete, and what it refuses. Nothing is timed."""
+"""The benchmark on next to nothing: that it runs, that its JSON is complete, and what it refuses.
+Nothing is timed."""
 
 import json
 
@@ -19,16 +20,27 @@ from tests import jobs
 ALWAYS = ('matmul_peak_gflops', 'memory_gigabytes_per_second')
 SECTIONS = {
   'search': (
-    'decode_tokens_per_second', 'decode_utilisation', 'best_of_n_tokens_per_second', 'best_of_n_utilisation',
-    'search_tokens_per_second', 'search_utilisation', 'mctx_share',
+    'decode_tokens_per_second',
+    'decode_utilisation',
+    'best_of_n_tokens_per_second',
+    'best_of_n_utilisation',
+    'search_tokens_per_second',
+    'search_utilisation',
+    'mctx_share',
   ),
   'learn': (
-    'learn_utilisation', 'learn_tree_speedup', 'update_seconds', 'update_seconds_search', 'update_seconds_credit',
-    'update_seconds_learn', 'compile_seconds', 'traces',
+    'learn_utilisation',
+    'learn_tree_speedup',
+    'update_seconds',
+    'update_seconds_search',
+    'update_seconds_credit',
+    'update_seconds_learn',
+    'compile_seconds',
+    'traces',
   ),
   'memory': ('search_peak_megabytes', 'bytes_per_node', 'bytes_per_node_ratio'),
   'growth': ('growth_tokens_per_second', 'growth_exponent'),
-}  # fmt: skip
+}
 
 
 def benchmark(workdir, *arguments, **how):
@@ -48,17 +60,30 @@ def test_every_row_is_there_and_finite(tmp_path):
   rows = json.loads((tmp_path / 'run' / 'benchmark.json').read_text())
   assert {r['name'] for r in rows} == {*ALWAYS, *sum(SECTIONS.values(), ())}
   for r in rows:
-    assert set(r) == {'name', 'value', 'unit', 'shape', 'low', 'high'} and r['unit'] and r['shape'], r
-    assert np.isfinite([r['value'], r['low'], r['high']]).all() and r['low'] <= r['value'] <= r['high'], r
+    assert (
+      set(r) == {'name', 'value', 'unit', 'shape', 'low', 'high'} and r['unit'] and r['shape']
+    ), r
+    assert (
+      np.isfinite([r['value'], r['low'], r['high']]).all() and r['low'] <= r['value'] <= r['high']
+    ), r
     assert r['value'] > 0 or r['name'] == 'growth_exponent', r
     assert r['name'] in done.stdout
-  assert {r['shape']['dtype'] for r in rows if r['name'] == 'matmul_peak_gflops'} == {'float32', 'bfloat16'}
+  assert {r['shape']['dtype'] for r in rows if r['name'] == 'matmul_peak_gflops'} == {
+    'float32',
+    'bfloat16',
+  }
 
 
-@pytest.mark.parametrize('argument, message', [
-  ("--config.sections=('serach',)", "config.sections names ['serach']: choose from search, learn"),
-  ('--config.model.variant=huge', "model variant 'huge' is unknown"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  'argument, message',
+  [
+    (
+      "--config.sections=('serach',)",
+      "config.sections names ['serach']: choose from search, learn",
+    ),
+    ('--config.model.variant=huge', "model variant 'huge' is unknown"),
+  ],
+)
 def test_refuses_in_one_line(tmp_path, argument, message):
   done = benchmark(tmp_path / 'run', argument)
   assert done.returncode == 1 and message in done.stderr and 'Traceback' not in done.stderr
@@ -81,7 +106,9 @@ def test_steps_are_full_and_paths_are_those_of_the_leaves():
   """Every leaf's text appears once, whole, among rows of its own length."""
   w = work()
   tree = w.mcts(w.params)
-  made = np.asarray((tree.expanded >= 0)[..., None] & (tree.length > 0))  # chains that end a search have A = 1
+  made = np.asarray(
+    (tree.expanded >= 0)[..., None] & (tree.length > 0)
+  )  # chains that end a search have A = 1
   assert (np.asarray(tree.length)[made] == w.sizes.step_length).all() and made[:, 0].all()
   rows = learning._paths(w, tree)
   expanded = np.asarray(tree.expanded)
@@ -93,17 +120,26 @@ def test_steps_are_full_and_paths_are_those_of_the_leaves():
   for b in range(w.sizes.batch):
     for node in range(ids.shape[1]):
       if made[b].reshape(-1)[node] and node + 1 not in expanded[b]:
-        text = [*np.asarray(w.prompt.tokens)[b].tolist(), *tokens[b, node, : length[b, node]].tolist()]
+        text = [
+          *np.asarray(w.prompt.tokens)[b].tolist(),
+          *tokens[b, node, : length[b, node]].tolist(),
+        ]
         assert tuple(text) in told
 
 
 def test_bytes_of_a_node_are_those_of_its_arrays():
   w, slots = work(), 5
   s = w.sizes
-  tree = jax.eval_shape(lambda: tree_lib.empty(s.batch, slots, s.candidates, s.step_length, s.max_steps))
+  tree = jax.eval_shape(
+    lambda: tree_lib.empty(s.batch, slots, s.candidates, s.step_length, s.max_steps)
+  )
   start = lambda: start_cache(w.model, w.params, w.prompt, slots, s.candidates, s.step_length)[0]
   cache = jax.eval_shape(start)
-  arrays = [x for x in jax.tree.leaves((tree.replace(root_value=None), cache.nodes, cache.hidden)) if x is not None]
+  arrays = [
+    x
+    for x in jax.tree.leaves((tree.replace(root_value=None), cache.nodes, cache.hidden))
+    if x is not None
+  ]
   total = sum(x.size * x.dtype.itemsize for x in arrays)
   per_node = total / (s.batch * slots * s.candidates)
   np.testing.assert_allclose(searching.bytes_per_node(w.model.config, s), per_node)
@@ -118,7 +154,11 @@ def test_the_peer_chooses_what_our_critic_likes_best():
   rows = peer.generate(samples).numpy()
   torch.manual_seed(0)
   chosen = peer.best_of_n(samples).numpy()
-  value = forward_rows(w.model, w.params, rows, np.full(len(rows), rows.shape[1])).value[:, 0, 0, -1]
+  value = forward_rows(w.model, w.params, rows, np.full(len(rows), rows.shape[1])).value[
+    :, 0, 0, -1
+  ]
   value = np.asarray(value).reshape(-1, samples)
   assert (value.max(1) - np.median(value, axis=1) > 1e-4).all()
-  np.testing.assert_array_equal(chosen, rows.reshape(*value.shape, -1)[np.arange(len(value)), value.argmax(1)])
+  np.testing.assert_array_equal(
+    chosen, rows.reshape(*value.shape, -1)[np.arange(len(value)), value.argmax(1)]
+  )

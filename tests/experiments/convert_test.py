@@ -21,9 +21,16 @@ def convert(source, target, *flags):
 def qwen(tmp_path_factory):
   folder = tmp_path_factory.mktemp('qwen')
   config = transformers.Qwen2Config(
-    vocab_size=211, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-    num_key_value_heads=2, tie_word_embeddings=True, max_position_embeddings=777, initializer_range=0.3,
-  )  # fmt: skip
+    vocab_size=211,
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    tie_word_embeddings=True,
+    max_position_embeddings=777,
+    initializer_range=0.3,
+  )
   torch.manual_seed(0)
   transformers.Qwen2ForCausalLM(config).save_pretrained(folder)
   (folder / 'tokenizer_config.json').write_text('{}')
@@ -37,21 +44,30 @@ def test_there_and_back(qwen, tmp_path):
   assert second.returncode == 0, second.stderr
   for told in (first.stdout, second.stdout):
     assert 'parameters read' in told and '32 greedy tokens are the same' in told
-  before, after = (load_file(folder / 'model.safetensors') for folder in (qwen, tmp_path / 'theirs'))
+  before, after = (
+    load_file(folder / 'model.safetensors') for folder in (qwen, tmp_path / 'theirs')
+  )
   assert set(before) == set(after)
   for name, weight in before.items():
     np.testing.assert_array_equal(weight, after[name])
   settings = json.loads((tmp_path / 'theirs' / 'config.json').read_text())
-  assert settings['max_position_embeddings'] == 777 and (tmp_path / 'theirs' / 'tokenizer_config.json').exists()
+  assert (
+    settings['max_position_embeddings'] == 777
+    and (tmp_path / 'theirs' / 'tokenizer_config.json').exists()
+  )
 
 
 def test_the_host_holds_little_beside_the_parameters(tmp_path):
   """At most 1.3 times the largest tensor, in float32."""
   rows, width = 2**17, 256
   config = transformers.LlamaConfig(
-    vocab_size=rows, hidden_size=width, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4,
+    vocab_size=rows,
+    hidden_size=width,
+    intermediate_size=64,
+    num_hidden_layers=1,
+    num_attention_heads=4,
     tie_word_embeddings=True,
-  )  # fmt: skip
+  )
   transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / 'theirs')
   done = convert(tmp_path / 'theirs', tmp_path / 'ours', '--nocompare')
   assert done.returncode == 0, done.stderr

@@ -1,4 +1,5 @@
-"""Twenty kills at random moments, and other faults: the job ends as if nothing had happened, bit for bit."""
+"""Twenty kills at random moments, and other faults: the job ends as if nothing had happened, bit
+for bit."""
 
 import json
 import os
@@ -45,8 +46,10 @@ def test_all_faults_befell_the_jobs_and_some_while_saving(survived):
 
 
 def test_the_jobs_ended_alike_and_with_each_update_once(survived):
-  peace, *others = sorted((path for path in survived[0].iterdir() if (path / 'done').exists()),
-                          key=lambda path: path.name != 'peace')  # fmt: skip
+  peace, *others = sorted(
+    (path for path in survived[0].iterdir() if (path / 'done').exists()),
+    key=lambda path: path.name != 'peace',
+  )
   expected = final_parameters(peace)
   assert set(expected) == {'initialise_params', 'reward_params', 'learn_params'} and others
   for workdir in others:

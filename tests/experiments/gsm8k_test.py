@@ -1,4 +1,5 @@
-"""The recipe for a checkpoint and a GSM8K file, from import to report, with a random Qwen2 of two layers."""
+"""The recipe for a checkpoint and a GSM8K file, from import to report, with a random Qwen2 of two
+layers."""
 
 import csv
 import json
@@ -23,8 +24,11 @@ def material(tmp_path_factory):
   for name, count in (('train', 80), ('test', 12)):
     rows = [formats.gsm8k(formats.solved(rng)) for _ in range(count)]
     (folder / f'{name}.jsonl').write_text(formats.lines(rows))
-  return [f'--config.model.pretrained={folder / "model"}', f'--config.task.train={folder / "train.jsonl"}',
-          f'--config.task.test={folder / "test.jsonl"}']  # fmt: skip
+  return [
+    f'--config.model.pretrained={folder / "model"}',
+    f'--config.task.train={folder / "train.jsonl"}',
+    f'--config.task.test={folder / "test.jsonl"}',
+  ]
 
 
 def test_from_import_to_report(material, tmp_path):
@@ -32,23 +36,35 @@ def test_from_import_to_report(material, tmp_path):
   assert done.returncode == 0, done.stderr[-3000:]
   with open(tmp_path / 'run' / 'results.csv', newline='') as file:
     rows = list(csv.DictReader(file))
-  assert {row['stage'] for row in rows} == {'initialised', 'learned'} and {row['task'] for row in rows} == {'gsm8k'}
+  assert {row['stage'] for row in rows} == {'initialised', 'learned'} and {
+    row['task'] for row in rows
+  } == {'gsm8k'}
   assert (tmp_path / 'run' / 'report' / 'index.html').exists()
   (entry,) = json.loads((tmp_path / 'run' / 'judges.json').read_text())
   assert entry['judge'] == 'math-verify on the host'
-  learned = [json.loads(line) for line in (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()]
-  assert {row['stage'] for row in learned} == {'reward', 'learn'}  # the checkpoint was trained before
+  learned = [
+    json.loads(line) for line in (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()
+  ]
+  assert {row['stage'] for row in learned} == {
+    'reward',
+    'learn',
+  }  # the checkpoint was trained before
 
 
-@pytest.mark.parametrize('flag, word', [
-  ('--config.model.pretrained=/nowhere', '/nowhere'),
-  ('--config.model.pretrained=', 'names no folder'),
-  ('--config.task.train=', 'config.task.train'),
-  ('--config.task.test=/nowhere.jsonl', 'nowhere.jsonl'),
-  ('--config.verifier.where=device', 'config.verifier.where=host'),
-  ('--config.verifier.by=code', "sandbox='off'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  'flag, word',
+  [
+    ('--config.model.pretrained=/nowhere', '/nowhere'),
+    ('--config.model.pretrained=', 'names no folder'),
+    ('--config.task.train=', 'config.task.train'),
+    ('--config.task.test=/nowhere.jsonl', 'nowhere.jsonl'),
+    ('--config.verifier.where=device', 'config.verifier.where=host'),
+    ('--config.verifier.by=code', "sandbox='off'"),
+  ],
+)
 def test_what_is_missing_is_told_in_a_line(material, tmp_path, flag, word):
-  done = jobs.run('experiments.o1', CONFIG, f'--workdir={tmp_path / "run"}', *material, flag, devices=1)
+  done = jobs.run(
+    'experiments.o1', CONFIG, f'--workdir={tmp_path / "run"}', *material, flag, devices=1
+  )
   (told,) = [line for line in done.stderr.splitlines() if line.startswith('error:')]
   assert done.returncode == 1 and word in told and 'Traceback' not in done.stderr

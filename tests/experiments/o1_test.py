@@ -1,4 +1,5 @@
-"""The main job on its smoke config: what it leaves, that it goes on where it stopped, and what it refuses."""
+"""The main job on its smoke config: what it leaves, that it goes on where it stopped, and what it
+refuses."""
 
 import csv
 import json
@@ -46,17 +47,31 @@ def test_the_run_leaves_what_it_promises(run):
   workdir, done = run
   columns = 'stage,task,method,budget,tokens,flops,accuracy,ci_low,ci_high,problems,seed,seconds'
   assert (workdir / 'results.csv').read_text().splitlines()[0] == columns
-  for name in ('config.json', 'versions.json', 'tokenizer.model', 'report/index.html', 'tensorboard', 'checkpoints'):
+  for name in (
+    'config.json',
+    'versions.json',
+    'tokenizer.model',
+    'report/index.html',
+    'tensorboard',
+    'checkpoints',
+  ):
     assert (workdir / name).exists(), name
-  assert [entry['judge'] for entry in json.loads((workdir / 'judges.json').read_text())] == ['countdown on devices']
+  assert [entry['judge'] for entry in json.loads((workdir / 'judges.json').read_text())] == [
+    'countdown on devices'
+  ]
   assert 'index.html' in done.stdout and 'mcts_gumbel' in done.stdout
   assert {row['stage'] for row in rows(workdir)} == {'initialised', 'learned', 'control'}
 
 
 def test_every_update_is_in_the_metrics_once(run):
   config = json.loads((run[0] / 'config.json').read_text())
-  for stage, updates in (('pretrain', config['pretrain']['updates']), ('learn', config['learn']['updates'])):
-    assert [row['update'] for row in metrics(run[0]) if row['stage'] == stage] == list(range(1, updates + 1))
+  for stage, updates in (
+    ('pretrain', config['pretrain']['updates']),
+    ('learn', config['learn']['updates']),
+  ):
+    assert [row['update'] for row in metrics(run[0]) if row['stage'] == stage] == list(
+      range(1, updates + 1)
+    )
 
 
 def test_policy_gradient_takes_over_when_cloning_gains_nothing(run):
@@ -68,7 +83,9 @@ def test_results_are_billed_and_bounded(run):
   for row in found:
     assert 0 <= float(row['ci_low']) <= float(row['accuracy']) <= float(row['ci_high']) <= 1
     assert float(row['flops']) > float(row['tokens']) > 0
-  cost = {(r['method'], int(r['budget'])): float(r['tokens']) for r in found if r['stage'] == 'learned'}
+  cost = {
+    (r['method'], int(r['budget'])): float(r['tokens']) for r in found if r['stage'] == 'learned'
+  }
   assert cost['majority', 2] == pytest.approx(2 * cost['majority', 1])
   assert cost['mcts_gumbel', 4] > cost['greedy', 1]
 
@@ -78,8 +95,12 @@ def test_a_verifier_that_does_not_answer_ends_the_job_in_a_line_and_nothing_is_l
   stage_file(workdir, 'reward').unlink()
   for name in ('reward', 'reward_params'):
     shutil.rmtree(workdir / 'checkpoints' / name)
-  ended = job(workdir, '--config.verifier.where=host', '--config.verifier.patience=1e-6',
-              "--config.stages=('reward',)")  # fmt: skip
+  ended = job(
+    workdir,
+    '--config.verifier.where=host',
+    '--config.verifier.patience=1e-6',
+    "--config.stages=('reward',)",
+  )
   assert ended.returncode == 1 and 'Traceback' not in ended.stderr
   assert 'error: reward: the verifier on the host has not judged' in ended.stderr.splitlines()[-1]
   assert 'no checkpoint of this stage is on disk' in ended.stderr.splitlines()[-1]
@@ -92,7 +113,9 @@ def test_the_same_command_does_nothing_again_and_another_config_is_refused(run):
   assert again.returncode == 0 and 'learn: done before' in again.stderr
   assert before == ((run[0] / 'results.csv').read_text(), (run[0] / 'metrics.jsonl').read_text())
   other = job(run[0], '--config.learn.updates=3')
-  assert other.returncode == 1 and 'learn.updates' in other.stderr and 'Traceback' not in other.stderr
+  assert (
+    other.returncode == 1 and 'learn.updates' in other.stderr and 'Traceback' not in other.stderr
+  )
 
 
 @pytest.mark.parametrize(
@@ -136,7 +159,9 @@ def test_a_config_that_is_not_there_is_one_clear_line(tmp_path, arguments, words
 def test_a_foreign_folder_is_left_alone(tmp_path):
   (tmp_path / 'thesis.txt').write_text('mine')
   done = job(tmp_path)
-  assert vars(done) == vars(job(tmp_path, forked=False))  # jobs of the tests say what `python -m` does
+  assert vars(done) == vars(
+    job(tmp_path, forked=False)
+  )  # jobs of the tests say what `python -m` does
   assert done.returncode == 1 and 'thesis.txt' in done.stderr
   assert [path.name for path in tmp_path.iterdir()] == ['thesis.txt']
 
@@ -145,10 +170,16 @@ def test_the_notebook_runs_on_a_run(run, monkeypatch):
   monkeypatch.setenv('O1JAX_RUN', str(run[0]))
   path = ROOT / 'notebooks' / '01_one_search.ipynb'
   notebook = nbformat.read(path, as_version=4)
-  nbclient.NotebookClient(notebook, timeout=240, resources={'metadata': {'path': str(path.parent)}}).execute()
-  printed = ''.join(output.get('text', '') for cell in notebook.cells for output in cell.get('outputs', []))
+  nbclient.NotebookClient(
+    notebook, timeout=240, resources={'metadata': {'path': str(path.parent)}}
+  ).execute()
+  printed = ''.join(
+    output.get('text', '') for cell in notebook.cells for output in cell.get('outputs', [])
+  )
   assert 'make ' in printed and 'mcts_gumbel' in printed
-  images = [output.data for cell in notebook.cells for output in cell.get('outputs', []) if 'data' in output]
+  images = [
+    output.data for cell in notebook.cells for output in cell.get('outputs', []) if 'data' in output
+  ]
   assert any('image/svg+xml' in data for data in images)
 
 
@@ -172,34 +203,58 @@ def test_the_benchmark_names_what_a_folder_lacks(tmp_path):
     trained_rows(tmp_path, dict(float32=lambda: 1.0), samples=1, repeats=1)
 
 
-@pytest.mark.parametrize('flags, shown, spent', [
-  ([], 'the critic gives it', '4 simulations (gumbel, learned policy)'),
-  (['--show=steps', '--budget=3', '--method=best_of_n'], '%  ', '3 solutions (best_of_n, learned policy)'),
-  (['--show=tree', '--method=best_of_n', '--policy=initialised'], '● make 24 from 3,5,7',
-   '4 solutions (best_of_n, initialised policy)'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  'flags, shown, spent',
+  [
+    ([], 'the critic gives it', '4 simulations (gumbel, learned policy)'),
+    (
+      ['--show=steps', '--budget=3', '--method=best_of_n'],
+      '%  ',
+      '3 solutions (best_of_n, learned policy)',
+    ),
+    (
+      ['--show=tree', '--method=best_of_n', '--policy=initialised'],
+      '● make 24 from 3,5,7',
+      '4 solutions (best_of_n, initialised policy)',
+    ),
+  ],
+)
 def test_a_question_is_answered_with_its_bill(run, flags, shown, spent):
   done = jobs.run('experiments.solve', f'--workdir={run[0]}', 'make 24 from 3 5 7', *flags)
   assert done.returncode == 0, done.stderr
   assert done.stdout.startswith('make 24 from 3,5,7\n\nanswer: ')
   assert f'spent: {spent}, ' in done.stdout and 'FLOPs' in done.stdout
-  assert shown in done.stdout or 'no solution was finished' in done.stdout or 'none found' in done.stdout
+  assert (
+    shown in done.stdout or 'no solution was finished' in done.stdout or 'none found' in done.stdout
+  )
 
 
 def test_transformers_goes_on_with_a_run(run, tmp_path):
-  transformers = pytest.importorskip('transformers', reason='needs transformers, of the extra "test"')
+  transformers = pytest.importorskip(
+    'transformers', reason='needs transformers, of the extra "test"'
+  )
   target = tmp_path / 'theirs'
-  done = jobs.run('experiments.convert', f'--from={run[0]}', f'--to={target}', '--policy=initialised', devices=1)
+  done = jobs.run(
+    'experiments.convert', f'--from={run[0]}', f'--to={target}', '--policy=initialised', devices=1
+  )
   assert done.returncode == 0 and '32 greedy tokens are the same' in done.stdout, done.stderr
-  theirs, ours = transformers.AutoTokenizer.from_pretrained(target), Tokenizer.load(run[0] / 'tokenizer.model')
+  theirs, ours = (
+    transformers.AutoTokenizer.from_pretrained(target),
+    Tokenizer.load(run[0] / 'tokenizer.model'),
+  )
   text = 'make 24 from 3,5,7\n<analysis>reach 24\n3+5=8;7 ü'
   assert theirs.encode(text) == ours.encode(text) and theirs.decode(ours.encode(text)) == text
   model = transformers.AutoModelForCausalLM.from_pretrained(target)
   assert model.generation_config.eos_token_id == [ours.eos_id]
-  assert model.generation_config.pad_token_id == ours.pad_id and model.generation_config.bos_token_id is None
+  assert (
+    model.generation_config.pad_token_id == ours.pad_id
+    and model.generation_config.bos_token_id is None
+  )
 
 
-@pytest.mark.parametrize('question, word', [('make 24', 'ask such as "make 12 from 3 4 5"'), ('5', 'make 12 from')])
+@pytest.mark.parametrize(
+  'question, word', [('make 24', 'ask such as "make 12 from 3 4 5"'), ('5', 'make 12 from')]
+)
 def test_what_cannot_be_asked_is_told_in_a_line(run, question, word):
   done = jobs.run('experiments.solve', f'--workdir={run[0]}', question)
   assert done.returncode == 1 and done.stderr.startswith('error:') and word in done.stderr

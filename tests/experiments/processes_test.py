@@ -1,4 +1,5 @@
-"""The main job by two processes of two devices each is that of one process with four; and who may be one of several."""
+"""The main job by two processes of two devices each is that of one process with four; and who may
+be one of several."""
 
 import csv
 import json
@@ -10,12 +11,18 @@ import pytest
 from tests import jobs
 
 SMOKE = '--config=configs/quickstart.py:smoke'
-# Every kind of program and every stage, and no more than that, with parameters split among all devices.
+# Every kind of program and every stage, and no more than that, with parameters split among all
+# devices.
 SMALL = (
-  SMOKE, '--config.mesh.data=1', '--config.mesh.fsdp=-1', '--config.learn.control=False',
-  '--config.evaluate.policies.initialised.samples=()', '--config.evaluate.policies.initialised.simulations=()',
-  '--config.evaluate.policies.learned.samples=()', '--config.evaluate.policies.learned.simulations=(2,)',
-)  # fmt: skip
+  SMOKE,
+  '--config.mesh.data=1',
+  '--config.mesh.fsdp=-1',
+  '--config.learn.control=False',
+  '--config.evaluate.policies.initialised.samples=()',
+  '--config.evaluate.policies.initialised.simulations=()',
+  '--config.evaluate.policies.learned.samples=()',
+  '--config.evaluate.policies.learned.simulations=(2,)',
+)
 
 
 def start(workdir, *arguments, **how):
@@ -49,7 +56,9 @@ def test_two_processes_do_what_one_does(tmp_path):
   told = [[line for line in job.stdout.splitlines() if 'Gloo' not in line] for job in ended]
   assert 'mcts_gumbel' in '\n'.join(told[0]) and told[1] == []
   one, two = metrics(alone), metrics(together)
-  assert len(one) == 4 + 4 + 2 + 2 and [row['update'] for row in one] == [row['update'] for row in two]
+  assert len(one) == 4 + 4 + 2 + 2 and [row['update'] for row in one] == [
+    row['update'] for row in two
+  ]
   for row, other in zip(one, two):
     assert row.keys() == other.keys()
     for name in row.keys() - {'stage', 'seconds', 'ratio_gap'}:  # the gap is a rounding itself

@@ -21,21 +21,25 @@ td_lambda = jax.jit(credit_lib.td_lambda)
 improved_policy = jax.jit(credit_lib.improved_policy)
 monte_carlo = jax.jit(process.monte_carlo)
 
-# Depth R = 3. Nodes 1, 2 under the root; 3 (right), 4 (wrong) under 1; 5, 6 (wrong) under 2; 7 (right), 8 (cut off)
-# under 5. Every leaf has ended.
+# Depth R = 3. Nodes 1, 2 under the root; 3 (right), 4 (wrong) under 1; 5, 6 (wrong) under 2; 7
+# (right), 8 (cut off) under 5. Every leaf has ended.
 DRAWN = dict(
-  expanded=[0, 1, 2, 5], width=2, max_steps=3,
+  expanded=[0, 1, 2, 5],
+  width=2,
+  max_steps=3,
   terminal=[[0, 0], [1, 1], [0, 1], [1, 0]],
   outcome=[[0, 0], [1, 0], [0, 0], [1, 0]],
   prior=[[0.5, 0.5], [0.75, 0.25], [0.6, 0.4], [0.25, 0.75]],
   value=[[0.9, 0.5], [0.8, 0.7], [0.2, 0.6], [0.4, 0.3]],
-)  # fmt: skip
+)
 ENDS, RIGHT = [1, 3, 0, 2, 2, 3], [True, False, False, True, False, True]
 
 
 def chain_advantages(values):
   """[N] numbers of the chains ENDS as a field of their tree: each on all steps of its chain."""
-  return np.array([[values[i] if r < (ENDS[i] or 3) else 0] for r in range(3) for i in range(len(ENDS))])
+  return np.array(
+    [[values[i] if r < (ENDS[i] or 3) else 0] for r in range(3) for i in range(len(ENDS))]
+  )
 
 
 def imagined_start(model, params, prompt, *, slots, candidates, step_length, max_steps, last):
@@ -51,9 +55,14 @@ def imagined_expand(model, params, keys, tree, cache, parents, *, slot, **settin
   draw = jax.vmap(lambda key: jax.random.uniform(key, (3, 1, made.shape[-1])))(keys)
   value, terminal = jnp.where(made, draw[:, 0], 0), made & (draw[:, 2] < 0.2)
   new = dict(
-    expanded=parents, path=tree_lib.path_to(tree, parents), mask=made, value=value, terminal=terminal,
-    prior=jnp.where(made, draw[:, 1] / draw[:, 1].sum(-1, keepdims=True), 0), reward=jnp.where(terminal, value, 0),
-  )  # fmt: skip
+    expanded=parents,
+    path=tree_lib.path_to(tree, parents),
+    mask=made,
+    value=value,
+    terminal=terminal,
+    prior=jnp.where(made, draw[:, 1] / draw[:, 1].sum(-1, keepdims=True), 0),
+    reward=jnp.where(terminal, value, 0),
+  )
   write = lambda old, x: jax.lax.dynamic_update_slice_in_dim(old, x.astype(old.dtype), slot, axis=1)
   return tree.replace(**{name: write(getattr(tree, name), x) for name, x in new.items()}), cache
 
@@ -77,7 +86,9 @@ class TestExpertWeight:
 
   def test_none_where_nothing_is_correct(self):
     tree = toys.random_tree(1)
-    np.testing.assert_array_equal(expert_weight(tree.replace(outcome=jnp.zeros_like(tree.outcome))), 0)
+    np.testing.assert_array_equal(
+      expert_weight(tree.replace(outcome=jnp.zeros_like(tree.outcome))), 0
+    )
 
 
 class TestGroupAdvantage:
@@ -111,8 +122,12 @@ class TestCriticAdvantage:
   def test_is_the_target_minus_the_parents_value(self):
     tree = toys.hand_tree(**DRAWN, root_value=0.3)
     target = jnp.arange(8.0).reshape(1, 4, 2)
-    expected = np.array([[0 - 0.3, 1 - 0.3], [2 - 0.9, 3 - 0.9], [4 - 0.5, 5 - 0.5], [6 - 0.2, 7 - 0.2]])
-    np.testing.assert_allclose(critic_advantage(tree, target, jnp.ones_like(tree.mask))[0], expected, rtol=1e-6)
+    expected = np.array(
+      [[0 - 0.3, 1 - 0.3], [2 - 0.9, 3 - 0.9], [4 - 0.5, 5 - 0.5], [6 - 0.2, 7 - 0.2]]
+    )
+    np.testing.assert_allclose(
+      critic_advantage(tree, target, jnp.ones_like(tree.mask))[0], expected, rtol=1e-6
+    )
 
   def test_is_zero_where_nothing_is_known(self):
     tree = toys.hand_tree(**DRAWN)
@@ -137,7 +152,12 @@ class TestTdLambda:
 
   def test_at_zero_it_is_one_step(self):
     target, _ = td_lambda(toys.hand_tree(**DRAWN), discount=0.0)
-    expected = [[0.75, 0.6 * 0.2], [1, 0], [0.25, 0], [1, 0]]  # solutions are verdicts, what is open is the critic's
+    expected = [
+      [0.75, 0.6 * 0.2],
+      [1, 0],
+      [0.25, 0],
+      [1, 0],
+    ]  # solutions are verdicts, what is open is the critic's
     np.testing.assert_allclose(target[0], expected, rtol=1e-6)
 
   def test_between_it_mixes(self):
@@ -164,15 +184,19 @@ class TestTdLambda:
       kids = [y for y in range(10) if one.expanded[y] == 1 + x * 3 + a]
       if not kids or not any(toys.over(one, *i) for i in toys.below(one, 1 + x * 3 + a)):
         return one.value[x, a]
-      y, = kids
+      (y,) = kids
       mixed = [
-        one.outcome[y, k] if toys.over(one, y, k) else (1 - discount) * one.value[y, k] + discount * expected(one, y, k)
+        one.outcome[y, k]
+        if toys.over(one, y, k)
+        else (1 - discount) * one.value[y, k] + discount * expected(one, y, k)
         for k in range(3)
       ]
       return np.dot(one.prior[y], mixed)
 
     for b, x, a in toys.nodes(tree):
-      np.testing.assert_allclose(target[b, x, a], expected(toys.problem(tree, b), x, a), rtol=1e-5, atol=1e-6)
+      np.testing.assert_allclose(
+        target[b, x, a], expected(toys.problem(tree, b), x, a), rtol=1e-5, atol=1e-6
+      )
 
 
 class TestImprovedPolicy:
@@ -184,19 +208,34 @@ class TestImprovedPolicy:
       return seen[-1]
 
     mctx = mcts_lib.mctx
-    monkeypatch.setattr(mcts_lib, 'mctx', types.SimpleNamespace(**{**vars(mctx), 'search': watched}))
+    monkeypatch.setattr(
+      mcts_lib, 'mctx', types.SimpleNamespace(**{**vars(mctx), 'search': watched})
+    )
     monkeypatch.setattr(mcts_lib, 'start', imagined_start)
     monkeypatch.setattr(mcts_lib, 'expand', imagined_expand)
-    monkeypatch.setattr(mcts_lib, '_finish', lambda model, params, keys, tree, *args, **settings: tree)
+    monkeypatch.setattr(
+      mcts_lib, '_finish', lambda model, params, keys, tree, *args, **settings: tree
+    )
     prompt, _ = toys.problems(8)
 
     @jax.jit
     def search(keys):
-      tree = mcts_lib.mcts(None, None, keys, prompt, simulations=3, candidates=4,
-                           sampling=toys.SAMPLING, step_length=1, max_steps=3)  # fmt: skip
+      tree = mcts_lib.mcts(
+        None,
+        None,
+        keys,
+        prompt,
+        simulations=3,
+        candidates=4,
+        sampling=toys.SAMPLING,
+        step_length=1,
+        max_steps=3,
+      )
       searched = seen.pop()
       q = jax.vmap(mctx.qtransform_completed_by_mix_value, (0, None))(searched, searched.ROOT_INDEX)
-      return tree, jax.nn.softmax(searched.children_prior_logits[:, 0] + q)  # `gumbel_muzero_policy`'s action weights
+      return tree, jax.nn.softmax(
+        searched.children_prior_logits[:, 0] + q
+      )  # `gumbel_muzero_policy`'s action weights
 
     tree, weights = search(jax.random.split(jax.random.key(1), 8))
     assert np.asarray(weights).max(-1).std() > 0.05
@@ -215,11 +254,19 @@ class TestImprovedPolicy:
   def test_prefers_the_better_of_equally_likely_siblings(self):
     tree = toys.hand_tree([0], width=3, max_steps=1, visits=[[2, 2, 2]], q=[[0.1, 0.9, 0.5]])
     sigma = 0.1 * (50 + 2) * np.array([0, 1, 0.5])
-    np.testing.assert_allclose(improved_policy(tree)[0, 0], np.exp(sigma) / np.exp(sigma).sum(), rtol=1e-4)
+    np.testing.assert_allclose(
+      improved_policy(tree)[0, 0], np.exp(sigma) / np.exp(sigma).sum(), rtol=1e-4
+    )
 
   def test_completes_what_was_not_visited_by_the_mixed_value(self):
     tree = toys.hand_tree(
-      [0], width=3, max_steps=1, root_value=0.2, prior=[[0.5, 0.3, 0.2]], visits=[[3, 1, 0]], q=[[0.6, 0.8, 0]]
+      [0],
+      width=3,
+      max_steps=1,
+      root_value=0.2,
+      prior=[[0.5, 0.3, 0.2]],
+      visits=[[3, 1, 0]],
+      q=[[0.6, 0.8, 0]],
     )
     mixed = (0.2 + 4 * (0.5 * 0.6 + 0.3 * 0.8) / 0.8) / 5
     q = np.array([0.6, 0.8, mixed])
@@ -228,7 +275,9 @@ class TestImprovedPolicy:
 
   def test_is_the_prior_where_all_values_are_equal(self):
     prior = [0.5, 0.3, 0.2]
-    tree = toys.hand_tree([0], width=3, max_steps=1, prior=[prior], visits=[[1, 1, 1]], q=[[0.4] * 3])
+    tree = toys.hand_tree(
+      [0], width=3, max_steps=1, prior=[prior], visits=[[1, 1, 1]], q=[[0.4] * 3]
+    )
     np.testing.assert_allclose(improved_policy(tree)[0, 0], prior, rtol=1e-5)
 
 
@@ -241,9 +290,15 @@ def assign(tree):
 class TestAll:
   def test_permuting_candidates_permutes_credit(self):
     tree = toys.random_tree(3)
-    order = np.random.default_rng(0).permuted(np.broadcast_to(np.arange(3), tree.mask.shape), axis=-1)
+    order = np.random.default_rng(0).permuted(
+      np.broadcast_to(np.arange(3), tree.mask.shape), axis=-1
+    )
     moved = jax.tree.map(lambda x: toys.moved_field(x, order), assign(tree))
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), assign(toys.permute(tree, order)), moved)
+    jax.tree.map(
+      lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5),
+      assign(toys.permute(tree, order)),
+      moved,
+    )
 
   def test_larger_arrays_change_nothing(self):
     tree = toys.random_tree(4)
@@ -259,7 +314,9 @@ class TestAll:
 
     def total(value, root_value, outcome):
       given = assign_credit(
-        tree.replace(value=value, root_value=root_value, outcome=outcome), advantage='critic', value='td'
+        tree.replace(value=value, root_value=root_value, outcome=outcome),
+        advantage='critic',
+        value='td',
       )
       return sum(jnp.sum(x) for x in jax.tree.leaves(given))
 
@@ -276,12 +333,14 @@ class TestAll:
     np.testing.assert_allclose(by_group.value_target, monte_carlo(tree)[0])
     np.testing.assert_allclose(by_group.advantage, group_advantage(tree), atol=1e-6)
     np.testing.assert_allclose(by_critic.value_target, target, atol=1e-6)
-    np.testing.assert_allclose(by_critic.advantage, critic_advantage(tree, target, informed), atol=1e-6)
+    np.testing.assert_allclose(
+      by_critic.advantage, critic_advantage(tree, target, informed), atol=1e-6
+    )
     np.testing.assert_array_equal(by_critic.value_mask, informed)
 
   @pytest.mark.parametrize('wrong', [dict(advantage='grpo'), dict(value='mc')])
   def test_unknown_settings_are_refused(self, wrong):
-    (name, value), = wrong.items()
+    ((name, value),) = wrong.items()
     with pytest.raises(ValueError, match=f"{name} '{value}' is unknown; choose one of"):
       assign_credit(toys.random_tree(), **wrong)
 

@@ -26,7 +26,9 @@ def token_logits(seed=0):
 
 def logprobs(logits):
   """Log-probs [B, X, A, L] of the tree's tokens (modulo the small vocabulary), 0 on padding."""
-  chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), TREE.tokens[..., None] % VOCAB, axis=-1)[..., 0]
+  chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), TREE.tokens[..., None] % VOCAB, axis=-1)[
+    ..., 0
+  ]
   return jnp.where(TOKEN, chosen, 0)
 
 
@@ -50,10 +52,14 @@ class TestCloning:
     logprob = logprobs(token_logits())
     tokens = np.asarray(weight)[..., None] * np.asarray(TOKEN)
     expected = -np.sum(np.asarray(logprob) * tokens) / tokens.sum()
-    np.testing.assert_allclose(losses.behaviour_cloning(logprob, weight, LENGTH), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+      losses.behaviour_cloning(logprob, weight, LENGTH), expected, rtol=1e-5
+    )
 
   def test_without_experts_it_is_zero_and_so_is_its_gradient(self):
-    cloning = lambda logits: losses.behaviour_cloning(logprobs(logits), jnp.zeros(NODE.shape), LENGTH)
+    cloning = lambda logits: losses.behaviour_cloning(
+      logprobs(logits), jnp.zeros(NODE.shape), LENGTH
+    )
     value, grad = jax.jit(jax.value_and_grad(cloning))(token_logits())
     assert value == 0 and not np.asarray(grad).any()
 
@@ -62,8 +68,12 @@ class TestPolicyGradient:
   def test_at_advantage_one_its_gradient_is_that_of_cloning(self):
     logits = token_logits()
     sampled, one = logprobs(logits), jnp.ones(NODE.shape)
-    gradient = jax.jit(jax.grad(lambda x: losses.policy_gradient(logprobs(x), sampled, one, TOKEN)))(logits)
-    cloning = jax.jit(jax.grad(lambda x: losses.behaviour_cloning(logprobs(x), one * NODE, LENGTH)))(logits)
+    gradient = jax.jit(
+      jax.grad(lambda x: losses.policy_gradient(logprobs(x), sampled, one, TOKEN))
+    )(logits)
+    cloning = jax.jit(
+      jax.grad(lambda x: losses.behaviour_cloning(logprobs(x), one * NODE, LENGTH))
+    )(logits)
     assert np.abs(cloning).max() > 1e-3
     np.testing.assert_allclose(gradient, cloning, atol=1e-7)
 
@@ -75,15 +85,25 @@ class TestPolicyGradient:
     each = gradient(logits, jnp.ones(NODE.shape)) * advantage[..., None, None]
     np.testing.assert_allclose(gradient(logits, advantage), each, atol=1e-7)
 
-  @pytest.mark.parametrize('ratio, advantage, moves', [
-    (1.1, 1, True), (0.9, 1, True), (1.1, -1, True), (0.9, -1, True),  # inside
-    (1.3, 1, False), (0.7, -1, False),  # far enough in the wanted direction
-    (0.7, 1, True), (1.3, -1, True),  # far in the wrong one: the way back is open
-  ])  # fmt: skip
+  @pytest.mark.parametrize(
+    'ratio, advantage, moves',
+    [
+      (1.1, 1, True),
+      (0.9, 1, True),
+      (1.1, -1, True),
+      (0.9, -1, True),  # inside
+      (1.3, 1, False),
+      (0.7, -1, False),  # far enough in the wanted direction
+      (0.7, 1, True),
+      (1.3, -1, True),  # far in the wrong one: the way back is open
+    ],
+  )
   def test_clipping_stops_gradients_that_lead_further_out(self, ratio, advantage, moves):
     sampled = logprobs(token_logits())
     gain = jnp.full(NODE.shape, float(advantage))
-    loss, gradient = jax.value_and_grad(losses.policy_gradient)(sampled + np.log(ratio), sampled, gain, TOKEN)
+    loss, gradient = jax.value_and_grad(losses.policy_gradient)(
+      sampled + np.log(ratio), sampled, gain, TOKEN
+    )
     kept = ratio if moves else np.clip(ratio, 0.8, 1.2)
     np.testing.assert_allclose(loss, -kept * advantage, rtol=1e-5)
     expected = -advantage * ratio * np.asarray(TOKEN) / TOKEN.sum() if moves else 0
@@ -108,7 +128,11 @@ class TestDistillation:
 
   def change_to(self, policy):
     """What log pi - log mu must be for the siblings' shares to equal `policy`."""
-    return np.where(self.MASK, np.log(np.where(self.MASK, policy, 1)) - np.log(np.where(self.MASK, self.PRIOR, 1)), 0)
+    return np.where(
+      self.MASK,
+      np.log(np.where(self.MASK, policy, 1)) - np.log(np.where(self.MASK, self.PRIOR, 1)),
+      0,
+    )
 
   def test_is_zero_at_its_target_and_so_is_its_gradient(self):
     loss, gradient = jax.value_and_grad(self.loss)(self.change_to(self.TARGET))
@@ -122,10 +146,14 @@ class TestDistillation:
 
   def test_is_the_kl_of_shares_over_slots_with_a_choice(self):
     change = np.random.default_rng(0).normal(size=(1, 3, 3))
-    shares = softmax(np.where(self.MASK, np.log(np.where(self.MASK, self.PRIOR, 1)) + change, -np.inf))
+    shares = softmax(
+      np.where(self.MASK, np.log(np.where(self.MASK, self.PRIOR, 1)) + change, -np.inf)
+    )
     ratio = np.where(self.MASK, self.TARGET, 1) / np.where(self.MASK, shares, 1)
     kl = (self.TARGET * np.log(ratio)).sum(-1)
-    np.testing.assert_allclose(self.loss(change), kl[0, :2].mean(), rtol=1e-5)  # the last has no choice
+    np.testing.assert_allclose(
+      self.loss(change), kl[0, :2].mean(), rtol=1e-5
+    )  # the last has no choice
 
   def test_a_common_shift_of_siblings_changes_nothing(self):
     change = np.random.default_rng(0).normal(size=(1, 3, 3))
@@ -145,7 +173,9 @@ class TestDistillation:
   def test_slots_that_were_not_searched_do_not_count(self):
     change = np.random.default_rng(1).normal(size=(1, 3, 3))
     target = self.TARGET * np.array([[[1], [0], [1]]])
-    alone = distillation(change[:, :1], 0 * change[:, :1], self.PRIOR[:, :1], self.TARGET[:, :1], self.MASK[:, :1])
+    alone = distillation(
+      change[:, :1], 0 * change[:, :1], self.PRIOR[:, :1], self.TARGET[:, :1], self.MASK[:, :1]
+    )
     np.testing.assert_allclose(self.loss(change, target=target), alone, rtol=1e-5)
     np.testing.assert_array_equal(self.loss(change, target=0 * self.TARGET), 0)
 
@@ -163,8 +193,10 @@ class TestKl:
     assert kl_to_reference(logprob, logprob, TOKEN) == 0
     for seed in range(1, 10):
       other = logprobs(token_logits(seed))
-      each = [kl_to_reference(logprob, other, TOKEN & (jnp.arange(TOKEN.size).reshape(TOKEN.shape) == i))
-              for i in np.flatnonzero(TOKEN)[:5]]  # fmt: skip
+      each = [
+        kl_to_reference(logprob, other, TOKEN & (jnp.arange(TOKEN.size).reshape(TOKEN.shape) == i))
+        for i in np.flatnonzero(TOKEN)[:5]
+      ]
       assert min(each) >= 0 and kl_to_reference(logprob, other, TOKEN) > 0.01
 
   def test_its_expectation_under_the_policy_is_the_kl(self):
@@ -197,4 +229,6 @@ class TestValue:
 
   def test_large_logits_stay_finite(self):
     value = jnp.array([300.0, -300.0])
-    np.testing.assert_allclose(value_loss(value, jnp.array([0.0, 1.0]), jnp.ones(2, bool)), 300, rtol=1e-6)
+    np.testing.assert_allclose(
+      value_loss(value, jnp.array([0.0, 1.0]), jnp.ones(2, bool)), 300, rtol=1e-6
+    )

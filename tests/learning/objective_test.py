@@ -16,7 +16,9 @@ from tests import toys
 
 WEIGHTS = Weights(clone=1.0, distill=0.5, gradient=2.0, kl=0.3, value=0.7, entropy=0.1)
 # Nothing is cut off at depth R, so that a larger R changes no verdict.
-TREE = (lambda tree: tree.replace(terminal=tree.terminal | process.ended(tree)))(toys.random_tree(6))
+TREE = (lambda tree: tree.replace(terminal=tree.terminal | process.ended(tree)))(
+  toys.random_tree(6)
+)
 PROMPT, _ = toys.problems(3)
 
 
@@ -30,7 +32,9 @@ def loss(params):
   @functools.partial(jax.jit, static_argnames='objective')
   def parts(prompt, tree, given=None, objective=Objective()):
     given = assign_credit(tree) if given is None else given
-    settings = dict(reference=reference_logprob(toys.MODEL, params, prompt, tree, objective), objective=objective)
+    settings = dict(
+      reference=reference_logprob(toys.MODEL, params, prompt, tree, objective), objective=objective
+    )
     return tree_loss(toys.MODEL, params, prompt, tree, given, WEIGHTS, **settings)[1]
 
   return parts
@@ -68,7 +72,8 @@ def test_room_for_the_tokens_that_are_there_is_enough(loss, whole):
 
 
 def test_a_cropped_tree_is_the_beginning_of_its_search(loss):
-  """What stays is whole: no slot without its parent, and the losses of the same search stopped there."""
+  """What stays is whole: no slot without its parent, and the losses of the same search stopped
+  there."""
   room = int(tree_lib.generated_tokens(TREE).min()) - 1
   small = tree_lib.crop(TREE, room)
   made = tree_lib.generated_tokens(small)
@@ -80,16 +85,23 @@ def test_a_cropped_tree_is_the_beginning_of_its_search(loss):
     spent = np.cumsum(TREE.length[b].sum(-1)[used])
     assert len(kept) == np.sum(spent <= room)
   np.testing.assert_array_equal(small.path, toys.paths(np.asarray(small.expanded), 3, 3))
-  stopped = TREE.replace(expanded=small.expanded, path=small.path, mask=small.mask, outcome=TREE.outcome * small.mask)
+  stopped = TREE.replace(
+    expanded=small.expanded, path=small.path, mask=small.mask, outcome=TREE.outcome * small.mask
+  )
   assert_same(loss(PROMPT, small.replace(outcome=stopped.outcome)), loss(PROMPT, stopped))
 
 
 def test_chains_apart_lose_what_they_lose_together(params, loss):
-  """A best-of-4 search as 12 trees of one chain: the same losses, and each chain's own tokens in order."""
-  search = functools.partial(best_of_n, toys.MODEL, samples=4, sampling=toys.SAMPLING, step_length=4, max_steps=3)
+  """A best-of-4 search as 12 trees of one chain: the same losses, and each chain's own tokens in
+  order."""
+  search = functools.partial(
+    best_of_n, toys.MODEL, samples=4, sampling=toys.SAMPLING, step_length=4, max_steps=3
+  )
   keys = jax.random.split(jax.random.key(0), 3)
   tree = jax.jit(search)(params, keys, PROMPT)
-  tree = tree.replace(outcome=jnp.where(tree.terminal, tree.tokens[..., 0] % 2, 0).astype(jnp.float32))
+  tree = tree.replace(
+    outcome=jnp.where(tree.terminal, tree.tokens[..., 0] % 2, 0).astype(jnp.float32)
+  )
   assert 0 < tree.outcome.sum() < tree.terminal.sum()
   given = jax.jit(assign_credit)(tree)
   apart = tree_lib.split_chains(tree, 4)
@@ -105,7 +117,9 @@ def test_chains_apart_lose_what_they_lose_together(params, loss):
 
 def test_what_stands_on_padding_is_not_read(loss, whole):
   rng = np.random.default_rng(0)
-  real = (np.arange(4) < np.asarray(TREE.length)[..., None]) & (np.asarray(TREE.expanded) >= 0)[..., None, None]
+  real = (np.arange(4) < np.asarray(TREE.length)[..., None]) & (np.asarray(TREE.expanded) >= 0)[
+    ..., None, None
+  ]
   noise = rng.integers(2, len(toys.TEXTS), real.shape)
   assert_same(loss(PROMPT, TREE.replace(tokens=jnp.where(real, TREE.tokens, noise))), whole)
 
@@ -126,4 +140,6 @@ def test_the_reference_is_constant_and_none_leaves_the_kl_out(params):
   ).sum()
   gradient = jax.jit(jax.grad(frozen))(params.reference)
   assert not any(np.asarray(x).any() for x in jax.tree.leaves(gradient))
-  assert reference_logprob(toys.MODEL, params.replace(reference=None), PROMPT, TREE, Objective()) is None
+  assert (
+    reference_logprob(toys.MODEL, params.replace(reference=None), PROMPT, TREE, Objective()) is None
+  )

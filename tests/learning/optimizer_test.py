@@ -1,4 +1,5 @@
-"""The optimizers' schedule, what they decay, how Muon steps, and that nothing touches the reference."""
+"""The optimizers' schedule, what they decay, how Muon steps, and that nothing touches the
+reference."""
 
 import flax.linen as nn
 import jax
@@ -6,7 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from o1jax.learning.optimizer import OPTIMIZERS, apply_gradients, build_optimizer, init_state, trained
+from o1jax.learning.optimizer import (
+  OPTIMIZERS,
+  apply_gradients,
+  build_optimizer,
+  init_state,
+  trained,
+)
 from o1jax.model import forward
 from o1jax.model.transformer import LanguageModel
 from o1jax.model.variants import ModelConfig
@@ -15,10 +22,15 @@ from tests import toys
 
 
 def sizes_of_steps(*, steps, **settings):
-  """How far a parameter goes at each of `steps` + 3 steps: with a constant gradient Adam's step is its rate."""
+  """How far a parameter goes at each of `steps` + 3 steps: with a constant gradient Adam's step is
+  its rate."""
   optimizer = build_optimizer(name='adamw', steps=steps, weight_decay=0.0, **settings)
   params = Params(policy={'scale': jnp.zeros(3)}, critic={'scale': jnp.zeros(2)})
-  step = jax.jit(lambda state: apply_gradients(state, jax.tree.map(jnp.ones_like, params), optimizer, loss=0.0)[0])
+  step = jax.jit(
+    lambda state: apply_gradients(state, jax.tree.map(jnp.ones_like, params), optimizer, loss=0.0)[
+      0
+    ]
+  )
   state, places = init_state(params, optimizer), [0.0]
   for _ in range(steps + 3):
     state = step(state)
@@ -44,7 +56,11 @@ class TestSchedule:
   def test_a_large_gradient_is_clipped(self):
     optimizer = build_optimizer(name='adamw', learning_rate=1.0, steps=10, clip_norm=1.0)
     params = {'kernel': jnp.zeros((2, 2))}
-    update = jax.jit(lambda size: optimizer.update({'kernel': jnp.full((2, 2), size)}, optimizer.init(params), params))
+    update = jax.jit(
+      lambda size: optimizer.update(
+        {'kernel': jnp.full((2, 2), size)}, optimizer.init(params), params
+      )
+    )
     jax.tree.map(np.testing.assert_allclose, update(0.5), update(50.0))
 
   def test_an_unknown_name_is_refused(self):
@@ -56,7 +72,13 @@ class TestMuon:
   def step(self, gradient, **settings):
     """The first step that is not of size 0, at rate 1."""
     optimizer = build_optimizer(
-      learning_rate=1.0, steps=10, warmup=1, end_fraction=1.0, weight_decay=0.0, adam_learning_rate=0.5, **settings
+      learning_rate=1.0,
+      steps=10,
+      warmup=1,
+      end_fraction=1.0,
+      weight_decay=0.0,
+      adam_learning_rate=0.5,
+      **settings,
     )
     params = jax.tree.map(jnp.zeros_like, gradient)
 
@@ -68,7 +90,9 @@ class TestMuon:
     return second(gradient)
 
   def test_steps_as_far_in_every_direction_of_a_matrix(self):
-    left, right = (np.linalg.qr(np.random.default_rng(seed).normal(size=(6, 6)))[0] for seed in (0, 1))
+    left, right = (
+      np.linalg.qr(np.random.default_rng(seed).normal(size=(6, 6)))[0] for seed in (0, 1)
+    )
     gradient = left @ np.diag([1.0, 0.9, 0.5, 0.3, 0.2, 0.1]) @ right
     step = np.asarray(self.step({'kernel': jnp.asarray(gradient)}, clip_norm=9.0)['kernel'])
     strength = np.diag(left.T @ step @ right.T)
@@ -85,7 +109,9 @@ class TestMuon:
     gradient = {'embedding': jax.random.normal(jax.random.key(0), (5, 3)), 'scale': jnp.ones(3)}
     step = self.step(gradient)
     for name, x in step.items():
-      np.testing.assert_allclose(x, -0.5 * np.sign(gradient[name]), rtol=0.2)  # Nesterov goes a little further
+      np.testing.assert_allclose(
+        x, -0.5 * np.sign(gradient[name]), rtol=0.2
+      )  # Nesterov goes a little further
 
 
 class TestApply:
@@ -106,19 +132,41 @@ class TestApply:
   @pytest.mark.parametrize('scanned', [False, True])
   @pytest.mark.parametrize('name, embedding', [('adamw', 0.95), ('muon', 1.0)])
   def test_matrices_decay_and_scales_do_not(self, name, embedding, scanned):
-    config = ModelConfig(vocab_size=9, width=8, layers=2, heads=2, kv_heads=1, head_width=4, mlp_width=8,
-                         scan_layers=scanned)  # fmt: skip
-    shapes = jax.eval_shape(lambda: nn.unbox(forward.init(LanguageModel(config), jax.random.key(0))))
-    params = jax.tree.map(lambda x: jnp.asarray(np.linspace(1, 2, x.size, dtype=x.dtype).reshape(x.shape)), shapes)
+    config = ModelConfig(
+      vocab_size=9,
+      width=8,
+      layers=2,
+      heads=2,
+      kv_heads=1,
+      head_width=4,
+      mlp_width=8,
+      scan_layers=scanned,
+    )
+    shapes = jax.eval_shape(
+      lambda: nn.unbox(forward.init(LanguageModel(config), jax.random.key(0)))
+    )
+    params = jax.tree.map(
+      lambda x: jnp.asarray(np.linspace(1, 2, x.size, dtype=x.dtype).reshape(x.shape)), shapes
+    )
     optimizer = build_optimizer(
-      name=name, learning_rate=0.1, adam_learning_rate=0.1, steps=10, warmup=1, weight_decay=0.5, end_fraction=1.0
+      name=name,
+      learning_rate=0.1,
+      adam_learning_rate=0.1,
+      steps=10,
+      warmup=1,
+      weight_decay=0.5,
+      end_fraction=1.0,
     )
     zeros = jax.tree.map(jnp.zeros_like, params)
     step = jax.jit(lambda state: apply_gradients(state, zeros, optimizer, loss=0.0)[0])
     moved = step(step(init_state(params, optimizer))).params
     expected = {'kernel': 0.95, 'embedding': embedding, 'scale': 1.0}
-    for (path, before), after in zip(jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(moved)):
-      np.testing.assert_allclose(after / before, expected[path[-1].key], rtol=1e-3, err_msg=str(path))
+    for (path, before), after in zip(
+      jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(moved)
+    ):
+      np.testing.assert_allclose(
+        after / before, expected[path[-1].key], rtol=1e-3, err_msg=str(path)
+      )
 
 
 class TestSkip:
@@ -136,7 +184,9 @@ class TestSkip:
       np.testing.assert_allclose(metrics['gradient_norm'], np.sqrt(10), rtol=1e-6)
     return state, ones, step
 
-  @pytest.mark.parametrize('loss, entry', [(np.nan, 1.0), (np.inf, 1.0), (1.0, np.nan), (1.0, -np.inf), (1.0, 1e30)])
+  @pytest.mark.parametrize(
+    'loss, entry', [(np.nan, 1.0), (np.inf, 1.0), (1.0, np.nan), (1.0, -np.inf), (1.0, 1e30)]
+  )
   def test_what_is_no_number_changes_nothing(self, steps, loss, entry):
     state, ones, step = steps
     ones.policy['b']['scale'] = jnp.array([1.0, entry, 1.0])
@@ -149,5 +199,7 @@ class TestSkip:
     state, ones, step = steps
     skipped, _ = step(state, ones, jnp.nan)
     jax.tree.map(np.testing.assert_array_equal, step(skipped, ones, 1.0), step(state, ones, 1.0))
-    moved = step(state, ones, 1.0)[0].params.policy['a']['kernel'] - state.params.policy['a']['kernel']
+    moved = (
+      step(state, ones, 1.0)[0].params.policy['a']['kernel'] - state.params.policy['a']['kernel']
+    )
     assert (np.abs(moved) > 1e-4).all()

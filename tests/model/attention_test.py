@@ -14,10 +14,16 @@ def _normal(*shape, seed=0):
 
 
 def _segment(*shared, size, seed):
-  """Random keys, values and mask of a segment shared as `shared` says: () by a problem, (W,) by siblings, (W, A)."""
+  """Random keys, values and mask of a segment shared as `shared` says: () by a problem, (W,) by
+  siblings, (W, A)."""
   lead = (B, K, *shared)
   kv = KeyValue(_normal(*lead, E, size, seed=seed), _normal(*lead, size, E, seed=seed + 1))
-  mask = np.random.default_rng(seed).random((B, W if shared else 1, A if len(shared) > 1 else 1, Q, size)) < 0.7
+  mask = (
+    np.random.default_rng(seed).random(
+      (B, W if shared else 1, A if len(shared) > 1 else 1, Q, size)
+    )
+    < 0.7
+  )
   mask[..., 0] = True
   return Segment(kv, jnp.asarray(mask))
 
@@ -73,7 +79,9 @@ def test_rotation_is_relative():
 
   @jax.jit
   def turned(x, position):
-    return rotate(jnp.broadcast_to(x, (1, 1, E)), turns(jnp.array([position]), E // 2, 100.0, longest=20))[0, 0]
+    return rotate(
+      jnp.broadcast_to(x, (1, 1, E)), turns(jnp.array([position]), E // 2, 100.0, longest=20)
+    )[0, 0]
 
   product = {(i, j): turned(query, i) @ turned(key, j) for i in (0, 3, 8) for j in (0, 3, 8)}
   moved = {(i, j): turned(query, i + 5) @ turned(key, j + 5) for i, j in product}

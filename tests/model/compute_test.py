@@ -27,7 +27,8 @@ def test_matmul_parameters_are_the_kernels(tied):
 
 @pytest.mark.parametrize('own_critic', [False, True])
 def test_flops_are_what_the_compiler_counts(own_critic):
-  """A dense pass over T tokens is T tokens that read T each; norms, rotations and softmax are the few per cent over."""
+  """A dense pass over T tokens is T tokens that read T each; norms, rotations and softmax are the
+  few per cent over."""
   shape = dict(width=256, heads=8, kv_heads=4, head_width=32, mlp_width=512, vocab_size=300)
   config = dataclasses.replace(CONFIG, own_critic=own_critic, **shape)
   model = LanguageModel(config)
@@ -57,7 +58,8 @@ def test_critic_is_billed():
 
 @pytest.mark.parametrize('seed', range(2))
 def test_search_cost_is_the_sum_over_its_tokens(seed):
-  """Token by token: each generated one of every branch, merged twins too, and each one of the prompt."""
+  """Token by token: each generated one of every branch, merged twins too, and each one of the
+  prompt."""
   tree = random_tree(seed)
   length = jnp.array([3, 5, 4])
   tokens, flops = search_cost(CONFIG, Prompt(jnp.zeros((3, 5), jnp.int32), length), tree)
@@ -68,7 +70,9 @@ def test_search_cost_is_the_sum_over_its_tokens(seed):
   for b, x, a, node in real_nodes(tree):
     above = climb(tree, b, node)[:-1]
     start = length[b] + sum(tree.length[b, (i - 1) // width, (i - 1) % width] for i in above)
-    expected[b] += sum(token_flops(CONFIG, int(start) + t) for t in range(1, tree.length[b, x, a] + 1))
+    expected[b] += sum(
+      token_flops(CONFIG, int(start) + t) for t in range(1, tree.length[b, x, a] + 1)
+    )
     count[b] += tree.length[b, x, a]
   np.testing.assert_array_equal(tokens, count)
   np.testing.assert_allclose(flops, expected, rtol=1e-5)
@@ -81,14 +85,20 @@ def test_a_pruned_branch_is_paid_for():
   for cost, whole in zip(search_cost(CONFIG, prompt, pruned), search_cost(CONFIG, prompt, tree)):
     assert cost == whole
   without = tree.replace(length=tree.length.at[0, 0, 1].set(0))
-  saved = [x - y for x, y in zip(search_cost(CONFIG, prompt, tree), search_cost(CONFIG, prompt, without))]
+  saved = [
+    x - y for x, y in zip(search_cost(CONFIG, prompt, tree), search_cost(CONFIG, prompt, without))
+  ]
   assert saved[0] == 4
-  np.testing.assert_allclose(saved[1], sum(token_flops(CONFIG, 2 + t) for t in range(1, 5)), rtol=1e-4)
+  np.testing.assert_allclose(
+    saved[1], sum(token_flops(CONFIG, 2 + t) for t in range(1, 5)), rtol=1e-4
+  )
 
 
 def test_supervised_flops_are_three_forward_passes_over_each_text():
   segment = jnp.array([[1, 1, 1, 0, 0, 0, 0, 0], [1, 1, 2, 2, 2, 2, 0, 0]])
   length = (segment > 0).sum(1)
   rows = Sequences(tokens=jnp.zeros_like(segment), length=length, mask=segment > 0, segment=segment)
-  forward = sum(token_flops(CONFIG, read, critic=False) for size in (3, 2, 4) for read in range(1, size + 1))
+  forward = sum(
+    token_flops(CONFIG, read, critic=False) for size in (3, 2, 4) for read in range(1, size + 1)
+  )
   np.testing.assert_allclose(supervised_flops(CONFIG, rows), 3 * forward, rtol=1e-5)

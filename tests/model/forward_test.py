@@ -1,4 +1,5 @@
-"""Decoding, learning and the plain forward pass are one function; what a token may read is exactly its prefix."""
+"""Decoding, learning and the plain forward pass are one function; what a token may read is exactly
+its prefix."""
 
 import functools
 
@@ -13,7 +14,20 @@ from o1jax.model.variants import RopeScaling
 from o1jax.search.best_of_n import best_of_n
 from o1jax.search.mcts import mcts
 from o1jax.types import Prompt
-from tests.helpers import CONFIG, DELIMITER, EOS, LINE, bushy_tree, climb, jit, keys, prompts, real_nodes, spell, tiny
+from tests.helpers import (
+  CONFIG,
+  DELIMITER,
+  EOS,
+  LINE,
+  bushy_tree,
+  climb,
+  jit,
+  keys,
+  prompts,
+  real_nodes,
+  spell,
+  tiny,
+)
 from tests.toys import hand_tree, pad
 
 HOT = Sampling(eos_id=EOS, delimiter_id=DELIMITER, temperature=1.7, top_k=4, top_p=0.9)
@@ -21,13 +35,37 @@ CASES = [
   (dict(), LINE),
   (dict(scan_layers=True, own_critic=True, kv_heads=4, rope_base=50.0), HOT),
   (dict(scan_layers=True, remat=True, tied_head=False), LINE),
-  (dict(window=4, local_layers=(1,), post_norms=True, score_cap=2.0, logit_cap=3.0, query_scale=5.0), LINE),
-  (dict(window=3, local_layers=(0,), local_rope_base=30.0, qk_norm=True, qkv_bias=True, scan_layers=True, remat=True,
-        rope_scaling=RopeScaling(8.0), activation='gelu', scaled_embedding=False), HOT),
-]  # fmt: skip
+  (
+    dict(
+      window=4, local_layers=(1,), post_norms=True, score_cap=2.0, logit_cap=3.0, query_scale=5.0
+    ),
+    LINE,
+  ),
+  (
+    dict(
+      window=3,
+      local_layers=(0,),
+      local_rope_base=30.0,
+      qk_norm=True,
+      qkv_bias=True,
+      scan_layers=True,
+      remat=True,
+      rope_scaling=RopeScaling(8.0),
+      activation='gelu',
+      scaled_embedding=False,
+    ),
+    HOT,
+  ),
+]
 
 
-NAMES = ['default', 'critic with a trunk', 'scanned and untied', 'local layers and caps', 'local layers, scanned']
+NAMES = [
+  'default',
+  'critic with a trunk',
+  'scanned and untied',
+  'local layers and caps',
+  'local layers, scanned',
+]
 
 
 @functools.cache
@@ -47,10 +85,14 @@ def plain(model):
 
 
 def read_plainly(model, params, prompt, tree, temperature=1.0):
-  """log-prob, entropy, value of every node and value of the root, each node's text being its own plain row."""
+  """log-prob, entropy, value of every node and value of the root, each node's text being its own
+  plain row."""
   tree, prompt = jax.device_get((tree, prompt))
   nodes = real_nodes(tree)
-  texts = [prompt.tokens[b, : prompt.length[b]].tolist() + sum(spell(tree, b, n), []) for b, _, _, n in nodes]
+  texts = [
+    prompt.tokens[b, : prompt.length[b]].tolist() + sum(spell(tree, b, n), [])
+    for b, _, _, n in nodes
+  ]
   rows = np.zeros((64, 17), np.int32)
   for row, text in zip(rows, texts):
     row[: len(text)] = text
@@ -58,7 +100,11 @@ def read_plainly(model, params, prompt, tree, temperature=1.0):
   length[: len(texts)] = [len(text) for text in texts]
   logits, values = jax.device_get(plain(model)(params, rows, length))
   scores = jax.device_get(jax.nn.log_softmax(logits / temperature))
-  logprob, entropy, value = np.zeros(tree.tokens.shape), np.zeros(tree.tokens.shape), np.zeros(tree.mask.shape)
+  logprob, entropy, value = (
+    np.zeros(tree.tokens.shape),
+    np.zeros(tree.tokens.shape),
+    np.zeros(tree.mask.shape),
+  )
   root = np.zeros(len(prompt.length))
   for i, (b, x, a, _) in enumerate(nodes):
     step = tree.length[b, x, a]
@@ -90,7 +136,8 @@ def test_decode_is_learn_is_plain(changes, sampling):
   model, params = tiny(**changes)
   prompt = prompts()
   tree = bushy_tree(model, params, prompt, sampling=sampling)
-  # The law is worth something on a tree with all there is: depth, ends, long and short steps, unused slots.
+  # The law is worth something on a tree with all there is: depth, ends, long and short steps,
+  # unused slots.
   assert (tree.path[:, :, 2] > 0).any() and tree.terminal.any() and (tree.expanded < 0).any()
   assert len(np.unique(tree.length)) >= 4
   assert np.std(np.asarray(tree.value)[np.asarray(tree.mask)]) > 0.1
@@ -101,11 +148,15 @@ def test_decode_is_learn_is_plain(changes, sampling):
 def _chains(granularity, step_length, max_steps):
   model, params = tiny(layers=1)
   sampling = Sampling(eos_id=EOS, delimiter_id=DELIMITER, granularity=granularity)
-  run = functools.partial(best_of_n, model, samples=4, sampling=sampling, step_length=step_length, max_steps=max_steps)
+  run = functools.partial(
+    best_of_n, model, samples=4, sampling=sampling, step_length=step_length, max_steps=max_steps
+  )
   return jit(functools.partial(run, params))
 
 
-@pytest.mark.parametrize('granularity, step_length, max_steps', [('token', 1, 5), ('solution', 6, 1)])
+@pytest.mark.parametrize(
+  'granularity, step_length, max_steps', [('token', 1, 5), ('solution', 6, 1)]
+)
 def test_at_other_granularities(granularity, step_length, max_steps):
   prompt = prompts(seed=2)
   check(*tiny(layers=1), prompt, _chains(granularity, step_length, max_steps)(keys(), prompt))
@@ -124,11 +175,14 @@ def test_a_batch_of_one():
 
 
 def test_on_a_searched_tree_and_in_any_batch():
-  """The same law on an MCTS tree; and a problem's tree does not depend on its batch or on padding of its prompt."""
+  """The same law on an MCTS tree; and a problem's tree does not depend on its batch or on padding
+  of its prompt."""
   model, params = tiny(layers=1)
   prompt = prompts(width=6)
   prompt = prompt.replace(length=jnp.minimum(prompt.length, 5))
-  settings = dict(simulations=6, candidates=2, sampling=LINE, step_length=4, max_steps=3, gumbel_scale=0.0)
+  settings = dict(
+    simulations=6, candidates=2, sampling=LINE, step_length=4, max_steps=3, gumbel_scale=0.0
+  )
   run = jit(functools.partial(mcts, model, **settings))
   together = run(params, keys(), prompt)
   check(model, params, prompt, together)
@@ -145,7 +199,8 @@ def test_on_a_searched_tree_and_in_any_batch():
 
 
 def test_padding_changes_nothing():
-  """A wider prompt, junk behind every end, more slots, longer steps, deeper paths: the same numbers."""
+  """A wider prompt, junk behind every end, more slots, longer steps, deeper paths: the same
+  numbers."""
   model, params = tiny()
   prompt = prompts()
   tree = bushy_tree(model, params, prompt, sampling=LINE)
@@ -156,7 +211,9 @@ def test_padding_changes_nothing():
   wide = np.where(np.arange(8) < prompt.length[:, None], wide, junk(wide.shape))
   larger = jit(functools.partial(pad, slots=2, tokens=1, depth=1))(tree)
   real = np.arange(5) < np.asarray(larger.length)[..., None]
-  larger = larger.replace(tokens=jnp.asarray(np.where(real, larger.tokens, junk(larger.tokens.shape)), jnp.int32))
+  larger = larger.replace(
+    tokens=jnp.asarray(np.where(real, larger.tokens, junk(larger.tokens.shape)), jnp.int32)
+  )
   after = learn(model, 1.0)(params, Prompt(jnp.asarray(wide, jnp.int32), prompt.length), larger)
   slots, step = tree.mask.shape[1], tree.tokens.shape[-1]
   np.testing.assert_allclose(after.logprob[:, :slots, :, :step], before.logprob, atol=1e-4)
@@ -174,12 +231,15 @@ PLACES = 3 + 4 * 2 * 2
 
 
 def _place_tree():
-  tree = hand_tree([0, 1, -1, 3], width=2, max_steps=3, step=2, length=[[2, 1], [2, 2], [2, 2], [1, 2]])
+  tree = hand_tree(
+    [0, 1, -1, 3], width=2, max_steps=3, step=2, length=[[2, 1], [2, 2], [2, 2], [1, 2]]
+  )
   return tree.replace(tokens=3 + jnp.arange(16).reshape(1, 4, 2, 2))
 
 
 def _may_read(tree, x, a, *, end):
-  """Places that the token `end` of node (x, a) is predicted from: the prompt's two real tokens, its path, itself."""
+  """Places that the token `end` of node (x, a) is predicted from: the prompt's two real tokens, its
+  path, itself."""
   places = {0, 1}
   for node in climb(tree, 0, 1 + 2 * x + a)[:-1]:
     y, c = divmod(node - 1, 2)
@@ -196,7 +256,9 @@ def jacobian():
 
   def read(embedding):
     trunk = {**params.policy['trunk'], 'embedding': embedding}
-    out = forward_tree(model, params.replace(policy={**params.policy, 'trunk': trunk}), prompt, tree)
+    out = forward_tree(
+      model, params.replace(policy={**params.policy, 'trunk': trunk}), prompt, tree
+    )
     return out.logprob[0], out.value[0], out.root_value[0]
 
   grads = jit(jax.jacrev(read))(params.policy['trunk']['embedding'])
@@ -204,7 +266,8 @@ def jacobian():
 
 
 def test_a_token_depends_on_its_prefix_and_on_nothing_else(jacobian):
-  """Causality by gradient: not on siblings, cousins, descendants, later tokens, unused slots or padding."""
+  """Causality by gradient: not on siblings, cousins, descendants, later tokens, unused slots or
+  padding."""
   tree, (logprob, value, root) = jacobian
   for _, x, a, _ in real_nodes(tree):
     length = int(tree.length[0, x, a])
@@ -231,9 +294,13 @@ def test_a_text_reads_only_its_own_segment():
   hidden = run(params, row, jnp.array([9, 9]), segment)
   np.testing.assert_array_equal(hidden[0, 4:], hidden[1, 4:])
   assert np.abs(hidden[0, :4] - hidden[1, :4]).max() > 0.1
-  np.testing.assert_allclose(hidden[0, :4], run(params, row, jnp.array([4, 4]), segment)[0, :4], atol=1e-5)
+  np.testing.assert_allclose(
+    hidden[0, :4], run(params, row, jnp.array([4, 4]), segment)[0, :4], atol=1e-5
+  )
   # Rotary positions are relative: alone, at positions 0..4, the second text gives the same.
-  alone = run(params, np.pad(row[:, 4:], [(0, 0), (0, 4)]), jnp.array([5, 5]), jnp.ones_like(segment))
+  alone = run(
+    params, np.pad(row[:, 4:], [(0, 0), (0, 4)]), jnp.array([5, 5]), jnp.ones_like(segment)
+  )
   np.testing.assert_allclose(alone[0, :5], hidden[0, 4:], atol=1e-4)
 
 
@@ -247,7 +314,9 @@ def test_fresh_parameters_carry_their_axes():
   assert all(len(leaf.names) == leaf.value.ndim for leaf in named)
 
 
-@pytest.mark.parametrize('changes', [dict(dtype='bfloat16'), dict(scan_layers=True, own_critic=True)])
+@pytest.mark.parametrize(
+  'changes', [dict(dtype='bfloat16'), dict(scan_layers=True, own_critic=True)]
+)
 def test_what_a_search_reads_is_cast_and_apart_and_makes_the_same_search(changes):
   model, params = tiny(**changes)
   apart, ready = decoder(model), for_search(model, params)
@@ -257,5 +326,8 @@ def test_what_a_search_reads_is_cast_and_apart_and_makes_the_same_search(changes
   run = lambda model, params: best_of_n(
     model, params, keys(), prompts(), samples=2, sampling=LINE, step_length=4, max_steps=2
   )
-  trees = [jit(functools.partial(run, form))(weights) for form, weights in ((model, params), (apart, ready))]
+  trees = [
+    jit(functools.partial(run, form))(weights)
+    for form, weights in ((model, params), (apart, ready))
+  ]
   jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5), *trees)

@@ -14,7 +14,9 @@ def tree():
   """Of a search that finds no end, and so goes on in a chain."""
   model, params = tiny()
   endless = Sampling(eos_id=-1, delimiter_id=-1, granularity='tokens')
-  search = lambda *data: mcts(model, *data, simulations=3, candidates=3, sampling=endless, step_length=2, max_steps=6)
+  search = lambda *data: mcts(
+    model, *data, simulations=3, candidates=3, sampling=endless, step_length=2, max_steps=6
+  )
   return jit(search)(params, keys(), prompts())
 
 
@@ -27,10 +29,15 @@ def test_a_search_says_how_long_its_chain_is(tree):
 def test_lay_and_back(tree):
   made = np.asarray(tree.length) > 0
   laid = groups.lay(tree, tree.tokens)
-  assert laid.shape[1] == tree.mask.shape[1] - tree.chain + 2  # five candidates in two groups of three
+  assert (
+    laid.shape[1] == tree.mask.shape[1] - tree.chain + 2
+  )  # five candidates in two groups of three
   np.testing.assert_array_equal(groups.unlay(tree, laid)[made], tree.tokens[made])
   whole = tree.replace(chain=0)
-  assert groups.lay(whole, tree.tokens) is tree.tokens and groups.unlay(whole, tree.tokens) is tree.tokens
+  assert (
+    groups.lay(whole, tree.tokens) is tree.tokens
+    and groups.unlay(whole, tree.tokens) is tree.tokens
+  )
 
 
 def test_renamed_ids_find_the_same_nodes(tree):
@@ -49,6 +56,8 @@ def test_every_node_reads_its_own_path(tree):
   for b, x, a in zip(*np.nonzero(np.asarray(tree.length) > 0)):
     w, i = divmod(int(groups.rename(tree, nodes[x, a])) - 1, tree_lib.candidates(tree))
     expected = [node for node in climb(tree, b, int(nodes[x, a])) if node > 0][:-1]
-    np.testing.assert_array_equal(ids[b, w, : above[b, w, i]], groups.rename(tree, jnp.array(expected, int)))
+    np.testing.assert_array_equal(
+      ids[b, w, : above[b, w, i]], groups.rename(tree, jnp.array(expected, int))
+    )
     chained += x >= tree.mask.shape[1] - tree.chain
   assert chained > 2

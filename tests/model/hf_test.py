@@ -21,27 +21,60 @@ torch = pytest.importorskip('torch', reason='needs torch, of the extra "test"')
 transformers = pytest.importorskip('transformers', reason='needs transformers, of the extra "test"')
 
 SMALL = dict(
-  vocab_size=97, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
-  num_key_value_heads=2, head_dim=16, max_position_embeddings=256, bos_token_id=None, eos_token_id=None,
+  vocab_size=97,
+  hidden_size=32,
+  intermediate_size=48,
+  num_hidden_layers=3,
+  num_attention_heads=4,
+  num_key_value_heads=2,
+  head_dim=16,
+  max_position_embeddings=256,
+  bos_token_id=None,
+  eos_token_id=None,
   pad_token_id=0,
-)  # fmt: skip
-LLAMA3 = dict(rope_type='llama3', rope_theta=500.0, factor=8.0, original_max_position_embeddings=64,
-              low_freq_factor=1.0, high_freq_factor=4.0)  # fmt: skip
-GEMMA3_ROPE = dict(full_attention=dict(rope_type='linear', factor=8.0, rope_theta=5000.0),
-                   sliding_attention=dict(rope_type='default', rope_theta=100.0))  # fmt: skip
+)
+LLAMA3 = dict(
+  rope_type='llama3',
+  rope_theta=500.0,
+  factor=8.0,
+  original_max_position_embeddings=64,
+  low_freq_factor=1.0,
+  high_freq_factor=4.0,
+)
+GEMMA3_ROPE = dict(
+  full_attention=dict(rope_type='linear', factor=8.0, rope_theta=5000.0),
+  sliding_attention=dict(rope_type='default', rope_theta=100.0),
+)
 CASES = {
   'llama-2': ('Llama', dict(num_key_value_heads=4, rms_norm_eps=1e-5)),
   'llama-3': ('Llama', dict(rope_parameters=LLAMA3, rms_norm_eps=1e-5)),
-  'llama-3.2, tied': ('Llama', dict(rope_parameters=LLAMA3, tie_word_embeddings=True, num_key_value_heads=1)),
+  'llama-3.2, tied': (
+    'Llama',
+    dict(rope_parameters=LLAMA3, tie_word_embeddings=True, num_key_value_heads=1),
+  ),
   'mistral': ('Mistral', dict(sliding_window=20)),
   'qwen2': ('Qwen2', dict(tie_word_embeddings=True)),
   'qwen2, local': ('Qwen2', dict(use_sliding_window=True, sliding_window=20, max_window_layers=1)),
   'qwen3': ('Qwen3', dict()),
-  'gemma2': ('Gemma2', dict(sliding_window=20, query_pre_attn_scalar=24, attn_logit_softcapping=5.0,
-                            final_logit_softcapping=4.0)),
-  'gemma3': ('Gemma3', dict(sliding_window=20, query_pre_attn_scalar=24, rope_parameters=GEMMA3_ROPE,
-                            layer_types=['sliding_attention', 'full_attention', 'sliding_attention'])),
-}  # fmt: skip
+  'gemma2': (
+    'Gemma2',
+    dict(
+      sliding_window=20,
+      query_pre_attn_scalar=24,
+      attn_logit_softcapping=5.0,
+      final_logit_softcapping=4.0,
+    ),
+  ),
+  'gemma3': (
+    'Gemma3',
+    dict(
+      sliding_window=20,
+      query_pre_attn_scalar=24,
+      rope_parameters=GEMMA3_ROPE,
+      layer_types=['sliding_attention', 'full_attention', 'sliding_attention'],
+    ),
+  ),
+}
 PROMPT, NEW, STEP = 64, 32, 8
 
 
@@ -70,7 +103,9 @@ def read(folder, **changes):
   """Our model of a folder, whose critic has random weights."""
   model = LanguageModel(families.read_config(folder, **changes))
   fresh = jit(lambda: nn.unbox(forward.init(model, jax.random.key(0))))()
-  return model, fresh.replace(policy=hf.load(folder, model.config, jax.eval_shape(lambda: fresh.policy)))
+  return model, fresh.replace(
+    policy=hf.load(folder, model.config, jax.eval_shape(lambda: fresh.policy))
+  )
 
 
 def logits(model, params, tokens):
@@ -104,12 +139,20 @@ def test_logits_continuations_and_the_journey_back(case, tmp_path):
   np.testing.assert_allclose(logits(ours, params, tokens), expected, atol=1e-4)
 
   with torch.inference_mode():
-    continued = model.generate(torch.tensor(tokens).long(), max_new_tokens=NEW, do_sample=False)[:, PROMPT:].numpy()
+    continued = model.generate(torch.tensor(tokens).long(), max_new_tokens=NEW, do_sample=False)[
+      :, PROMPT:
+    ].numpy()
   # An end token that is never sampled: the last of the vocabulary, of which nothing is lost.
   never = SMALL['vocab_size']
   greedy = Sampling(eos_id=never, delimiter_id=never, granularity='tokens', temperature=0.0)
-  search = functools.partial(best_of_n, forward.decoder(ours), samples=1, sampling=greedy, step_length=STEP,
-                             max_steps=NEW // STEP)  # fmt: skip
+  search = functools.partial(
+    best_of_n,
+    forward.decoder(ours),
+    samples=1,
+    sampling=greedy,
+    step_length=STEP,
+    max_steps=NEW // STEP,
+  )
   keys = jax.random.split(jax.random.key(0), 2)
   tree = jit(lambda params: search(forward.for_search(ours, params), keys, prompts()))(params)
   np.testing.assert_array_equal(tree.tokens[:, :, 0].reshape(2, NEW), continued)
@@ -117,30 +160,46 @@ def test_logits_continuations_and_the_journey_back(case, tmp_path):
   hf.save(tmp_path / 'back', ours.config, params.policy, max_length=256)
   again = type(model).from_pretrained(tmp_path / 'back', attn_implementation='eager').eval()
   np.testing.assert_allclose(logits_of_theirs(again, tokens), expected, atol=1e-5)
-  assert families.read_config(tmp_path / 'back') == dataclasses.replace(ours.config, scan_layers=False)
+  assert families.read_config(tmp_path / 'back') == dataclasses.replace(
+    ours.config, scan_layers=False
+  )
 
 
 @pytest.mark.parametrize('name', ['mistral', 'gemma3'])
 def test_a_tree_is_decoded_and_learned_as_they_read_its_paths(name, tmp_path):
-  """Local layers, in branches: log-probs of search and of learning are those of a row of theirs for each node."""
+  """Local layers, in branches: log-probs of search and of learning are those of a row of theirs for
+  each node."""
   model = theirs(name)
   model.save_pretrained(tmp_path)
   ours, params = read(tmp_path, scan_layers=name == 'mistral')
   never = SMALL['vocab_size']
   sampling = Sampling(eos_id=never, delimiter_id=3, temperature=1.0)
-  search = functools.partial(mcts, forward.decoder(ours), simulations=6, candidates=2, sampling=sampling,
-                             step_length=STEP, max_steps=4)  # fmt: skip
+  search = functools.partial(
+    mcts,
+    forward.decoder(ours),
+    simulations=6,
+    candidates=2,
+    sampling=sampling,
+    step_length=STEP,
+    max_steps=4,
+  )
   keys = jax.random.split(jax.random.key(0), 2)
   prompt = prompts().replace(length=np.array([PROMPT, 30], np.int32))
   tree = jit(lambda params: search(forward.for_search(ours, params), keys, prompt))(params)
   learned = jit(lambda params: forward.forward_tree(ours, params, prompt, tree))(params)
-  packed = jit(lambda params: forward.forward_tree(ours, params, prompt, tree, tokens=tree.tokens[0].size))(params)
+  packed = jit(
+    lambda params: forward.forward_tree(ours, params, prompt, tree, tokens=tree.tokens[0].size)
+  )(params)
   checked = 0
-  for b, x, a in zip(*np.nonzero((np.asarray(tree.expanded) >= 0)[..., None] & np.asarray(tree.mask))):
+  for b, x, a in zip(
+    *np.nonzero((np.asarray(tree.expanded) >= 0)[..., None] & np.asarray(tree.mask))
+  ):
     node = 1 + x * tree.mask.shape[-1] + a
     text = sum(spell(tree, b, node), prompt.tokens[b, : prompt.length[b]].tolist())
     made = int(tree.length[b, x, a])
-    scores = torch.log_softmax(torch.tensor(logits_of_theirs(model, np.array([text]))[0]), dim=-1).numpy()
+    scores = torch.log_softmax(
+      torch.tensor(logits_of_theirs(model, np.array([text]))[0]), dim=-1
+    ).numpy()
     expected = scores[np.arange(len(text) - made - 1, len(text) - 1), text[-made:]]
     for found in (tree.logprob, learned.logprob, packed.logprob):
       np.testing.assert_allclose(found[b, x, a, :made], expected, atol=2e-4)
@@ -148,7 +207,9 @@ def test_a_tree_is_decoded_and_learned_as_they_read_its_paths(name, tmp_path):
   assert checked > 10 and (np.asarray(tree.path)[:, :, 2] > 0).any()
 
 
-@pytest.mark.parametrize('changes', [dict(rope_base=50.0), dict(scan_layers=True, tied_head=False, kv_heads=1)])
+@pytest.mark.parametrize(
+  'changes', [dict(rope_base=50.0), dict(scan_layers=True, tied_head=False, kv_heads=1)]
+)
 def test_a_model_of_ours_becomes_a_llama(changes, tmp_path):
   """Embeddings are scaled here and not there; a tied table is there twice."""
   model, params = tiny(**changes)
@@ -166,7 +227,9 @@ def test_several_files_in_half_the_bits(tmp_path, monkeypatch):
   monkeypatch.setattr(hf, 'PIECE', 1000)  # tensors are read in several pieces
   hf.save(tmp_path / 'parts', model.config, params.policy, max_length=9, dtype='bfloat16')
   files = sorted(path.name for path in (tmp_path / 'parts').glob('*.safetensors'))
-  weights = json.loads((tmp_path / 'parts' / 'model.safetensors.index.json').read_text())['weight_map']
+  weights = json.loads((tmp_path / 'parts' / 'model.safetensors.index.json').read_text())[
+    'weight_map'
+  ]
   assert len(files) > 3 and set(weights.values()) == set(files)
   back, again = read(tmp_path / 'parts', dtype='float32')
   rounded = jax.tree.map(lambda x: x.astype('bfloat16').astype('float32'), params.policy['trunk'])

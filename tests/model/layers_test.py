@@ -34,7 +34,9 @@ class TestRmsNorm:
   def test_it_is_that_of_flax_and_so_is_its_gradient(self):
     x, scale, pull = 3 * _normal(0, 7, 16) + 1, 1 + _normal(1, 16), _normal(2, 7, 16)
     flax = lambda x, scale: nn.RMSNorm(epsilon=1e-6).apply({'params': {'scale': scale}}, x)
-    ours, theirs = (jit(lambda *args, f=f: _with_gradients(f, args, pull))(x, scale) for f in (rms_norm, flax))
+    ours, theirs = (
+      jit(lambda *args, f=f: _with_gradients(f, args, pull))(x, scale) for f in (rms_norm, flax)
+    )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), ours, theirs)
 
   def test_zeros_have_a_gradient(self):
@@ -45,6 +47,8 @@ class TestRmsNorm:
 def test_a_linear_layer_holds_its_kernel_under_its_own_name():
   layer = Linear(3, ('embed', 'mlp'), 'bfloat16')
   params = nn.unbox(layer.init(jax.random.key(0), jnp.ones((2, 5))))
-  assert params['params']['kernel'].shape == (5, 3) and params['params']['kernel'].dtype == jnp.float32
+  assert (
+    params['params']['kernel'].shape == (5, 3) and params['params']['kernel'].dtype == jnp.float32
+  )
   assert layer.apply(params, jnp.ones((2, 4, 5))).shape == (2, 4, 3)
   assert layer.apply(params, 5, method='kernel').dtype == jnp.bfloat16

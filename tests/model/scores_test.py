@@ -8,8 +8,9 @@ from o1jax.model.scores import token_scores
 def _plain(logits, tokens):
   scores = jax.nn.log_softmax(logits)
   return (
-    jnp.take_along_axis(scores, tokens[..., None], axis=-1)[..., 0], -jnp.sum(jnp.exp(scores) * scores, axis=-1)
-  )  # fmt: skip
+    jnp.take_along_axis(scores, tokens[..., None], axis=-1)[..., 0],
+    -jnp.sum(jnp.exp(scores) * scores, axis=-1),
+  )
 
 
 def _split(scores):
@@ -18,10 +19,14 @@ def _split(scores):
 
 def test_scores_and_their_gradients_are_those_of_log_softmax():
   rng = np.random.default_rng(0)
-  logits = jnp.asarray(20 * rng.normal(size=(3, 4, 7)) + 300, jnp.float32)  # too large for exp alone
+  logits = jnp.asarray(
+    20 * rng.normal(size=(3, 4, 7)) + 300, jnp.float32
+  )  # too large for exp alone
   tokens = jnp.asarray(rng.integers(0, 7, (3, 4)))
   pulls = tuple(jnp.asarray(rng.normal(size=(3, 4)), jnp.float32) for _ in range(2))
-  got, back, top = jax.vjp(lambda logits: _split(token_scores(logits, tokens)), logits, has_aux=True)
+  got, back, top = jax.vjp(
+    lambda logits: _split(token_scores(logits, tokens)), logits, has_aux=True
+  )
   expected, plain_back = jax.vjp(lambda logits: _plain(logits, tokens), logits)
   jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-4), got, expected)
   np.testing.assert_allclose(back(pulls)[0], plain_back(pulls)[0], atol=2e-4)

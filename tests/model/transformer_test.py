@@ -60,7 +60,9 @@ def test_remat_changes_no_gradient(plain):
   params, _ = plain
 
   def grad(config):
-    return jit(jax.grad(lambda p: sum(jnp.sum(x**2) for x in _read(p, model=LanguageModel(config))) / 100))(params)
+    return jit(
+      jax.grad(lambda p: sum(jnp.sum(x**2) for x in _read(p, model=LanguageModel(config))) / 100)
+    )(params)
 
   same(grad(CONFIG), grad(dataclasses.replace(CONFIG, remat=True)), atol=1e-3)
 
@@ -73,7 +75,8 @@ def test_a_tied_head_is_the_embedding(plain):
 
 
 def test_grouped_queries_share_repeated_keys(plain):
-  """With each key and value head repeated for its queries, grouped-query attention is the ordinary one."""
+  """With each key and value head repeated for its queries, grouped-query attention is the ordinary
+  one."""
   params, expected = plain
   group = CONFIG.heads // CONFIG.kv_heads
 
@@ -84,10 +87,15 @@ def test_grouped_queries_share_repeated_keys(plain):
   def spread(trunk):
     for i in range(CONFIG.layers):
       block = dict(trunk[f'block_{i}'])
-      trunk[f'block_{i}'] = {**block, **{name: repeat(block[name]['kernel']) for name in ('key', 'value')}}
+      trunk[f'block_{i}'] = {
+        **block,
+        **{name: repeat(block[name]['kernel']) for name in ('key', 'value')},
+      }
     return trunk
 
-  same(read(dataclasses.replace(CONFIG, kv_heads=CONFIG.heads), with_trunk(params, spread)), expected)
+  same(
+    read(dataclasses.replace(CONFIG, kv_heads=CONFIG.heads), with_trunk(params, spread)), expected
+  )
 
 
 def test_a_critic_with_a_copy_of_the_trunk_is_the_head(plain):
@@ -96,7 +104,9 @@ def test_a_critic_with_a_copy_of_the_trunk_is_the_head(plain):
   config = dataclasses.replace(CONFIG, own_critic=True)
   same(read(config, params.replace(critic=critic)), expected)
   # And then the policy's trunk no longer moves the value.
-  moved = with_trunk(params.replace(critic=critic), lambda trunk: jax.tree.map(lambda x: 1.1 * x, trunk))
+  moved = with_trunk(
+    params.replace(critic=critic), lambda trunk: jax.tree.map(lambda x: 1.1 * x, trunk)
+  )
   logits, value = read(config, moved)
   np.testing.assert_allclose(value, expected[1], atol=1e-4)
   assert np.abs(logits - expected[0]).max() > 0.1

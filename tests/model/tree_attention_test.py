@@ -21,14 +21,20 @@ def _inputs(seed=0, N=N):
   prompt = KeyValue(normal(B, K, E, P), normal(B, K, P, E))
   depth = np.stack([rng.permutation(np.arange(W) % (N + 1)) for _ in range(B)])
   ids = np.where(np.arange(N) < depth[..., None], rng.integers(1, 1 + W * A, (B, W, N)), -1)
-  reads = (np.arange(N * L) < rng.integers(0, N * L, (B, W, A, 1))) & np.repeat(ids > 0, L, axis=-1)[:, :, None]
+  reads = (np.arange(N * L) < rng.integers(0, N * L, (B, W, A, 1))) & np.repeat(
+    ids > 0, L, axis=-1
+  )[:, :, None]
   paths = Paths(jnp.asarray(ids), jnp.asarray(reads), jnp.arange(P) < jnp.array([[P], [2]]))
   return normal(B, W, A, L, K, G, E), kv, prompt, paths
 
 
 def at_once(query, kv, prompt, paths, cap=0.0):
   """The same by plain `attend`."""
-  own, before, path = jnp.tri(L, dtype=bool)[None, None, None], paths.prompt_mask[:, None, None, None], paths.mask
+  own, before, path = (
+    jnp.tri(L, dtype=bool)[None, None, None],
+    paths.prompt_mask[:, None, None, None],
+    paths.mask,
+  )
   path = path[:, :, :, None]
   if paths.near:
     at, window = paths.near
@@ -36,7 +42,11 @@ def at_once(query, kv, prompt, paths, cap=0.0):
     on_path = jax.vmap(lambda at, ids: at[jnp.maximum(ids - 1, 0)])(at.reshape(B, -1, L), paths.ids)
     own, before = own & close(at[..., None, :]), before & close(jnp.arange(P))
     path = path & close(on_path.reshape(B, W, 1, 1, -1))
-  segments = [Segment(kv, own), Segment(prompt, before), Segment(gather_path(as_blocks(kv), paths.ids, L), path)]
+  segments = [
+    Segment(kv, own),
+    Segment(prompt, before),
+    Segment(gather_path(as_blocks(kv), paths.ids, L), path),
+  ]
   return jnp.moveaxis(attend(jnp.moveaxis(query, 4, 1), segments, cap=cap), 1, 4)
 
 
@@ -70,7 +80,8 @@ def test_local_layers_and_capped_scores_and_their_gradients():
 
 
 def test_a_tree_takes_no_memory_for_scores():
-  """The compiled gradient keeps less than one score for each pair of a query and a key that it may read."""
+  """The compiled gradient keeps less than one score for each pair of a query and a key that it may
+  read."""
   data = jax.tree.map(lambda x: jnp.repeat(x, 10, axis=0), _inputs(N=48))
   queries, keys = data[0][..., 0].size, P + 48 * L + L
 
@@ -78,4 +89,8 @@ def test_a_tree_takes_no_memory_for_scores():
     compiled = jax.jit(functools.partial(_with_gradients, attention)).lower(*data).compile()
     return compiled.memory_analysis().temp_size_in_bytes
 
-  assert bytes_of(functools.partial(in_chunks, Plan((48,), 2**17))) < 4 * queries * keys < bytes_of(at_once)
+  assert (
+    bytes_of(functools.partial(in_chunks, Plan((48,), 2**17)))
+    < 4 * queries * keys
+    < bytes_of(at_once)
+  )

@@ -64,16 +64,21 @@ def test_what_pads_a_row_is_not_read(params):
 
 
 def test_what_the_mask_leaves_out_is_no_target(params):
-  """The last token of a row is a target and nothing else, so what it does to the gradient it does as a target."""
+  """The last token of a row is a target and nothing else, so what it does to the gradient it does
+  as a target."""
   given = rows()
   last = np.arange(9) == np.asarray(given.length)[:, None] - 1
   without = given.replace(mask=given.mask & ~last)
   other = jnp.where(last, (given.tokens + 1) % VOCAB, given.tokens)
   jax.tree.map(
-    np.testing.assert_array_equal, gradient(params, without), gradient(params, without.replace(tokens=other))
+    np.testing.assert_array_equal,
+    gradient(params, without),
+    gradient(params, without.replace(tokens=other)),
   )
   moved = jax.tree.map(
-    lambda x, y: float(jnp.abs(x - y).max()), gradient(params, given), gradient(params, given.replace(tokens=other))
+    lambda x, y: float(jnp.abs(x - y).max()),
+    gradient(params, given),
+    gradient(params, given.replace(tokens=other)),
   )
   assert max(jax.tree.leaves(moved)) > 1e-3
 
@@ -83,9 +88,11 @@ def test_texts_packed_in_one_row_are_read_as_if_alone(params):
   lengths = np.asarray(apart.length)
   order = np.concatenate([b * width + np.arange(n) for b, n in enumerate(lengths)])
   packed = Sequences(
-    tokens=apart.tokens.reshape(-1)[order][None], length=jnp.asarray([lengths.sum()]),
-    mask=apart.mask.reshape(-1)[order][None], segment=jnp.repeat(jnp.array([1, 2]), lengths)[None],
-  )  # fmt: skip
+    tokens=apart.tokens.reshape(-1)[order][None],
+    length=jnp.asarray([lengths.sum()]),
+    mask=apart.mask.reshape(-1)[order][None],
+    segment=jnp.repeat(jnp.array([1, 2]), lengths)[None],
+  )
   np.testing.assert_allclose(loss(params, packed)[0], loss(params, apart)[0], rtol=1e-5)
   # The first token of the second text is no target even where the mask keeps it.
   first = packed.replace(mask=packed.mask.at[0, lengths[0]].set(True))

@@ -1,4 +1,5 @@
-"""The configs of larger machines: their pieces fit each other, checked on little data and without compiling."""
+"""The configs of larger machines: their pieces fit each other, checked on little data and without
+compiling."""
 
 import jax
 import pytest
@@ -25,12 +26,17 @@ def test_the_fused_update_of_a_config_traces_on_its_shapes(name, tmp_path):
   config = CONFIGS[name]()
   check_config(config)
   experiment = build.build(config, tmp_path)
-  update, optimizer = build.fused_update(experiment, config.learn), build.fused_optimizer(config.learn)
+  update, optimizer = (
+    build.fused_update(experiment, config.learn),
+    build.fused_optimizer(config.learn),
+  )
   state = jax.eval_shape(lambda: init_state(build.fresh_params(experiment), optimizer))
   after, metrics = jax.eval_shape(
     update, state, *experiment.data.pool, experiment.key, build.weights(config.learn.weights)
   )
-  assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+  assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
+    lambda x: (x.shape, x.dtype), state
+  )
   assert metrics['loss'].shape == (config.learn.updates_per_call,)
 
 

@@ -17,7 +17,9 @@ def test_each_fixed_problem_is_searched_alone(monkeypatch):
   def draw(_, params, prompt, reference):
     assert params == 'params' and prompt.tokens.shape == (1, 3)
     answer = f'{prompt.tokens.tolist()} {prompt.length.tolist()} {reference.tolist()}'
-    return measure.Picture(prompt='asked', answer=answer, correct=reference[0] == 8, nodes=[], wrong=0)
+    return measure.Picture(
+      prompt='asked', answer=answer, correct=reference[0] == 8, nodes=[], wrong=0
+    )
 
   monkeypatch.setattr(measure, 'draw', draw)
   assert measure.solve_fixed(run, 'learned', 'params') == [

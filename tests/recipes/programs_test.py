@@ -1,4 +1,5 @@
-"""Programs made ahead: on another thread, once, shared by equal settings, and the same as those made on the spot."""
+"""Programs made ahead: on another thread, once, shared by equal settings, and the same as those
+made on the spot."""
 
 import threading
 
@@ -55,7 +56,9 @@ def test_what_was_made_ahead_is_the_update_itself(ahead, experiment):
   optimizer = build_optimizer(steps=section.updates, **section.optimizer.to_dict())
   rows = jax.tree.map(lambda x: x[: section.batch], experiment.data.instruction)
   params = jax.device_put(fresh_params(experiment), jax.devices()[0])
-  plain, metrics = supervised_update(experiment.model, optimizer)(init_state(params, optimizer), rows)
+  plain, metrics = supervised_update(experiment.model, optimizer)(
+    init_state(params, optimizer), rows
+  )
   program = ahead[0].supervised('instruct')
   state, again = program.update(program.start(fresh_params(experiment)), rows)
   jax.tree.map(np.testing.assert_array_equal, (plain, metrics), (state, again))
@@ -116,16 +119,24 @@ def test_a_frozen_policy_is_kept_where_its_kl_has_weight(experiment, kl, warmup_
   section = experiment.config.learn.copy_and_resolve_references()
   section.weights.kl, section.warmup_weights.kl = kl, warmup_kl
   optimizer = build_optimizer(steps=4, **section.optimizer.to_dict())
-  state = jax.eval_shape(lambda params: searching_state(params, section, optimizer), abstract_params(experiment))
+  state = jax.eval_shape(
+    lambda params: searching_state(params, section, optimizer), abstract_params(experiment)
+  )
   assert (state.params.reference is not None) == (kl + warmup_kl > 0)
 
 
 def test_a_policy_is_measured_by_what_its_config_names():
   config = quickstart.get_config()
   found = [(s.method, s.budget, s.greedy) for s in searches_of(config, 'initialised')]
-  assert found == [('best_of_n', 1, True), ('best_of_n', 16, False), *(('gumbel', n, False) for n in (1, 8, 32, 64))]
+  assert found == [
+    ('best_of_n', 1, True),
+    ('best_of_n', 16, False),
+    *(('gumbel', n, False) for n in (1, 8, 32, 64)),
+  ]
   chains = {(r.method, r.budget, r.chains) for r in searches_of(config, 'initialised')[1].readouts}
-  assert chains == {(rule, n, n) for rule in ('majority', 'best', 'weighted') for n in (1, 2, 4, 8, 16)}
+  assert chains == {
+    (rule, n, n) for rule in ('majority', 'best', 'weighted') for n in (1, 2, 4, 8, 16)
+  }
   assert len(searches_of(config, 'learned')) == 1
 
 
@@ -135,7 +146,9 @@ def test_tree_searches_share_a_program_whatever_they_spend(experiment, monkeypat
   config = experiment.config
   monkeypatch.setattr(config.evaluate.policies.learned, 'simulations', (2, 4, 9))
   programs = Programs(experiment)
-  searches = [search for policy in ('initialised', 'learned') for search in searches_of(config, policy)]
+  searches = [
+    search for policy in ('initialised', 'learned') for search in searches_of(config, policy)
+  ]
   for search in searches:
     programs.evaluator(search, experiment.data.test)
   assert tree_budgets(config) == (2, 4, 9)
@@ -149,6 +162,10 @@ def test_problems_of_other_shapes_have_a_search_of_their_own(experiment, monkeyp
   monkeypatch.setattr(Programs, 'once', lambda self, name, make: asked.add(name))
   prompt, reference = experiment.data.validation
   wider = reference.replace(text=np.pad(reference.text, ((0, 0), (0, 6))))
-  for problems, programs in (((prompt, reference), 1), ((prompt, reference), 1), ((prompt, wider), 2)):
+  for problems, programs in (
+    ((prompt, reference), 1),
+    ((prompt, reference), 1),
+    ((prompt, wider), 2),
+  ):
     Programs(experiment).evaluator(GREEDY_SEARCH, problems)
     assert len(asked) == programs

@@ -1,4 +1,5 @@
-"""A config for published problems whose answers are programs: what is read, asked, judged and shown."""
+"""A config for published problems whose answers are programs: what is read, asked, judged and
+shown."""
 
 import random
 
@@ -65,14 +66,17 @@ def test_programs_are_judged_by_their_tests(config, tmp_path):
   assert told(DELIMITER.join(right[0]), e.task.marker) == DELIMITER.join(right[0])
 
 
-@pytest.mark.parametrize('changes, words', [
-  ({'task.skip_bad': False}, r'mbpp.jsonl:1: bad tests .* beside the program'),
-  ({'verifier.by': 'task'}, 'set config.verifier.by=code'),
-  ({'verifier.by': 'math'}, 'set config.verifier.by=code'),
-  ({'verifier.sandbox': 'off'}, "config.verifier.sandbox='off'"),
-  ({'task.name': 'gsm8k'}, "'gsm8k' has bad tests of a program, '1'"),
-  ({'task.name': 'apps', 'task.skip_bad': False}, "'question' is missing"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  'changes, words',
+  [
+    ({'task.skip_bad': False}, r'mbpp.jsonl:1: bad tests .* beside the program'),
+    ({'verifier.by': 'task'}, 'set config.verifier.by=code'),
+    ({'verifier.by': 'math'}, 'set config.verifier.by=code'),
+    ({'verifier.sandbox': 'off'}, "config.verifier.sandbox='off'"),
+    ({'task.name': 'gsm8k'}, "'gsm8k' has bad tests of a program, '1'"),
+    ({'task.name': 'apps', 'task.skip_bad': False}, "'question' is missing"),
+  ],
+)
 def test_what_does_not_fit_is_told_before_anything_is_compiled(config, tmp_path, changes, words):
   changed = config.copy_and_resolve_references()
   changed.update_from_flattened_dict(changes)

@@ -29,7 +29,9 @@ def made(workdir):
   """The run with parameters of a stage, and these."""
   run = start(workdir)
   rng = np.random.default_rng(0)
-  params = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), abstract_params(run.experiment))
+  params = jax.tree.map(
+    lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), abstract_params(run.experiment)
+  )
   run.finish('reward', params.replace(reference=params.policy))
   return run, params
 
@@ -42,23 +44,41 @@ def test_parameters_come_back_without_the_frozen_policy(made):
 
 
 def test_settings_that_change_no_result_may_differ(made):
-  run = start(made[0].workdir, **{'checkpoint.seconds': 5.0, 'skip_limit': 3, 'stages': ('learn',), 'profile': True,
-                                 'mesh.fsdp': 2, 'verifier.patience': 9.0})  # fmt: skip
+  run = start(
+    made[0].workdir,
+    **{
+      'checkpoint.seconds': 5.0,
+      'skip_limit': 3,
+      'stages': ('learn',),
+      'profile': True,
+      'mesh.fsdp': 2,
+      'verifier.patience': 9.0,
+    },
+  )
   assert (run.keeping.seconds, run.keeping.updates, run.keeping.skip_limit) == (5.0, 0, 3)
   # As they lie on the new mesh.
-  params, split = run.params('reward'), {str(x.sharding.spec) for x in jax.tree.leaves(run.params('reward'))}
+  params, split = (
+    run.params('reward'),
+    {str(x.sharding.spec) for x in jax.tree.leaves(run.params('reward'))},
+  )
   jax.tree.map(np.testing.assert_array_equal, params, made[1].replace(reference=None))
   assert any('fsdp' in spec for spec in split)
 
 
-@pytest.mark.parametrize('name, there', [('config.learn.updates', 99), ('config.seed', 7), ('tokenizer', 'another')])
+@pytest.mark.parametrize(
+  'name, there', [('config.learn.updates', 99), ('config.seed', 7), ('tokenizer', 'another')]
+)
 def test_a_checkpoint_of_another_run_is_refused_before_anything_is_compiled(made, name, there):
   run, _ = made
-  foreign = Checkpoints(run.workdir / 'checkpoints' / 'learn', identity=run.keeping.identity | {name: there})
+  foreign = Checkpoints(
+    run.workdir / 'checkpoints' / 'learn', identity=run.keeping.identity | {name: there}
+  )
   foreign.save(4, {'w': jnp.ones(3)})
   foreign.close()
   try:
-    with pytest.raises(ConfigError, match=f'checkpoints/learn/4 is of another run: {name} is {there!r} there') as error:
+    with pytest.raises(
+      ConfigError, match=f'checkpoints/learn/4 is of another run: {name} is {there!r} there'
+    ) as error:
       start(run.workdir)
     assert '\n' not in str(error.value)
   finally:
@@ -68,16 +88,23 @@ def test_a_checkpoint_of_another_run_is_refused_before_anything_is_compiled(made
 def test_a_checkpoint_says_what_made_it(made):
   identity, notes = made[0].keeping.identity, made[0].keeping.notes
   assert identity['config.seed'] == 0 and len(identity['tokenizer']) == 64
-  assert not any(name.startswith(('config.stages', 'config.checkpoint', 'config.skip_limit')) for name in identity)
+  assert not any(
+    name.startswith(('config.stages', 'config.checkpoint', 'config.skip_limit'))
+    for name in identity
+  )
   assert {'jax', 'flax', 'orbax-checkpoint', 'git_revision'} <= notes.keys()
 
 
 @pytest.mark.parametrize('stage, owner', [('initialise', 'initialise'), ('control', 'learn')])
-def test_damaged_parameters_have_their_stage_done_again_but_for_who_only_looks(made, stage, owner, capsys):
+def test_damaged_parameters_have_their_stage_done_again_but_for_who_only_looks(
+  made, stage, owner, capsys
+):
   run, params = made
   run.finish(stage, params)
   mark_stage_done(run.workdir, owner)
-  (run.workdir / 'checkpoints' / f'{stage}_params' / '0' / 'state' / 'manifest.ocdbt').write_bytes(b'')
+  (run.workdir / 'checkpoints' / f'{stage}_params' / '0' / 'state' / 'manifest.ocdbt').write_bytes(
+    b''
+  )
   before = sorted(run.workdir.rglob('*'))
   with pytest.raises(ConfigError, match='holds no good'):
     Run.start(quickstart.get_config('smoke'), run.workdir, looking=True).params(stage)

@@ -13,13 +13,15 @@ from tests import toys
 monte_carlo = jax.jit(process.monte_carlo)
 score = jax.jit(solution_score, static_argnames='aggregate')
 
-# Depth R = 3. Nodes 1, 2 under the root; 3 (right), 4 under 1; 5, 6 (wrong) under 2; 7 (right), 8 (cut off) under 5;
-# 4 stays unexpanded, so nothing is known below it.
+# Depth R = 3. Nodes 1, 2 under the root; 3 (right), 4 under 1; 5, 6 (wrong) under 2; 7 (right), 8
+# (cut off) under 5; 4 stays unexpanded, so nothing is known below it.
 DRAWN = dict(
-  expanded=[0, 1, 2, 5, -1], width=2, max_steps=3,
+  expanded=[0, 1, 2, 5, -1],
+  width=2,
+  max_steps=3,
   terminal=[[0, 0], [1, 0], [0, 1], [1, 0], [0, 0]],
   outcome=[[0, 0], [1, 0], [0, 0], [1, 0], [0, 0]],
-)  # fmt: skip
+)
 
 
 class TestEnded:

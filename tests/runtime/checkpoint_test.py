@@ -1,4 +1,5 @@
-"""Checkpoints: what is saved comes back bit for bit, and what does not fit is refused before it is loaded."""
+"""Checkpoints: what is saved comes back bit for bit, and what does not fit is refused before it is
+loaded."""
 
 import json
 import logging
@@ -22,8 +23,11 @@ def state(seed=0, width=3, reference=False, dtype=jnp.float32):
   key = jax.random.key(seed)
   kernel = jax.random.normal(key, (4, width)).astype(dtype)
   policy = {'embed': {'kernel': kernel}, 'norm': jnp.ones((width,), jnp.bfloat16)}
-  params = Params(policy=policy, critic={'head': jax.random.normal(key, (width, 1))},
-                  reference=policy if reference else None)
+  params = Params(
+    policy=policy,
+    critic={'head': jax.random.normal(key, (width, 1))},
+    reference=policy if reference else None,
+  )
   optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3)).init(params)
   return TrainState(update=jnp.int32(seed), params=params, optimizer=optimizer)
 
@@ -92,7 +96,9 @@ def test_looking_leaves_what_is_damaged_where_it_is(tmp_path, capsys):
   assert '2 is damaged' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('error', [MemoryError(), ImportError('zstd'), NameError('x'), TypeError('x'), OSError(5, 'x')])
+@pytest.mark.parametrize(
+  'error', [MemoryError(), ImportError('zstd'), NameError('x'), TypeError('x'), OSError(5, 'x')]
+)
 def test_an_error_that_befalls_all_checkpoints_sets_none_aside(checkpoints, monkeypatch, error):
   for step in (1, 2):
     checkpoints.save(step, state(seed=step))
@@ -132,7 +138,10 @@ def test_a_damaged_step_can_be_saved_again(checkpoints, capsys):
     assert checkpoints.restore(state()) is None
   checkpoints.save(1, state(seed=3))
   same(checkpoints.restore(state()), state(seed=3))
-  assert sorted(path.name for path in (checkpoints.directory / 'damaged').iterdir()) == ['1.1', '1.2']
+  assert sorted(path.name for path in (checkpoints.directory / 'damaged').iterdir()) == [
+    '1.1',
+    '1.2',
+  ]
 
 
 @pytest.mark.parametrize('size', [10, 1_000_000])
@@ -163,14 +172,21 @@ def test_a_save_goes_on_in_the_background(checkpoints, monkeypatch):
   assert checkpoints.steps() == [1] and checkpoints.failure() is None
 
 
-@pytest.mark.parametrize('template, parts', [
-  (dict(width=5), ('params.policy.embed.kernel', 'float32[4, 3]', 'float32[4, 5]')),
-  (dict(dtype=jnp.int32), ('params.policy.embed.kernel', 'float32[4, 3]', 'int32[4, 3]')),
-  (dict(reference=True), ('params.reference.embed.kernel', 'absent', 'float32[4, 3]')),
-])
-def test_another_shape_is_refused_in_one_line_before_loading(checkpoints, monkeypatch, template, parts):
+@pytest.mark.parametrize(
+  'template, parts',
+  [
+    (dict(width=5), ('params.policy.embed.kernel', 'float32[4, 3]', 'float32[4, 5]')),
+    (dict(dtype=jnp.int32), ('params.policy.embed.kernel', 'float32[4, 3]', 'int32[4, 3]')),
+    (dict(reference=True), ('params.reference.embed.kernel', 'absent', 'float32[4, 3]')),
+  ],
+)
+def test_another_shape_is_refused_in_one_line_before_loading(
+  checkpoints, monkeypatch, template, parts
+):
   checkpoints.save(1, state())
-  monkeypatch.setattr(ocp.StandardCheckpointHandler, 'restore', lambda *_, **__: pytest.fail('loaded'))
+  monkeypatch.setattr(
+    ocp.StandardCheckpointHandler, 'restore', lambda *_, **__: pytest.fail('loaded')
+  )
   with pytest.raises(ConfigError) as error:
     checkpoints.restore(jax.eval_shape(lambda: state(**template)))
   assert '\n' not in str(error.value)
@@ -181,7 +197,9 @@ def test_another_shape_is_refused_in_one_line_before_loading(checkpoints, monkey
 
 def test_a_leaf_too_many_is_refused(checkpoints):
   checkpoints.save(1, state(reference=True))
-  with pytest.raises(ConfigError, match=r'reference\.embed\.kernel is float32\[4, 3\] there and absent here'):
+  with pytest.raises(
+    ConfigError, match=r'reference\.embed\.kernel is float32\[4, 3\] there and absent here'
+  ):
     checkpoints.restore(state())
 
 
@@ -189,11 +207,16 @@ def test_another_float_type_is_cast_once_the_bits_are_checked(checkpoints):
   saved = state(seed=4)
   checkpoints.save(1, saved)
   narrow = checkpoints.restore(state(dtype=jnp.bfloat16))
-  same(narrow.params.policy['embed']['kernel'], saved.params.policy['embed']['kernel'].astype(jnp.bfloat16))
+  same(
+    narrow.params.policy['embed']['kernel'],
+    saved.params.policy['embed']['kernel'].astype(jnp.bfloat16),
+  )
   same(narrow.optimizer[1][0].count, saved.optimizer[1][0].count)
   checkpoints.save(2, narrow)
-  same(checkpoints.restore(state()).params.policy['embed']['kernel'],
-       narrow.params.policy['embed']['kernel'].astype(jnp.float32))
+  same(
+    checkpoints.restore(state()).params.policy['embed']['kernel'],
+    narrow.params.policy['embed']['kernel'].astype(jnp.float32),
+  )
 
 
 def test_a_checkpoint_of_another_run_is_refused_by_what_differs(tmp_path):
@@ -212,7 +235,11 @@ def test_a_checkpoint_of_another_run_is_refused_by_what_differs(tmp_path):
     for method in (Checkpoints.refuse_others, lambda checkpoints: checkpoints.restore(state())):
       with pytest.raises(ConfigError, match=words) as error:
         method(Checkpoints(tmp_path, identity=other))
-      assert str(tmp_path) in str(error.value) and '--workdir' in str(error.value) and '\n' not in str(error.value)
+      assert (
+        str(tmp_path) in str(error.value)
+        and '--workdir' in str(error.value)
+        and '\n' not in str(error.value)
+      )
   assert json.loads((tmp_path / '1' / 'record' / 'metadata').read_text())['notes'] == {'jax': '1'}
 
 

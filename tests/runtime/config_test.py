@@ -14,13 +14,21 @@ from o1jax.runtime.config import (
 
 
 def example(**changes):
-  config = ConfigDict({
-    'seed': 0,
-    'name': 'tiny "quoted" ü',
-    'stages': ('pretrain', 'search'),
-    'search': {'method': 'gumbel', 'candidates': 4, 'budgets': (1, 2, 4), 'noise': None, 'extra': {}},
-    'optimizer': {'rate': 1e-3, 'share': 0.1 + 0.2, 'clip': True},
-  })
+  config = ConfigDict(
+    {
+      'seed': 0,
+      'name': 'tiny "quoted" ü',
+      'stages': ('pretrain', 'search'),
+      'search': {
+        'method': 'gumbel',
+        'candidates': 4,
+        'budgets': (1, 2, 4),
+        'noise': None,
+        'extra': {},
+      },
+      'optimizer': {'rate': 1e-3, 'share': 0.1 + 0.2, 'clip': True},
+    }
+  )
   config.update_from_flattened_dict(changes)
   return config
 
@@ -55,7 +63,10 @@ def test_free_keys_may_differ():
   assert differences(example(), example(stages=('search',))) == {}
   assert differences(example(), example(stages=('search',)), free=()) != {}
   # A key is free with what lies below it, not with what begins alike.
-  old, new = ConfigDict({'stages_more': 1, 'free': {'a': 1}}), ConfigDict({'stages_more': 2, 'free': {'a': 2}})
+  old, new = (
+    ConfigDict({'stages_more': 1, 'free': {'a': 1}}),
+    ConfigDict({'stages_more': 2, 'free': {'a': 2}}),
+  )
   assert differences(old, new, free=('stages', 'free')) == {'stages_more': ('1', '2')}
 
 
@@ -63,14 +74,20 @@ def test_true_is_not_one():
   assert differences(ConfigDict({'a': 1}), ConfigDict({'a': True})) == {'a': ('1', 'True')}
 
 
-@pytest.mark.parametrize('changes, parts', [
-  ({'optimizer.rate': float('nan')}, ('config.optimizer.rate', 'nan')),
-  ({'optimizer.rate': float('inf')}, ('config.optimizer.rate', 'inf')),
-  ({'search.candidates': 1}, ('config.search.candidates', '1', 'best_of_n')),
-  ({'search.candidates': 1, 'search.method': 'puct'}, ('config.search.candidates',)),
-  ({'checkpoint': ConfigDict({'seconds': -1.0})}, ('config.checkpoint.seconds', '-1.0', 'at least 0')),
-  ({'skip_limit': 0}, ('config.skip_limit', '0', 'at least 1')),
-])
+@pytest.mark.parametrize(
+  'changes, parts',
+  [
+    ({'optimizer.rate': float('nan')}, ('config.optimizer.rate', 'nan')),
+    ({'optimizer.rate': float('inf')}, ('config.optimizer.rate', 'inf')),
+    ({'search.candidates': 1}, ('config.search.candidates', '1', 'best_of_n')),
+    ({'search.candidates': 1, 'search.method': 'puct'}, ('config.search.candidates',)),
+    (
+      {'checkpoint': ConfigDict({'seconds': -1.0})},
+      ('config.checkpoint.seconds', '-1.0', 'at least 0'),
+    ),
+    ({'skip_limit': 0}, ('config.skip_limit', '0', 'at least 1')),
+  ],
+)
 def test_what_cannot_work_is_refused_in_one_line(changes, parts):
   with pytest.raises(ConfigError) as error:
     check_config(example(**changes))

@@ -1,4 +1,5 @@
-"""Damaged checkpoints: a run goes on from the newest good one and ends as if nothing had been; nothing good is lost."""
+"""Damaged checkpoints: a run goes on from the newest good one and ends as if nothing had been;
+nothing good is lost."""
 
 import os
 import random
@@ -14,17 +15,28 @@ from o1jax.runtime.loop import Keeping, Stopped, run_updates
 from o1jax.runtime.metrics import MetricsWriter, read_metrics
 from tests.runtime.walking import walking
 
-# Of a restore that fails, Orbax drops the tasks of the other arrays; a job keeps that from its user (checkpoint.py).
+# Of a restore that fails, Orbax drops the tasks of the other arrays; a job keeps that from its user
+# (checkpoint.py).
 pytestmark = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
 
-UPDATES, CUT = 8, 6  # checkpoints of updates 5 and 6 are there after the cut, and the permanent one of 3
+UPDATES, CUT = (
+  8,
+  6,
+)  # checkpoints of updates 5 and 6 are there after the cut, and the permanent one of 3
 WIDTH = 3000  # too many numbers for TensorStore to put beside the names
 fresh, walk = walking(WIDTH)
 
 
 def run(workdir, update=walk):
-  return run_updates(fresh(), update, stage='toy', updates=UPDATES, workdir=workdir, writer=MetricsWriter(workdir),
-                     keeping=Keeping(seconds=0, updates=3, identity={'seed': 0}))  # fmt: skip
+  return run_updates(
+    fresh(),
+    update,
+    stage='toy',
+    updates=UPDATES,
+    workdir=workdir,
+    writer=MetricsWriter(workdir),
+    keeping=Keeping(seconds=0, updates=3, identity={'seed': 0}),
+  )
 
 
 @pytest.fixture(scope='module')
@@ -62,7 +74,11 @@ def edit(path, old, new):
 
 
 def contents(folder):
-  return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob('*')) if path.is_file()}
+  return {
+    path.relative_to(folder): path.read_bytes()
+    for path in sorted(folder.rglob('*'))
+    if path.is_file()
+  }
 
 
 def empty(step):
@@ -117,9 +133,15 @@ def test_a_run_goes_on_from_the_newest_good_one(kind, damaged, whole, capsys):
   spoilt = (folder / '6').read_bytes() if (folder / '6').is_file() else None
   again = run(damaged)
   np.testing.assert_array_equal(again.params.policy['w'], whole[0])
-  assert [(row['update'], row['loss']) for row in read_metrics(damaged)] == list(enumerate(whole[1], start=1))
+  assert [(row['update'], row['loss']) for row in read_metrics(damaged)] == list(
+    enumerate(whole[1], start=1)
+  )
   warned = [line for line in capsys.readouterr().err.splitlines() if 'warning' in line]
-  assert len(warned) == 1 and str(folder / '6') in warned[0] and str(folder / 'damaged' / '6.1') in warned[0]
+  assert (
+    len(warned) == 1
+    and str(folder / '6') in warned[0]
+    and str(folder / 'damaged' / '6.1') in warned[0]
+  )
   assert contents(folder / 'damaged' / '6.1') == before['6']
   assert spoilt is None or (folder / 'damaged' / '6.1').read_bytes() == spoilt
   assert contents(folder / '3') == before['3']

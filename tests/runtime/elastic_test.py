@@ -1,4 +1,5 @@
-"""A run goes on with other devices, layouts and processes than it began with, and ends bit for bit the same."""
+"""A run goes on with other devices, layouts and processes than it began with, and ends bit for bit
+the same."""
 
 import shutil
 import socket
@@ -14,7 +15,8 @@ from tests.runtime import elastic_worker as worker
 
 
 def work(workdir, *, devices, processes=1, stop_at=None, spoil_at=None):
-  """The exit codes of the processes of a job and what they printed; `stop_at`, `spoil_at`: {process: update}."""
+  """The exit codes of the processes of a job and what they printed; `stop_at`, `spoil_at`:
+  {process: update}."""
   with socket.socket() as free:
     free.bind(('localhost', 0))
     port = free.getsockname()[1]
@@ -23,7 +25,9 @@ def work(workdir, *, devices, processes=1, stop_at=None, spoil_at=None):
     env = {'STOP_AT': str((stop_at or {}).get(process, 0))}
     env |= {'SPOIL_AT': str(spoil_at.get(process, 0))} if spoil_at else {}
     place = (str(process), str(processes), str(port)) if processes > 1 else ()
-    begun.append(jobs.start('tests.runtime.elastic_worker', str(workdir), *place, devices=devices, **env))
+    begun.append(
+      jobs.start('tests.runtime.elastic_worker', str(workdir), *place, devices=devices, **env)
+    )
   ended = [job.wait(timeout=200) for job in begun]
   return [job.returncode for job in ended], [job.stderr for job in ended]
 
@@ -32,7 +36,9 @@ def work(workdir, *, devices, processes=1, stop_at=None, spoil_at=None):
 def whole(tmp_path_factory):
   """The state at the end of a run on one device, and its losses."""
   folder = tmp_path_factory.mktemp('whole')
-  return jax.device_get(worker.run(folder, devices=1)), [row['loss'] for row in read_metrics(folder)]
+  return jax.device_get(worker.run(folder, devices=1)), [
+    row['loss'] for row in read_metrics(folder)
+  ]
 
 
 def same_end(workdir, whole):
@@ -62,7 +68,9 @@ def test_what_several_processes_began_one_goes_on_with_and_the_other_way_round(t
   same_end(tmp_path / 'alone', whole)
 
   newest = run / 'checkpoints' / 'toy' / '3'
-  spoilt = max((path for path in newest.rglob('*') if path.is_file()), key=lambda path: path.stat().st_size)
+  spoilt = max(
+    (path for path in newest.rglob('*') if path.is_file()), key=lambda path: path.stat().st_size
+  )
   spoilt.write_bytes(spoilt.read_bytes()[:-20])
   codes, printed = work(run, devices=2, processes=2)
   assert codes == [0, 0], printed
@@ -73,11 +81,16 @@ def test_what_several_processes_began_one_goes_on_with_and_the_other_way_round(t
 
 @pytest.mark.parametrize('process, what', [(0, 'metrics.jsonl'), (1, 'checkpoints/toy')])
 def test_what_fails_on_one_process_stops_all_after_the_next_call(tmp_path, whole, process, what):
-  """The metrics of the first process; a save in the background of the other one, seen before the next save."""
+  """The metrics of the first process; a save in the background of the other one, seen before the
+  next save."""
   codes, printed = work(tmp_path, devices=2, processes=2, spoil_at={process: 4})
   assert codes == [1, 1], printed
-  says = [[line for line in text.splitlines() if line.startswith('error: toy: ')][0] for text in printed]
-  assert f'{tmp_path / what} cannot be written: File too large; no checkpoint' in says[process], printed
+  says = [
+    [line for line in text.splitlines() if line.startswith('error: toy: ')][0] for text in printed
+  ]
+  assert f'{tmp_path / what} cannot be written: File too large; no checkpoint' in says[process], (
+    printed
+  )
   assert 'another process' in says[1 - process], printed
   if process == 0:
     return

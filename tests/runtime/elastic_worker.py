@@ -1,7 +1,9 @@
-"""A process of a small job, alone or with others, on any number of devices: python -m ... WORKDIR [PROCESS COUNT PORT].
+"""A process of a small job, alone or with others, on any number of devices: python -m ... WORKDIR
+[PROCESS COUNT PORT].
 
-Told by the environment: STOP_AT, the update during which this process asks itself to stop, it then exits with 3; and
-SPOIL_AT, the one from which it can write no file of any size, it then exits with 1.
+Told by the environment: STOP_AT, the update during which this process asks itself to stop, it then
+exits with 3; and SPOIL_AT, the one from which it can write no file of any size, it then exits with
+1.
 """
 
 import atexit
@@ -41,15 +43,22 @@ def layout(mesh) -> TrainState:
 
 def mesh_of(count: int):
   shape = (max(count // 2, 1), min(count, 2))
-  return jax.make_mesh(shape, ('data', 'tensor'), axis_types=(AxisType.Auto,) * 2, devices=jax.devices()[:count])
+  return jax.make_mesh(
+    shape, ('data', 'tensor'), axis_types=(AxisType.Auto,) * 2, devices=jax.devices()[:count]
+  )
 
 
 def walk(state):
   w, b = state.params.policy['w'], state.params.policy['b']
   w = w + jax.random.normal(jax.random.fold_in(jax.random.key(3), state.update), SHAPE)
   params = state.params.replace(policy={'w': w, 'b': b * 1.125})
-  state = state.replace(update=state.update + 1, params=params, optimizer={'count': state.optimizer['count'] + 2})
-  return state, {'loss': w.max(), 'skipped': 0}  # the same number however w is split, which a sum is not
+  state = state.replace(
+    update=state.update + 1, params=params, optimizer={'count': state.optimizer['count'] + 2}
+  )
+  return state, {
+    'loss': w.max(),
+    'skipped': 0,
+  }  # the same number however w is split, which a sum is not
 
 
 def speak_through_a_pipe():
@@ -60,10 +69,18 @@ def speak_through_a_pipe():
   atexit.register(lambda: (os.close(2), cat.wait()))
 
 
-def run(workdir: pathlib.Path, *, devices: int, stop_at: int = 0, spoil_at: int = 0,
-        keeping: Keeping = EACH) -> TrainState:
+def run(
+  workdir: pathlib.Path,
+  *,
+  devices: int,
+  stop_at: int = 0,
+  spoil_at: int = 0,
+  keeping: Keeping = EACH,
+) -> TrainState:
   mesh = mesh_of(devices)
-  step = jax.jit(walk, donate_argnums=0, out_shardings=(layout(mesh), NamedSharding(mesh, PartitionSpec())))
+  step = jax.jit(
+    walk, donate_argnums=0, out_shardings=(layout(mesh), NamedSharding(mesh, PartitionSpec()))
+  )
 
   def update(state, done):
     if done + 1 == stop_at:
@@ -75,8 +92,16 @@ def run(workdir: pathlib.Path, *, devices: int, stop_at: int = 0, spoil_at: int 
       time.sleep(0.3)  # longer than a save of this size takes
     return step(state)
 
-  return run_updates(fresh(), update, stage='toy', updates=UPDATES, workdir=workdir, writer=MetricsWriter(workdir),
-                     keeping=keeping, sharding=layout(mesh))  # fmt: skip
+  return run_updates(
+    fresh(),
+    update,
+    stage='toy',
+    updates=UPDATES,
+    workdir=workdir,
+    writer=MetricsWriter(workdir),
+    keeping=keeping,
+    sharding=layout(mesh),
+  )
 
 
 if __name__ == '__main__':

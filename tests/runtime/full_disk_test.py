@@ -1,4 +1,5 @@
-"""Disks that are full or closed: the run stops with the cause and the last good update, and goes on after."""
+"""Disks that are full or closed: the run stops with the cause and the last good update, and goes on
+after."""
 
 import os
 import resource
@@ -15,7 +16,8 @@ from o1jax.runtime.metrics import MetricsWriter, read_metrics
 from o1jax.runtime.storage import StorageError
 from tests.runtime.walking import walking
 
-# Of a save that fails, Orbax drops the tasks of the other arrays; a job keeps that from its user (checkpoint.py).
+# Of a save that fails, Orbax drops the tasks of the other arrays; a job keeps that from its user
+# (checkpoint.py).
 pytestmark = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
 
 UPDATES, WIDTH = 8, 30_000
@@ -23,8 +25,15 @@ fresh, walk = walking(WIDTH)
 
 
 def run(workdir, update=walk, seconds=0):
-  return run_updates(fresh(), update, stage='toy', updates=UPDATES, workdir=workdir, writer=MetricsWriter(workdir),
-                     keeping=Keeping(seconds=seconds))  # fmt: skip
+  return run_updates(
+    fresh(),
+    update,
+    stage='toy',
+    updates=UPDATES,
+    workdir=workdir,
+    writer=MetricsWriter(workdir),
+    keeping=Keeping(seconds=seconds),
+  )
 
 
 def spoiling(spoil, at):
@@ -54,7 +63,9 @@ def whole(tmp_path_factory):
 
 def ends_as_if_nothing_had_been(workdir, whole):
   np.testing.assert_array_equal(run(workdir).params.policy['w'], whole[0].params.policy['w'])
-  rows = [[(row['update'], row['loss']) for row in found] for found in (read_metrics(workdir), whole[1])]
+  rows = [
+    [(row['update'], row['loss']) for row in found] for found in (read_metrics(workdir), whole[1])
+  ]
   assert rows[0] == rows[1] and len(rows[0]) == UPDATES
 
 
@@ -66,7 +77,9 @@ def no_large_files():
   resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_save_that_fails_in_the_background_is_noticed_at_the_next_update(tmp_path, no_large_files, whole):
+def test_a_save_that_fails_in_the_background_is_noticed_at_the_next_update(
+  tmp_path, no_large_files, whole
+):
   made = []
 
   def update(state, done):  # so slow that the save before it has succeeded or failed
@@ -81,16 +94,25 @@ def test_a_save_that_fails_in_the_background_is_noticed_at_the_next_update(tmp_p
   assert 'File too large' in words and str(tmp_path / 'checkpoints' / 'toy') in words
   good = Checkpoints(tmp_path / 'checkpoints' / 'toy').latest_step()
   assert f'the last good checkpoint is of update {good}:' in words and good >= 3
-  assert made == list(range(good + 2))  # the save of the next update failed while the one after that was made
+  assert made == list(
+    range(good + 2)
+  )  # the save of the next update failed while the one after that was made
   resource.setrlimit(resource.RLIMIT_FSIZE, resource.getrlimit(resource.RLIMIT_FSIZE)[1:] * 2)
   ends_as_if_nothing_had_been(tmp_path, whole)
 
 
 def test_metrics_that_cannot_be_written_stop_the_run(tmp_path, no_large_files, whole):
   words = stopped(tmp_path, spoiling(lambda: no_large_files(150), at=5), seconds=1e6)
-  assert 'cannot be written: File too large' in words and 'no checkpoint of this stage is on disk' in words
+  assert (
+    'cannot be written: File too large' in words
+    and 'no checkpoint of this stage is on disk' in words
+  )
   assert str(tmp_path / 'metrics.jsonl') in words
-  assert [row['update'] for row in read_metrics(tmp_path)] == [1, 2, 3]  # the fourth is written beside the fifth
+  assert [row['update'] for row in read_metrics(tmp_path)] == [
+    1,
+    2,
+    3,
+  ]  # the fourth is written beside the fifth
   resource.setrlimit(resource.RLIMIT_FSIZE, resource.getrlimit(resource.RLIMIT_FSIZE)[1:] * 2)
   ends_as_if_nothing_had_been(tmp_path, whole)
 
@@ -129,7 +151,11 @@ def little_disk(tmp_path):
   folder = tmp_path / 'disk'
   folder.mkdir()
   try:
-    subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', str(folder)], check=True, capture_output=True)
+    subprocess.run(
+      ['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', str(folder)],
+      check=True,
+      capture_output=True,
+    )
   except (OSError, subprocess.CalledProcessError):
     pytest.skip('mounting needs root')
   yield folder

@@ -1,4 +1,5 @@
-"""The loop of a stage: interruptions lose nothing, resumed is equal to uninterrupted, lost losses are passed over."""
+"""The loop of a stage: interruptions lose nothing, resumed is equal to uninterrupted, lost losses
+are passed over."""
 
 import gzip
 import json
@@ -24,8 +25,14 @@ fresh, walk = walking(3)
 
 
 def run(workdir, update=walk, **settings):
-  return run_updates(fresh(), update, stage='toy', workdir=workdir, writer=MetricsWriter(workdir),
-                     **{'updates': UPDATES, 'keeping': KEEPING, **settings})  # fmt: skip
+  return run_updates(
+    fresh(),
+    update,
+    stage='toy',
+    workdir=workdir,
+    writer=MetricsWriter(workdir),
+    **{'updates': UPDATES, 'keeping': KEEPING, **settings},
+  )
 
 
 @jax.jit
@@ -44,7 +51,9 @@ def interrupted_at(number, walk=walk):
 
 
 def test_a_signal_while_the_trace_is_written_is_heard(tmp_path, monkeypatch):
-  monkeypatch.setattr('o1jax.runtime.loop.Traced.__exit__', lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+  monkeypatch.setattr(
+    'o1jax.runtime.loop.Traced.__exit__', lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+  )
   with pytest.raises(Stopped, match=f'after update {UPDATES} of {UPDATES}'):
     run(tmp_path)
 
@@ -56,8 +65,13 @@ def test_an_interrupted_stage_ends_as_if_it_had_not_been(tmp_path, number):
     run(tmp_path / 'cut', interrupted_at(number))
   again = run(tmp_path / 'cut')
   assert (again.params.policy['w'] == whole.params.policy['w']).all()
-  values = [[(row['update'], row['loss']) for row in read_metrics(tmp_path / name)] for name in ('whole', 'cut')]
-  assert values[0] == values[1] and [update for update, _ in values[1]] == list(range(1, UPDATES + 1))
+  values = [
+    [(row['update'], row['loss']) for row in read_metrics(tmp_path / name)]
+    for name in ('whole', 'cut')
+  ]
+  assert values[0] == values[1] and [update for update, _ in values[1]] == list(
+    range(1, UPDATES + 1)
+  )
 
 
 def test_a_finished_stage_is_not_updated_again(tmp_path):
@@ -75,7 +89,10 @@ def skipping(*numbers, walk=walk):
   def one(state, metrics, before, number):
     bad = jnp.isin(number, jnp.array(numbers))
     params = jax.tree.map(lambda new, old: jnp.where(bad, old, new), state.params, before.params)
-    return state.replace(params=params), metrics | {'loss': jnp.where(bad, jnp.nan, metrics['loss']), 'skipped': bad}
+    return state.replace(params=params), metrics | {
+      'loss': jnp.where(bad, jnp.nan, metrics['loss']),
+      'skipped': bad,
+    }
 
   return jax.jit(lambda state, _: one(*walk(state, None), state, state.update + 1))
 
@@ -89,31 +106,45 @@ def test_a_lone_loss_that_is_no_number_is_passed_over_and_written_down(tmp_path,
 
 
 @pytest.mark.parametrize(
-  'bad, limit, last, done', [((2, 3, 4, 5), 4, 5, 6), ((5, 6, 7), 3, 7, 7), (range(1, 8), 99, 7, 7), ((1, 2), 2, 2, 3)]
+  'bad, limit, last, done',
+  [((2, 3, 4, 5), 4, 5, 6), ((5, 6, 7), 3, 7, 7), (range(1, 8), 99, 7, 7), ((1, 2), 2, 2, 3)],
 )
-def test_many_in_a_row_stop_the_run_with_a_good_state_and_the_batch(tmp_path, bad, limit, last, done):
+def test_many_in_a_row_stop_the_run_with_a_good_state_and_the_batch(
+  tmp_path, bad, limit, last, done
+):
   batch = lambda number: {'rows': {'tokens': np.arange(number)}}
   settings = dict(keeping=KEEPING._replace(skip_limit=limit), batch=batch)
   with pytest.raises(Diverged) as error:
     run(tmp_path, skipping(*bad), **settings)
   path = tmp_path / 'offending' / f'toy_{last}.npz'
-  for words in (f'{min(limit, UPDATES)} updates in a row, at last in {last} (loss nan)', str(path), f'update {done}:'):
+  for words in (
+    f'{min(limit, UPDATES)} updates in a row, at last in {last} (loss nan)',
+    str(path),
+    f'update {done}:',
+  ):
     assert words in str(error.value) and '\n' not in str(error.value)
   np.testing.assert_array_equal(np.load(path)['rows.tokens'], np.arange(last - 1))
   assert [row['update'] for row in read_metrics(tmp_path)] == list(range(1, done + 1))
   good = fresh() if len(bad) == UPDATES else run(tmp_path / 'whole', skipping(*bad))
   again = run(tmp_path, skipping(*bad), **settings)  # the same command goes on behind them
-  assert int(again.update) == UPDATES and (again.params.policy['w'] == good.params.policy['w']).all()
+  assert (
+    int(again.update) == UPDATES and (again.params.policy['w'] == good.params.policy['w']).all()
+  )
 
 
 @pytest.mark.parametrize('fails', [1, 3, 4, UPDATES])
 def test_a_run_without_verdicts_ends_and_forgets_what_it_made_of_that(tmp_path, fails):
-  """Its updates are skipped; the run goes on as if there had been none. Calls end later than they begin."""
+  """Its updates are skipped; the run goes on as if there had been none. Calls end later than they
+  begin."""
   ended = lambda: fails in [row['update'] for row in read_metrics(tmp_path)]
   told = lambda: VerifierError('it sleeps') if ended() else None
   keeping = KEEPING._replace(updates=3)
   last = (fails - 1) // 3 * 3
-  good = f'the last good checkpoint is of update {last}' if last else 'no checkpoint of this stage is on disk'
+  good = (
+    f'the last good checkpoint is of update {last}'
+    if last
+    else 'no checkpoint of this stage is on disk'
+  )
   with pytest.raises(VerifierError, match=f'^toy: it sleeps; {good}') as error:
     run(tmp_path, skipping(*range(fails, 99)), keeping=keeping, failure=told)
   assert '\n' not in str(error.value)
@@ -139,17 +170,29 @@ def test_after_sees_the_start_and_every_so_many_updates_and_its_numbers_are_kept
 
   run(tmp_path, after=after, after_every=3)
   assert seen == [(0, None), (3, 5), (6, 5)]
-  assert [row.get('validation') for row in read_metrics(tmp_path)] == [None, None, 3.0, None, None, 6.0, None]
+  assert [row.get('validation') for row in read_metrics(tmp_path)] == [
+    None,
+    None,
+    3.0,
+    None,
+    None,
+    6.0,
+    None,
+  ]
 
 
 def test_several_updates_a_call_make_the_same_stage(tmp_path):
-  settings = dict(updates=9, after=lambda state, values: {'validation': float(state.update)}, after_every=3)
+  settings = dict(
+    updates=9, after=lambda state, values: {'validation': float(state.update)}, after_every=3
+  )
   whole = run(tmp_path / 'one', **settings)
   with pytest.raises(Stopped, match='after update 6 of 9'):
     run(tmp_path / 'three', interrupted_at(3, walk_thrice), updates_per_call=3, **settings)
   several = run(tmp_path / 'three', walk_thrice, updates_per_call=3, **settings)
   assert (several.params.policy['w'] == whole.params.policy['w']).all()
-  one, three = ([row | {'seconds': 0} for row in read_metrics(tmp_path / name)] for name in ('one', 'three'))
+  one, three = (
+    [row | {'seconds': 0} for row in read_metrics(tmp_path / name)] for name in ('one', 'three')
+  )
   assert one == three and [row['update'] for row in three] == list(range(1, 10))
 
 
@@ -158,14 +201,22 @@ def kept(workdir):
 
 
 def test_calls_save_for_good_whenever_they_reach_the_number_of_updates(tmp_path):
-  run(tmp_path, walk_thrice, updates=15, updates_per_call=3, keeping=Keeping(seconds=1e6, updates=4))
+  run(
+    tmp_path, walk_thrice, updates=15, updates_per_call=3, keeping=Keeping(seconds=1e6, updates=4)
+  )
   assert kept(tmp_path) == [6, 9, 12, 15]
 
 
-@pytest.mark.parametrize('seconds, saved', [(0, [1, 2, 3, 4, 5, 6, 7]), (25, [3, 6, 7]), (1e6, [7])])
-def test_a_state_is_saved_when_its_time_has_come_and_two_such_stay(tmp_path, monkeypatch, seconds, saved):
+@pytest.mark.parametrize(
+  'seconds, saved', [(0, [1, 2, 3, 4, 5, 6, 7]), (25, [3, 6, 7]), (1e6, [7])]
+)
+def test_a_state_is_saved_when_its_time_has_come_and_two_such_stay(
+  tmp_path, monkeypatch, seconds, saved
+):
   asked, clock, save = [], [0.0], Checkpoints.save
-  monkeypatch.setattr(Checkpoints, 'save', lambda self, step, state: [asked.append(step), save(self, step, state)])
+  monkeypatch.setattr(
+    Checkpoints, 'save', lambda self, step, state: [asked.append(step), save(self, step, state)]
+  )
   monkeypatch.setattr('time.monotonic', lambda: clock[0])
 
   def update(state, done):
@@ -184,11 +235,16 @@ def test_the_state_may_lie_on_several_devices_in_several_ways(tmp_path):
 
   @jax.jit
   def count(state, _):
-    return state.replace(update=state.update + 1), {'loss': state.params.policy['w'].sum(), 'skipped': 0}
+    return state.replace(update=state.update + 1), {
+      'loss': state.params.policy['w'].sum(),
+      'skipped': 0,
+    }
 
   settings = dict(stage='toy', workdir=tmp_path, keeping=KEEPING)
   for updates, sharding in ((4, None), (7, layout), (9, whole)):
-    state = run_updates(wide, count, writer=MetricsWriter(tmp_path), updates=updates, sharding=sharding, **settings)
+    state = run_updates(
+      wide, count, writer=MetricsWriter(tmp_path), updates=updates, sharding=sharding, **settings
+    )
     placed = state.params.policy['w'].sharding
     assert int(state.update) == updates and len(placed.device_set) == (1 if sharding is None else 2)
     assert placed.is_fully_replicated == (sharding is not layout)
@@ -209,8 +265,14 @@ def test_a_profile_is_a_trace_of_three_updates_that_perfetto_can_read(tmp_path):
   run(tmp_path, told, profile=True)
   (folder,) = (tmp_path / 'profile' / 'toy' / 'plugins' / 'profile').iterdir()
   assert len(list(folder.glob('*.xplane.pb'))) == 1
-  events = json.loads(gzip.decompress((folder / 'perfetto_trace.json.gz').read_bytes()))['traceEvents']
+  events = json.loads(gzip.decompress((folder / 'perfetto_trace.json.gz').read_bytes()))[
+    'traceEvents'
+  ]
   names = {event.get('name') for event in events}
-  assert sorted(name for name in names if name and name.startswith('update ')) == ['update 2', 'update 3', 'update 4']
+  assert sorted(name for name in names if name and name.startswith('update ')) == [
+    'update 2',
+    'update 3',
+    'update 4',
+  ]
   run(tmp_path / 'without')
   assert not (tmp_path / 'without' / 'profile').exists()

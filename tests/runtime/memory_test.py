@@ -1,4 +1,5 @@
-"""Freed memory stays with the process: the same block, asked for again, does not fault page by page."""
+"""Freed memory stays with the process: the same block, asked for again, does not fault page by
+page."""
 
 import os
 import subprocess
@@ -6,8 +7,9 @@ import sys
 
 import pytest
 
-# A process of its own: the setting cannot be taken back, and other tests' threads would add faults. XLA has the flags
-# that it has for users, since it may take its memory elsewhere under those of the tests.
+# A process of its own: the setting cannot be taken back, and other tests' threads would add faults.
+# XLA has the flags that it has for users, since it may take its memory elsewhere under those of the
+# tests.
 _PROGRAM = """
 import resource, sys
 import jax
@@ -38,8 +40,8 @@ def _faults(mode: str) -> int:
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='the setting is for glibc')
 def test_the_temporaries_of_a_program_are_not_mapped_afresh():
-  # Median over calls, for the heap may grow at a call. glibc maps blocks over 32 MB unless told otherwise: 24,000
-  # pages, or 48 huge ones.
+  # Median over calls, for the heap may grow at a call. glibc maps blocks over 32 MB unless told
+  # otherwise: 24,000 pages, or 48 huge ones.
   kept, default = _faults('keep'), _faults('default')
   assert default >= 40
   assert kept < default / 2  # a busy machine has a few of its own

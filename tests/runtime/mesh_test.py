@@ -59,7 +59,9 @@ def test_a_mesh_has_the_sizes_asked_for(batches, axes, sizes):
 def test_a_mesh_that_cannot_be_is_one_clear_line(batches, axes, words):
   with pytest.raises(ConfigError) as error:
     build_mesh(*batches, **axes)
-  assert all(word in str(error.value) for word in ('config.mesh', *words)) and '\n' not in str(error.value)
+  assert all(word in str(error.value) for word in ('config.mesh', *words)) and '\n' not in str(
+    error.value
+  )
 
 
 def test_a_state_lies_as_its_parameters_do():
@@ -133,7 +135,9 @@ def test_devices_wait_longer_where_they_wait_for_the_host(monkeypatch):
   prepare_cpu(host_calls=True)
   assert told == {'jax_cpu_enable_async_dispatch': False}
   assert mesh_lib.os.environ['PJRT_NPROC'] == str(5 + cores())
-  assert mesh_lib.os.environ['XLA_FLAGS'] == ' '.join([WAITS[0].replace('86400', '7'), VECTORS, WAITS[1]])
+  assert mesh_lib.os.environ['XLA_FLAGS'] == ' '.join(
+    [WAITS[0].replace('86400', '7'), VECTORS, WAITS[1]]
+  )
 
 
 ASKING = """
@@ -157,11 +161,14 @@ print(jax.device_count(), np.asarray(found).sum())
 
 
 def test_much_can_be_given_to_the_host_by_all_devices_at_once():
-  """Devices that wait on all threads of the process left none that could copy what they wait for."""
+  """Devices that wait on all threads of the process left none that could copy what they wait
+  for."""
   env = {name: x for name, x in os.environ.items() if name not in ('PJRT_NPROC', 'XLA_FLAGS')}
-  done = subprocess.run([sys.executable, '-c', ASKING], env=env | dict(JAX_NUM_CPU_DEVICES='2'), cwd=ROOT,
-                        capture_output=True, text=True)  # fmt: skip
+  done = subprocess.run(
+    [sys.executable, '-c', ASKING],
+    env=env | dict(JAX_NUM_CPU_DEVICES='2'),
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+  )
   assert done.stdout.split() == ['2', '24.0'], done.stderr[-2000:]
-
-
-

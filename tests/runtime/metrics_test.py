@@ -1,4 +1,5 @@
-"""Metrics: each update once however a run was interrupted, and bars that stay quiet where nobody looks."""
+"""Metrics: each update once however a run was interrupted, and bars that stay quiet where nobody
+looks."""
 
 import io
 import json
@@ -30,11 +31,20 @@ def run(workdir, stage, start, end, loss):
 def test_a_line_holds_stage_update_seconds_and_the_values(tmp_path):
   writer = MetricsWriter(tmp_path)
   writer.begin('pretrain')
-  writer.write(1, {'loss': jnp.float32(0.5), 'tokens': 2**40, 'accuracy': np.array([0.25]), 'full': True})
-  line, = (tmp_path / 'metrics.jsonl').read_text().splitlines()  # readable while the run goes on
+  writer.write(
+    1, {'loss': jnp.float32(0.5), 'tokens': 2**40, 'accuracy': np.array([0.25]), 'full': True}
+  )
+  (line,) = (tmp_path / 'metrics.jsonl').read_text().splitlines()  # readable while the run goes on
   row = json.loads(line)
   assert row.pop('seconds') >= 0
-  assert row == {'stage': 'pretrain', 'update': 1, 'loss': 0.5, 'tokens': 2**40, 'accuracy': 0.25, 'full': 1.0}
+  assert row == {
+    'stage': 'pretrain',
+    'update': 1,
+    'loss': 0.5,
+    'tokens': 2**40,
+    'accuracy': 0.25,
+    'full': 1.0,
+  }
   writer.close()
 
 
@@ -43,7 +53,9 @@ def test_each_update_appears_once_after_resuming(tmp_path):
   run(tmp_path, 'search', 0, 5, loss=1)
   run(tmp_path, 'search', 2, 4, loss=2)  # died after update 5, the checkpoint was of update 2
   assert written(tmp_path, 'pretrain') == [('pretrain', update, 1) for update in (1, 2, 3)]
-  assert written(tmp_path, 'search') == [('search', update, 1 if update <= 2 else 2) for update in (1, 2, 3, 4)]
+  assert written(tmp_path, 'search') == [
+    ('search', update, 1 if update <= 2 else 2) for update in (1, 2, 3, 4)
+  ]
   run(tmp_path, 'search', 0, 1, loss=3)
   assert written(tmp_path, 'search') == [('search', 1, 3)]
   assert len(written(tmp_path)) == 4
@@ -125,7 +137,9 @@ def test_a_line_is_written_whole_or_the_run_is_told(tmp_path):
       writer.write(1, {'loss': 0.5})
       assert json.loads(file.taken)['loss'] == 0.5
     else:
-      with pytest.raises(StorageError, match='metrics.jsonl cannot be written: No space left on device'):
+      with pytest.raises(
+        StorageError, match='metrics.jsonl cannot be written: No space left on device'
+      ):
         writer.write(2, {'loss': 0.5})
   writer.close()
 
@@ -143,9 +157,17 @@ def test_tensorboard_has_the_same_numbers_and_purges_what_was_done_again(tmp_pat
   run(tmp_path, 'pretrain', 0, 3, loss=1)
   run(tmp_path, 'pretrain', 1, 2, loss=2)
   logs = []
-  for path in sorted((tmp_path / 'tensorboard' / 'pretrain').iterdir(), key=lambda path: path.stat().st_mtime_ns):
+  for path in sorted(
+    (tmp_path / 'tensorboard' / 'pretrain').iterdir(), key=lambda path: path.stat().st_mtime_ns
+  ):
     events = [Event.FromString(bytes(record)) for record in records(path)]
-    logs.append([(event.step, value.tag, value.simple_value) for event in events for value in event.summary.value])
+    logs.append(
+      [
+        (event.step, value.tag, value.simple_value)
+        for event in events
+        for value in event.summary.value
+      ]
+    )
     purges = [event.step for event in events if event.HasField('session_log')]
   assert logs == [[(1, 'loss', 1.0), (2, 'loss', 1.0), (3, 'loss', 1.0)], [(2, 'loss', 2.0)]]
   assert 2 in purges
@@ -154,10 +176,11 @@ def test_tensorboard_has_the_same_numbers_and_purges_what_was_done_again(tmp_pat
 def records(path):
   data, position = path.read_bytes(), 0
   while position < len(data):
-    length = int.from_bytes(data[position:position + 8], 'little')
-    assert record_writer.masked_crc32c(data[position:position + 8]) == int.from_bytes(
-      data[position + 8:position + 12], 'little')
-    yield data[position + 12:position + 12 + length]
+    length = int.from_bytes(data[position : position + 8], 'little')
+    assert record_writer.masked_crc32c(data[position : position + 8]) == int.from_bytes(
+      data[position + 8 : position + 12], 'little'
+    )
+    yield data[position + 12 : position + 12 + length]
     position += 16 + length
 
 

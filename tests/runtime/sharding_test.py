@@ -1,4 +1,5 @@
-"""Eight devices (data 2, fsdp 2, tensor 2) do what one does, and what they say to each other is what it must be."""
+"""Eight devices (data 2, fsdp 2, tensor 2) do what one does, and what they say to each other is
+what it must be."""
 
 import dataclasses
 import functools
@@ -23,11 +24,16 @@ from tests import toys
 
 BATCH, LAYERS, KEY = 8, 2, jax.random.key(5)
 MODEL = LanguageModel(
-  dataclasses.replace(toys.CONFIG, vocab_size=12, heads=4, kv_heads=2, layers=LAYERS, scan_layers=True, remat=True)
+  dataclasses.replace(
+    toys.CONFIG, vocab_size=12, heads=4, kv_heads=2, layers=LAYERS, scan_layers=True, remat=True
+  )
 )
 # Axes of different sizes tell along which of them a message goes.
 MESHES = dict(
-  one=dict(data=1), all=dict(data=2, fsdp=2, tensor=2), data=dict(data=8), uneven=dict(data=1, fsdp=4, tensor=2)
+  one=dict(data=1),
+  all=dict(data=2, fsdp=2, tensor=2),
+  data=dict(data=8),
+  uneven=dict(data=1, fsdp=4, tensor=2),
 )
 MIX = jax.tree.map(jnp.float32, Weights(clone=1.0, distill=1.0, gradient=1.0, value=1.0))
 
@@ -39,16 +45,25 @@ def mesh_of(name):
 @functools.cache
 def fresh():
   params = jax.jit(lambda: nn.unbox(forward.init(MODEL, jax.random.key(0))))()
-  # Sharper than at the start, so that a rounding seldom changes what is sampled, and devices that are wrong show.
+  # Sharper than at the start, so that a rounding seldom changes what is sampled, and devices that
+  # are wrong show.
   return jax.tree.map(np.asarray, jax.tree.map(lambda x: 2 * x if x.ndim > 1 else x, params))
 
 
 def search(params, keys, prompt, reference=None, **settings):
   settings = dict(gumbel_scale=0.0) | settings
   return mcts(
-    forward.decoder(MODEL), params, keys, prompt, simulations=3, candidates=2, sampling=toys.SAMPLING, step_length=3,
-    max_steps=2, **settings,
-  )  # fmt: skip
+    forward.decoder(MODEL),
+    params,
+    keys,
+    prompt,
+    simulations=3,
+    candidates=2,
+    sampling=toys.SAMPLING,
+    step_length=3,
+    max_steps=2,
+    **settings,
+  )
 
 
 @functools.cache
@@ -59,7 +74,9 @@ def searched(name, **settings):
   params = jax.device_put(fresh(), at_rest(MODEL, fresh(), mesh))
   data = jax.device_put((fused.problem_keys(KEY, BATCH), prompt), by_problem(mesh))
   with jax.set_mesh(mesh):
-    run = jax.jit(spread(MODEL, functools.partial(search, **settings))).lower(params, *data).compile()
+    run = (
+      jax.jit(spread(MODEL, functools.partial(search, **settings))).lower(params, *data).compile()
+    )
   return run(params, *data), run.as_text()
 
 
@@ -70,7 +87,9 @@ def same(one, other, **tolerance):
 @pytest.mark.parametrize('name', ['all', 'data'])
 def test_devices_find_what_one_finds(name):
   one, several = searched('one')[0], searched(name)[0]
-  assert len(several.tokens.sharding.device_set) == 8 and (np.asarray(one.expanded)[:, 1:] >= 0).any()
+  assert (
+    len(several.tokens.sharding.device_set) == 8 and (np.asarray(one.expanded)[:, 1:] >= 0).any()
+  )
   for field in ('tokens', 'expanded', 'visits', 'mask'):
     np.testing.assert_array_equal(getattr(one, field), getattr(several, field))
   same(one, several, atol=1e-5)
@@ -81,23 +100,33 @@ def test_devices_that_search_problems_of_their_own_do_not_talk():
 
 
 def test_a_search_sends_what_the_model_splits_and_parameters_once():
-  """Beyond the parameters, which are sent round before the first token, all messages are along `tensor`."""
+  """Beyond the parameters, which are sent round before the first token, all messages are along
+  `tensor`."""
   sent = collectives(searched('uneven')[1])
-  whole = [one for one in sent if 'shard_map' not in one.scope]  # before devices search problems of their own
+  whole = [
+    one for one in sent if 'shard_map' not in one.scope
+  ]  # before devices search problems of their own
   again = [one for one in sent if 'shard_map' in one.scope]
   assert {one.group for one in again} == {2} and any(one.turns > 1 for one in again)
   rows = BATCH // 4 * 2  # of the hidden states of one token
-  assert max(one.size for one in again if one.turns > 1) <= 2 * 4 * rows * MODEL.config.width  # some go together
+  assert (
+    max(one.size for one in again if one.turns > 1) <= 2 * 4 * rows * MODEL.config.width
+  )  # some go together
   assert {(one.kind, one.turns, one.group) for one in whole} == {('all-gather', 1, 4)}
   lies = at_rest(MODEL, fresh(), mesh_of('uneven'))
   pairs = zip(jax.tree.leaves(fresh()), jax.tree.leaves(lies))
-  parts = [np.prod(lie.shard_shape(x.shape)) * x.itemsize for x, lie in pairs if 'fsdp' in str(lie.spec)]
+  parts = [
+    np.prod(lie.shard_shape(x.shape)) * x.itemsize for x, lie in pairs if 'fsdp' in str(lie.spec)
+  ]
   assert len(parts) == 7 + 1 + 1 and sum(one.size for one in whole) == 4 * sum(parts)
 
 
 @pytest.mark.parametrize(
   'without, noise',
-  [(dict(), dict(gumbel_scale=1.0)), (dict(algorithm='puct', dirichlet_fraction=0.0), dict(dirichlet_fraction=0.5))],
+  [
+    (dict(), dict(gumbel_scale=1.0)),
+    (dict(algorithm='puct', dirichlet_fraction=0.0), dict(dirichlet_fraction=0.5)),
+  ],
 )
 def test_noise_belongs_to_a_problem_wherever_it_is_searched(without, noise):
   one, several = (searched(name, **without | noise)[0] for name in ('one', 'data'))
@@ -113,7 +142,9 @@ def updated(name, build, optimizer, *data, split=False):
   lies = at_rest(MODEL, state, mesh)
   data = jax.device_put(data, by_problem(mesh) if split else everywhere(mesh))
   with jax.set_mesh(mesh):
-    run = build(sharding=(lies, everywhere(mesh))).lower(jax.device_put(state, lies), *data).compile()
+    run = (
+      build(sharding=(lies, everywhere(mesh))).lower(jax.device_put(state, lies), *data).compile()
+    )
   after, _ = run(jax.device_put(state, lies), *data)
   after, metrics = run(after, *data)  # at the first step the learning rate is 0
   assert jax.tree.map(lambda x: x.sharding, after) == lies
@@ -130,9 +161,15 @@ def learns_the_same(one, several):
 def fused_update(name, tokens):
   optimizer = build_optimizer(learning_rate=0.01, steps=10, name='adamw')
   build = functools.partial(
-    fused.search_and_learn, MODEL, search=spread(MODEL, search), outcome=toys.OUTCOME, optimizer=optimizer,
-    batch=2 * BATCH, minibatches=2, objective=Objective(tokens=tokens),
-  )  # fmt: skip
+    fused.search_and_learn,
+    MODEL,
+    search=spread(MODEL, search),
+    outcome=toys.OUTCOME,
+    optimizer=optimizer,
+    batch=2 * BATCH,
+    minibatches=2,
+    objective=Objective(tokens=tokens),
+  )
   return updated(name, build, optimizer, *toys.problems(3 * BATCH), KEY, MIX)
 
 
@@ -150,9 +187,14 @@ def test_the_search_of_an_update_sends_nothing_but_parameters_beyond_tensor():
 @pytest.mark.parametrize('name', ['adamw', 'muon'])
 def test_a_supervised_update_is_the_same(name):
   rng = np.random.default_rng(0)
-  tokens, segment = rng.integers(0, 12, (BATCH, 6)).astype(np.int32), np.array([[1, 1, 1, 2, 2, 2]] * BATCH, np.int32)
+  tokens, segment = (
+    rng.integers(0, 12, (BATCH, 6)).astype(np.int32),
+    np.array([[1, 1, 1, 2, 2, 2]] * BATCH, np.int32),
+  )
   rows = Sequences(tokens, np.full(BATCH, 6, np.int32), rng.random((BATCH, 6)) < 0.7, segment)
   optimizer = build_optimizer(learning_rate=0.01, steps=10, name=name)
   build = functools.partial(supervised_update, MODEL, optimizer)
-  (one, _), (several, _) = (updated(mesh, build, optimizer, rows, split=True) for mesh in ('one', 'all'))
+  (one, _), (several, _) = (
+    updated(mesh, build, optimizer, rows, split=True) for mesh in ('one', 'all')
+  )
   learns_the_same(one, several)

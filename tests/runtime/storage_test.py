@@ -41,34 +41,62 @@ def test_it_is_told_once_and_an_error_in_the_code_is_left_alone(tmp_path):
   assert type(raised(writing(tmp_path), ValueError('a bug'))) is ValueError
 
 
-@pytest.mark.parametrize('error', [
-  json.JSONDecodeError('Expecting value', 'x', 0), FileNotFoundError(2, 'No such file'), KeyError('leaves'),
-  ValueError('NOT_FOUND: Error opening'), ValueError('DATA_LOSS: Checksum mismatch'), NotADirectoryError(20, 'Not a'),
-  ValueError(told(2, 'NOT_FOUND')), ValueError(told(20, 'FAILED_PRECONDITION')), IndexError('x'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  'error',
+  [
+    json.JSONDecodeError('Expecting value', 'x', 0),
+    FileNotFoundError(2, 'No such file'),
+    KeyError('leaves'),
+    ValueError('NOT_FOUND: Error opening'),
+    ValueError('DATA_LOSS: Checksum mismatch'),
+    NotADirectoryError(20, 'Not a'),
+    ValueError(told(2, 'NOT_FOUND')),
+    ValueError(told(20, 'FAILED_PRECONDITION')),
+    IndexError('x'),
+  ],
+)
 def test_what_cannot_be_understood_is_damaged(error):
   assert type(raised(reading(pathlib.Path('x')), error)) is Damaged
 
 
-@pytest.mark.parametrize('error', [
-  PermissionError(13, 'Permission denied'), OSError(5, 'Input/output error'), ValueError('UNAVAILABLE: try again'),
-  ValueError('INVALID: opening "w": PERMISSION_DENIED: no'), RuntimeError('RESOURCE_EXHAUSTED: Out of memory'),
-  ValueError(told(5, 'UNKNOWN')), ValueError(told(107, 'FAILED_PRECONDITION')), ValueError(told(116, 'NOT_FOUND')),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  'error',
+  [
+    PermissionError(13, 'Permission denied'),
+    OSError(5, 'Input/output error'),
+    ValueError('UNAVAILABLE: try again'),
+    ValueError('INVALID: opening "w": PERMISSION_DENIED: no'),
+    RuntimeError('RESOURCE_EXHAUSTED: Out of memory'),
+    ValueError(told(5, 'UNKNOWN')),
+    ValueError(told(107, 'FAILED_PRECONDITION')),
+    ValueError(told(116, 'NOT_FOUND')),
+  ],
+)
 def test_what_the_system_refuses_is_not_damaged(error):
   found = raised(reading(pathlib.Path('x')), error)
   assert type(found) is StorageError and str(found).startswith('x cannot be read: ')
 
 
-@pytest.mark.parametrize('error', [
-  MemoryError(), ImportError('zstd'), TypeError('x'), AttributeError('x'), NameError('x'), AssertionError('x'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  'error',
+  [
+    MemoryError(),
+    ImportError('zstd'),
+    TypeError('x'),
+    AttributeError('x'),
+    NameError('x'),
+    AssertionError('x'),
+  ],
+)
 def test_what_would_befall_good_data_too_is_no_damage(error):
   assert raised(reading(pathlib.Path('x')), error) is error
 
 
 def test_the_first_error_counts_and_not_what_was_made_of_it():
-  for inner, kind in ((PermissionError(13, 'Permission denied'), StorageError), (ValueError('NOT_FOUND: x'), Damaged)):
+  for inner, kind in (
+    (PermissionError(13, 'Permission denied'), StorageError),
+    (ValueError('NOT_FOUND: x'), Damaged),
+  ):
     outer = Exception('while reading')
     outer.__cause__ = inner
     found = raised(reading(pathlib.Path('x')), outer)

@@ -26,7 +26,9 @@ def example(candidates=4, stages=('a', 'b')):
 
 
 def snapshot(folder):
-  return {path.relative_to(folder): path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+  return {
+    path.relative_to(folder): path.read_bytes() for path in folder.rglob('*') if path.is_file()
+  }
 
 
 def refusal(path, config):
@@ -41,9 +43,24 @@ def test_a_new_run_records_its_config_and_versions(tmp_path):
   workdir = open_workdir(tmp_path / 'runs' / 'first', example())
   assert workdir == (tmp_path / 'runs' / 'first').resolve()
   assert load_config(workdir) == example().lock()
-  entry, = json.loads((workdir / 'versions.json').read_text())
-  assert {'python', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'mctx', 'o1jax', 'platform', 'backend',
-          'device_kind', 'device_count', 'git_revision', 'git_dirty', 'since'} == entry.keys()
+  (entry,) = json.loads((workdir / 'versions.json').read_text())
+  assert {
+    'python',
+    'jax',
+    'jaxlib',
+    'flax',
+    'optax',
+    'orbax-checkpoint',
+    'mctx',
+    'o1jax',
+    'platform',
+    'backend',
+    'device_kind',
+    'device_count',
+    'git_revision',
+    'git_dirty',
+    'since',
+  } == entry.keys()
   assert entry['backend'] == 'cpu' and entry['device_count'] >= 1
   assert sorted(path.name for path in workdir.iterdir()) == ['config.json', 'versions.json']
 
@@ -136,7 +153,16 @@ def test_a_text_is_on_disk_before_its_name_is_and_then_the_name(tmp_path, monkey
 @pytest.mark.skipif(shutil.which('git') is None, reason='needs git')
 def test_the_revision_is_that_of_the_tracked_code(tmp_path):
   def git(*arguments):
-    command = ('git', '-C', str(tmp_path), '-c', 'user.name=a', '-c', 'user.email=a@b.c', *arguments)
+    command = (
+      'git',
+      '-C',
+      str(tmp_path),
+      '-c',
+      'user.name=a',
+      '-c',
+      'user.email=a@b.c',
+      *arguments,
+    )
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
   package = tmp_path / 'package'

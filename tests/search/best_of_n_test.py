@@ -11,14 +11,20 @@ from tests.helpers import LINE, Markov, jit, keys, prompts, spell, tables
 
 N, R, L = 6, 4, 3
 RANDOM = tables(np.random.default_rng(0).normal(size=(5, 5)), np.linspace(-2, 2, 5))
-SURE = tables(50 * np.eye(5)[[3, 0, 3, 4, 2]], np.linspace(-2, 2, 5))  # 2 3 4 2 3 4 ... without an end
+SURE = tables(
+  50 * np.eye(5)[[3, 0, 3, 4, 2]], np.linspace(-2, 2, 5)
+)  # 2 3 4 2 3 4 ... without an end
 ENDING = tables(50 * np.eye(5)[[1, 1, 1, 1, 1]], np.linspace(-2, 2, 5))
 
 
 @functools.cache
 def _compiled(samples, temperature):
   sampling = dataclasses.replace(LINE, temperature=temperature)
-  return jit(functools.partial(best_of_n, Markov(), samples=samples, sampling=sampling, step_length=L, max_steps=R))
+  return jit(
+    functools.partial(
+      best_of_n, Markov(), samples=samples, sampling=sampling, step_length=L, max_steps=R
+    )
+  )
 
 
 def run(params, *, samples=N, temperature=1.0, seed=0):
@@ -41,7 +47,9 @@ def test_chains():
     assert tree.expanded[b, slot] == (1 + before if goes_on else -1)
     assert tree.mask[b, slot, 0] == goes_on
   used = tree.expanded >= 0
-  np.testing.assert_array_equal(np.asarray(chain_of(tree))[used], np.tile(np.arange(N), (3, R))[used])
+  np.testing.assert_array_equal(
+    np.asarray(chain_of(tree))[used], np.tile(np.arange(N), (3, R))[used]
+  )
   # No finished solution is held twice: a chain ends once.
   ends = np.array(chain_of(tree))[:, :, None][tree.terminal]
   owner = np.nonzero(tree.terminal)[0]
@@ -84,8 +92,12 @@ def test_fewer_chains_are_the_first_of_many():
   many, _ = run(RANDOM)
   few, _ = run(RANDOM, samples=2)
   for r in range(R):
-    np.testing.assert_array_equal(few.tokens[:, 2 * r : 2 * r + 2], many.tokens[:, N * r : N * r + 2])
-    np.testing.assert_allclose(few.logprob[:, 2 * r : 2 * r + 2], many.logprob[:, N * r : N * r + 2], atol=1e-6)
+    np.testing.assert_array_equal(
+      few.tokens[:, 2 * r : 2 * r + 2], many.tokens[:, N * r : N * r + 2]
+    )
+    np.testing.assert_allclose(
+      few.logprob[:, 2 * r : 2 * r + 2], many.logprob[:, N * r : N * r + 2], atol=1e-6
+    )
 
 
 def test_samples_are_diverse_and_repeatable():

@@ -30,19 +30,30 @@ def _solutions(texts, values=None, finished=None):
   tokens = np.array([row + [0] * (12 - len(row)) for row in rows])[None, :, None]
   column = lambda x, default, empty: [[y] for y in x or [default] * len(texts)] + [[empty]] * unused
   tree = hand_tree(
-    [0] * len(texts) + [-1] * unused, width=1, max_steps=1, step=12, length=[[len(row)] for row in rows],
-    value=column(values, 0.5, 0), terminal=column(finished, True, False),
-  )  # fmt: skip
+    [0] * len(texts) + [-1] * unused,
+    width=1,
+    max_steps=1,
+    step=12,
+    length=[[len(row)] for row in rows],
+    value=column(values, 0.5, 0),
+    terminal=column(finished, True, False),
+  )
   return tree.replace(tokens=jnp.asarray(tokens, jnp.int32))
 
 
 CHAINS = (0, 1, 4)
-CHOICES = [(rule, 'last', first) for rule in RULES for first in CHAINS] + [('best', 'min', 0), ('best', 'product', 0)]
+CHOICES = [(rule, 'last', first) for rule in RULES for first in CHAINS] + [
+  ('best', 'min', 0),
+  ('best', 'product', 0),
+]
 
 
 @jit
 def _every_choice(tree):
-  return [choose(tree, rule=rule, table=TABLE, aggregate=name, first=first)[0] for rule, name, first in CHOICES]
+  return [
+    choose(tree, rule=rule, table=TABLE, aggregate=name, first=first)[0]
+    for rule, name, first in CHOICES
+  ]
 
 
 def pick(tree, rule, *, aggregate='last', first=0):
@@ -54,13 +65,18 @@ TEXT = ['g|a b', 'h|c', '|ab', 'd|c', 'e|c ', 'f|d']
 VALUES = [0.9, 0.5, 0.8, 0.5, 0.6, 0.95]
 
 
-@pytest.mark.parametrize('rule, node', [('first', 1), ('majority', 2), ('best', 6), ('weighted', 1)])
+@pytest.mark.parametrize(
+  'rule, node', [('first', 1), ('majority', 2), ('best', 6), ('weighted', 1)]
+)
 def test_rules_differ_and_do_what_they_say(rule, node):
-  """c is found most often (3), ab weighs most (1.7 against 1.6), d scores highest, and ab is the first."""
+  """c is found most often (3), ab weighs most (1.7 against 1.6), d scores highest, and ab is the
+  first."""
   assert pick(_solutions(TEXT, VALUES), rule) == node
 
 
-@pytest.mark.parametrize('rule, node', [('first', 3), ('majority', 4), ('best', 6), ('weighted', 6)])
+@pytest.mark.parametrize(
+  'rule, node', [('first', 3), ('majority', 4), ('best', 6), ('weighted', 6)]
+)
 def test_unfinished_solutions_have_no_say(rule, node):
   """Without the first two: c twice (1.1), ab once (0.8), d once (0.95)."""
   values = [*VALUES[:3], 0.4, 0.5, 0.95]
@@ -90,7 +106,9 @@ def test_of_the_heaviest_answer_the_best_solution_is_given():
 
 @pytest.mark.parametrize('rule, node', [('majority', 1), ('weighted', 6)])
 def test_without_a_marker_no_two_solutions_agree(rule, node):
-  chosen = jit(functools.partial(choose, rule=rule, table=TABLE, marker='', reads=16))(_solutions(6 * ['|c'], VALUES))
+  chosen = jit(functools.partial(choose, rule=rule, table=TABLE, marker='', reads=16))(
+    _solutions(6 * ['|c'], VALUES)
+  )
   assert int(chosen[0]) == node
 
 
@@ -118,14 +136,20 @@ def test_chains_of_several_steps():
 
 @pytest.mark.parametrize('aggregate, node', [('last', 4), ('min', 5), ('product', 6)])
 def test_the_aggregate_is_obeyed(aggregate, node):
-  """Three chains of two steps: (.2, .9), (.6, .7) and (.95, .55) have the highest last, least step, and product."""
+  """Three chains of two steps: (.2, .9), (.6, .7) and (.95, .55) have the highest last, least step,
+  and product."""
   tree = hand_tree(
-    [0, 0, 0, 1, 2, 3], width=1, max_steps=2, terminal=[[0], [0], [0], [1], [1], [1]],
+    [0, 0, 0, 1, 2, 3],
+    width=1,
+    max_steps=2,
+    terminal=[[0], [0], [0], [1], [1], [1]],
     value=[[0.2], [0.6], [0.95], [0.9], [0.7], [0.55]],
-  )  # fmt: skip
+  )
   assert pick(tree, 'best', aggregate=aggregate) == node
   score = solution_score(tree, jnp.array([[node]]), aggregate=aggregate)
-  assert float(score[0, 0]) == pytest.approx({'last': 0.9, 'min': 0.6, 'product': 0.95 * 0.55}[aggregate])
+  assert float(score[0, 0]) == pytest.approx(
+    {'last': 0.9, 'min': 0.6, 'product': 0.95 * 0.55}[aggregate]
+  )
 
 
 def _keys(texts):

@@ -1,4 +1,5 @@
-"""The laws of tree search, on worlds where every candidate and every value is known; the policy is a table."""
+"""The laws of tree search, on worlds where every candidate and every value is known; the policy is
+a table."""
 
 import functools
 import inspect
@@ -13,7 +14,17 @@ from o1jax.decode import expand
 from o1jax.decode.sampling import decode_steps
 from o1jax.search import best_of_n, choose, mcts
 from o1jax.search.mcts import likeliest_leaf
-from tests.helpers import LINE, Markov, World, climb, decode_in_world, jit, keys, random_world, real_nodes
+from tests.helpers import (
+  LINE,
+  Markov,
+  World,
+  climb,
+  decode_in_world,
+  jit,
+  keys,
+  random_world,
+  real_nodes,
+)
 from tests.toys import hand_tree
 
 
@@ -46,15 +57,37 @@ def _compiled(simulations, candidates, max_steps, algorithm):
       patch.setattr(mcts, 'decode_steps', decode_in_world)
       patch.setattr(mcts, '_search', spy)
       tree = mcts.mcts(
-        Markov(), params, keys, prompt, simulations=simulations, candidates=candidates, max_steps=max_steps,
-        sampling=LINE, step_length=1, algorithm=algorithm, verify=_verify, reference=reference, which=which, **settings,
-      )  # fmt: skip
+        Markov(),
+        params,
+        keys,
+        prompt,
+        simulations=simulations,
+        candidates=candidates,
+        max_steps=max_steps,
+        sampling=LINE,
+        step_length=1,
+        algorithm=algorithm,
+        verify=_verify,
+        reference=reference,
+        which=which,
+        **settings,
+      )
     return tree, kept[0]
 
   return jit(run)
 
 
-def search_both(world, *, simulations=20, max_steps=4, algorithm='gumbel', noise=0.0, verified=False, seed=0, which=0):
+def search_both(
+  world,
+  *,
+  simulations=20,
+  max_steps=4,
+  algorithm='gumbel',
+  noise=0.0,
+  verified=False,
+  seed=0,
+  which=0,
+):
   """(our tree, mctx's tree) of a search in a world."""
   params, prompt = world.ask()
   run = _compiled(simulations, world.children.shape[1], max_steps, algorithm)
@@ -69,10 +102,11 @@ def _node(tree, name, b, node):
   return getattr(tree, name)[b].reshape(-1)[node - 1]
 
 
-# The candidates of each state, with the critic's values; * ends a solution. On the right, what six simulations of
-# sequential halving over 1 and 2 leave behind, as visits x mean return. They visit 1 and 2 in turn, three times each.
-# Below 1, candidate 3 is tried first, for equals stand in order; it turns out better than the mean, so the third visit
-# goes on below it. Below 2, candidate 5 turns out worse than the mean, so the third visit tries its sibling.
+# The candidates of each state, with the critic's values; * ends a solution. On the right, what six
+# simulations of sequential halving over 1 and 2 leave behind, as visits x mean return. They visit 1
+# and 2 in turn, three times each. Below 1, candidate 3 is tried first, for equals stand in order;
+# it turns out better than the mean, so the third visit goes on below it. Below 2, candidate 5 turns
+# out worse than the mean, so the third visit tries its sibling.
 #
 #            ┌── 1: .2 ──┬── 3: .4 ──┬── 7: .7                         ┌── 3 x .43 ──┬── 2 x .55 ──┬── 1 x .7
 #   0: .5 ───┤           │           └── 8: .5                  6 ─────┤             │             └── 0
@@ -95,14 +129,19 @@ def test_drawn_values_are_backed_up():
     found[line] = tree.visits[0, x, a], tree.q[0, x, a]
   visited = {line: (n, pytest.approx(q, abs=1e-5)) for line, (n, q) in found.items() if n}
   assert visited == {
-    (1,): (3, (0.2 + 0.4 + 0.7) / 3), (1, 3): (2, (0.4 + 0.7) / 2), (1, 3, 7): (1, 0.7),
-    (2,): (3, (0.8 + 0.6 + 0.9) / 3), (2, 5): (1, 0.6), (2, 6): (1, 0.9),
-  }  # fmt: skip
+    (1,): (3, (0.2 + 0.4 + 0.7) / 3),
+    (1, 3): (2, (0.4 + 0.7) / 2),
+    (1, 3, 7): (1, 0.7),
+    (2,): (3, (0.8 + 0.6 + 0.9) / 3),
+    (2, 5): (1, 0.6),
+    (2, 6): (1, 0.9),
+  }
 
 
 def _check_backup(tree, simulations, verdict=None):
-  """N(n) = 1 + sum N(children) and N q = value + sum N q of children, where a search went on; a finished node's q is
-  its reward, a node cut off at depth R is worth 0, and the root's children share the simulations."""
+  """N(n) = 1 + sum N(children) and N q = value + sum N q of children, where a search went on; a
+  finished node's q is its reward, a node cut off at depth R is worth 0, and the root's children
+  share the simulations."""
   deepest = tree.path.shape[-1]
   batch, _, width = tree.mask.shape
   np.testing.assert_array_equal(tree.visits[:, 0].sum(-1), simulations)
@@ -115,7 +154,9 @@ def _check_backup(tree, simulations, verdict=None):
     slot = np.flatnonzero(tree.expanded[b, : simulations + 1] == node)
     if tree.terminal[b, x, a]:
       assert not len(slot) and q == pytest.approx(tree.reward[b, x, a])
-      assert tree.reward[b, x, a] == pytest.approx(tree.value[b, x, a] if verdict is None else verdict(b, node))
+      assert tree.reward[b, x, a] == pytest.approx(
+        tree.value[b, x, a] if verdict is None else verdict(b, node)
+      )
       seen.add('finished twice' if visits > 1 else 'finished')
     elif len(climb(tree, b, node)) == deepest:
       assert not len(slot) and q == 0
@@ -123,7 +164,9 @@ def _check_backup(tree, simulations, verdict=None):
     else:
       below = tree.visits[b, slot[0]]
       assert visits == 1 + below.sum()
-      assert visits * q == pytest.approx(tree.value[b, x, a] + (below * tree.q[b, slot[0]]).sum(), abs=1e-4)
+      assert visits * q == pytest.approx(
+        tree.value[b, x, a] + (below * tree.q[b, slot[0]]).sum(), abs=1e-4
+      )
       seen.add('inner' if below.any() else 'leaf')
   return seen
 
@@ -152,7 +195,8 @@ def test_the_deepest_step_is_the_last():
 
 
 def test_our_nodes_are_those_of_mctx():
-  """What simulation i visits is mctx's node i + 1 and our slot i + 1, and the statistics map by reshape."""
+  """What simulation i visits is mctx's node i + 1 and our slot i + 1, and the statistics map by
+  reshape."""
   tree, other = search_both(random_world(ends=0.4))
   used = tree.expanded[:, 1:21] >= 0
   node = 1 + other.parents * 4 + other.action_from_parent
@@ -178,8 +222,9 @@ def test_one_simulation_follows_the_prior():
 
 @pytest.mark.parametrize('simulations, floor', [(1, -0.15), (5, 0.5), (20, 0.85)])
 def test_gumbel_improves_a_bandit_at_every_budget(simulations, floor):
-  """Bandits of four arms of known values: the chosen arm is on average better than the prior's, and from some visits
-  an arm on nearly the best (Danihelka et al. 2022). One simulation draws from the prior."""
+  """Bandits of four arms of known values: the chosen arm is on average better than the prior's, and
+  from some visits an arm on nearly the best (Danihelka et al. 2022). One simulation draws from the
+  prior."""
   arms = np.arange(1, 5)
   gain, best, drawn = [], [], set()
   for seed in range(25):
@@ -202,8 +247,13 @@ def test_a_budget_among_several_is_a_search_with_that_budget(algorithm, which, b
   world = random_world(ends=0.1)
   alone = search(world, simulations=budget, **settings)
   among = search(world, simulations=(1, 7, 20), which=which, **settings)
-  used = budget + 1  # slots of the root and the simulations; those of going on stand behind the room for 20
-  jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[:, :used], y[:, :used]), *map(_slots, (alone, among)))
+  used = (
+    budget + 1
+  )  # slots of the root and the simulations; those of going on stand behind the room for 20
+  jax.tree.map(
+    lambda x, y: np.testing.assert_array_equal(x[:, :used], y[:, :used]),
+    *map(_slots, (alone, among)),
+  )
   assert not (among.expanded[:, used:21] >= 0).any()
   went_on = [tree.expanded[:, start:] >= 0 for tree, start in ((alone, used), (among, 21))]
   np.testing.assert_array_equal(*went_on)
@@ -223,8 +273,13 @@ def test_permuting_candidates_permutes_statistics(algorithm):
   found = []
   for children in (world.children, world.children[:, [3, 0, 2, 1]]):
     tree = search(world._replace(children=children), algorithm=algorithm)
-    slots = [node for node in real_nodes(tree) if node[1] <= 20 and tree.mask[node[:3]]]  # those of simulations
-    lines = [(b, *(_node(tree, 'tokens', b, i).item() for i in climb(tree, b, node))) for b, _, _, node in slots]
+    slots = [
+      node for node in real_nodes(tree) if node[1] <= 20 and tree.mask[node[:3]]
+    ]  # those of simulations
+    lines = [
+      (b, *(_node(tree, 'tokens', b, i).item() for i in climb(tree, b, node)))
+      for b, _, _, node in slots
+    ]
     found.append({line: (tree.visits[at[:3]], tree.q[at[:3]]) for line, at in zip(lines, slots)})
   assert found[0].keys() == found[1].keys() and len(found[0]) > 50
   for line, (visits, q) in found[0].items():
@@ -240,7 +295,9 @@ def test_the_verifier_replaces_the_score_of_finished_nodes():
   # The critic's own word is left alone, and only finished nodes are rewarded.
   real = np.array([(b, x, a) for b, x, a, _ in real_nodes(tree) if tree.mask[b, x, a]]).T
   b, x, a = real
-  np.testing.assert_allclose(tree.value[b, x, a], world.values[b, tree.tokens[b, x, a, 0]], atol=1e-6)
+  np.testing.assert_allclose(
+    tree.value[b, x, a], world.values[b, tree.tokens[b, x, a, 0]], atol=1e-6
+  )
   assert not tree.reward[~tree.terminal].any()
   assert set(tree.reward[tree.terminal & tree.mask]) == {0.0, 1.0}
 
@@ -259,7 +316,12 @@ def test_ground_truth_is_out_of_reach(monkeypatch):
   run = functools.partial(mcts.mcts, Markov(), reference=_GroundTruth(), **settings)
   jax.eval_shape(run, params, keys(4), prompt)
   with pytest.raises(AssertionError, match='looked for text'):
-    jax.eval_shape(functools.partial(run, verify=lambda reference, tree, ids: reference.text), params, keys(4), prompt)
+    jax.eval_shape(
+      functools.partial(run, verify=lambda reference, tree, ids: reference.text),
+      params,
+      keys(4),
+      prompt,
+    )
   for function in (best_of_n.best_of_n, choose.choose, expand.expand, expand.start, decode_steps):
     assert not {'reference', 'verify', 'outcome'} & set(inspect.signature(function).parameters)
 
@@ -296,10 +358,13 @@ def test_going_on_follows_the_best_leaf():
   values = np.full((2, 13), 0.5)
   values[:, 7], values[0, 8], values[1, 8], values[:, 10] = 0.8, 0.7, 0.9, 0.1
   tree = search(World(children, values, np.isin(np.arange(13), [9, 11])), **SIX)
-  np.testing.assert_array_equal(tree.expanded[:, :10], [
-    [0, 1, 2, 3, 5, 7, 9, 11, -1, -1],
-    [0, 1, 2, 3, 5, 7, 9, 13, 15, -1],
-  ])  # fmt: skip
+  np.testing.assert_array_equal(
+    tree.expanded[:, :10],
+    [
+      [0, 1, 2, 3, 5, 7, 9, 11, -1, -1],
+      [0, 1, 2, 3, 5, 7, 9, 13, 15, -1],
+    ],
+  )
   np.testing.assert_array_equal(tree_lib.finished(tree).sum((1, 2)), [1, 1])
 
 
@@ -331,5 +396,15 @@ def test_a_problem_does_not_know_its_batch():
 
 def test_unknown_algorithm():
   with pytest.raises(ValueError, match='alphago'):
-    mcts.mcts(None, None, None, None, simulations=1, candidates=2, sampling=LINE, step_length=1, max_steps=1,
-              algorithm='alphago')  # fmt: skip
+    mcts.mcts(
+      None,
+      None,
+      None,
+      None,
+      simulations=1,
+      candidates=2,
+      sampling=LINE,
+      step_length=1,
+      max_steps=1,
+      algorithm='alphago',
+    )

@@ -1,4 +1,5 @@
-"""Laws of work ahead: results in order whatever the processes, no further ahead than said, and nothing left behind."""
+"""Laws of work ahead: results in order whatever the processes, no further ahead than said, and
+nothing left behind."""
 
 import functools
 import importlib
@@ -16,7 +17,7 @@ from o1jax.tasks.ahead import AheadError, ahead
 from tests.procs import alive, children
 
 ROOT = pathlib.Path(__file__).parents[2]
-KILLED = '''
+KILLED = """
 import itertools, os, signal
 from tests.tasks import ahead_test
 
@@ -24,7 +25,7 @@ results = ahead_test.ahead(ahead_test.slow, itertools.count(), workers=2)
 next(results)
 print(*ahead_test.children(), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
-'''
+"""
 
 
 def slow(item):
@@ -55,7 +56,13 @@ def ends(item, *, seed):
 
 
 def of_strings(item):
-  return hash('a'), list({'a', 'b', 'c', 'd', 'e'}), 'jax' in sys.modules, print('dropped'), sys.stdin.read()
+  return (
+    hash('a'),
+    list({'a', 'b', 'c', 'd', 'e'}),
+    'jax' in sys.modules,
+    print('dropped'),
+    sys.stdin.read(),
+  )
 
 
 def imports(item):
@@ -70,7 +77,9 @@ def test_results_are_in_order_and_no_process_stays(workers, window):
   results = list(ahead(slow, range(10), workers=workers, window=window, seconds=60))
   assert [item for item, _ in results] == list(range(10))
   pids = [pid for _, pid in results]
-  assert len(set(pids)) == workers and pids == list(itertools.islice(itertools.cycle(pids[:workers]), 10))
+  assert len(set(pids)) == workers and pids == list(
+    itertools.islice(itertools.cycle(pids[:workers]), 10)
+  )
   assert children() == before and list(ahead(slow, [], workers=1)) == []
 
 

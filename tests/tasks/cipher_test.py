@@ -15,7 +15,10 @@ from o1jax.text.steps import ANSWER, Behaviours, count_behaviours, join_steps
 
 def test_the_published_sentences():
   assert cipher.decrypt('oyfjdnisdr rtqwainr acxz mynzbhhx') == 'think step by step'
-  assert cipher.STRAWBERRY.prompt == 'decode oyekaijzdf aaptcg suaokybhai ouow aqht mynznvaatzacdfoulxxz\n'
+  assert (
+    cipher.STRAWBERRY.prompt
+    == 'decode oyekaijzdf aaptcg suaokybhai ouow aqht mynznvaatzacdfoulxxz\n'
+  )
   assert cipher.STRAWBERRY.text == 'there are three rs in strawberry'
 
 
@@ -25,8 +28,8 @@ def test_decrypting_inverts_encrypting_and_every_pair_is_used():
   for _ in range(300):
     text = cipher.encrypt(cipher.ALPHABET, rng)
     assert cipher.decrypt(text) == cipher.ALPHABET
-    pairs |= {text[i:i + 2] for i in range(0, len(text), 2)}
-  assert len(pairs) == 2 * 13 ** 2  # both letters on odd places or both on even ones
+    pairs |= {text[i : i + 2] for i in range(0, len(text), 2)}
+  assert len(pairs) == 2 * 13**2  # both letters on odd places or both on even ones
 
 
 @pytest.mark.parametrize('wrong', ['abc', 'ab', 'a', 'a1'])
@@ -75,7 +78,9 @@ def follow(problem, steps):
       assert content == f'{read[-1]} {"ok" if right else "no"}'
       mistakes += not right
     elif tag == 'correction':
-      assert read.pop() != cipher.decrypt(words[len(read)]) and content == f'back;{words[len(read)]}'
+      assert (
+        read.pop() != cipher.decrypt(words[len(read)]) and content == f'back;{words[len(read)]}'
+      )
       corrected = True
   assert ' '.join(read) == problem.text and steps[-1] == ANSWER + problem.text
   return mistakes
@@ -85,17 +90,30 @@ def follow(problem, steps):
 def test_demonstrations_are_true(max_dead_ends):
   task = cipher.task(behaviours=Behaviours(dead_end=0.6, max_dead_ends=max_dead_ends))
   problems = [*task.problems('train', 200, 0), cipher.STRAWBERRY, cipher.EXAMPLE]
-  shown = [[task.demonstrate(p, np.random.default_rng(i)) for i, p in enumerate(problems)] for _ in range(2)]
+  shown = [
+    [task.demonstrate(p, np.random.default_rng(i)) for i, p in enumerate(problems)]
+    for _ in range(2)
+  ]
   assert shown[0] == shown[1]
   assert set(map(follow, problems, shown[0])) == set(range(max_dead_ends + 1))
 
 
 def test_behaviours_occur_at_their_shares():
-  task = cipher.task(max_words=2, behaviours=Behaviours(analysis=0.2, decomposition=0.8, evaluation=0, dead_end=0.4))
+  task = cipher.task(
+    max_words=2, behaviours=Behaviours(analysis=0.2, decomposition=0.8, evaluation=0, dead_end=0.4)
+  )
   rng = np.random.default_rng(0)
-  counts = count_behaviours(join_steps(task.demonstrate(p, rng)) for p in task.problems('train', 1500, 0))
-  for behaviour, share in [('analysis', 0.2), ('decomposition', 0.8), ('correction', 0.4), ('alternative', 0.4),
-                           ('completion', 1.0), ('evaluation', 0.4)]:
+  counts = count_behaviours(
+    join_steps(task.demonstrate(p, rng)) for p in task.problems('train', 1500, 0)
+  )
+  for behaviour, share in [
+    ('analysis', 0.2),
+    ('decomposition', 0.8),
+    ('correction', 0.4),
+    ('alternative', 0.4),
+    ('completion', 1.0),
+    ('evaluation', 0.4),
+  ]:
     assert counts[behaviour].share == pytest.approx(share, abs=0.05)
 
 
@@ -105,7 +123,10 @@ def test_facts_are_true_and_of_all_kinds():
   kinds = set()
   for _ in range(300):
     text = task.facts(rng)
-    order, triples = re.findall(r'\b([a-z])(\d+)\b', text), re.findall(r'\b([a-z]{2})([a-z])\b', text)
+    order, triples = (
+      re.findall(r'\b([a-z])(\d+)\b', text),
+      re.findall(r'\b([a-z]{2})([a-z])\b', text),
+    )
     kinds.add('solution' if text.startswith('read') else 'order' if order else 'pairs')
     assert all(cipher.ALPHABET[int(place) - 1] == letter for letter, place in order)
     if not text.startswith('read'):
@@ -122,10 +143,12 @@ def near_misses(count):
   junk = [*' ab', '\n', '  ', ANSWER, '\0', 'é', '\t', 'think']
   for _ in range(count):
     target = ['think', 'a', 'step by step', 'aa a'][rng.integers(4)]
-    text = [f'{ANSWER}{target}', f'{ANSWER}  {target} ', target, f'x\n{ANSWER}{target[:-1]}', ''][rng.integers(5)]
+    text = [f'{ANSWER}{target}', f'{ANSWER}  {target} ', target, f'x\n{ANSWER}{target[:-1]}', ''][
+      rng.integers(5)
+    ]
     for _ in range(rng.integers(3)):
       place = int(rng.integers(len(text) + 1))
-      text = text[:place] + junk[rng.integers(len(junk))] + text[place + int(rng.integers(2)):]
+      text = text[:place] + junk[rng.integers(len(junk))] + text[place + int(rng.integers(2)) :]
     yield types.Problem(prompt='', text=target), text
 
 
@@ -135,17 +158,27 @@ def test_verdicts_agree_on_ten_thousand_strings():
   length = np.array([len(solution.encode()) for _, solution in cases], np.int32)
   target_length = np.array([len(problem.text) for problem, _ in cases], np.int32)
   for i, (problem, solution) in enumerate(cases):
-    text[i, :length[i]], target[i, :target_length[i]] = list(solution.encode()), list(problem.text.encode())
-  reference = types.Reference(text=jnp.asarray(target), length=jnp.asarray(target_length),
-                              numbers=jnp.full((len(cases), 1), -1))
-  fast = np.asarray(jax.jit(jax.vmap(cipher.verify))(reference, jnp.asarray(text), jnp.asarray(length)))
+    text[i, : length[i]], target[i, : target_length[i]] = (
+      list(solution.encode()),
+      list(problem.text.encode()),
+    )
+  reference = types.Reference(
+    text=jnp.asarray(target),
+    length=jnp.asarray(target_length),
+    numbers=jnp.full((len(cases), 1), -1),
+  )
+  fast = np.asarray(
+    jax.jit(jax.vmap(cipher.verify))(reference, jnp.asarray(text), jnp.asarray(length))
+  )
   slow = np.array([cipher.check(*case) for case in cases])
   assert [case for case, one, other in zip(cases, fast, slow) if one != other] == []
   assert 0.1 < slow.mean() < 0.9
 
 
-@pytest.mark.parametrize('setting', [{'min_words': 0}, {'min_words': 5, 'max_words': 4}, {'max_letters': 0},
-                                     {'invented': 1.5}])
+@pytest.mark.parametrize(
+  'setting',
+  [{'min_words': 0}, {'min_words': 5, 'max_words': 4}, {'max_letters': 0}, {'invented': 1.5}],
+)
 def test_settings_out_of_range_name_themselves(setting):
   name, value = next(iter(setting.items()))
   with pytest.raises(ValueError, match=f'{name}={value}'):

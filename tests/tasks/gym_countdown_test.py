@@ -1,8 +1,9 @@
 """Countdown of reasoning-gym and ours give the same verdicts, where the rules of both are the same.
 
-Ours are stricter: every result on the way is a whole number in 0..LIMIT, so there are no signs either; an answer has at
-most SIZE bytes and nests DEPTH deep; and spaces are all that may stand around it. The library takes any value within a
-hundred thousandth of the target, which is the same for whole results and targets below 100 000.
+Ours are stricter: every result on the way is a whole number in 0..LIMIT, so there are no signs
+either; an answer has at most SIZE bytes and nests DEPTH deep; and spaces are all that may stand
+around it. The library takes any value within a hundred thousandth of the target, which is the same
+for whole results and targets below 100 000.
 """
 
 import ast
@@ -20,7 +21,12 @@ from o1jax.text.steps import ANSWER
 from o1jax.types import Problem
 
 ALPHABET = [*'0123456789+-*/() .,=!x^%_\n\t', '**', '//', '()', '-(', ' 1 ', '\u00b2', '\u0665']
-TREES = {'+': lambda a, b: a + b, '-': lambda a, b: a - b, '*': lambda a, b: a * b, '/': lambda a, b: a / b}
+TREES = {
+  '+': lambda a, b: a + b,
+  '-': lambda a, b: a - b,
+  '*': lambda a, b: a * b,
+  '/': lambda a, b: a / b,
+}
 
 
 def both(given, target, text):
@@ -34,7 +40,8 @@ FAMILY = gym_family.family('countdown')
 
 
 def values(node):
-  """The values of an expression and of all its parts. Raises ValueError where it is none, or has a sign."""
+  """The values of an expression and of all its parts. Raises ValueError where it is none, or has a
+  sign."""
   if isinstance(node, ast.Constant) and type(node.value) is int:
     return [fractions.Fraction(node.value)]
   if not isinstance(node, ast.BinOp):
@@ -109,7 +116,9 @@ def test_verdicts_are_those_of_reasoning_gym():
     else:
       assert theirs == ours, (given, target, text)
       counts['same', ours] += 1
-  assert counts['same', True] > 300 and counts['same', False] > 700 and counts['stricter', True] > 20, counts
+  assert (
+    counts['same', True] > 300 and counts['same', False] > 700 and counts['stricter', True] > 20
+  ), counts
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""Laws of the tasks that families of reasoning-gym become, and of the arrays that they are made into."""
+"""Laws of the tasks that families of reasoning-gym become, and of the arrays that they are made
+into."""
 
 import ast
 import functools
@@ -29,7 +30,9 @@ def test_splits_are_apart_and_fewer_are_the_first_of_more(task):
   found = {split: task.problems(split, count, 5) for split, count in zip(SPLITS, (60, 6, 9))}
   prompts = [problem.prompt for problems in found.values() for problem in problems]
   assert len(set(prompts)) == len(prompts) == 75
-  assert all(prompt.endswith(DELIMITER) and not prompt.endswith(2 * DELIMITER) for prompt in prompts)
+  assert all(
+    prompt.endswith(DELIMITER) and not prompt.endswith(2 * DELIMITER) for prompt in prompts
+  )
   assert task.problems('train', 20, 5) == found['train'][:20] != task.problems('train', 20, 6)
   other = SUDOKU(workers=2)  # asked in another order
   assert [other.problems(split, len(found[split]), 5) for split in reversed(SPLITS)] == [
@@ -45,19 +48,26 @@ def test_seeds_beside_each_other_share_no_problem(task):
 
 def test_a_small_family_tells_how_many_it_has():
   task = gym.task(family='coin_flip', settings=dict(min_trials=3, max_trials=4), workers=1)
-  with pytest.raises(ValueError, match=r"'coin_flip' gave (\d+) problems in split 'train', 100 were asked") as error:
+  with pytest.raises(
+    ValueError, match=r"'coin_flip' gave (\d+) problems in split 'train', 100 were asked"
+  ) as error:
     task.problems('train', 100, 0)
   count = int(str(error.value).split()[4])
   assert 'the last 300 without a new question' in str(error.value) and '\n' not in str(error.value)
   problems = task.problems('train', count, 0)  # without drawing again
   assert len({problem.prompt for problem in problems}) == count > 3
-  assert task.facts(np.random.default_rng(0)).partition(DELIMITER)[0] + DELIMITER in {p.prompt for p in problems}
+  assert task.facts(np.random.default_rng(0)).partition(DELIMITER)[0] + DELIMITER in {
+    p.prompt for p in problems
+  }
 
 
 def test_a_family_whose_own_answers_are_wrong_has_no_problems():
   sequence = gym._Sequence(types.SimpleNamespace(name='odd', draw=flawed), 0, workers=1, seconds=60)
   assert sequence.first('train', 5) == []
-  assert sequence.lack() == '300 draws, the last 300 without a new question (the score of its own answer is 0)'
+  assert (
+    sequence.lack()
+    == '300 draws, the last 300 without a new question (the score of its own answer is 0)'
+  )
 
 
 def flawed(index, *, seed):
@@ -66,17 +76,27 @@ def flawed(index, *, seed):
 
 def test_a_process_that_ends_is_told_of():
   broken = types.SimpleNamespace(name='odd', config='SomeConfig(level=3)', draw=ahead_test.ends)
-  with pytest.raises(AheadError, match=r'drawing problems of SomeConfig\(level=3\): a process ended with status 3'):
+  with pytest.raises(
+    AheadError, match=r'drawing problems of SomeConfig\(level=3\): a process ended with status 3'
+  ):
     gym._Sequence(broken, 0, workers=1, seconds=60).first('train', 5)
 
 
 def test_an_answer_of_several_lines_is_several_steps(task):
   for problem in task.problems('train', 20, 5):
     steps = task.demonstrate(problem, np.random.default_rng(0))
-    assert len(steps) == 4 and steps[0].startswith(ANSWER) and not any(ANSWER in step for step in steps[1:])
+    assert (
+      len(steps) == 4
+      and steps[0].startswith(ANSWER)
+      and not any(ANSWER in step for step in steps[1:])
+    )
     assert split_steps(join_steps(steps)) == steps and task.check(problem, join_steps(steps))
-    assert not task.check(problem, join_steps(steps[:-1])) and not task.check(problem, join_steps(steps[1:]))
-    assert task.check(problem, f'{ANSWER}1{DELIMITER}{join_steps(steps)} {DELIMITER}')  # the last answer counts
+    assert not task.check(problem, join_steps(steps[:-1])) and not task.check(
+      problem, join_steps(steps[1:])
+    )
+    assert task.check(
+      problem, f'{ANSWER}1{DELIMITER}{join_steps(steps)} {DELIMITER}'
+    )  # the last answer counts
     assert not task.check(gym.ask(problem.prompt), join_steps(steps))
 
 
@@ -101,10 +121,15 @@ def test_problems_and_demonstrations_become_arrays(task, tmp_path):
   shown = builder.read(task.name, tmp_path, 'train')
   assert [d.problem for d in shown] == problems and task.name == 'gym_mini_sudoku'
   assert shown == pipeline.demonstrate(task, problems, seed=5)
-  tokenizer = Tokenizer.train(pipeline.corpus(builder.read_text(task.name, tmp_path), shown), tmp_path / 'tokenizer')
+  tokenizer = Tokenizer.train(
+    pipeline.corpus(builder.read_text(task.name, tmp_path), shown), tmp_path / 'tokenizer'
+  )
   prompt, reference = pipeline.encode_problems(tokenizer, problems, prompt_length=500)
   for i, problem in enumerate(problems):
-    assert tokenizer.decode(prompt.tokens[i, : prompt.length[i]]) == problem.prompt and problem.prompt.count('\n') > 8
+    assert (
+      tokenizer.decode(prompt.tokens[i, : prompt.length[i]]) == problem.prompt
+      and problem.prompt.count('\n') > 8
+    )
     assert bytes(reference.text[i, : reference.length[i]]).decode() == problem.text
   rows = pipeline.instruction_rows(tokenizer, shown, row_length=600)
   pipeline.check_steps(tokenizer, shown, step_length=9, max_steps=4)
@@ -115,7 +140,9 @@ def test_problems_and_demonstrations_become_arrays(task, tmp_path):
 def test_without_an_answer_of_its_own_a_family_has_no_demonstrations():
   task = gym.task(family='rush_hour', texts=5, workers=1)
   problem, *_ = task.problems('train', 5, 0)
-  with pytest.raises(ValueError, match="'rush_hour' tells no answers, so there is nothing to demonstrate"):
+  with pytest.raises(
+    ValueError, match="'rush_hour' tells no answers, so there is nothing to demonstrate"
+  ):
     task.demonstrate(problem, np.random.default_rng(0))
   assert task.facts(np.random.default_rng(0)) in {p.prompt for p in task.problems('train', 5, 0)}
   assert not task.check(problem, ANSWER + 'A+1')

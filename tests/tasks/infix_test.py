@@ -12,14 +12,21 @@ verify = jax.jit(jax.vmap(infix.verify))
 
 
 def verdicts(cases, size=96):
-  """Cases (numbers, text) -> bool array. Rows are always as many, so that a width is compiled once."""
+  """Cases (numbers, text) -> bool array. Rows are always as many, so that a width is compiled
+  once."""
   text = np.zeros((ROWS, size), np.uint8)
   length = np.zeros(ROWS, np.int32)
   numbers = np.full((ROWS, 5), -1, np.int32)
   for i, (given, solution) in enumerate(cases):
     encoded = solution.encode()[-size:]
-    text[i, :len(encoded)], length[i], numbers[i, :len(given)] = list(encoded), len(encoded), given
-  return np.asarray(verify(jnp.asarray(text), jnp.asarray(length), jnp.asarray(numbers)))[:len(cases)]
+    text[i, : len(encoded)], length[i], numbers[i, : len(given)] = (
+      list(encoded),
+      len(encoded),
+      given,
+    )
+  return np.asarray(verify(jnp.asarray(text), jnp.asarray(length), jnp.asarray(numbers)))[
+    : len(cases)
+  ]
 
 
 FIXED = [  # numbers, what follows the answer tag, verdict
@@ -94,7 +101,10 @@ def test_fixed_cases():
 
 
 def test_without_a_tag_there_is_no_answer():
-  cases = [((26, 3, 5, 7), text) for text in ('', '5+3*7', 'answer>5+3*7', '<answer5+3*7', '<analysis>5+3*7')]
+  cases = [
+    ((26, 3, 5, 7), text)
+    for text in ('', '5+3*7', 'answer>5+3*7', '<answer5+3*7', '<analysis>5+3*7')
+  ]
   assert not verdicts(cases).any() and not any(infix.check(*case) for case in cases)
 
 
@@ -103,7 +113,9 @@ def _expression(rng, numbers):
   if len(numbers) == 1:
     return str(numbers[0])
   cut = int(rng.integers(1, len(numbers)))
-  text = _expression(rng, numbers[:cut]) + rng.choice(list('+-*/')) + _expression(rng, numbers[cut:])
+  text = (
+    _expression(rng, numbers[:cut]) + rng.choice(list('+-*/')) + _expression(rng, numbers[cut:])
+  )
   return f'({text})' if rng.random() < 0.4 else text
 
 
@@ -115,20 +127,27 @@ def _spoil(rng, text):
   if kind == 0:
     return text[:place] + junk[rng.integers(len(junk))] + text[place:]
   if kind == 1:
-    return text[:place] + text[place + 1:]
+    return text[:place] + text[place + 1 :]
   if kind == 2:
-    return text[:place] + junk[rng.integers(len(junk))] + text[place + 1:]
-  return text[:place] + text[place:place + 3][::-1] + text[place + 3:]
+    return text[:place] + junk[rng.integers(len(junk))] + text[place + 1 :]
+  return text[:place] + text[place : place + 3][::-1] + text[place + 3 :]
 
 
 def fuzzed(count):
   rng = np.random.default_rng(0)
   symbols = list('()+-*/ 0123456789') + ['(', ')', '12', ' ']
   for i in range(count):
-    given = [int(n) for n in rng.integers(0 if i % 7 == 0 else 1, [5, 13, 100, 2000][i % 4], size=rng.integers(2, 5))]
+    given = [
+      int(n)
+      for n in rng.integers(
+        0 if i % 7 == 0 else 1, [5, 13, 100, 2000][i % 4], size=rng.integers(2, 5)
+      )
+    ]
     answer = _expression(rng, [int(n) for n in rng.permutation(given)])
     try:
-      target = max(min(int(eval(answer)), 2 * infix.LIMIT), 0)  # mostly reachable, so that many a verdict is yes
+      target = max(
+        min(int(eval(answer)), 2 * infix.LIMIT), 0
+      )  # mostly reachable, so that many a verdict is yes
     except ZeroDivisionError:
       target = 10
     for _ in range(int(rng.integers(0, 3)) if i % 3 else 0):

@@ -6,9 +6,13 @@ import pytest
 from o1jax.data.problems import SolvedProblem
 from o1jax.tasks import cipher, countdown, gym, questions
 
-TEST = [SolvedProblem(f'How many are {i} and 1?', (f'{i}+1={i + 1}.',), str(i + 1)) for i in range(10)]
+TEST = [
+  SolvedProblem(f'How many are {i} and 1?', (f'{i}+1={i + 1}.',), str(i + 1)) for i in range(10)
+]
 # The training set has some questions of the test set, and some twice.
-TRAIN = TEST[:3] + 2 * [SolvedProblem(f'What is {i}?', ('Easy.', f'It is {i}.'), f'{i:,}') for i in range(2000)]
+TRAIN = TEST[:3] + 2 * [
+  SolvedProblem(f'What is {i}?', ('Easy.', f'It is {i}.'), f'{i:,}') for i in range(2000)
+]
 
 
 def make():
@@ -17,11 +21,16 @@ def make():
 
 def test_splits_share_no_question_and_have_each_once():
   task = make()
-  parts = {'test': task.problems('test', 10, 0), 'validation': task.problems('validation', 150, 0),
-           'train': task.problems('train', 1700, 0)}  # fmt: skip
+  parts = {
+    'test': task.problems('test', 10, 0),
+    'validation': task.problems('validation', 150, 0),
+    'train': task.problems('train', 1700, 0),
+  }
   prompts = [problem.prompt for part in parts.values() for problem in part]
   assert len(set(prompts)) == len(prompts) and all(prompt.endswith('\n') for prompt in prompts)
-  assert {problem.prompt.strip() for problem in parts['test']} == {solved.problem for solved in TEST}
+  assert {problem.prompt.strip() for problem in parts['test']} == {
+    solved.problem for solved in TEST
+  }
   assert task.problems('train', 1700, 1) != parts['train'] == make().problems('train', 1700, 0)
   assert task.problems('train', 5, 0) == parts['train'][:5]
 
@@ -30,7 +39,9 @@ def test_a_demonstration_is_right_and_ends_with_the_answer_in_its_box():
   task = make()
   for problem in task.problems('train', 50, 0):
     steps = task.demonstrate(problem, np.random.default_rng(0))
-    assert steps[0] == 'Easy.' and task.marker in steps[-1] and all('\n' not in step for step in steps)
+    assert (
+      steps[0] == 'Easy.' and task.marker in steps[-1] and all('\n' not in step for step in steps)
+    )
     assert task.check(problem, '\n'.join(steps))
     assert not task.check(problem, '\n'.join(steps).replace(problem.text, problem.text + '1'))
     assert not task.check(problem, steps[0])
@@ -38,8 +49,12 @@ def test_a_demonstration_is_right_and_ends_with_the_answer_in_its_box():
 
 def test_blanks_and_commas_do_not_make_an_answer_wrong_and_nothing_is_never_right():
   (problem,) = [p for p in make().problems('train', 1700, 0) if p.text == '1,080']
-  assert all(questions.check(problem, text) for text in (r'\boxed{1080}', r'\boxed{1,080}', '#### 1 080'))
-  assert not any(questions.check(problem, text) for text in ('', r'\boxed{}', r'\boxed{108}', 'none'))
+  assert all(
+    questions.check(problem, text) for text in (r'\boxed{1080}', r'\boxed{1,080}', '#### 1 080')
+  )
+  assert not any(
+    questions.check(problem, text) for text in ('', r'\boxed{}', r'\boxed{108}', 'none')
+  )
 
 
 def test_too_many_and_unknown_splits():
@@ -54,20 +69,26 @@ def test_facts_are_questions_with_their_solutions():
   assert told.startswith('What is ') and told.endswith('.') and '\nEasy.\n' in told
 
 
-@pytest.mark.parametrize('question', ['make 24 from 3 5 7', '24 from 3,5,7', '3 5 7 = 24', 'Make 24: 3, 5 and 7!'])
+@pytest.mark.parametrize(
+  'question', ['make 24 from 3 5 7', '24 from 3,5,7', '3 5 7 = 24', 'Make 24: 3, 5 and 7!']
+)
 def test_a_countdown_as_people_ask_it(question):
   problem = countdown.ask(question, numbers=3)
   assert problem.numbers == (24, 3, 5, 7) and problem.prompt == 'make 24 from 3,5,7\n'
 
 
-@pytest.mark.parametrize('question', ['', 'make 24 from 3 5', 'make 24 from 3 5 7 2', 'make 24 from 0 5 7', '1' * 50])
+@pytest.mark.parametrize(
+  'question', ['', 'make 24 from 3 5', 'make 24 from 3 5 7 2', 'make 24 from 0 5 7', '1' * 50]
+)
 def test_what_is_no_countdown(question):
   with pytest.raises(ValueError, match='ask such as "make 12 from 3 4 5"'):
     countdown.ask(question, numbers=3)
 
 
 def test_other_questions():
-  assert cipher.ask('decode oyfjdnisdr') == cipher.ask(' OYFJDNISDR ') == cipher.problem('oyfjdnisdr')
+  assert (
+    cipher.ask('decode oyfjdnisdr') == cipher.ask(' OYFJDNISDR ') == cipher.problem('oyfjdnisdr')
+  )
   with pytest.raises(ValueError, match='pair'):
     cipher.ask('oyf')
   for ask in (questions.ask, gym.ask):

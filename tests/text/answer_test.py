@@ -1,4 +1,5 @@
-r"""The final answer of a solution: which of several marks counts, and in one pass over whatever a model writes."""
+r"""The final answer of a solution: which of several marks counts, and in one pass over whatever a
+model writes."""
 
 import random
 import time
@@ -78,7 +79,9 @@ def test_boxed_is_what_trying_each_box_from_the_right_finds():
   rng = random.Random(0)
   found = 0
   for _ in range(3000):
-    text = ''.join(rng.choices([r'\boxed{', '{', '}', '}', '}', r'\{', r'\}', '1'], k=rng.randrange(12)))
+    text = ''.join(
+      rng.choices([r'\boxed{', '{', '}', '}', '}', r'\{', r'\}', '1'], k=rng.randrange(12))
+    )
     assert boxed(text) == slowly_boxed(text), text
     found += boxed(text) is not None
   assert found > 500
@@ -96,7 +99,23 @@ def slowly_boxed(text):
 
 @pytest.mark.parametrize(
   'piece',
-  ['{', '}', r'\boxed{', r'\boxed ', '\\', '9', '9,', '-', '.', 'answer is ', 'answer', '####', ' ', r'\frac{1', '$'],
+  [
+    '{',
+    '}',
+    r'\boxed{',
+    r'\boxed ',
+    '\\',
+    '9',
+    '9,',
+    '-',
+    '.',
+    'answer is ',
+    'answer',
+    '####',
+    ' ',
+    r'\frac{1',
+    '$',
+  ],
 )
 def test_a_long_text_takes_one_pass(piece):
   """Looked through anew from each place, it would take hours."""

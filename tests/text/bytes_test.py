@@ -7,7 +7,10 @@ import pytest
 from o1jax.text.bytes import after_last, token_bytes
 
 PIECES = [b'', b'a', b'bc', b'<answer>', b'', b'\n', b'longer than most']
-TABLE = (np.array([list(p.ljust(16, b'\0')) for p in PIECES], np.uint8), np.array(list(map(len, PIECES)), np.int32))
+TABLE = (
+  np.array([list(p.ljust(16, b'\0')) for p in PIECES], np.uint8),
+  np.array(list(map(len, PIECES)), np.int32),
+)
 
 
 @pytest.mark.parametrize('size', [4, 16, 300])
@@ -18,7 +21,7 @@ def test_token_bytes_are_the_joined_pieces(size):
   text, text_length = jax.jit(lambda t, n: token_bytes(t, n, TABLE, size=size))(tokens, length)
   assert text.shape == (3, 50, size) and text.dtype == np.uint8
   for place in np.ndindex(3, 50):
-    kept = b''.join(PIECES[i] for i in tokens[place][:length[place]])[-size:]
+    kept = b''.join(PIECES[i] for i in tokens[place][: length[place]])[-size:]
     assert text_length[place] == len(kept)
     assert bytes(np.asarray(text[place])) == kept.ljust(size, b'\0')
 
@@ -27,9 +30,13 @@ def test_token_bytes_are_the_joined_pieces(size):
 def test_after_last_is_rpartition(size):
   rng = np.random.default_rng(0)
   parts = [b'ab', b'xx', b'a', b'b', b'xxab']
-  texts = [b''.join(parts[i] for i in rng.integers(len(parts), size=n)) for n in rng.integers(9, size=300)]
+  texts = [
+    b''.join(parts[i] for i in rng.integers(len(parts), size=n)) for n in rng.integers(9, size=300)
+  ]
   rows = np.array([list(text.ljust(40, b'\0')) for text in texts], np.uint8)
-  rows = np.where(np.arange(40) < np.array([[len(t)] for t in texts]), rows, ord('b'))  # not to be read
+  rows = np.where(
+    np.arange(40) < np.array([[len(t)] for t in texts]), rows, ord('b')
+  )  # not to be read
   lengths = np.array([len(text) for text in texts], np.int32)
   found, length = jax.vmap(lambda t, n: after_last(t, n, b'ab', size=size))(rows, lengths)
   for i, text in enumerate(texts):

@@ -1,4 +1,5 @@
-"""Laws of tokenizers from elsewhere: exact bytes, borders between steps, special tokens, and errors for people."""
+"""Laws of tokenizers from elsewhere: exact bytes, borders between steps, special tokens, and errors
+for people."""
 
 import io
 import json
@@ -16,11 +17,50 @@ from o1jax.text import pretrained
 from o1jax.text.steps import DELIMITER, join_steps, split_steps
 from o1jax.text.tokenizer import Tokenizer
 from o1jax.types import Problem
-from tests.text.vocabularies import ENDS, JSON, PREFIXED, PROMPTS, SOLUTIONS, corpus, tokenizers, write
+from tests.text.vocabularies import (
+  ENDS,
+  JSON,
+  PREFIXED,
+  PROMPTS,
+  SOLUTIONS,
+  corpus,
+  tokenizers,
+  write,
+)
 
-STRANGE = ['', ' ', '  a  ', '▁', 'a▁ ▁b', 'é', '日本語', '🙂', '\x00', '\t\r\n', '<0x41>', '<0x0A>', '</s>',
-           '<s><unk>', '<|im_end|>', '<|eot_id|>x', '<end_of_turn>\n', '<eos>', '[INST] a [/INST]', '<think>', '\n\n',
-           '\n\n\n\n', ' \n  \n', '.\n', '...\n\n', '1234567890', ' \u2028\u3000', 'Ġ', 'ĊĊ', '\\', "it's WE'LL"]
+STRANGE = [
+  '',
+  ' ',
+  '  a  ',
+  '▁',
+  'a▁ ▁b',
+  'é',
+  '日本語',
+  '🙂',
+  '\x00',
+  '\t\r\n',
+  '<0x41>',
+  '<0x0A>',
+  '</s>',
+  '<s><unk>',
+  '<|im_end|>',
+  '<|eot_id|>x',
+  '<end_of_turn>\n',
+  '<eos>',
+  '[INST] a [/INST]',
+  '<think>',
+  '\n\n',
+  '\n\n\n\n',
+  ' \n  \n',
+  '.\n',
+  '...\n\n',
+  '1234567890',
+  ' \u2028\u3000',
+  'Ġ',
+  'ĊĊ',
+  '\\',
+  "it's WE'LL",
+]
 
 
 @pytest.fixture(scope='module')
@@ -71,17 +111,25 @@ def library(kind, folder):
     return processor.encode, processor.decode, processor.vocab_size()
   own = tokenizers.Tokenizer.from_file(str(folder / 'tokenizer.json'))
   own.encode_special_tokens = True
-  return lambda text: own.encode(text, add_special_tokens=False).ids, own.decode, len(own.get_vocab())
+  return (
+    lambda text: own.encode(text, add_special_tokens=False).ids,
+    own.decode,
+    len(own.get_vocab()),
+  )
 
 
 def test_decoding_is_that_of_the_library(kind, folders, tokenizer):
   """But for the space that some put before a text and take away again."""
   _, decode, size = library(kind, folders[kind])
   rng, compared = np.random.default_rng(0), 0
-  rows = [tokenizer.encode(text) for text in (*PROMPTS.values(), *map(join_steps, SOLUTIONS), *fuzzed(100))]
+  rows = [
+    tokenizer.encode(text)
+    for text in (*PROMPTS.values(), *map(join_steps, SOLUTIONS), *fuzzed(100))
+  ]
   rows += [rng.integers(size, size=rng.integers(1, 9)).tolist() for _ in range(600)]
   for ids in rows:
-    # What libraries make of an unknown token differs, and a space as a byte is none that they put there.
+    # What libraries make of an unknown token differs, and a space as a byte is none that they put
+    # there.
     ids = [i for i in ids if tokenizer.pieces[i] and tokenizer.pieces[i] != b' ']
     ours = tokenizer.decode(ids)
     if not {'\ufffd', '▁'} & set(ours):  # they differ in how many of those they write
@@ -91,7 +139,8 @@ def test_decoding_is_that_of_the_library(kind, folders, tokenizer):
 
 
 def test_encoding_is_that_of_the_library(kind, folders, tokenizer):
-  """The space that some put before a text aside. Unigram and SentencePiece have no such words for special tokens."""
+  """The space that some put before a text aside. Unigram and SentencePiece have no such words for
+  special tokens."""
   encode, _, _ = library(kind, folders[kind])
   space = ' ' if kind in PREFIXED else ''
   typed = ['a <|im_end|>\n<|eot_id|>', '</s><eos>'] if kind in JSON and kind != 'unigram' else []
@@ -102,9 +151,13 @@ def test_encoding_is_that_of_the_library(kind, folders, tokenizer):
 
 def test_the_table_has_the_rows_of_the_model(tokenizer):
   table, length = tokenizer.bytes_table(rows=tokenizer.vocab_size + 7)
-  assert len(table) == len(length) == tokenizer.vocab_size + 7 and not length[-7:].any() and not table[-7:].any()
+  assert (
+    len(table) == len(length) == tokenizer.vocab_size + 7
+    and not length[-7:].any()
+    and not table[-7:].any()
+  )
   for i, piece in enumerate(tokenizer.pieces):
-    assert table[i, :length[i]].tobytes() == piece
+    assert table[i, : length[i]].tobytes() == piece
   with pytest.raises(ValueError, match=f'rows={tokenizer.vocab_size - 1} cannot hold'):
     tokenizer.bytes_table(rows=tokenizer.vocab_size - 1)
 
@@ -140,12 +193,15 @@ def test_learned_steps_are_cut_as_sampled_ones(any_tokenizer, cut):
     assert cut([i for part in parts for i in part]) == parts and len(parts) == len(steps)
     for step, part in zip(steps[:-1], parts):
       assert part == any_tokenizer.encode(step + DELIMITER)
-      assert any_tokenizer.decode(part) == step + DELIMITER and any_tokenizer.pieces[part[-1]].endswith(b'\n')
+      assert any_tokenizer.decode(part) == step + DELIMITER and any_tokenizer.pieces[
+        part[-1]
+      ].endswith(b'\n')
     assert parts[-1] == [*any_tokenizer.encode(steps[-1]), any_tokenizer.eos_id]
 
 
 def test_steps_survive_their_text(any_tokenizer):
-  """What a policy says, written down and learned again, is the same tokens with the same borders."""
+  """What a policy says, written down and learned again, is the same tokens with the same
+  borders."""
   for steps in SOLUTIONS:
     parts = any_tokenizer.encode_steps(steps)
     text = any_tokenizer.decode([i for part in parts for i in part])
@@ -153,14 +209,22 @@ def test_steps_survive_their_text(any_tokenizer):
 
 
 def test_a_row_is_a_prompt_and_what_sampling_makes_of_it(any_tokenizer, cut):
-  """The delimiter is the same tokens at train and at score time, and the prompt's end does not merge with a step."""
-  demonstrations = [pipeline.Demonstration(Problem(prompt), steps)
-                    for prompt in PROMPTS.values() for steps in SOLUTIONS]
-  prompt, _ = pipeline.encode_problems(any_tokenizer, [d.problem for d in demonstrations], prompt_length=256)
+  """The delimiter is the same tokens at train and at score time, and the prompt's end does not
+  merge with a step."""
+  demonstrations = [
+    pipeline.Demonstration(Problem(prompt), steps)
+    for prompt in PROMPTS.values()
+    for steps in SOLUTIONS
+  ]
+  prompt, _ = pipeline.encode_problems(
+    any_tokenizer, [d.problem for d in demonstrations], prompt_length=256
+  )
   for n, demonstration in enumerate(demonstrations):
-    row = jax.tree.map(lambda x: x[0], pipeline.instruction_rows(any_tokenizer, [demonstration], row_length=512))
-    tokens, mask = row.tokens[:row.length], row.mask[:row.length]
-    assert tokens[~mask].tolist() == prompt.tokens[n, :prompt.length[n]].tolist()
+    row = jax.tree.map(
+      lambda x: x[0], pipeline.instruction_rows(any_tokenizer, [demonstration], row_length=512)
+    )
+    tokens, mask = row.tokens[: row.length], row.mask[: row.length]
+    assert tokens[~mask].tolist() == prompt.tokens[n, : prompt.length[n]].tolist()
     assert cut(tokens[mask].tolist()) == any_tokenizer.encode_steps(demonstration.steps)
 
 
@@ -178,8 +242,10 @@ def test_newlines_merge_with_their_neighbours(folders):
   for kind in ENDS:
     tokenizer = pretrained.load(folders[kind])
     whole = [tokenizer.encode(join_steps(steps)) for steps in SOLUTIONS]
-    merged += [kind] * any(w != [i for part in map(tokenizer.encode, _closed(steps)) for i in part]
-                           for w, steps in zip(whole, SOLUTIONS))
+    merged += [kind] * any(
+      w != [i for part in map(tokenizer.encode, _closed(steps)) for i in part]
+      for w, steps in zip(whole, SOLUTIONS)
+    )
   assert {'gpt2', 'qwen2', 'llama3', 'gemma'} <= set(merged)
   assert len(pretrained.load(folders['qwen2']).delimiter_ids) > 5
 
@@ -194,7 +260,9 @@ def _closed(steps):
 def test_ends_and_padding(kind, tokenizer):
   assert tokenizer.end_ids == tuple(tokenizer.added[text] for text in ENDS[kind])
   assert not any(tokenizer.pieces[i] for i in (*tokenizer.end_ids, tokenizer.pad_id))
-  pad = {'qwen2': '<|endoftext|>', 'gemma': '<pad>', 'gemma.model': '<pad>'}.get(kind, ENDS[kind][0])
+  pad = {'qwen2': '<|endoftext|>', 'gemma': '<pad>', 'gemma.model': '<pad>'}.get(
+    kind, ENDS[kind][0]
+  )
   assert tokenizer.pad_id == tokenizer.added[pad]
 
 
@@ -208,10 +276,10 @@ def test_prompts_begin_as_the_library_begins_a_text(kind, tokenizer):
   start = {'llama3': '<|begin_of_text|>', 'gemma': '<bos>', 'gemma.model': '<bos>'}.get(kind, '<s>')
   start = [] if kind in ('gpt2', 'qwen2', 'unigram') else [tokenizer.added[start]]
   for text in (*PROMPTS.values(), 'a</s>b<|eot_id|>c<eos>d<|im_end|>'):
-    ids, = tokenizer.encode_prompts([text])
-    assert ids[:len(start)] == start
+    (ids,) = tokenizer.encode_prompts([text])
+    assert ids[: len(start)] == start
     assert tokenizer.decode(ids).removeprefix(' ' if kind in PREFIXED else '') == text
-    assert not any(not tokenizer.pieces[i] for i in ids[len(start):])
+    assert not any(not tokenizer.pieces[i] for i in ids[len(start) :])
 
 
 @pytest.mark.parametrize('kind', JSON, indirect=True)
@@ -221,7 +289,8 @@ def test_prompts_are_those_of_transformers(kind, folders, tokenizer):
   for text in PROMPTS.values():
     assert tokenizer.encode_prompts([text])[0] == theirs(text).input_ids
     assert tokenizer.decode(tokenizer.encode(text)) == theirs.decode(
-      theirs(text).input_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+      theirs(text).input_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+    )
 
 
 def test_nothing_is_unknown_where_bytes_are_tokens(tokenizer):
@@ -252,15 +321,22 @@ def test_a_file_is_as_good_as_its_folder(kind, folders, tokenizer):
 
 
 def test_a_lone_model_file_tells_its_own_end(folders, tmp_path):
-  (tmp_path / 'spiece.model').write_bytes((folders['llama2.model'] / 'tokenizer.model').read_bytes())
+  (tmp_path / 'spiece.model').write_bytes(
+    (folders['llama2.model'] / 'tokenizer.model').read_bytes()
+  )
   tokenizer = pretrained.load(tmp_path)
-  assert tokenizer.end_ids == (2,) and tokenizer.pad_id == 2 and tokenizer.encode_prompts([''])[0] == [1]
+  assert (
+    tokenizer.end_ids == (2,) and tokenizer.pad_id == 2 and tokenizer.encode_prompts([''])[0] == [1]
+  )
 
 
 def _change(name, **changes):
   def change(folder):
     told = json.loads((folder / name).read_bytes())
-    (folder / name).write_text(json.dumps({k: v for k, v in (told | changes).items() if v is not ...}))
+    (folder / name).write_text(
+      json.dumps({k: v for k, v in (told | changes).items() if v is not ...})
+    )
+
   return change
 
 
@@ -272,23 +348,75 @@ def _both(*changes):
   return lambda folder: [change(folder) for change in changes]
 
 
-@pytest.mark.parametrize('base, change, message', [
-  ('qwen2', lambda folder: (folder / 'tokenizer.json').unlink(), 'no tokenizer in .* neither tokenizer.json nor a'),
-  ('qwen2', _both(lambda folder: (folder / 'tokenizer.json').unlink(), _write('a.model', ''), _write('b.model', '')),
-   'a.model and b.model: name the file'),
-  ('qwen2', _write('tokenizer.json', 'version https://git-lfs.github.com/spec/v1\noid sha256:1\n'), 'git lfs pull'),
-  ('llama2.model', _write('tokenizer.model', 'version https://git-lfs.github.com/spec/v1\n'), 'git lfs pull'),
-  ('qwen2', _write('tokenizer_config.json', 'version https://git-lfs.github.com/spec/v1\n'), 'json is a Git-LFS'),
-  ('qwen2', _write('tokenizer.json', '{"version": '), 'is no tokenizer.json that the library tokenizers can read'),
-  ('qwen2', _write('tokenizer_config.json', '{"eos'), r'tokenizer_config.json is no JSON \('),
-  ('qwen2', _write('generation_config.json', '[1]'), 'generation_config.json holds a list and no object'),
-  ('llama2.model', _write('tokenizer.model', 'IQ== 0\nIg== 1\n'), 'is no SentencePiece model'),
-  ('qwen2', _both(_change('tokenizer_config.json', eos_token=...), _change('generation_config.json', eos_token_id=...)),
-   'no end token in .*: tokenizer_config.json has no eos_token'),
-  ('qwen2', _change('tokenizer_config.json', eos_token='<|nothing|>'), r"eos_token '<\|nothing\|>' of .* is no token"),
-  ('qwen2', _change('generation_config.json', eos_token_id=[2, 151645]), 'names the end token 151645, and its tok'),
-  ('llama2', _change('tokenizer_config.json', add_bos_token=True, bos_token='<b>'), "its bos_token '<b>' is no token"),
-])
+@pytest.mark.parametrize(
+  'base, change, message',
+  [
+    (
+      'qwen2',
+      lambda folder: (folder / 'tokenizer.json').unlink(),
+      'no tokenizer in .* neither tokenizer.json nor a',
+    ),
+    (
+      'qwen2',
+      _both(
+        lambda folder: (folder / 'tokenizer.json').unlink(),
+        _write('a.model', ''),
+        _write('b.model', ''),
+      ),
+      'a.model and b.model: name the file',
+    ),
+    (
+      'qwen2',
+      _write('tokenizer.json', 'version https://git-lfs.github.com/spec/v1\noid sha256:1\n'),
+      'git lfs pull',
+    ),
+    (
+      'llama2.model',
+      _write('tokenizer.model', 'version https://git-lfs.github.com/spec/v1\n'),
+      'git lfs pull',
+    ),
+    (
+      'qwen2',
+      _write('tokenizer_config.json', 'version https://git-lfs.github.com/spec/v1\n'),
+      'json is a Git-LFS',
+    ),
+    (
+      'qwen2',
+      _write('tokenizer.json', '{"version": '),
+      'is no tokenizer.json that the library tokenizers can read',
+    ),
+    ('qwen2', _write('tokenizer_config.json', '{"eos'), r'tokenizer_config.json is no JSON \('),
+    (
+      'qwen2',
+      _write('generation_config.json', '[1]'),
+      'generation_config.json holds a list and no object',
+    ),
+    ('llama2.model', _write('tokenizer.model', 'IQ== 0\nIg== 1\n'), 'is no SentencePiece model'),
+    (
+      'qwen2',
+      _both(
+        _change('tokenizer_config.json', eos_token=...),
+        _change('generation_config.json', eos_token_id=...),
+      ),
+      'no end token in .*: tokenizer_config.json has no eos_token',
+    ),
+    (
+      'qwen2',
+      _change('tokenizer_config.json', eos_token='<|nothing|>'),
+      r"eos_token '<\|nothing\|>' of .* is no token",
+    ),
+    (
+      'qwen2',
+      _change('generation_config.json', eos_token_id=[2, 151645]),
+      'names the end token 151645, and its tok',
+    ),
+    (
+      'llama2',
+      _change('tokenizer_config.json', add_bos_token=True, bos_token='<b>'),
+      "its bos_token '<b>' is no token",
+    ),
+  ],
+)
 def test_what_is_wrong_is_told_in_one_line(base, change, message, tmp_path):
   write(base, tmp_path)
   change(tmp_path)
@@ -310,8 +438,16 @@ def test_other_kinds_are_refused(tmp_path):
 def test_a_vocabulary_without_newlines_is_refused(tmp_path):
   out = io.BytesIO()
   sentencepiece.SentencePieceTrainer.train(
-    sentence_iterator=iter(corpus()), model_writer=out, vocab_size=300, hard_vocab_limit=False, minloglevel=2,
-    normalization_rule_name='nmt_nfkc')  # T5's, which makes a newline a space
+    sentence_iterator=iter(corpus()),
+    model_writer=out,
+    vocab_size=300,
+    hard_vocab_limit=False,
+    minloglevel=2,
+    normalization_rule_name='nmt_nfkc',
+  )  # T5's, which makes a newline a space
   (tmp_path / 'spiece.model').write_bytes(out.getvalue())
-  with pytest.raises(ValueError, match=r'cannot write a newline, .* \(it brings text to the form nmt_nfkc\+remove_ext'):
+  with pytest.raises(
+    ValueError,
+    match=r'cannot write a newline, .* \(it brings text to the form nmt_nfkc\+remove_ext',
+  ):
     pretrained.load(tmp_path)

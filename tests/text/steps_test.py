@@ -6,7 +6,9 @@ import pytest
 from o1jax.text import steps
 
 
-@pytest.mark.parametrize('parts', [[], ['<answer>1'], ['<analysis>a', '<answer>'], ['<completion>x', '', '<answer>1']])
+@pytest.mark.parametrize(
+  'parts', [[], ['<answer>1'], ['<analysis>a', '<answer>'], ['<completion>x', '', '<answer>1']]
+)
 def test_split_inverts_join(parts):
   assert steps.split_steps(steps.join_steps(parts)) == parts
 
@@ -17,7 +19,11 @@ def test_a_step_with_a_delimiter_is_refused():
 
 
 def test_counts_by_the_tag_a_step_begins_with():
-  texts = ['<completion>a\n<completion>b <analysis>\n<answer>1', '<analysis>x\n<completion>y\n<answer>2', '']
+  texts = [
+    '<completion>a\n<completion>b <analysis>\n<answer>1',
+    '<analysis>x\n<completion>y\n<answer>2',
+    '',
+  ]
   counts = steps.count_behaviours(texts)
   assert tuple(counts) == steps.BEHAVIOURS
   assert counts['completion'] == (2 / 3, 1.0)
@@ -31,7 +37,7 @@ def test_no_texts_count_as_zeros():
 
 @pytest.mark.parametrize('setting', [{'analysis': 1.1}, {'dead_end': -0.1}, {'max_dead_ends': 0}])
 def test_behaviours_out_of_range_name_the_setting_and_the_value(setting):
-  (name, value), = setting.items()
+  ((name, value),) = setting.items()
   with pytest.raises(ValueError, match=f'behaviours.{name}={value}'):
     steps.Behaviours(**setting)
 

@@ -7,15 +7,38 @@ from o1jax.tasks import cipher, countdown
 from o1jax.text import steps
 from o1jax.text.tokenizer import Tokenizer
 
-STRANGE = ['', ' ', '  a  ', '▁', 'a▁ ▁b', 'é', '日本語', '🙂', '\x00', '\t\r\n', '<0x41>', '</s><pad><unk><s>', 'ﬁ',
-           'A\u0301', '<answer', 'answer>', '<answer><answer>', '\n\n', '1234567890', ' \u2028\u3000']
+STRANGE = [
+  '',
+  ' ',
+  '  a  ',
+  '▁',
+  'a▁ ▁b',
+  'é',
+  '日本語',
+  '🙂',
+  '\x00',
+  '\t\r\n',
+  '<0x41>',
+  '</s><pad><unk><s>',
+  'ﬁ',
+  'A\u0301',
+  '<answer',
+  'answer>',
+  '<answer><answer>',
+  '\n\n',
+  '1234567890',
+  ' \u2028\u3000',
+]
 
 
 @pytest.fixture(scope='module')
 def solutions():
   rng = np.random.default_rng(0)
-  return [[problem.prompt.removesuffix('\n'), *task.demonstrate(problem, rng)]
-          for task in (countdown.task(), cipher.task(max_words=2)) for problem in task.problems('train', 40, 0)]
+  return [
+    [problem.prompt.removesuffix('\n'), *task.demonstrate(problem, rng)]
+    for task in (countdown.task(), cipher.task(max_words=2))
+    for problem in task.problems('train', 40, 0)
+  ]
 
 
 @pytest.fixture(scope='module', params=[None, 360])
@@ -40,22 +63,28 @@ def test_decoding_inverts_encoding(tokenizer):
 
 def test_the_table_spells_the_exact_bytes(tokenizer):
   table, length = tokenizer.bytes_table()
-  assert table.shape[0] == length.shape[0] == tokenizer.vocab_size and table.shape[1] == length.max()
+  assert (
+    table.shape[0] == length.shape[0] == tokenizer.vocab_size and table.shape[1] == length.max()
+  )
   assert length[tokenizer.pad_id] == length[tokenizer.eos_id] == 0
   for text in [*STRANGE, *fuzzed(200)]:
-    assert b''.join(table[i, :length[i]].tobytes() for i in tokenizer.encode(text)) == text.encode()
+    assert (
+      b''.join(table[i, : length[i]].tobytes() for i in tokenizer.encode(text)) == text.encode()
+    )
 
 
 def test_same_ids_whole_or_step_by_step(tokenizer, solutions):
   for parts in solutions:
     whole = tokenizer.encode(steps.join_steps(parts))
     *early, last = parts
-    assert whole == [i for step in early for i in tokenizer.encode(step + steps.DELIMITER)] + tokenizer.encode(last)
+    assert whole == [
+      i for step in early for i in tokenizer.encode(step + steps.DELIMITER)
+    ] + tokenizer.encode(last)
 
 
 def test_symbols_are_one_token_wherever_they_stand(tokenizer):
   ids = {symbol: tokenizer.encode(symbol) for symbol in steps.SYMBOLS}
-  assert all(len(i) == 1 for i in ids.values()) and len({i for i, in ids.values()}) == len(ids)
+  assert all(len(i) == 1 for i in ids.values()) and len({i for (i,) in ids.values()}) == len(ids)
   assert {tokenizer.pieces[i] for i in tokenizer.delimiter_ids} == {b'\n'}
   assert ids[steps.DELIMITER][0] in tokenizer.delimiter_ids
   for symbol, (i,) in ids.items():
@@ -63,7 +92,9 @@ def test_symbols_are_one_token_wherever_they_stand(tokenizer):
 
 
 def test_digits_are_never_merged(tokenizer):
-  assert not [piece for piece in tokenizer.pieces if len(piece) > 1 and any(c in b'0123456789' for c in piece)]
+  assert not [
+    piece for piece in tokenizer.pieces if len(piece) > 1 and any(c in b'0123456789' for c in piece)
+  ]
 
 
 def test_control_tokens_cannot_be_written(tokenizer):

@@ -1,4 +1,5 @@
-"""Unit tests as data: how they are read, what meets them, and verdicts through sandbox and host verifier."""
+"""Unit tests as data: how they are read, what meets them, and verdicts through sandbox and host
+verifier."""
 
 import functools
 import json
@@ -21,14 +22,21 @@ class TestParse:
     'told, expected',
     [
       (dict(stdin=[['1 2\n', '3'], ['', 'é']]), UnitTests(['1 2\n', ''], ['3', 'é'])),
-      (dict(function='f', calls=[[[1, 'a', None], [2.5]], [[], {}]]),
-       UnitTests(["(1, 'a', None)", '()'], [[2.5], {}], 'f')),
+      (
+        dict(function='f', calls=[[[1, 'a', None], [2.5]], [[], {}]]),
+        UnitTests(["(1, 'a', None)", '()'], [[2.5], {}], 'f'),
+      ),
       (dict(function='f', calls=[[[[1]], True]]), UnitTests(['([1],)'], [True], 'f')),
-      (dict(asserts=['assert g((1, 2), {3}) == (4, {6, 5})']), UnitTests(['((1, 2), {3})'], [[4, [5, 6]]], 'g')),
-      (dict(asserts=['assert g(-1.5) == {1: None}, "why"', '\n assert g() == "b"']),
-       UnitTests(['(-1.5,)', '()'], [{'1': None}, 'b'], 'g')),
+      (
+        dict(asserts=['assert g((1, 2), {3}) == (4, {6, 5})']),
+        UnitTests(['((1, 2), {3})'], [[4, [5, 6]]], 'g'),
+      ),
+      (
+        dict(asserts=['assert g(-1.5) == {1: None}, "why"', '\n assert g() == "b"']),
+        UnitTests(['(-1.5,)', '()'], [{'1': None}, 'b'], 'g'),
+      ),
     ],
-  )  # fmt: skip
+  )
   def test_the_three_forms(self, told, expected):
     assert code.parse(json.dumps(told)) == expected
 
@@ -103,16 +111,38 @@ class TestEqual:
   @pytest.mark.parametrize(
     'expected, found, right',
     [
-      (1, 1, True), (1, 1.0, True), (1, 1.0000001, False), (1.0, 1, True), (1.0, 1.0000001, True),
-      (1.0, 1.00001, False), (0.0, 1e-10, True), (1e300, 10**400, False), (10**400, 10**400, True),
+      (1, 1, True),
+      (1, 1.0, True),
+      (1, 1.0000001, False),
+      (1.0, 1, True),
+      (1.0, 1.0000001, True),
+      (1.0, 1.00001, False),
+      (0.0, 1e-10, True),
+      (1e300, 10**400, False),
+      (10**400, 10**400, True),
       (10**400, 10**400 + 1, False),
-      (1, True, False), (True, 1, False), (0, False, False), (True, True, True), (False, None, False),
-      (None, None, True), (None, 0, False), ('1', 1, False), ('a', 'a', True), ('a', 'A', False),
-      ([1, [2.0]], [1, [2.0000001]], True), ([1], [1, 2], False), ([], {}, False), ([True], [1], False),
-      ({'a': 1.0}, {'a': 1.0000001}, True), ({'a': 1}, {'b': 1}, False), ({'a': 1}, {'a': 1, 'b': 1}, False),
-      (float('inf'), float('nan'), False), (1.0, float('nan'), False), (1.0, float('inf'), False),
+      (1, True, False),
+      (True, 1, False),
+      (0, False, False),
+      (True, True, True),
+      (False, None, False),
+      (None, None, True),
+      (None, 0, False),
+      ('1', 1, False),
+      ('a', 'a', True),
+      ('a', 'A', False),
+      ([1, [2.0]], [1, [2.0000001]], True),
+      ([1], [1, 2], False),
+      ([], {}, False),
+      ([True], [1], False),
+      ({'a': 1.0}, {'a': 1.0000001}, True),
+      ({'a': 1}, {'b': 1}, False),
+      ({'a': 1}, {'a': 1, 'b': 1}, False),
+      (float('inf'), float('nan'), False),
+      (1.0, float('nan'), False),
+      (1.0, float('inf'), False),
     ],
-  )  # fmt: skip
+  )
   def test_values(self, expected, found, right):
     assert code.equal(expected, found) is right
 
@@ -178,7 +208,9 @@ class TestCheck:
     assert not check(SUMS, 'print(3)')
 
   def test_arguments_are_the_literals_of_an_assertion(self, backend):
-    problem = Problem('', text=json.dumps(dict(asserts=['assert f((1, 2), {3}, {4: 5}) == ("tuple", "set", 5)'])))
+    problem = Problem(
+      '', text=json.dumps(dict(asserts=['assert f((1, 2), {3}, {4: 5}) == ("tuple", "set", 5)']))
+    )
     text = 'def f(a, b, c):\n  a[0] and hash(a)\n  return type(a).__name__, type(b).__name__, c[4]'
     assert code.check(problem, text, backend=backend, limits=PATIENT)
 
@@ -210,8 +242,13 @@ def broken(problem, text, *, backend):
 
 def test_verdicts_in_worker_processes(backend):
   verifier = HostVerifier(code.verifier(backend=backend, limits=PATIENT), seconds=60.0, workers=2)
-  answers = [(ADD, 'def add(a, b): return a + b'), (SUMS, 'print(3)'), (ADD, 'import os\nos.kill(os.getppid(), 9)'),
-             (SUMS, 'a, b = map(int, input().split())\nprint(a + b)'), (ADD, 'def add(a, b): return True')]  # fmt: skip
+  answers = [
+    (ADD, 'def add(a, b): return a + b'),
+    (SUMS, 'print(3)'),
+    (ADD, 'import os\nos.kill(os.getppid(), 9)'),
+    (SUMS, 'a, b = map(int, input().split())\nprint(a + b)'),
+    (ADD, 'def add(a, b): return True'),
+  ]
   assert verifier.verdicts(answers).tolist() == [True, False, False, True, False]
   assert verifier.failure is None
 

@@ -1,4 +1,5 @@
-"""Verdicts of the host: those of the device, for all that checks may do to the process that runs them."""
+"""Verdicts of the host: those of the device, for all that checks may do to the process that runs
+them."""
 
 import dataclasses
 import functools
@@ -32,7 +33,7 @@ from tests.procs import alive, children
 
 ROOT = pathlib.Path(__file__).parents[2]
 # One worker is busy and one is not when their master is killed.
-KILLED = '''
+KILLED = """
 import os, signal, threading, time
 from tests.verify import host_test
 
@@ -42,7 +43,7 @@ time.sleep(2)
 print(*host_test.children())
 os.sys.stdout.flush()
 os.kill(os.getpid(), signal.SIGKILL)
-'''
+"""
 STARTED = ['sleep', '61.25']
 PROBLEM = Problem('', numbers=(1, 2))
 
@@ -141,7 +142,9 @@ def test_a_wedged_check_costs_no_more_than_its_patience():
   began = time.monotonic()
   told(verifier, 'sleep', 'a')
   assert 3 <= time.monotonic() - began < 20
-  assert 'has not judged 2 of 2 answers within 3 s: raise config.verifier.patience' in str(verifier.failure)
+  assert 'has not judged 2 of 2 answers within 3 s: raise config.verifier.patience' in str(
+    verifier.failure
+  )
   told(verifier, 'b')
   assert time.monotonic() - began < 20
 
@@ -211,12 +214,16 @@ def as_rows(texts):
   return rows, np.array([len(text) for text in texts], np.int32)
 
 
-@pytest.mark.parametrize('task', [countdown.task(numbers=3), cipher.task()], ids=lambda task: task.name)
+@pytest.mark.parametrize(
+  'task', [countdown.task(numbers=3), cipher.task()], ids=lambda task: task.name
+)
 def test_the_host_finds_what_the_device_finds(task):
   """Answers of other problems too, cut short, and with bytes that are no text."""
   problems = task.problems('train', 6, 0)
   letters, length = as_rows([problem.text.encode() for problem in problems])
-  reference = Reference(letters, length, np.array([problem.numbers or (-1,) for problem in problems], np.int32))
+  reference = Reference(
+    letters, length, np.array([problem.numbers or (-1,) for problem in problems], np.int32)
+  )
   rng = np.random.default_rng(0)
   texts = [b'>'.join(step.encode() for step in task.demonstrate(p, rng)) for p in problems]
   texts += [texts[0][:-1], texts[1] + b'\xff', b'\x80' + texts[2], b'']
@@ -246,11 +253,23 @@ def searched(where):
 
   def search(params, keys, prompt, reference):
     return mcts(
-      forward.decoder(MODEL), params, keys, prompt, simulations=3, candidates=2, sampling=toys.SAMPLING,
-      step_length=3, max_steps=3, gumbel_scale=0.0, verify=verify, reference=reference,
-    )  # fmt: skip
+      forward.decoder(MODEL),
+      params,
+      keys,
+      prompt,
+      simulations=3,
+      candidates=2,
+      sampling=toys.SAMPLING,
+      step_length=3,
+      max_steps=3,
+      gumbel_scale=0.0,
+      verify=verify,
+      reference=reference,
+    )
 
-  data = jax.device_put((fused.problem_keys(jax.random.key(3), 8), prompt, reference), by_problem(mesh))
+  data = jax.device_put(
+    (fused.problem_keys(jax.random.key(3), 8), prompt, reference), by_problem(mesh)
+  )
   with jax.set_mesh(mesh):
     tree = jax.jit(run)(jax.device_put(params, at_rest(MODEL, params, mesh)), *data)
   assert failure() is None
@@ -270,7 +289,9 @@ def test_an_update_without_verdicts_is_skipped(name, without_verdicts):
   weights = jax.tree.map(jnp.float32, Weights(**{name: 1.0}))
   kept = jax.tree.map(np.array, state)
   with jax.set_mesh(build_mesh(8, data=1, devices=jax.devices()[:1])):
-    after, metrics = update(jax.tree.map(jnp.array, state), *toys.problems(8), jax.random.key(0), weights)
+    after, metrics = update(
+      jax.tree.map(jnp.array, state), *toys.problems(8), jax.random.key(0), weights
+    )
   assert metrics['skipped'] == 2
   jax.tree.map(np.testing.assert_array_equal, after.replace(update=0), kept)
 
@@ -283,11 +304,23 @@ def without_verdicts():
 
   def search(params, keys, prompt, reference):
     return best_of_n(
-      forward.decoder(toys.MODEL), params, keys, prompt, samples=4, sampling=toys.SAMPLING, step_length=3, max_steps=2
+      forward.decoder(toys.MODEL),
+      params,
+      keys,
+      prompt,
+      samples=4,
+      sampling=toys.SAMPLING,
+      step_length=3,
+      max_steps=2,
     )
 
   update = fused.search_and_learn(
-    toys.MODEL, search=search, outcome=functools.partial(verifier.outcome, table=toys.TABLE), optimizer=optimizer,
-    batch=8, minibatches=2, chains=4,
-  )  # fmt: skip
+    toys.MODEL,
+    search=search,
+    outcome=functools.partial(verifier.outcome, table=toys.TABLE),
+    optimizer=optimizer,
+    batch=8,
+    minibatches=2,
+    chains=4,
+  )
   return init_state(toys.params(), optimizer), update

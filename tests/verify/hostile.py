@@ -1,7 +1,8 @@
 """Programs that attack whoever runs them, drawn at random, and honest ones.
 
-A hostile program must answer with a secret that it is not told: it lies about on the host, in files, in the
-environment, in an open file, behind sockets. `loot` holds what a program believes to be it.
+A hostile program must answer with a secret that it is not told: it lies about on the host, in
+files, in the environment, in an open file, behind sockets. `loot` holds what a program believes to
+be it.
 """
 
 import json
@@ -60,12 +61,13 @@ LOOKS = {
   'other python': 'take(os.popen(sys.executable + " -c \'import os; print(os.environ)\'").read())',
   'ptrace': 'libc.ptrace(16, os.getppid(), 0, 0); libc.ptrace(16, 1, 0, 0)',
   'other memory': 'b = ctypes.create_string_buffer(9999)\nhere = struct.pack("PP", ctypes.addressof(b), 9999)\n'
-  'libc.process_vm_readv(1, here, 1, struct.pack("PP", id(h), 9999), 1, 0); take(b.raw.decode("latin1"))',
+  'libc.process_vm_readv(1, here, 1, struct.pack("PP", id(h), 9999), 1, 0); '
+  'take(b.raw.decode("latin1"))',
   'frames': 'f = sys._getframe()\nwhile f: take(repr(f.f_locals) + repr(f.f_globals)); f = f.f_back',
   'garbage': 'import gc\nfor o in gc.get_objects():\n  if isinstance(o, (dict, tuple)) and len(o) < 9: take(repr(o))',
   'main': 'take(repr(vars(sys.modules["__main__"])))',
   'modules': 'for m in list(sys.modules.values()): take(repr(vars(m))[:9999])',
-}  # fmt: skip
+}
 HARMS = {
   'write': 'for path in h.files: open(path, "w").write("x")',
   'remove': 'for path in h.files: os.unlink(path)',
@@ -94,7 +96,7 @@ HARMS = {
   'keys': 'libc.syscall(250, 0, -3, 1); libc.syscall(321, 0, 0, 0)',
   'hostname': 'socket.sethostname("x")',
   'clock': 'time.clock_settime(0, time.time())',
-}  # fmt: skip
+}
 # What takes time, memory or room. Few of them come back.
 COSTS = {
   'fork bomb': 'while True: os.fork()',
@@ -127,7 +129,8 @@ COSTS = {
   'recursion': 'sys.setrecursionlimit(10 ** 9)\ndef g(): g()\ng()',
   'deep source': 'eval("(" * 10 ** 5)',
   'daemon': 'if os.fork() == 0:\n  os.setsid()\n  if os.fork() == 0:\n'
-  '    for s in (1, 2, 15): signal.signal(s, signal.SIG_IGN)\n    time.sleep(10 ** 6)\n  os._exit(0)',
+  '    for s in (1, 2, 15): signal.signal(s, signal.SIG_IGN)\n    time.sleep(10 ** 6)\n  '
+  'os._exit(0)',
   'many daemons': 'for _ in range(5):\n  if os.fork() == 0:\n    os.setsid(); time.sleep(10 ** 6)',
   'new name': 'if os.fork() == 0: os.execvp("sleep", ["init", "99999"])',
   'crash': 'ctypes.string_at(0)',
@@ -138,7 +141,7 @@ COSTS = {
   'interrupt': 'raise KeyboardInterrupt',
   'closed': 'os.closerange(0, 256)',
   'input': 'while sys.stdin.read() == "": pass',
-}  # fmt: skip
+}
 # How a program ends that would be believed without the secret.
 LIES = {
   'loot': 'answer = loot[-1] if loot else ""',
@@ -163,7 +166,7 @@ LIES = {
   'raise': 'answer = 1 / 0',
 }
 GUARD = 'if os.getpid() > 99: os._exit(0)\n'  # where there is no sandbox, nothing is attacked
-BEGIN = '''
+BEGIN = """
 import collections, ctypes, json, os, signal, socket, struct, subprocess, sys, time
 h = collections.namedtuple('H', {fields})(*{values})
 mark, loot, count = {mark!r}, [], [0]
@@ -179,26 +182,41 @@ def harm():
 def try_(f, *a):
   try: return f(*a)
   except Exception: pass
-'''
+"""
 HONEST = {
   'sum': ('def f(*a):\n  return sum(a)', sum),
   'sort': ('def f(*a):\n  return sorted(a)', sorted),
-  'count': ('from collections import Counter\ndef f(*a):\n  return Counter(a)',
-            lambda a: {str(x): a.count(x) for x in a}),
-  'mean': ('import statistics\ndef f(*a):\n  return statistics.fmean(a)', lambda a: sum(a) / len(a)),
-  'threads': ('from concurrent.futures import ThreadPoolExecutor\ndef f(*a):\n  with ThreadPoolExecutor(2) as pool:\n'
-              '    return list(pool.map(lambda x: x * x, a))', lambda a: [x * x for x in a]),
-  'process': ('import subprocess\ndef f(*a):\n  return int(subprocess.run(["sh", "-c", f"echo $(({a[0]} + {a[1]}))"], '
-              'capture_output=True).stdout)', lambda a: a[0] + a[1]),
+  'count': (
+    'from collections import Counter\ndef f(*a):\n  return Counter(a)',
+    lambda a: {str(x): a.count(x) for x in a},
+  ),
+  'mean': (
+    'import statistics\ndef f(*a):\n  return statistics.fmean(a)',
+    lambda a: sum(a) / len(a),
+  ),
+  'threads': (
+    'from concurrent.futures import ThreadPoolExecutor\ndef f(*a):\n  with ThreadPoolExecutor(2) '
+    'as pool:\n'
+    '    return list(pool.map(lambda x: x * x, a))',
+    lambda a: [x * x for x in a],
+  ),
+  'process': (
+    'import subprocess\ndef f(*a):\n  return int(subprocess.run(["sh", "-c", f"echo $(({a[0]} + '
+    '{a[1]}))"], '
+    'capture_output=True).stdout)',
+    lambda a: a[0] + a[1],
+  ),
   'file': ('def f(*a):\n  open("x", "w").write(repr(a))\n  return eval(open("x").read())', list),
   'noise': ('def f(*a):\n  print("failed")\n  return max(a)', max),
-}  # fmt: skip
+}
 
 
 def hostile(number: int, host: Host) -> Case:
-  """A program that tries some attacks in a row, in one of three cases one that takes all there is, and then lies.
+  """A program that tries some attacks in a row, in one of three cases one that takes all there is,
+  and then lies.
 
-  The first numbers have each attack once, and all together each cost with each kind of answer many times.
+  The first numbers have each attack once, and all together each cost with each kind of answer many
+  times.
   """
   rng = np.random.default_rng((1, number))
   attacks = [*LOOKS, *HARMS]
@@ -207,22 +225,34 @@ def hostile(number: int, host: Host) -> Case:
     names.insert(0, attacks[number])
   if number % 3 == 0:
     names.append(list(COSTS)[number // 3 % len(COSTS)])
-  return attack(names, list(LIES)[number % len(LIES)], host, called=bool(rng.integers(2)), late=bool(rng.integers(2)))
+  return attack(
+    names,
+    list(LIES)[number % len(LIES)],
+    host,
+    called=bool(rng.integers(2)),
+    late=bool(rng.integers(2)),
+  )
 
 
 def attack(names: list[str], lie: str, host: Host, *, called: bool, late: bool = False) -> Case:
-  """A program that attacks as it is loaded, or later as its function is called. It is right if it finds the secret."""
+  """A program that attacks as it is loaded, or later as its function is called. It is right if it
+  finds the secret."""
   tried = ''.join(_tried((LOOKS | HARMS | COSTS)[name]) for name in names) + LIES[lie]
   if called and late:
     program = f'def f():\n{_indented(tried)}\n  return answer\n'
   else:
     program = tried + ('\ndef f(): return answer\n' if called else '\nprint(answer)\n')
-  tests = dict(function='f', calls=[[[], host.secret]]) if called else dict(stdin=[['', host.secret]])
-  return Case(', '.join([*names, lie]), Problem('', text=json.dumps(tests)), _begin(host) + program, False)
+  tests = (
+    dict(function='f', calls=[[[], host.secret]]) if called else dict(stdin=[['', host.secret]])
+  )
+  return Case(
+    ', '.join([*names, lie]), Problem('', text=json.dumps(tests)), _begin(host) + program, False
+  )
 
 
 def honest(number: int, host: Host) -> Case:
-  """A program that solves its problem, in one of three cases all but one input, after an attack in one of two."""
+  """A program that solves its problem, in one of three cases all but one input, after an attack in
+  one of two."""
   rng = np.random.default_rng((2, number))
   name = list(HONEST)[number % len(HONEST)]
   program, solve = HONEST[name]
@@ -234,12 +264,16 @@ def honest(number: int, host: Host) -> Case:
   if rng.integers(2):
     harmless = ['read', 'tcp', 'unix', 'write', 'become root', 'remount', 'environ', 'ptrace']
     program = _begin(host) + _tried((LOOKS | HARMS)[rng.choice(harmless)]) + program
-  return Case(f'honest {name}', Problem('', text=json.dumps(tests)), f'```python\n{program}\n```\n', not wrong)
+  return Case(
+    f'honest {name}', Problem('', text=json.dumps(tests)), f'```python\n{program}\n```\n', not wrong
+  )
 
 
 def _begin(host):
   fields = [name for name in Host._fields if name != 'secret']
-  return BEGIN.format(fields=fields, values=[getattr(host, name) for name in fields], mark=MARK, guard=GUARD)
+  return BEGIN.format(
+    fields=fields, values=[getattr(host, name) for name in fields], mark=MARK, guard=GUARD
+  )
 
 
 def _tried(source):

@@ -1,4 +1,5 @@
-"""Programs that attack whoever runs them, among honest ones: nothing of the host is read, reached, changed or left."""
+"""Programs that attack whoever runs them, among honest ones: nothing of the host is read, reached,
+changed or left."""
 
 import contextlib
 import os
@@ -20,7 +21,18 @@ pytestmark = pytest.mark.timeout(900)  # the attacks count as one test, the firs
 HOSTILE, HONEST = 500, 80
 SHORT = sandbox.Limits(seconds=0.4, memory=256 << 20, processes=8, output=1 << 18)
 LONG = sandbox.Limits(seconds=20.0)
-OUTSIDE = ('/tmp', '/var/tmp', '/dev/shm', '/', '/usr', '/usr/bin', '/usr/lib', '/etc', '/dev', '/run')
+OUTSIDE = (
+  '/tmp',
+  '/var/tmp',
+  '/dev/shm',
+  '/',
+  '/usr',
+  '/usr/bin',
+  '/usr/lib',
+  '/etc',
+  '/dev',
+  '/run',
+)
 
 
 class Found(NamedTuple):
@@ -41,14 +53,27 @@ class Watched(NamedTuple):
 
   def harms(self) -> list[str]:
     """What has happened to it."""
-    found = [f'{path} is changed' for path in self.host.files
-             if not os.path.exists(path) or pathlib.Path(path).read_text() != self.host.secret]  # fmt: skip
-    found += [f'{path} is open to all' for path in map(pathlib.Path, self.host.files)
-              if path.exists() and path.stat().st_mode & 0o77]  # fmt: skip
-    found += [f'{path} is new' for folder in self.host.folders for path in os.listdir(folder)
-              if path not in ('canary', 'socket')]  # fmt: skip
-    found += [f'{folder} holds a mark' for folder in (*OUTSIDE, pathlib.Path.home(), os.getcwd())
-              if os.path.isdir(folder) and hostile.MARK in ' '.join(os.listdir(folder))]  # fmt: skip
+    found = [
+      f'{path} is changed'
+      for path in self.host.files
+      if not os.path.exists(path) or pathlib.Path(path).read_text() != self.host.secret
+    ]
+    found += [
+      f'{path} is open to all'
+      for path in map(pathlib.Path, self.host.files)
+      if path.exists() and path.stat().st_mode & 0o77
+    ]
+    found += [
+      f'{path} is new'
+      for folder in self.host.folders
+      for path in os.listdir(folder)
+      if path not in ('canary', 'socket')
+    ]
+    found += [
+      f'{folder} holds a mark'
+      for folder in (*OUTSIDE, pathlib.Path.home(), os.getcwd())
+      if os.path.isdir(folder) and hostile.MARK in ' '.join(os.listdir(folder))
+    ]
     for name, server in self.servers.items():
       with contextlib.suppress(BlockingIOError):
         server.recv(1) if server.type == socket.SOCK_DGRAM else server.accept()
@@ -61,7 +86,10 @@ def watching():
   """A secret wherever a host may have some."""
   secret = f'secret-{secrets.token_hex(16)}'
   with contextlib.ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
-    places = [tempfile.gettempdir(), *filter(lambda place: os.access(place, os.W_OK), [pathlib.Path.home()])]
+    places = [
+      tempfile.gettempdir(),
+      *filter(lambda place: os.access(place, os.W_OK), [pathlib.Path.home()]),
+    ]
     folders = [stack.enter_context(tempfile.TemporaryDirectory(dir=place)) for place in places]
     files = [f'{folder}/canary' for folder in folders]
     for file in files:
@@ -73,7 +101,9 @@ def watching():
     patch.setenv('O1JAX_SECRET', secret)
     kinds = [(socket.AF_INET, socket.SOCK_STREAM), (socket.AF_INET, socket.SOCK_DGRAM)]
     kinds += [(socket.AF_UNIX, socket.SOCK_STREAM)] * 2
-    tcp, udp, abstract, named = servers = [stack.enter_context(socket.socket(*kind)) for kind in kinds]
+    tcp, udp, abstract, named = servers = [
+      stack.enter_context(socket.socket(*kind)) for kind in kinds
+    ]
     tcp.bind(('127.0.0.1', 0))
     port, name = tcp.getsockname()[1], f'o1jax-{secrets.token_hex(8)}'
     udp.bind(('127.0.0.1', port))
@@ -85,8 +115,11 @@ def watching():
         server.listen(100)
     sleeping = stack.enter_context(subprocess.Popen(['sleep', '1000']))
     stack.callback(sleeping.kill)
-    yield Watched(hostile.Host(secret, files, folders, port, name, sleeping.pid),
-                  dict(tcp=tcp, udp=udp, abstract=abstract, named=named), sleeping)  # fmt: skip
+    yield Watched(
+      hostile.Host(secret, files, folders, port, name, sleeping.pid),
+      dict(tcp=tcp, udp=udp, abstract=abstract, named=named),
+      sleeping,
+    )
 
 
 @pytest.fixture(scope='module')
@@ -97,7 +130,8 @@ def watched():
 
 @pytest.fixture(scope='module')
 def attacked(watched):
-  """All cases, dealt out to the sandboxes that work here, some at a time: many sleep until their time is over."""
+  """All cases, dealt out to the sandboxes that work here, some at a time: many sleep until their
+  time is over."""
   backends = [name for name in sandbox.SANDBOXES if not sandbox.defect(name)]
   assert backends, [sandbox.defect(name) for name in sandbox.SANDBOXES]
   cases = [hostile.hostile(number, watched.host) for number in range(HOSTILE)]
@@ -128,7 +162,9 @@ def pid_namespaces():
 
 def test_no_verdict_is_wrong(attacked):
   found, _ = attacked
-  assert [(one.backend, one.case.name, one.case.text) for one in found if one.verdict != one.case.right] == []
+  assert [
+    (one.backend, one.case.name, one.case.text) for one in found if one.verdict != one.case.right
+  ] == []
   right = sum(one.case.right for one in found)
   assert len(found) == HOSTILE + HONEST and HONEST / 2 < right < 0.9 * HONEST
 
@@ -144,7 +180,8 @@ def test_nothing_of_the_host_is_changed_or_reached(attacked, watched):
 
 
 def test_no_process_is_left(attacked):
-  """All sandboxes have namespaces of their own, which are there as long as a process of theirs is."""
+  """All sandboxes have namespaces of their own, which are there as long as a process of theirs
+  is."""
   _, seen = attacked
   deadline = time.monotonic() + 30  # for those of other tests at that time
   while seen & pid_namespaces() and time.monotonic() < deadline:
@@ -152,7 +189,9 @@ def test_no_process_is_left(attacked):
   assert not seen & pid_namespaces()
 
 
-@pytest.mark.parametrize('name', ['read', 'walk up', 'link', 'symlink out', 'hard link', 'proc environ', 'shell'])
+@pytest.mark.parametrize(
+  'name', ['read', 'walk up', 'link', 'symlink out', 'hard link', 'proc environ', 'shell']
+)
 def test_without_a_sandbox_such_programs_succeed(name):
   with watching() as watched:
     case = hostile.attack([name], 'loot', watched.host, called=True)
@@ -180,5 +219,7 @@ def test_without_a_sandbox_such_programs_succeed(name):
 def test_without_a_sandbox_harm_is_seen(name, harm):
   with watching() as watched:
     case = hostile.attack([name], 'nothing', watched.host, called=False)
-    code.check(case.problem, case.text.replace(hostile.GUARD, ''), backend='unsafe_local', limits=SHORT)
+    code.check(
+      case.problem, case.text.replace(hostile.GUARD, ''), backend='unsafe_local', limits=SHORT
+    )
     assert harm in ' '.join(watched.harms())

@@ -17,10 +17,22 @@ KILL, ALLOW = 0x80000000, 0x7FFF0000
 REFUSE, ABSENT = 0x50000 | errno.EPERM, 0x50000 | errno.ENOSYS
 # Numbers of calls that programs make all the time, from asm/unistd_64.h and asm-generic/unistd.h.
 NEEDED = {
-  'read': (0, 63), 'write': (1, 64), 'openat': (257, 56), 'close': (3, 57), 'mmap': (9, 222), 'futex': (202, 98),
-  'exit_group': (231, 94), 'execve': (59, 221), 'wait4': (61, 260), 'getrandom': (318, 278), 'kill': (62, 129),
-  'statx': (332, 291), 'prlimit64': (302, 261), 'socketpair': (53, 199), 'rseq': (334, 293),
-}  # fmt: skip
+  'read': (0, 63),
+  'write': (1, 64),
+  'openat': (257, 56),
+  'close': (3, 57),
+  'mmap': (9, 222),
+  'futex': (202, 98),
+  'exit_group': (231, 94),
+  'execve': (59, 221),
+  'wait4': (61, 260),
+  'getrandom': (318, 278),
+  'kill': (62, 129),
+  'statx': (332, 291),
+  'prlimit64': (302, 261),
+  'socketpair': (53, 199),
+  'rseq': (334, 293),
+}
 CLONE_NEWUSER, CLONE_NEWNS, SIGCHLD, THREAD = 1 << 28, 1 << 17, 17, 0x3D0F00
 INET, NETLINK = 2, 16
 
@@ -46,14 +58,19 @@ class TestFilterOf:
   def test_denied_calls_are_refused_and_needed_ones_are_not(self, machine):
     architecture, column = inside.MACHINES[machine]
     rules = inside.filter_of(machine)
-    found = {name: verdict(rules, architecture, call[column]) for name, call in (inside.DENIED | NEEDED).items()}
+    found = {
+      name: verdict(rules, architecture, call[column])
+      for name, call in (inside.DENIED | NEEDED).items()
+    }
     assert found == {name: REFUSE for name in inside.DENIED} | {name: ALLOW for name in NEEDED}
 
   def test_new_calls_are_not_there(self, machine):
     architecture, _ = inside.MACHINES[machine]
     rules = inside.filter_of(machine)
     x32 = 1 << 30  # read(2) of that interface to x86-64
-    assert {verdict(rules, architecture, number) for number in (424, 425, 435, 442, 600, x32)} == {ABSENT}
+    assert {verdict(rules, architecture, number) for number in (424, 425, 435, 442, 600, x32)} == {
+      ABSENT
+    }
     assert verdict(rules, architecture, 423) == ALLOW
 
   def test_calls_of_another_architecture_end_the_process(self, machine):
@@ -70,7 +87,11 @@ class TestFilterOf:
       (inside.SOCKET, 1, ALLOW),
       (inside.SOCKET, INET, REFUSE),
       (inside.SOCKET, NETLINK, REFUSE),
-      (inside.SOCKET, 1 << 32 | INET, REFUSE),  # of the first argument the kernel reads the low half, too
+      (
+        inside.SOCKET,
+        1 << 32 | INET,
+        REFUSE,
+      ),  # of the first argument the kernel reads the low half, too
     ],
   )
   def test_arguments(self, machine, call, argument, expected):
@@ -105,13 +126,27 @@ def test_other_values_are_no_json(value):
 
 
 def test_a_process_whose_leader_has_ended_runs_nothing(tmp_path):
-  request = dict(limits={}, identity=None, program=f'open({str(tmp_path / "file")!r}, "w")', function=None, inputs=[''],
-                 output=9)  # fmt: skip
-  starts = 'import os; from o1jax.reward import inside; read, write = os.pipe(); {}; inside.main(read)'
+  request = dict(
+    limits={},
+    identity=None,
+    program=f'open({str(tmp_path / "file")!r}, "w")',
+    function=None,
+    inputs=[''],
+    output=9,
+  )
+  starts = (
+    'import os; from o1jax.verify import inside; read, write = os.pipe(); {}; inside.main(read)'
+  )
   env = os.environ | dict(PYTHONPATH=str(ROOT))
   for between, code, answer in [('os.close(write)', 1, ''), ('pass', 0, f'{inside.READY}\n[""]\n')]:
     assert not (tmp_path / 'file').exists()
-    process = subprocess.run([sys.executable, '-c', starts.format(between)], input=json.dumps(request), text=True,
-                             stdout=subprocess.PIPE, cwd=tmp_path, env=env)  # fmt: skip
+    process = subprocess.run(
+      [sys.executable, '-c', starts.format(between)],
+      input=json.dumps(request),
+      text=True,
+      stdout=subprocess.PIPE,
+      cwd=tmp_path,
+      env=env,
+    )
     assert (process.returncode, process.stdout) == (code, answer)
   assert (tmp_path / 'file').exists()

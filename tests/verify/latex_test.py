@@ -8,8 +8,9 @@ from o1jax.verify.latex import Group, clean, group, join_thousands
 
 PIECES = [
   *r'\ { } ( ) [ ] \{ \} , ; $ $$ \( \) \[ \] . % ^ _ & \\ \, \! ~ \boxed{ \text{ \text{or} \frac \frac12 \left( '
-  r'\right) 1 12 345 0.5 x pi sqrt(2) and or = - \pm \infty ^\circ \begin{pmatrix} \end{pmatrix} \langle'.split(), ' ',
-]  # fmt: skip
+  r'\right) 1 12 345 0.5 x pi sqrt(2) and or = - \pm \infty ^\circ \begin{pmatrix} \end{pmatrix} \langle'.split(),
+  ' ',
+]
 
 
 @pytest.mark.parametrize(

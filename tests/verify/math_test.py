@@ -1,4 +1,5 @@
-r"""Verdicts on math answers: written pairs by kind, no Python in what a model writes, and hostile answers."""
+r"""Verdicts on math answers: written pairs by kind, no Python in what a model writes, and hostile
+answers."""
 
 import functools
 import random
@@ -61,7 +62,14 @@ def test_there_are_pairs_enough():
 
 
 @pytest.mark.parametrize(
-  'text', ['__import__("os").abort()', '1+__import__("os").abort()', '(1).__class__', '2*(exit())', r'\text{exit()}']
+  'text',
+  [
+    '__import__("os").abort()',
+    '1+__import__("os").abort()',
+    '(1).__class__',
+    '2*(exit())',
+    r'\text{exit()}',
+  ],
 )
 def test_answers_are_no_python(text, without_eval):
   assert not math.equal(text, 'x+3') and not math.equal(rf'\sqrt{{{text}}}', 'x+3')
@@ -70,7 +78,9 @@ def test_answers_are_no_python(text, without_eval):
 def test_any_text_has_a_verdict_in_any_order(monkeypatch):
   monkeypatch.setattr(math, '_symbolic', lambda one, other: False)  # it may take for ever
   rng = random.Random(0)
-  answers = [answer for pairs in PAIRS.values() for some in pairs for pair in some for answer in pair]
+  answers = [
+    answer for pairs in PAIRS.values() for some in pairs for pair in some for answer in pair
+  ]
   equal = 0
   for _ in range(3000):
     one, other = (''.join(cut(rng.choice(answers), rng) for _ in range(2)) for _ in range(2))
@@ -90,10 +100,19 @@ def test_what_comes_before_the_library_takes_no_time(monkeypatch):
   """Whatever is repeated, as patterns that try all ways to split it would need for ever."""
   monkeypatch.setattr(math, '_symbolic', lambda one, other: False)
   rng = random.Random(0)
-  answers = [answer for pairs in PAIRS.values() for some in pairs for pair in some for answer in pair if answer]
+  answers = [
+    answer
+    for pairs in PAIRS.values()
+    for some in pairs
+    for pair in some
+    for answer in pair
+    if answer
+  ]
   for _ in range(300):
     piece = cut(rng.choice(answers), rng) or ' '
-    text = (rng.choice(('', '1', '$', 'x=', '{')) + piece * math.LONGEST)[: math.LONGEST - 1] + rng.choice('x}1 ')
+    text = (rng.choice(('', '1', '$', 'x=', '{')) + piece * math.LONGEST)[
+      : math.LONGEST - 1
+    ] + rng.choice('x}1 ')
     began = time.monotonic()
     math.equal(text, 'x!')
     assert time.monotonic() - began < 10, text
@@ -102,7 +121,9 @@ def test_what_comes_before_the_library_takes_no_time(monkeypatch):
 def test_a_long_answer_equals_its_own_text_only(monkeypatch):
   monkeypatch.setattr(math, 'clean', forbidden)
   long = '1' * (math.LONGEST + 1)
-  assert math.equal(long, long + ' ') and not math.equal(long, long + '.0') and not math.equal(long, '1')
+  assert (
+    math.equal(long, long + ' ') and not math.equal(long, long + '.0') and not math.equal(long, '1')
+  )
 
 
 def test_a_missing_library_is_told_of(monkeypatch):
@@ -146,7 +167,7 @@ BOMBS = {
   'expansion': ('(x+y+z+w)^{4000}-1', '(x+y+z+w)^{3999}(x+y+z+w)'),
   'eigenvalues': (r'\operatorname{eigenvalues}(' + r'\operatorname{zeros}(900,900))', r'\sqrt{2}'),
   'zeros': (r'\operatorname{zeros}(99999,99999)', r'\sqrt{2}'),
-}  # fmt: skip
+}
 ODD = {
   'roots': r'\sqrt{' * 60 + '2' + '}' * 60,
   'fractions': r'\frac{1}{1+' * 30 + '1' + '}' * 30,
@@ -171,11 +192,17 @@ def verifier():
 
 
 def test_a_hostile_answer_costs_its_time_out_at_most_and_no_other_verdict(verifier):
-  honest = [(Problem('', text=r'2\sqrt{2}'), rf'so \boxed{{{text}}}') for text in (r'\sqrt{8}', r'\sqrt{7}')]
+  honest = [
+    (Problem('', text=r'2\sqrt{2}'), rf'so \boxed{{{text}}}') for text in (r'\sqrt{8}', r'\sqrt{7}')
+  ]
   assert verifier.verdicts(honest).tolist() == [True, False]
-  hostile = [(Problem('', text=reference), rf'\boxed{{{bomb}}}') for bomb, reference in BOMBS.values()]
+  hostile = [
+    (Problem('', text=reference), rf'\boxed{{{bomb}}}') for bomb, reference in BOMBS.values()
+  ]
   for name, text in ODD.items():
-    hostile.append((Problem('', text=r'\sqrt{2}'), text if name.startswith('million') else rf'\boxed{{{text}}}'))
+    hostile.append(
+      (Problem('', text=r'\sqrt{2}'), text if name.startswith('million') else rf'\boxed{{{text}}}')
+    )
   for i in range(0, len(hostile), WORKERS):
     number = f'{i}\\sqrt{{{i + 2}}}'
     honest = [(Problem('', text=number), f'#### {answer}') for answer in (number, '-1-' + number)]
@@ -188,11 +215,18 @@ def test_a_hostile_answer_costs_its_time_out_at_most_and_no_other_verdict(verifi
 def test_a_search_is_judged(verifier):
   references = [r'\frac{\sqrt{3}}{3}', '1,000']
   texts = [
-    [r'\boxed{\frac{1}{\sqrt{3}}}', r'\boxed{\sqrt{3}}', r'\boxed{9^{9^{9^{9}}}}',
-     r'\boxed{' + ' ' * 150 + '3^{-1/2}}', '2'],
+    [
+      r'\boxed{\frac{1}{\sqrt{3}}}',
+      r'\boxed{\sqrt{3}}',
+      r'\boxed{9^{9^{9^{9}}}}',
+      r'\boxed{' + ' ' * 150 + '3^{-1/2}}',
+      '2',
+    ],
     ['#### 1000', r'\boxed{10^3}', '<answer>999', 'the answer is $1000.', '9' * 200],
-  ]  # fmt: skip
-  tree = jax.tree.map(lambda *parts: jnp.concatenate(parts), *(finished_tree(row, length=200) for row in texts))
+  ]
+  tree = jax.tree.map(
+    lambda *parts: jnp.concatenate(parts), *(finished_tree(row, length=200) for row in texts)
+  )
   letters = [list(reference.encode().ljust(20, b'\0')) for reference in references]
   lengths = np.array([len(reference) for reference in references], np.int32)
   reference = Reference(np.array(letters, np.uint8), lengths, np.full((2, 1), -1, np.int32))
@@ -205,6 +239,13 @@ def test_a_search_is_judged(verifier):
 def finished_tree(texts, length):
   """One problem's tree of whole solutions below the root."""
   tree = toys.hand_tree(
-    [0], width=len(texts), max_steps=1, step=length, terminal=[[True] * len(texts)], length=[[len(t) for t in texts]]
+    [0],
+    width=len(texts),
+    max_steps=1,
+    step=length,
+    terminal=[[True] * len(texts)],
+    length=[[len(t) for t in texts]],
   )
-  return tree.replace(tokens=jnp.array([[[list(text.encode().ljust(length, b'\0')) for text in texts]]], jnp.int32))
+  return tree.replace(
+    tokens=jnp.array([[[list(text.encode().ljust(length, b'\0')) for text in texts]]], jnp.int32)
+  )

@@ -43,13 +43,17 @@ def _near_misses(answer, other, rng):
 
 @pytest.fixture(scope='module')
 def drawn(demonstrations, tokenizer):
-  """Each demonstration as a chain of slots, its steps among others; the tree and every step's text by (b, x, a)."""
+  """Each demonstration as a chain of slots, its steps among others; the tree and every step's text
+  by (b, x, a)."""
   rng = np.random.default_rng(0)
   slots = max(len(d.steps) for d in demonstrations)
   shape = (PROBLEMS, slots, WIDTH)
   expanded = np.full(shape[:2], -1)
   fields = dict(
-    tokens=np.zeros((*shape, STEP)), length=np.zeros(shape), terminal=np.zeros(shape, bool), mask=np.zeros(shape, bool)
+    tokens=np.zeros((*shape, STEP)),
+    length=np.zeros(shape),
+    terminal=np.zeros(shape, bool),
+    mask=np.zeros(shape, bool),
   )
   texts = {}
   for b, (_, steps) in enumerate(demonstrations):
@@ -62,7 +66,11 @@ def drawn(demonstrations, tokenizer):
       for a in range(WIDTH):
         text = step if a == right else wrong[a]
         ends = last and rng.random() < 0.8  # some right answers stay unfinished
-        ids = [*tokenizer.encode(text), tokenizer.eos_id] if ends else tokenizer.encode(text + DELIMITER)
+        ids = (
+          [*tokenizer.encode(text), tokenizer.eos_id]
+          if ends
+          else tokenizer.encode(text + DELIMITER)
+        )
         texts[b, x, a] = text if ends else text + DELIMITER
         fields['tokens'][b, x, a, : len(ids)], fields['length'][b, x, a] = ids, len(ids)
         fields['terminal'][b, x, a], fields['mask'][b, x, a] = ends, rng.random() < 0.8
@@ -96,10 +104,14 @@ def rule(task, tokenizer):
 
 @pytest.fixture(scope='module')
 def reference(demonstrations, tokenizer):
-  return pipeline.encode_problems(tokenizer, [d.problem for d in demonstrations], prompt_length=24)[1]
+  return pipeline.encode_problems(tokenizer, [d.problem for d in demonstrations], prompt_length=24)[
+    1
+  ]
 
 
-def test_judging_agrees_with_the_task_on_the_text_of_every_node(drawn, demonstrations, reference, rule, task):
+def test_judging_agrees_with_the_task_on_the_text_of_every_node(
+  drawn, demonstrations, reference, rule, task
+):
   tree, texts = drawn
   found = np.asarray(judge(reference, tree, rule).outcome)
   expected, hidden = np.zeros(tree.mask.shape), 0

@@ -34,7 +34,23 @@ def test_every_form_of_a_number_has_its_value():
 
 
 @pytest.mark.parametrize(
-  'text', ['', '-', '.', 'x', '1/0', '0/0', '1 2', '1.2.3', '1e', '1e1000', '1e-9999999999', '---1', '1-2', '٣']
+  'text',
+  [
+    '',
+    '-',
+    '.',
+    'x',
+    '1/0',
+    '0/0',
+    '1 2',
+    '1.2.3',
+    '1e',
+    '1e1000',
+    '1e-9999999999',
+    '---1',
+    '1-2',
+    '٣',
+  ],
 )
 def test_other_texts_are_no_numbers(text):
   assert number(text) is None

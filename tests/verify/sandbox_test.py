@@ -1,4 +1,5 @@
-"""Sandboxes: what a program has in one, what ends it, and that a sandbox which does not work is no verdict."""
+"""Sandboxes: what a program has in one, what ends it, and that a sandbox which does not work is no
+verdict."""
 
 import contextlib
 import functools
@@ -20,7 +21,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 PATIENT = Limits(seconds=30.0)
 REFUSED = 'import ctypes, sys; sys.exit(ctypes.CDLL(None).unshare(0x7E020000) != 0)'
 LAST = ['sleep', '612.75']  # what the last process of a program runs
-DAEMON = f'''
+DAEMON = f"""
 import os, signal, time
 def daemon():
   if os.fork() == 0:
@@ -28,13 +29,13 @@ def daemon():
     if os.fork() == 0:
       os.execvp('sleep', {LAST})
     os._exit(0)
-'''
+"""
 WAITING = DAEMON + 'daemon()\ntime.sleep(600)'
-CALLER = f'''
+CALLER = f"""
 import sys
 from o1jax.verify import sandbox
 sandbox.run({WAITING!r}, [''], backend=sys.argv[1], limits=sandbox.Limits(seconds=600.0))
-'''
+"""
 
 
 @pytest.fixture(params=sandbox.SANDBOXES)
@@ -82,16 +83,21 @@ class TestAnswers:
 
   def test_a_function_for_each_call(self, backend):
     program = 'count = []\ndef f(a, b):\n  count.append(a)\n  print("noise")\n  return a / b, len(count)\nraise_ = 1'
-    answers = sandbox.run(program, ['(1, 2)', '(1, 0)', '("a", 2)', '(6, 2)'], function='f', backend=backend)
+    answers = sandbox.run(
+      program, ['(1, 2)', '(1, 0)', '("a", 2)', '(6, 2)'], function='f', backend=backend
+    )
     assert json.loads(answers[0]) == [[[0.5, 1]], None, None, [[3.0, 4]]]
 
-  @pytest.mark.parametrize('program', ['f = 1 +', 'def g(): pass', 'import os\nos._exit(0)', 'raise SystemExit'])
+  @pytest.mark.parametrize(
+    'program', ['f = 1 +', 'def g(): pass', 'import os\nos._exit(0)', 'raise SystemExit']
+  )
   def test_a_program_without_the_function_has_none(self, backend, program):
     assert sandbox.run(program, ['()'], function='f', backend=backend) in ([None], [''])
 
   def test_texts_of_any_kind(self, backend):
-    assert printed(backend, 'import sys\nprint(sys.stdin.read(), end="")', 'ä€\n\x00"\\', 'x' * 10**6) == [
-      'ä€\n\x00"\\', 'x' * 10**6]  # fmt: skip
+    assert printed(
+      backend, 'import sys\nprint(sys.stdin.read(), end="")', 'ä€\n\x00"\\', 'x' * 10**6
+    ) == ['ä€\n\x00"\\', 'x' * 10**6]
     assert printed(backend, 'import os\nos.write(1, b"\\xff")') == ['\ufffd']
 
   def test_hashes_are_the_same_each_time(self, backend):
@@ -100,7 +106,7 @@ class TestAnswers:
 
 class TestRoom:
   def test_what_there_is(self, backend):
-    program = '''
+    program = """
 import os, socket, sys
 def f():
   open('new', 'w').write('x')
@@ -114,32 +120,48 @@ def f():
 def is_open(fd):
   try: return bool(os.fstat(fd))
   except OSError: return False
-'''
+"""
     found = called(backend, program)
     system = {'bin', 'dev', 'etc', 'lib', 'lib32', 'lib64', 'sbin', 'tmp', 'usr', 'inside.py'}
     assert set(found['root']) <= system | {launch._EXECUTABLE.split('/')[1]}
-    assert found['dev'] == ['null', 'urandom', 'zero'] and (found['zero'], found['random'], found['null']) == (
-      '000000', 3, 1)  # fmt: skip
-    read_only, no_suid, no_device = os.ST_RDONLY, os.ST_NOSUID, 4  # os.ST_NODEV is not there before Python 3.12
+    assert found['dev'] == ['null', 'urandom', 'zero'] and (
+      found['zero'],
+      found['random'],
+      found['null'],
+    ) == ('000000', 3, 1)
+    read_only, no_suid, no_device = (
+      os.ST_RDONLY,
+      os.ST_NOSUID,
+      4,
+    )  # os.ST_NODEV is not there before Python 3.12
     assert found['mounts'] == {path: read_only | no_suid | no_device for path in ('/', '/usr')} | {
-      '/tmp': no_suid | no_device}  # fmt: skip
+      '/tmp': no_suid | no_device
+    }
     assert found['here'] == ['new'] and found['cwd'] == '/tmp' and found['name'] == 'sandbox'
     assert len(found['fds']) <= 5  # the standard ones, what a call answers to, and its empty input
     assert len(set(found['ids'])) == 1 and found['ids'][0] in sandbox._IDENTITIES
     assert os.getuid() or found['groups'] == []
     assert 0 not in found['session']  # nobody outside would get a signal to the group
-    assert found['environ'].keys() <= {'PATH', 'HOME', 'TMPDIR', 'LANG', 'PYTHONHASHSEED', 'PWD', 'LC_CTYPE'}
+    assert found['environ'].keys() <= {
+      'PATH',
+      'HOME',
+      'TMPDIR',
+      'LANG',
+      'PYTHONHASHSEED',
+      'PWD',
+      'LC_CTYPE',
+    }
     assert str(ROOT) not in found['path'] and found['python'] == sys.version
 
   def test_no_rights_are_left(self, backend):
-    program = '''
+    program = """
 import ctypes, resource, struct
 def f():
   libc, held = ctypes.CDLL(None), ctypes.create_string_buffer(24)
   libc.capget(struct.pack('=Ii', 0x20080522, 0), held)
   limits = {name: resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name.startswith('RLIMIT')}
   return held.raw.hex(), [libc.prctl(23, right) for right in range(41)], libc.prctl(39, 0, 0, 0, 0), limits
-'''
+"""
     limits = Limits(seconds=9.5, memory=1 << 30, processes=7, files=33, disk=1 << 20)
     rights, _, no_new, found = called(backend, program, limits=limits)
     assert (rights, no_new) == ('00' * 24, 1)
@@ -148,7 +170,7 @@ def f():
     assert found['RLIMIT_FSIZE'] == [1 << 20] * 2 and found['RLIMIT_CORE'] == [1] * 2
 
   def test_system_calls_are_refused(self, backend):
-    program = '''
+    program = """
 import ctypes
 def f(numbers):
   libc, found = ctypes.CDLL(None, use_errno=True), {}
@@ -156,17 +178,22 @@ def f(numbers):
     libc.syscall(*map(ctypes.c_long, arguments))
     found[name] = ctypes.get_errno()
   return found
-'''
+"""
     _, column = inside.MACHINES[os.uname().machine]
     calls = {name: (number[column], *[-1] * 5) for name, number in inside.DENIED.items()}
-    calls |= dict(user=(inside.CLONE[column], 0x10000011, 0, 0, 0, 0), inet=(inside.SOCKET[column], 2, 1, 0))
+    calls |= dict(
+      user=(inside.CLONE[column], 0x10000011, 0, 0, 0, 0), inet=(inside.SOCKET[column], 2, 1, 0)
+    )
     assert called(backend, program, calls) == dict.fromkeys(calls, 1)  # EPERM
     assert called(backend, program, {'clone3': (435, 0, 0), 'io_uring_setup': (425, 1, 0)}) == {
-      'clone3': 38, 'io_uring_setup': 38}  # ENOSYS  # fmt: skip
+      'clone3': 38,
+      'io_uring_setup': 38,
+    }  # ENOSYS
 
   def test_system_calls_are_refused_by_their_names(self, backend):
-    """Numbers of another source, the C library. Without a filter these would not fail, or not with EPERM."""
-    program = '''
+    """Numbers of another source, the C library. Without a filter these would not fail, or not with
+    EPERM."""
+    program = """
 import ctypes, os
 def f():
   libc, found, text = ctypes.CDLL(None, use_errno=True), {}, ctypes.create_string_buffer(b'x')
@@ -180,13 +207,15 @@ def f():
     ctypes.set_errno(0)
     found[name] = getattr(libc, name)(*arguments), ctypes.get_errno()
   return found
-'''
+"""
     found = called(backend, program)
     assert found == dict.fromkeys(found, [-1, 1])
 
   @pytest.mark.skipif(os.getuid() != 0, reason='only root can have groups to give up')
   def test_groups_are_left(self, backend, monkeypatch):
-    monkeypatch.setattr(launch.subprocess, 'Popen', functools.partial(subprocess.Popen, extra_groups=[0, 12345]))
+    monkeypatch.setattr(
+      launch.subprocess, 'Popen', functools.partial(subprocess.Popen, extra_groups=[0, 12345])
+    )
     assert called(backend, 'import os\ndef f(): return os.getgroups()') == []
 
   def test_nothing_outlives_a_program(self, backend):
@@ -206,10 +235,16 @@ class TestLimits:
     'limits, program',
     [
       (Limits(memory=128 << 20), 'bytearray(1 << 28)'),
-      (Limits(processes=5), 'import os, time\nfor _ in range(5):\n  if not os.fork(): time.sleep(9); os._exit(0)'),
+      (
+        Limits(processes=5),
+        'import os, time\nfor _ in range(5):\n  if not os.fork(): time.sleep(9); os._exit(0)',
+      ),
       (Limits(files=20), 'files = [open("/dev/null") for _ in range(20)]'),
       (Limits(disk=1 << 20), 'with open("x", "wb") as f: f.write(b"x" * (1 << 20) + b"x")'),
-      (Limits(disk=1 << 20), 'for i in "ab":\n  with open(i, "wb") as f: f.write(b"x" * (1 << 19) + b"x")'),
+      (
+        Limits(disk=1 << 20),
+        'for i in "ab":\n  with open(i, "wb") as f: f.write(b"x" * (1 << 19) + b"x")',
+      ),
       (Limits(output=1000), 'print("x" * 1000)'),
     ],
   )
@@ -238,8 +273,12 @@ class TestEnds:
   @pytest.mark.parametrize('whole', [True, False])
   def test_with_whoever_asked(self, backend, whole):
     """Killed alone, or with the group of processes that `verify.worker` ends."""
-    caller = subprocess.Popen([sys.executable, '-c', CALLER, backend], cwd=ROOT, start_new_session=True,
-                              env=os.environ | dict(PYTHONPATH=str(ROOT)))  # fmt: skip
+    caller = subprocess.Popen(
+      [sys.executable, '-c', CALLER, backend],
+      cwd=ROOT,
+      start_new_session=True,
+      env=os.environ | dict(PYTHONPATH=str(ROOT)),
+    )
     try:
       assert wait_for(last_processes)
       (process,) = last_processes()
@@ -272,12 +311,18 @@ class TestDefects:
       printed('namespaces', 'print(1)')
 
   def test_an_input_that_finds_no_room(self, backend):
-    with pytest.raises(SandboxError, match='began no program: OSError: .* (No space left|File too large)'):
+    with pytest.raises(
+      SandboxError, match='began no program: OSError: .* (No space left|File too large)'
+    ):
       printed(backend, 'print(1)', 'x' * 10000, limits=Limits(disk=4096))
 
   def test_a_sandbox_that_isolates_nothing_does_not_work(self, monkeypatch):
     run = sandbox.run
-    monkeypatch.setattr(sandbox, 'run', lambda *args, **settings: run(*args, **settings | dict(backend='unsafe_local')))
+    monkeypatch.setattr(
+      sandbox,
+      'run',
+      lambda *args, **settings: run(*args, **settings | dict(backend='unsafe_local')),
+    )
     found = sandbox.defect.__wrapped__('namespaces')
     for right in ('read files of the host', 'see processes of the host', 'open a socket'):
       assert right in found
@@ -286,7 +331,9 @@ class TestDefects:
   def test_why_there_is_none(self, monkeypatch):
     monkeypatch.setattr(sandbox, 'defect', lambda name: f'no {name} here')
     assert sandbox.working() is None
-    with pytest.raises(SandboxError, match=r'\(bubblewrap: no bubblewrap here; namespaces: no namespaces here\)'):
+    with pytest.raises(
+      SandboxError, match=r'\(bubblewrap: no bubblewrap here; namespaces: no namespaces here\)'
+    ):
       sandbox.choose('auto')
     with pytest.raises(SandboxError, match=r'\(namespaces: no namespaces here\): .*unsafe_local'):
       sandbox.choose('namespaces')
@@ -310,19 +357,28 @@ class TestChoose:
     assert sandbox.working() == sandbox.choose('auto') == 'namespaces'
 
   def test_an_unknown_one(self):
-    with pytest.raises(ValueError, match="'docker' is unknown: choose one of off, auto, bubblewrap"):
+    with pytest.raises(
+      ValueError, match="'docker' is unknown: choose one of off, auto, bubblewrap"
+    ):
       sandbox.choose('docker')
 
 
 class TestUnsafeLocal:
   def test_has_to_be_named_and_works_under_limits(self):
     assert sandbox.choose('unsafe_local') == sandbox.describe('unsafe_local') == 'unsafe_local'
-    program = 'import os\nprint(os.environ.get("O1JAX"), os.getcwd() != "/", os.listdir())\nopen("x", "w")'
+    program = (
+      'import os\nprint(os.environ.get("O1JAX"), os.getcwd() != "/", os.listdir())\nopen("x", "w")'
+    )
     assert printed('unsafe_local', program) == ['None True []\n']
     assert printed('unsafe_local', 'bytearray(1 << 28)', limits=Limits(memory=128 << 20)) == [None]
-    assert printed('unsafe_local', 'import os\nos.fork()\nwhile True: pass', limits=Limits(seconds=0.5)) is None
+    assert (
+      printed('unsafe_local', 'import os\nos.fork()\nwhile True: pass', limits=Limits(seconds=0.5))
+      is None
+    )
 
   def test_what_it_started_ends_with_it(self):
-    program = f'import os, time\nif not os.fork(): os.execvp("sleep", {LAST})\ntime.sleep(0.5)\nprint(1)'
+    program = (
+      f'import os, time\nif not os.fork(): os.execvp("sleep", {LAST})\ntime.sleep(0.5)\nprint(1)'
+    )
     assert printed('unsafe_local', program) == ['1\n']
     assert wait_for(lambda: not last_processes())
