@@ -35,7 +35,6 @@ from o1jax.runtime.checkpoint import quiet_orbax
 from o1jax.runtime.config import ConfigError
 from o1jax.runtime.memory import keep_freed_memory
 from o1jax.runtime.storage import StorageError
-from o1jax.types import Params
 
 FROM = flags.DEFINE_string('from', None, 'folder of a model, or workdir of a run')
 TO = flags.DEFINE_string('to', None, 'folder to make')
@@ -83,7 +82,7 @@ def read(folder: pathlib.Path, policy: str) -> Model:
     run = load_run(folder)
     shapes = run.experiment.config.shapes
     length = max(shapes.row_length, shapes.prompt_length + shapes.max_steps * shapes.step_length)
-    policy, texts = run.params(POLICIES[policy]).policy, folder / 'pretrained'
+    policy, texts = run.params(POLICIES[policy])['policy'], folder / 'pretrained'
     if texts.is_dir():
       return Model(run.experiment.model.config, policy, length, texts)
     tokenizer = run.experiment.tokenizer
@@ -92,9 +91,9 @@ def read(folder: pathlib.Path, policy: str) -> Model:
     )
     return Model(run.experiment.model.config, policy, length, folder, ends)
   config = pretrained.shape_of(folder, scan_layers=True, dtype='float32')
-  like = jax.eval_shape(
-    lambda: nn.unbox(forward.init(LanguageModel(config), jax.random.key(0)))
-  ).policy
+  like = jax.eval_shape(lambda: nn.unbox(forward.init(LanguageModel(config), jax.random.key(0))))[
+    'policy'
+  ]
   here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   policy = pretrained.load_policy(folder, config, pretrained.shapes(like, here))
   return Model(config, policy, pretrained.max_length_of(folder), folder)
@@ -168,12 +167,12 @@ def compare(model: Model, folder: pathlib.Path) -> None:
 def logits(model: Model, rows: np.ndarray) -> np.ndarray:
   """Of all tokens of rows [B, T], [B, T, V], in float32."""
   ours = LanguageModel(model.config)
-  critic = jax.eval_shape(lambda: nn.unbox(forward.init(ours, jax.random.key(0)))).critic
+  critic = jax.eval_shape(lambda: nn.unbox(forward.init(ours, jax.random.key(0))))['critic']
   critic = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), critic)
 
   @jax.jit
   def run(policy):
-    params = Params(policy=policy, critic=critic)
+    params = dict(policy=policy, critic=critic)
     out = forward.forward_rows(
       ours, params, rows, np.full(len(rows), rows.shape[1]), with_value=False
     )

@@ -10,7 +10,7 @@ import optax
 from o1jax import tree as tree_lib
 from o1jax.learning.credit import assign_credit
 from o1jax.learning.objective import Objective, Weights, reference_logprob, tree_loss
-from o1jax.learning.optimizer import apply_gradients, trained
+from o1jax.learning.optimizer import apply_gradients
 from o1jax.model.compute import search_cost
 from o1jax.model.sharding import deal
 from o1jax.types import Array, Metrics, Prompt, Reference, TrainState, Tree
@@ -139,7 +139,7 @@ def learn(
     prompt = jax.tree.map(lambda x: jnp.repeat(x, chains, axis=0), prompt)
   if objective.tokens:
     tree = tree_lib.crop(tree, objective.tokens)
-  frozen = reference_logprob(model, state.params, prompt, tree, objective)
+  frozen = reference_logprob(model, state.params, state.frozen, prompt, tree, objective)
   data = prompt, tree, given, frozen
 
   def step(state, part):
@@ -150,7 +150,7 @@ def learn(
         model, params, prompt, tree, given, weights, reference=frozen, objective=objective
       )
 
-    grads, metrics = jax.grad(loss, has_aux=True)(trained(state.params))
+    grads, metrics = jax.grad(loss, has_aux=True)(state.params)
     state, stepped = apply_gradients(state, grads, optimizer, loss=metrics['loss'])
     return state, metrics | stepped
 

@@ -15,8 +15,16 @@ ROOT = 0
 NONE = -1
 
 
-def empty(batch: int, slots: int, candidates: int, step_length: int, max_steps: int) -> Tree:
-  """A tree [B, X, A, L] with R = `max_steps` in which nothing is expanded."""
+def empty(
+  batch: int,
+  slots: int,
+  candidates: int,
+  step_length: int,
+  max_steps: int,
+  *,
+  scores: tuple[str, ...] = (),
+) -> Tree:
+  """A tree [B, X, A, L] with R = `max_steps` in which nothing is expanded. scores: their names."""
   node = (batch, slots, candidates)
   count = functools.partial(jnp.zeros, node)
   return Tree(
@@ -34,6 +42,9 @@ def empty(batch: int, slots: int, candidates: int, step_length: int, max_steps: 
     visits=count(jnp.int32),
     q=count(),
     root_value=jnp.zeros(batch),
+    token_value=jnp.zeros((*node, step_length)),
+    given=jnp.zeros((*node, step_length), bool),
+    scores={name: count() for name in scores},
   )
 
 

@@ -118,9 +118,16 @@ class Tree:
   visits: Array  # [B, X, A] int32
   q: Array  # [B, X, A] float32: mean backed-up return through the node, 0 where unvisited
   root_value: Array  # [B] float32: the critic's P(correct | prompt)
-  chain: int = struct.field(
-    pytree_node=False, default=0
-  )  # the last slots that hold a candidate each, on one path
+  token_value: Array  # [B, X, A, L] float32: the critic's P(correct) after each token
+  # [B, X, A, L] bool: written and not sampled, such as what a world answers. No policy loss reads
+  # it, and every count of tokens names it apart.
+  given: Array
+  # Numbers with names, [B, X, A] float32 each. The names are declared when the tree is made.
+  scores: dict[str, Array] = struct.field(default_factory=dict)
+  # The last slots that hold a candidate each, on one path.
+  chain: int = struct.field(pytree_node=False, default=0)
+  # N, where the tree is N independent chains: slot r*N + i holds step r of chain i. 0 for others.
+  chains: int = struct.field(pytree_node=False, default=0)
 
 
 class KeyValue(NamedTuple):
@@ -147,14 +154,9 @@ class TreeCache:
   hidden: Array  # [B, X, A, D]: final hidden state of each node's last token
 
 
-@struct.dataclass
-class Params:
-  """policy: a language model; critic: a head on its trunk or a trunk of its own; reference: a
-  frozen policy or None."""
-
-  policy: Any
-  critic: Any
-  reference: Any = None
+# Parameters by role: 'policy' is a language model, 'critic' a head on its trunk or a trunk of its
+# own. A stage may add others.
+Params = dict[str, Any]
 
 
 @struct.dataclass
@@ -164,14 +166,11 @@ class TrainState:
   update: Array  # [] int32
   params: Params
   optimizer: Any
+  # What a loss reads and no gradient reaches, by role, such as 'reference', a policy. It lies
+  # apart, so that the parameters of a policy have one shape, whatever it is trained with.
+  frozen: Params = struct.field(default_factory=dict)
 
 
 Metrics = dict[str, Array]
-ExpandFn = Callable[
-  ..., tuple[Tree, TreeCache]
-]  # (params, keys [B], tree, cache, parents [B, W], *, slot)
-SearchFn = Callable[[Params, Array, Prompt], Tree]  # (params, keys [B], prompt)
-OutcomeFn = Callable[
-  [Reference, Tree, Array], Array
-]  # (reference, tree, ids [B, N]) -> verdicts [B, N]
-UpdateFn = Callable[..., tuple[TrainState, Metrics]]
+# (reference, tree, ids [B, N]) -> verdicts [B, N]
+OutcomeFn = Callable[[Reference, Tree, Array], Array]

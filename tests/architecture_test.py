@@ -40,7 +40,7 @@ FILE_LINES, BODY_LINES = 400, 60
 ALLOWED_LONG: dict[str, int] = {
   'tests/verify/math_answers.py': 600,  # a table
   # What the formatter made longer, to be split.
-  'o1jax/decode/sampling.py': 425,
+  'o1jax/decode/sampling.py': 430,
   'o1jax/decode/sampling.py:decode': 64,
   'o1jax/runtime/loop.py:run_updates': 72,
   'o1jax/search/mcts.py:mcts': 64,

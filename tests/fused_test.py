@@ -13,7 +13,7 @@ from o1jax import fused
 from o1jax import tree as tree_lib
 from o1jax.decode.grow import expand, start
 from o1jax.learning.objective import Weights
-from o1jax.learning.optimizer import build_optimizer, init_state
+from o1jax.learning.optimizer import build_optimizer
 from o1jax.search.mcts import mcts
 from o1jax.verify.outcome import judge
 from tests import toys
@@ -88,7 +88,7 @@ def weights(**given):
 
 
 def fresh():
-  return init_state(toys.params(reference=True), OPTIMIZER)
+  return toys.state(OPTIMIZER)
 
 
 def half(grown, first):
@@ -169,8 +169,8 @@ class TestUpdate:
   def test_the_state_is_donated_and_the_reference_kept(self, setup, pool):
     state = fresh()
     after, _ = setup.update(state, *pool, KEY, weights(**MIXED))
-    assert all(x.is_deleted() for x in jax.tree.leaves((state.params.policy, state.optimizer)))
-    jax.tree.map(np.testing.assert_array_equal, after.params.reference, toys.params().policy)
+    assert all(x.is_deleted() for x in jax.tree.leaves((state.params['policy'], state.optimizer)))
+    jax.tree.map(np.testing.assert_array_equal, after.frozen['reference'], toys.params()['policy'])
 
   def test_a_loss_that_is_no_number_changes_nothing_and_every_step_of_it_is_counted(
     self, setup, pool

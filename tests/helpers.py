@@ -161,7 +161,7 @@ class Markov(NamedTuple):
 def tables(logits, values) -> Params:
   """Parameters of `Markov`: logits [V, V] of the next token after each token, values [V] in logits
   of P(correct)."""
-  return Params(policy=jnp.asarray(logits, jnp.float32), critic=jnp.asarray(values, jnp.float32))
+  return dict(policy=jnp.asarray(logits, jnp.float32), critic=jnp.asarray(values, jnp.float32))
 
 
 class World(NamedTuple):
@@ -180,18 +180,17 @@ class World(NamedTuple):
     batch = self.values.shape[0]
     prompt = Prompt(tokens=jnp.ones((batch, 1), jnp.int32), length=jnp.ones(batch, jnp.int32))
     logit = np.log(root_value / (1 - root_value))
-    return tables(np.zeros((2, 2)), np.full(2, logit)).replace(
-      reference=jax.tree.map(jnp.asarray, self)
-    ), prompt
+    params = tables(np.zeros((2, 2)), np.full(2, logit))
+    return params | dict(world=jax.tree.map(jnp.asarray, self)), prompt
 
 
 def decode_in_world(
   model, params, keys, tree, cache, parents, path, *, sampling, candidates=None, steps=1, depth=None
 ) -> Steps:
   """Stands in for `decode_steps`: a step is one token, the state it leads to; the world is
-  `params.reference`. With several steps, each candidate goes on to the first child of its state
+  `params['world']`. With several steps, each candidate goes on to the first child of its state
   until one ends or is at depth R."""
-  world = params.reference
+  world = params['world']
   kids = world.children[tree_lib.pick(tree.tokens[..., 0], parents)][..., :candidates]
   lead, limit = kids.shape, 1 + path.shape[-1] - jnp.sum(path >= 0, axis=-1)[..., None]
   tokens, goes_on, ended = [], [], []

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from o1jax.decode.sampling import Sampling
+from o1jax.learning.optimizer import init_state
 from o1jax.model import forward
 from o1jax.model.transformer import LanguageModel
 from o1jax.model.variants import ModelConfig
-from o1jax.types import Params, Prompt, Reference, Tree
+from o1jax.types import Params, Prompt, Reference, TrainState, Tree
 from o1jax.verify.outcome import outcome
 
 PAD, EOS, NEWLINE = 0, 1, 2
@@ -41,10 +42,14 @@ def _params(seed):
   return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
-def params(seed=0, *, reference=False) -> Params:
+def params(seed=0) -> Params:
   """Fresh copies of tiny parameters, so that a test may donate them."""
-  fresh = jax.tree.map(jnp.array, _params(seed))
-  return fresh.replace(reference=jax.tree.map(jnp.array, fresh.policy)) if reference else fresh
+  return jax.tree.map(jnp.array, _params(seed))
+
+
+def state(optimizer, seed=0) -> TrainState:
+  """Update 0 of tiny parameters, held by themselves."""
+  return init_state(params(seed), optimizer, frozen=dict(reference=params(seed)['policy']))
 
 
 def decode(tokens) -> str:
@@ -133,13 +138,13 @@ def hand_tree(
 
 def batch_tree(expanded, max_steps: int, step: int, shape, **fields) -> Tree:
   """A tree [B, X, A, L] from what each slot [B, X] expanded; fields not given are 0."""
-  zeros = dict(
-    tokens=np.zeros((*shape, step)), logprob=np.zeros((*shape, step)), root_value=np.zeros(shape[0])
-  )
+  each_token = ('tokens', 'logprob', 'token_value', 'given')
+  zeros = {name: np.zeros((*shape, step)) for name in each_token}
+  zeros['root_value'] = np.zeros(shape[0])
   for name in ('length', 'terminal', 'mask', 'prior', 'value', 'reward', 'outcome', 'visits', 'q'):
     zeros[name] = np.zeros(shape)
   kinds = dict.fromkeys(('tokens', 'length', 'visits'), jnp.int32) | dict.fromkeys(
-    ('terminal', 'mask'), bool
+    ('terminal', 'mask', 'given'), bool
   )
   arrays = {
     name: jnp.asarray(x, kinds.get(name, jnp.float32)) for name, x in (zeros | fields).items()
@@ -191,6 +196,7 @@ def random_tree(seed=0, *, batch=3, slots=8, width=3, step=4, max_steps=3) -> Tr
     outcome=mask & terminal & (rng.random(shape) < 0.5),
     tokens=np.where(real, tokens, 0),
     logprob=np.where(real, -rng.exponential(size=(*shape, step)), 0),
+    token_value=np.where(real, np.random.default_rng((seed, 1)).random((*shape, step)), 0),
     root_value=rng.random(batch),
   )
 
@@ -214,7 +220,7 @@ def pad(tree: Tree, *, slots=0, candidates=0, tokens=0, depth=0) -> Tree:
   }
   for name, x in out.items():
     twins = [(0, 0), (0, 0), (0, candidates), *[(0, 0)] * (x.ndim - 3)]
-    copied = name in ('tokens', 'length', 'logprob', 'terminal')
+    copied = name in ('tokens', 'length', 'logprob', 'terminal', 'token_value', 'given')
     x = jnp.pad(x, twins, mode='edge') if copied else jnp.pad(x, twins)
     out[name] = jnp.pad(x, [*[(0, 0)] * 3, (0, tokens)]) if x.ndim == 4 else x
   path = jnp.pad(larger(renamed(tree.path), -1), [(0, 0), (0, 0), (0, depth)], constant_values=-1)
@@ -223,7 +229,7 @@ def pad(tree: Tree, *, slots=0, candidates=0, tokens=0, depth=0) -> Tree:
   )
 
 
-_PER_PROBLEM = ('expanded', 'path', 'root_value', 'chain')
+_PER_PROBLEM = ('expanded', 'path', 'root_value', 'chain', 'chains', 'scores')
 
 
 def problem(tree: Tree, b: int) -> Tree:

@@ -44,10 +44,11 @@ class Peer:
     settings = AutoConfig.for_model(**settings_of(config, max_length=length))
     self.model = AutoModelForCausalLM.from_config(settings, dtype=torch.float32).eval()
     self.model.load_state_dict(
-      {name: torch.tensor(x) for name, x in exported(config, work.params.policy)}
+      {name: torch.tensor(x) for name, x in exported(config, work.params['policy'])}
     )
+    critic = work.params['critic']
     self._hidden, self._score = (
-      torch.tensor(np.asarray(work.params.critic[name]['kernel'])) for name in ('hidden', 'score')
+      torch.tensor(np.asarray(critic[name]['kernel'])) for name in ('hidden', 'score')
     )
     self.prompts = torch.tensor(np.asarray(work.prompt.tokens)).long()
 

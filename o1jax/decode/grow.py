@@ -75,6 +75,7 @@ def expand(
   if merge:
     prior, made = merge_duplicates(steps.tokens, prior, made)
   last = jnp.maximum(steps.length - 1, 0)[..., None]
+  real = jnp.arange(steps.tokens.shape[-1]) < steps.length[..., None]
   value = jax.nn.sigmoid(jnp.take_along_axis(steps.value, last, axis=-1)[..., 0])
   fields = dict(
     expanded=parents,
@@ -86,6 +87,7 @@ def expand(
     mask=made,
     prior=prior,
     value=jnp.where(made, value, 0),
+    token_value=jnp.where(real, jax.nn.sigmoid(steps.value), 0),
     reward=jnp.where(made & steps.terminal, value, 0),
   )
 

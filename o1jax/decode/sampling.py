@@ -327,6 +327,7 @@ class Chains(NamedTuple):
   logprob: Array  # [B, R, N, L]
   terminal: Array
   value: Array  # P(correct) after the step
+  token_value: Array  # [B, R, N, L] P(correct) after each token
 
   @property
   def used(self) -> Array:
@@ -361,13 +362,15 @@ def cut(rows: Steps, step_length: int) -> Chains:
   used = length > 0
   last = used & ~jnp.pad(used[:, 1:], ((0, 0), (0, 1), (0, 0)))
   end = jnp.maximum(length - 1, 0)[..., None]
-  value = jax.nn.sigmoid(jnp.take_along_axis(lay(rows.value), end, axis=-1)[..., 0])
+  token_value = jnp.where(lay(written), jax.nn.sigmoid(lay(rows.value)), 0)
+  value = jnp.take_along_axis(token_value, end, axis=-1)[..., 0]
   return Chains(
     lay(rows.tokens),
     length,
     lay(rows.logprob),
     last & rows.terminal[:, None],
     jnp.where(used, value, 0),
+    token_value,
   )
 
 

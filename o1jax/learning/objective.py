@@ -79,13 +79,13 @@ def tree_loss(
 
 
 def reference_logprob(
-  model, params: Params, prompt: Prompt, tree: Tree, objective: Objective
+  model, params: Params, frozen: Params, prompt: Prompt, tree: Tree, objective: Objective
 ) -> Array | None:
   """Log-probs of the frozen policy on the tree, or None if there is none."""
-  if params.reference is None:
+  if 'reference' not in frozen:
     return None
-  frozen = params.replace(policy=params.reference, reference=None)
-  return jax.lax.stop_gradient(_forward(model, frozen, prompt, tree, objective).logprob)
+  held = params | dict(policy=frozen['reference'])
+  return jax.lax.stop_gradient(_forward(model, held, prompt, tree, objective).logprob)
 
 
 def _forward(model, params, prompt, tree, objective) -> TreeOutput:

@@ -1,4 +1,4 @@
-"""The optimizer: Muon or AdamW with warm-up and cosine decay, over the trained part of `Params`."""
+"""The optimizer: Muon or AdamW with warm-up and cosine decay."""
 
 import jax
 import jax.numpy as jnp
@@ -82,26 +82,25 @@ def _block_matrices(params):
   return jax.tree_util.tree_map_with_path(numbers, params)
 
 
-def trained(params: Params) -> Params:
-  """The part that gradients reach: all but the reference."""
-  return params.replace(reference=None)
-
-
-def init_state(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
-  """Update 0."""
-  return TrainState(update=jnp.int32(0), params=params, optimizer=optimizer.init(trained(params)))
+def init_state(
+  params: Params, optimizer: optax.GradientTransformation, *, frozen: Params | None = None
+) -> TrainState:
+  """Update 0. frozen: what losses read and no gradient reaches, by role."""
+  return TrainState(
+    update=jnp.int32(0), params=params, optimizer=optimizer.init(params), frozen=frozen or {}
+  )
 
 
 def apply_gradients(
   state: TrainState, grads: Params, optimizer: optax.GradientTransformation, *, loss: Array
 ) -> tuple[TrainState, Metrics]:
-  """One optimizer step; the reference stays. Does not count as an update by itself.
+  """One optimizer step; what is frozen stays. Does not count as an update by itself.
 
   A step whose loss or gradient norm is not finite changes nothing.
 
   Args:
     state: before the step.
-    grads: of `trained(state.params)`.
+    grads: of `state.params`.
     optimizer: which made `state.optimizer`.
     loss: [], what the gradients are of.
 
@@ -111,13 +110,11 @@ def apply_gradients(
   """
   norm = optax.global_norm(grads)
   good = jnp.isfinite(norm) & jnp.isfinite(loss)
-  before = trained(state.params), state.optimizer
+  before = state.params, state.optimizer
   changes, opt_state = optimizer.update(grads, state.optimizer, before[0])
   after = optax.apply_updates(before[0], changes), opt_state
   # A choice and not a branch: it goes into the loops that write the new values, where a branch
   # would copy the old.
   params, opt_state = jax.tree.map(lambda new, old: jnp.where(good, new, old), after, before)
-  state = state.replace(
-    params=params.replace(reference=state.params.reference), optimizer=opt_state
-  )
+  state = state.replace(params=params, optimizer=opt_state)
   return state, {'gradient_norm': norm, 'skipped': 1 - good.astype(jnp.float32)}

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import optax
 
-from o1jax.learning.optimizer import apply_gradients, trained
+from o1jax.learning.optimizer import apply_gradients
 from o1jax.model.compute import supervised_flops
 from o1jax.model.sharding import deal
 from o1jax.policy.initialise import next_token_loss
@@ -27,7 +27,7 @@ def supervised_update(model, optimizer: optax.GradientTransformation, *, shardin
     def loss(params):
       return next_token_loss(model, params, rows)
 
-    grads, metrics = jax.grad(loss, has_aux=True)(trained(state.params))
+    grads, metrics = jax.grad(loss, has_aux=True)(state.params)
     metrics['tokens'] = rows.length.sum()
     metrics['flops'] = supervised_flops(model.config, rows)
     state, stepped = apply_gradients(state, grads, optimizer, loss=metrics['loss'])

@@ -34,7 +34,7 @@ def init(model: LanguageModel, key: Array) -> Params:
   tokens = jnp.zeros((1, 1, 1, 2), jnp.int32)
   context = Context(self_mask=jnp.tri(2, dtype=bool)[None, None, None])
   variables = model.init(key, tokens, tokens, context, method=_touch_all)
-  return Params(policy=variables['params']['policy'], critic=variables['params']['critic'])
+  return {role: variables['params'][role] for role in ('policy', 'critic')}
 
 
 def _touch_all(model, tokens, positions, context):
@@ -44,7 +44,7 @@ def _touch_all(model, tokens, positions, context):
 def apply(model: LanguageModel, params: Params, *args, **kwargs):
   """`model.apply` on our `Params`."""
   return model.apply(
-    {'params': {'policy': params.policy, 'critic': params.critic}}, *args, **kwargs
+    {'params': {'policy': params['policy'], 'critic': params['critic']}}, *args, **kwargs
   )
 
 
@@ -67,8 +67,7 @@ def for_search(model: LanguageModel, params: Params) -> Params:
   """Parameters as decoding reads them fastest, made once a search and not at every token: matrices
   in the compute type, of which no device lacks a part that it would have to ask for at every token,
   and layers one by one, since a scan over layers would copy all their keys at every token."""
-  params = _whole(model, params.replace(reference=None))
-  return params.replace(policy=layers_apart(params.policy), critic=layers_apart(params.critic))
+  return {role: layers_apart(part) for role, part in _whole(model, params).items()}
 
 
 def _whole(model, params: Params) -> Params:
@@ -94,9 +93,9 @@ def score_tokens(
   model: LanguageModel, params: Params, hidden: Array, tokens: Array, *, temperature=1.0
 ) -> Scores:
   """Scores of tokens [B, ...] at a temperature, after hidden states [B, ..., D]."""
-  tied = dict(trunk=dict(embedding=params.policy['trunk']['embedding']))
-  head = Params(
-    policy=tied if model.config.tied_head else dict(head=params.policy['head']), critic={}
+  tied = dict(trunk=dict(embedding=params['policy']['trunk']['embedding']))
+  head = dict(
+    policy=tied if model.config.tied_head else dict(head=params['policy']['head']), critic={}
   )
 
   def logits(head, hidden):

@@ -287,13 +287,13 @@ def fresh_params(experiment: Experiment) -> Params:
   if not folder:
     return make(lambda params: params)
   try:
-    policy = load_policy(pathlib.Path(folder).expanduser(), experiment.model.config, like.policy)
+    policy = load_policy(pathlib.Path(folder).expanduser(), experiment.model.config, like['policy'])
   except ValueError as error:
     raise ConfigError(f'config.model.pretrained={folder}: {error}') from None
-  critic = make(lambda params: params.critic)
+  critic = make(lambda params: params['critic'])
   if experiment.model.config.own_critic:
     critic |= dict(trunk=jax.tree.map(jax.numpy.copy, policy['trunk']))
-  return Params(policy=policy, critic=critic)
+  return dict(policy=policy, critic=critic)
 
 
 def abstract_params(experiment: Experiment, mesh: Mesh | None = None) -> Params:

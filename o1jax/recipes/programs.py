@@ -238,7 +238,7 @@ def _lower(experiment, mesh, build, start, *data):
     lowered = build(sharding=(state, everywhere(mesh))).lower(placed(shapes, state), *data)
   begin = jax.jit(start, out_shardings=state)
   lies = jax.tree.map(lambda x: x.sharding, params)
-  return lowered, lambda params: begin(lay(params.replace(reference=None), lies))
+  return lowered, lambda params: begin(lay(params, lies))
 
 
 def _program(lowered, start) -> Program:
@@ -262,8 +262,8 @@ def searching_state(
   """Where a stage of searching and learning starts. The frozen policy is kept only where a KL to it
   has weight."""
   held = section.weights.kl or section.get('warmup_weights', section.weights).kl
-  reference = jax.tree.map(jnp.copy, params.policy) if held else None
-  return init_state(params.replace(reference=reference), optimizer)
+  frozen = dict(reference=jax.tree.map(jnp.copy, params['policy'])) if held else {}
+  return init_state(params, optimizer, frozen=frozen)
 
 
 def tree_budgets(config: ConfigDict) -> tuple[int, ...]:

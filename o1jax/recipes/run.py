@@ -66,7 +66,7 @@ class Run:
     """Keeps the parameters a stage ends with, for the stages after it. StorageError where that is
     not possible."""
     final = self._checkpoints(f'{stage}_params')
-    final.save(0, params.replace(reference=None))
+    final.save(0, params)
     final.close()
 
   def params(self, stage: str) -> Params:

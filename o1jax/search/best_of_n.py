@@ -69,6 +69,7 @@ def _as_tree(chains: Chains) -> Tree:
   path = jnp.where(jnp.tri(steps, dtype=bool)[:, None], above.T, tree_lib.NONE)  # [R, N, R]
   tree = tree_lib.empty(batch, steps * samples, 1, step_length, steps)
   return tree.replace(
+    chains=samples,
     expanded=jnp.where(chains.used, above, tree_lib.NONE).reshape(batch, -1),
     path=jnp.where(chains.used[..., None], path, tree_lib.NONE).reshape(batch, -1, steps),
     **{

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from o1jax.learning.optimizer import build_optimizer, init_state
+from o1jax.learning.optimizer import build_optimizer
 from o1jax.learning.supervised import supervised_update
 from o1jax.model.compute import supervised_flops
 from o1jax.types import Sequences
@@ -29,7 +29,7 @@ def rows():
 
 
 def test_it_learns_a_small_set_by_heart(update, rows):
-  state = init_state(toys.params(reference=True), OPTIMIZER)
+  state = toys.state(OPTIMIZER)
   losses = []
   for _ in range(100):
     state, metrics = update(state, rows)
@@ -38,30 +38,30 @@ def test_it_learns_a_small_set_by_heart(update, rows):
 
 
 def test_it_counts_updates_and_tokens(update, rows):
-  state, metrics = update(init_state(toys.params(reference=True), OPTIMIZER), rows)
+  state, metrics = update(toys.state(OPTIMIZER), rows)
   again, _ = update(state, rows)
   assert again.update == 2 and metrics['tokens'] == 56
-  jax.tree.map(np.testing.assert_array_equal, again.params.reference, toys.params().policy)
+  jax.tree.map(np.testing.assert_array_equal, again.frozen['reference'], toys.params()['policy'])
   np.testing.assert_allclose(metrics['flops'], supervised_flops(toys.CONFIG, rows))
   assert metrics['gradient_norm'] > 0
 
 
 def test_it_is_a_function_of_state_and_rows(update, rows):
-  first, _ = update(init_state(toys.params(reference=True), OPTIMIZER), rows)
-  second, _ = update(init_state(toys.params(reference=True), OPTIMIZER), rows)
+  first, _ = update(toys.state(OPTIMIZER), rows)
+  second, _ = update(toys.state(OPTIMIZER), rows)
   jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
 def test_the_state_is_donated(update, rows):
-  state = init_state(toys.params(reference=True), OPTIMIZER)
+  state = toys.state(OPTIMIZER)
   update(state, rows)
   assert all(x.is_deleted() for x in jax.tree.leaves(state.params))
 
 
 def test_a_loss_that_is_no_number_is_skipped_and_counted(update, rows):
-  state = init_state(toys.params(reference=True), OPTIMIZER)
-  broken = jax.tree.map(lambda x: x.at[(0,) * x.ndim].set(jnp.nan), toys.params().policy)
-  state = state.replace(params=state.params.replace(policy=broken))
+  state = toys.state(OPTIMIZER)
+  broken = jax.tree.map(lambda x: x.at[(0,) * x.ndim].set(jnp.nan), toys.params()['policy'])
+  state = state.replace(params=state.params | dict(policy=broken))
   before = jax.tree.map(np.array, state)
   after, metrics = update(state, rows)
   assert metrics['skipped'] == 1 and not np.isfinite(metrics['loss']) and after.update == 1

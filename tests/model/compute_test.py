@@ -19,7 +19,7 @@ from tests.toys import hand_tree, random_tree
 def test_matmul_parameters_are_the_kernels(tied):
   _, params = tiny(tied_head=tied)
   config = dataclasses.replace(CONFIG, tied_head=tied)
-  leaves = jax.tree_util.tree_leaves_with_path(params.policy)
+  leaves = jax.tree_util.tree_leaves_with_path(params['policy'])
   kernels = sum(x.size for path, x in leaves if path[-1].key == 'kernel')
   embedding = CONFIG.vocab_size * CONFIG.width
   assert matmul_parameters(config) == kernels + (embedding if tied else 0)

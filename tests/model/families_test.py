@@ -159,23 +159,23 @@ def test_what_no_family_has_is_not_written():
 @pytest.fixture
 def folder(tmp_path):
   model, params = tiny()
-  hf.save(tmp_path / 'model', model.config, params.policy, max_length=9)
+  hf.save(tmp_path / 'model', model.config, params['policy'], max_length=9)
   return tmp_path / 'model'
 
 
 def load(folder):
   _, params = tiny(tied_head=False)
   config = families.read_config(folder)
-  return hf.load(folder, config, jax.eval_shape(lambda: params.policy))
+  return hf.load(folder, config, jax.eval_shape(lambda: params['policy']))
 
 
 def test_it_is_read_as_it_was_written(folder):
   back = load(folder)
   _, params = tiny()
-  table = params.policy['trunk']['embedding']
+  table = params['policy']['trunk']['embedding']
   np.testing.assert_array_equal(back['head']['kernel'], table.T)
   np.testing.assert_allclose(back['trunk']['embedding'], table * CONFIG.width**0.5, rtol=1e-6)
-  own = {name: part for name, part in params.policy['trunk'].items() if name != 'embedding'}
+  own = {name: part for name, part in params['policy']['trunk'].items() if name != 'embedding'}
   jax.tree.map(np.testing.assert_array_equal, {name: back['trunk'][name] for name in own}, own)
 
 
@@ -227,5 +227,5 @@ def test_nothing_is_written_over(folder):
   model, params = tiny()
   before = (folder / 'model.safetensors').read_bytes()
   with pytest.raises(ValueError, match='not empty'):
-    hf.save(folder, model.config, params.policy, max_length=9)
+    hf.save(folder, model.config, params['policy'], max_length=9)
   assert (folder / 'model.safetensors').read_bytes() == before

@@ -255,13 +255,13 @@ def jacobian():
   tree = _place_tree()
 
   def read(embedding):
-    trunk = {**params.policy['trunk'], 'embedding': embedding}
+    trunk = {**params['policy']['trunk'], 'embedding': embedding}
     out = forward_tree(
-      model, params.replace(policy={**params.policy, 'trunk': trunk}), prompt, tree
+      model, params | dict(policy={**params['policy'], 'trunk': trunk}), prompt, tree
     )
     return out.logprob[0], out.value[0], out.root_value[0]
 
-  grads = jit(jax.jacrev(read))(params.policy['trunk']['embedding'])
+  grads = jit(jax.jacrev(read))(params['policy']['trunk']['embedding'])
   return jax.device_get(tree), [np.abs(g).max(-1) > 0 for g in grads]
 
 

@@ -103,8 +103,8 @@ def read(folder, **changes):
   """Our model of a folder, whose critic has random weights."""
   model = LanguageModel(families.read_config(folder, **changes))
   fresh = jit(lambda: nn.unbox(forward.init(model, jax.random.key(0))))()
-  return model, fresh.replace(
-    policy=hf.load(folder, model.config, jax.eval_shape(lambda: fresh.policy))
+  return model, fresh | dict(
+    policy=hf.load(folder, model.config, jax.eval_shape(lambda: fresh['policy']))
   )
 
 
@@ -157,7 +157,7 @@ def test_logits_continuations_and_the_journey_back(case, tmp_path):
   tree = jit(lambda params: search(forward.for_search(ours, params), keys, prompts()))(params)
   np.testing.assert_array_equal(tree.tokens[:, :, 0].reshape(2, NEW), continued)
 
-  hf.save(tmp_path / 'back', ours.config, params.policy, max_length=256)
+  hf.save(tmp_path / 'back', ours.config, params['policy'], max_length=256)
   again = type(model).from_pretrained(tmp_path / 'back', attn_implementation='eager').eval()
   np.testing.assert_allclose(logits_of_theirs(again, tokens), expected, atol=1e-5)
   assert families.read_config(tmp_path / 'back') == dataclasses.replace(
@@ -214,7 +214,7 @@ def test_a_model_of_ours_becomes_a_llama(changes, tmp_path):
   """Embeddings are scaled here and not there; a tied table is there twice."""
   model, params = tiny(**changes)
   tokens = np.random.default_rng(0).integers(0, model.config.vocab_size, (3, 9))
-  hf.save(tmp_path / 'llama', model.config, params.policy, max_length=9)
+  hf.save(tmp_path / 'llama', model.config, params['policy'], max_length=9)
   llama = transformers.LlamaForCausalLM.from_pretrained(tmp_path / 'llama').eval()
   ours = logits(model, params, tokens)
   assert np.std(ours) > 0.5
@@ -225,14 +225,16 @@ def test_several_files_in_half_the_bits(tmp_path, monkeypatch):
   model, params = tiny(layers=3)
   monkeypatch.setattr(hf, 'FILE', 4000)
   monkeypatch.setattr(hf, 'PIECE', 1000)  # tensors are read in several pieces
-  hf.save(tmp_path / 'parts', model.config, params.policy, max_length=9, dtype='bfloat16')
+  hf.save(tmp_path / 'parts', model.config, params['policy'], max_length=9, dtype='bfloat16')
   files = sorted(path.name for path in (tmp_path / 'parts').glob('*.safetensors'))
   weights = json.loads((tmp_path / 'parts' / 'model.safetensors.index.json').read_text())[
     'weight_map'
   ]
   assert len(files) > 3 and set(weights.values()) == set(files)
   back, again = read(tmp_path / 'parts', dtype='float32')
-  rounded = jax.tree.map(lambda x: x.astype('bfloat16').astype('float32'), params.policy['trunk'])
+  rounded = jax.tree.map(
+    lambda x: x.astype('bfloat16').astype('float32'), params['policy']['trunk']
+  )
   blocks = lambda trunk: {name: part for name, part in trunk.items() if name != 'embedding'}
   jax.tree.map(np.testing.assert_array_equal, blocks(again.policy['trunk']), blocks(rounded))
   assert not back.config.tied_head and back.config.dtype == 'float32'

@@ -33,7 +33,9 @@ def same(one, other, atol=1e-4):
 
 def with_trunk(params, change):
   """`params` with `change(trunk)` as the policy's trunk."""
-  return params.replace(policy={**params.policy, 'trunk': change(dict(params.policy['trunk']))})
+  return params | dict(
+    policy={**params['policy'], 'trunk': change(dict(params['policy']['trunk']))}
+  )
 
 
 @pytest.fixture(scope='module')
@@ -53,7 +55,7 @@ def test_scan_is_the_loop(plain):
 
   stacked = with_trunk(params, stack)
   same(read(dataclasses.replace(CONFIG, scan_layers=True), stacked), expected)
-  jax.tree.map(np.testing.assert_array_equal, layers_apart(stacked.policy), params.policy)
+  jax.tree.map(np.testing.assert_array_equal, layers_apart(stacked['policy']), params['policy'])
 
 
 def test_remat_changes_no_gradient(plain):
@@ -69,8 +71,8 @@ def test_remat_changes_no_gradient(plain):
 
 def test_a_tied_head_is_the_embedding(plain):
   params, expected = plain
-  head = {'kernel': params.policy['trunk']['embedding'].T}
-  untied = params.replace(policy={**params.policy, 'head': head})
+  head = {'kernel': params['policy']['trunk']['embedding'].T}
+  untied = params | dict(policy={**params['policy'], 'head': head})
   same(read(dataclasses.replace(CONFIG, tied_head=False), untied), expected)
 
 
@@ -100,12 +102,12 @@ def test_grouped_queries_share_repeated_keys(plain):
 
 def test_a_critic_with_a_copy_of_the_trunk_is_the_head(plain):
   params, expected = plain
-  critic = {**params.critic, 'trunk': params.policy['trunk']}
+  critic = {**params['critic'], 'trunk': params['policy']['trunk']}
   config = dataclasses.replace(CONFIG, own_critic=True)
-  same(read(config, params.replace(critic=critic)), expected)
+  same(read(config, params | dict(critic=critic)), expected)
   # And then the policy's trunk no longer moves the value.
   moved = with_trunk(
-    params.replace(critic=critic), lambda trunk: jax.tree.map(lambda x: 1.1 * x, trunk)
+    params | dict(critic=critic), lambda trunk: jax.tree.map(lambda x: 1.1 * x, trunk)
   )
   logits, value = read(config, moved)
   np.testing.assert_allclose(value, expected[1], atol=1e-4)

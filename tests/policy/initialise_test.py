@@ -30,7 +30,7 @@ def rows(seed=0, *, batch=4, width=9):
 
 
 def test_a_model_that_knows_nothing_pays_log_v(params):
-  blind = params.replace(policy=jax.tree.map(jnp.zeros_like, params.policy))
+  blind = params | dict(policy=jax.tree.map(jnp.zeros_like, params['policy']))
   value, metrics = loss(blind, rows())
   np.testing.assert_allclose(value, np.log(VOCAB), rtol=1e-6)
   np.testing.assert_array_equal(metrics['loss'], value)

@@ -122,7 +122,7 @@ def test_a_frozen_policy_is_kept_where_its_kl_has_weight(experiment, kl, warmup_
   state = jax.eval_shape(
     lambda params: searching_state(params, section, optimizer), abstract_params(experiment)
   )
-  assert (state.params.reference is not None) == (kl + warmup_kl > 0)
+  assert ('reference' in state.frozen) == (kl + warmup_kl > 0)
 
 
 def test_a_policy_is_measured_by_what_its_config_names():

@@ -43,7 +43,7 @@ def run(workdir, update=walk):
 def whole(tmp_path_factory):
   """The weights and losses of a run that nothing happened to."""
   folder = tmp_path_factory.mktemp('whole')
-  weights = np.asarray(run(folder).params.policy['w'])
+  weights = np.asarray(run(folder).params['policy']['w'])
   return weights, [row['loss'] for row in read_metrics(folder)]
 
 
@@ -132,7 +132,7 @@ def test_a_run_goes_on_from_the_newest_good_one(kind, damaged, whole, capsys):
   before = {name: contents(folder / name) for name in ('3', '5', '6')}
   spoilt = (folder / '6').read_bytes() if (folder / '6').is_file() else None
   again = run(damaged)
-  np.testing.assert_array_equal(again.params.policy['w'], whole[0])
+  np.testing.assert_array_equal(again.params['policy']['w'], whole[0])
   assert [(row['update'], row['loss']) for row in read_metrics(damaged)] == list(
     enumerate(whole[1], start=1)
   )
@@ -152,7 +152,7 @@ def test_what_a_killed_save_leaves_is_no_damage(damaged, whole, capsys):
   folder = damaged / 'checkpoints' / 'toy'
   shutil.copytree(folder / '6', folder / '7.orbax-checkpoint-tmp')
   largest(folder / '7.orbax-checkpoint-tmp').unlink()
-  np.testing.assert_array_equal(run(damaged).params.policy['w'], whole[0])
+  np.testing.assert_array_equal(run(damaged).params['policy']['w'], whole[0])
   assert 'warning' not in capsys.readouterr().err
   assert sorted(path.name for path in folder.iterdir()) == ['3', '6', '7', '8']
 
@@ -168,13 +168,13 @@ def test_several_may_be_damaged_and_more_than_once(damaged, whole, capsys):
     moved = sorted(path.name for path in (folder / 'damaged').iterdir())
     assert moved == [f'{step}.{n + 1}' for step in (5, 6) for n in range(round_)]
   assert capsys.readouterr().err.count('warning') == 4
-  np.testing.assert_array_equal(run(damaged).params.policy['w'], whole[0])
+  np.testing.assert_array_equal(run(damaged).params['policy']['w'], whole[0])
 
 
 def test_without_any_good_one_a_stage_starts_over(damaged, whole, capsys):
   for step in ('3', '5', '6'):
     empty(damaged / 'checkpoints' / 'toy' / step)
-  np.testing.assert_array_equal(run(damaged).params.policy['w'], whole[0])
+  np.testing.assert_array_equal(run(damaged).params['policy']['w'], whole[0])
   assert capsys.readouterr().err.count('warning') == 3
   assert [row['update'] for row in read_metrics(damaged)] == list(range(1, UPDATES + 1))
 
@@ -182,7 +182,9 @@ def test_without_any_good_one_a_stage_starts_over(damaged, whole, capsys):
 def test_no_flipped_bit_anywhere_is_taken_for_good(cut, tmp_path, capsys):
   rng, aside = random.Random(0), 0
   source = cut / 'checkpoints' / 'toy'
-  good = {step: np.asarray(Checkpoints(source).restore(fresh()).params.policy['w']) for step in [6]}
+  good = {
+    step: np.asarray(Checkpoints(source).restore(fresh()).params['policy']['w']) for step in [6]
+  }
   files = sorted(path.relative_to(source) for path in (source / '6').rglob('*') if path.is_file())
   for trial in range(60):
     folder = shutil.copytree(source, tmp_path / str(trial))
@@ -194,5 +196,5 @@ def test_no_flipped_bit_anywhere_is_taken_for_good(cut, tmp_path, capsys):
       assert int(restored.update) == 5
     else:
       assert int(restored.update) == 6
-      np.testing.assert_array_equal(restored.params.policy['w'], good[6])
+      np.testing.assert_array_equal(restored.params['policy']['w'], good[6])
   assert 10 < aside < 50  # some files are never read

@@ -23,21 +23,21 @@ from o1jax.runtime import checkpoint
 from o1jax.runtime.loop import Keeping, Stopped, run_updates
 from o1jax.runtime.metrics import MetricsWriter
 from o1jax.runtime.storage import StorageError
-from o1jax.types import Params, TrainState
+from o1jax.types import TrainState
 
 UPDATES, SHAPE = 8, (16, 24)
 EACH, RARELY = Keeping(seconds=0), Keeping(seconds=1e6, updates=4)  # saved
 
 
 def fresh() -> TrainState:
-  params = Params(policy={'w': jnp.zeros(SHAPE), 'b': jnp.ones(SHAPE[1], jnp.bfloat16)}, critic={})
+  params = dict(policy={'w': jnp.zeros(SHAPE), 'b': jnp.ones(SHAPE[1], jnp.bfloat16)}, critic={})
   return TrainState(update=jnp.int32(0), params=params, optimizer={'count': jnp.int32(0)})
 
 
 def layout(mesh) -> TrainState:
   """The matrix split along both axes, the vector along one, the rest whole."""
   place = lambda *axes: NamedSharding(mesh, PartitionSpec(*axes))
-  params = Params(policy={'w': place('data', 'tensor'), 'b': place('data')}, critic={})
+  params = dict(policy={'w': place('data', 'tensor'), 'b': place('data')}, critic={})
   return TrainState(update=place(), params=params, optimizer=place())
 
 
@@ -49,9 +49,9 @@ def mesh_of(count: int):
 
 
 def walk(state):
-  w, b = state.params.policy['w'], state.params.policy['b']
+  w, b = state.params['policy']['w'], state.params['policy']['b']
   w = w + jax.random.normal(jax.random.fold_in(jax.random.key(3), state.update), SHAPE)
-  params = state.params.replace(policy={'w': w, 'b': b * 1.125})
+  params = state.params | dict(policy={'w': w, 'b': b * 1.125})
   state = state.replace(
     update=state.update + 1, params=params, optimizer={'count': state.optimizer['count'] + 2}
   )

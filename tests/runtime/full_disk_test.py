@@ -62,7 +62,7 @@ def whole(tmp_path_factory):
 
 
 def ends_as_if_nothing_had_been(workdir, whole):
-  np.testing.assert_array_equal(run(workdir).params.policy['w'], whole[0].params.policy['w'])
+  np.testing.assert_array_equal(run(workdir).params['policy']['w'], whole[0].params['policy']['w'])
   rows = [
     [(row['update'], row['loss']) for row in found] for found in (read_metrics(workdir), whole[1])
   ]

@@ -15,7 +15,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from o1jax.runtime.checkpoint import Checkpoints
 from o1jax.runtime.loop import Diverged, Keeping, Stopped, run_updates
 from o1jax.runtime.metrics import MetricsWriter, read_metrics
-from o1jax.types import Params, TrainState
+from o1jax.types import TrainState
 from o1jax.verify.host import VerifierError
 from tests.runtime.walking import walking
 
@@ -64,7 +64,7 @@ def test_an_interrupted_stage_ends_as_if_it_had_not_been(tmp_path, number):
   with pytest.raises(Stopped, match=f'after update {number + 1} of {UPDATES}'):
     run(tmp_path / 'cut', interrupted_at(number))
   again = run(tmp_path / 'cut')
-  assert (again.params.policy['w'] == whole.params.policy['w']).all()
+  assert (again.params['policy']['w'] == whole.params['policy']['w']).all()
   values = [
     [(row['update'], row['loss']) for row in read_metrics(tmp_path / name)]
     for name in ('whole', 'cut')
@@ -80,7 +80,7 @@ def test_a_finished_stage_is_not_updated_again(tmp_path):
   def never(state, _):
     raise AssertionError('updated')
 
-  assert (run(tmp_path, never).params.policy['w'] == whole.params.policy['w']).all()
+  assert (run(tmp_path, never).params['policy']['w'] == whole.params['policy']['w']).all()
 
 
 def skipping(*numbers, walk=walk):
@@ -128,7 +128,8 @@ def test_many_in_a_row_stop_the_run_with_a_good_state_and_the_batch(
   good = fresh() if len(bad) == UPDATES else run(tmp_path / 'whole', skipping(*bad))
   again = run(tmp_path, skipping(*bad), **settings)  # the same command goes on behind them
   assert (
-    int(again.update) == UPDATES and (again.params.policy['w'] == good.params.policy['w']).all()
+    int(again.update) == UPDATES
+    and (again.params['policy']['w'] == good.params['policy']['w']).all()
   )
 
 
@@ -149,7 +150,7 @@ def test_a_run_without_verdicts_ends_and_forgets_what_it_made_of_that(tmp_path, 
     run(tmp_path, skipping(*range(fails, 99)), keeping=keeping, failure=told)
   assert '\n' not in str(error.value)
   again = run(tmp_path, keeping=keeping)
-  assert (again.params.policy['w'] == run(tmp_path / 'whole').params.policy['w']).all()
+  assert (again.params['policy']['w'] == run(tmp_path / 'whole').params['policy']['w']).all()
   assert [row['skipped'] for row in read_metrics(tmp_path)] == [0] * UPDATES
 
 
@@ -189,7 +190,7 @@ def test_several_updates_a_call_make_the_same_stage(tmp_path):
   with pytest.raises(Stopped, match='after update 6 of 9'):
     run(tmp_path / 'three', interrupted_at(3, walk_thrice), updates_per_call=3, **settings)
   several = run(tmp_path / 'three', walk_thrice, updates_per_call=3, **settings)
-  assert (several.params.policy['w'] == whole.params.policy['w']).all()
+  assert (several.params['policy']['w'] == whole.params['policy']['w']).all()
   one, three = (
     [row | {'seconds': 0} for row in read_metrics(tmp_path / name)] for name in ('one', 'three')
   )
@@ -230,13 +231,13 @@ def test_a_state_is_saved_when_its_time_has_come_and_two_such_stay(
 def test_the_state_may_lie_on_several_devices_in_several_ways(tmp_path):
   mesh = jax.make_mesh((2,), ('data',), axis_types=(AxisType.Auto,))
   whole, split = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ('data',)))
-  wide = fresh().replace(params=Params(policy={'w': jnp.ones(4)}, critic={'v': jnp.ones(2)}))
-  layout = TrainState(update=whole, params=Params(policy={'w': split}, critic=whole), optimizer={})
+  wide = fresh().replace(params=dict(policy={'w': jnp.ones(4)}, critic={'v': jnp.ones(2)}))
+  layout = TrainState(update=whole, params=dict(policy={'w': split}, critic=whole), optimizer={})
 
   @jax.jit
   def count(state, _):
     return state.replace(update=state.update + 1), {
-      'loss': state.params.policy['w'].sum(),
+      'loss': state.params['policy']['w'].sum(),
       'skipped': 0,
     }
 
@@ -245,7 +246,7 @@ def test_the_state_may_lie_on_several_devices_in_several_ways(tmp_path):
     state = run_updates(
       wide, count, writer=MetricsWriter(tmp_path), updates=updates, sharding=sharding, **settings
     )
-    placed = state.params.policy['w'].sharding
+    placed = state.params['policy']['w'].sharding
     assert int(state.update) == updates and len(placed.device_set) == (1 if sharding is None else 2)
     assert placed.is_fully_replicated == (sharding is not layout)
   assert [row['update'] for row in read_metrics(tmp_path)] == list(range(1, 10))

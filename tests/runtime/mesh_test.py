@@ -1,6 +1,7 @@
 """Meshes: what a config asks for is what it gets, or one line that says why not."""
 
 import dataclasses
+import functools
 import os
 import subprocess
 import sys
@@ -68,11 +69,12 @@ def test_a_state_lies_as_its_parameters_do():
   config = dataclasses.replace(toys.CONFIG, scan_layers=True, layers=2, vocab_size=12)
   model, mesh = LanguageModel(config), build_mesh(data=2, fsdp=2, tensor=2)
   params = jax.eval_shape(lambda: nn.unbox(forward.init(model, jax.random.key(0))))
-  params = params.replace(reference=params.policy)
   split = {}
   for name in ('adamw', 'muon'):
     optimizer = build_optimizer(learning_rate=0.1, steps=5, name=name)
-    state = jax.eval_shape(lambda params: init_state(params, optimizer), params)  # noqa: B023
+    frozen = dict(reference=params['policy'])
+    begin = functools.partial(init_state, optimizer=optimizer)
+    state = jax.eval_shape(lambda p, f, begin=begin: begin(p, frozen=f), params, frozen)
     for path, lies in jax.tree_util.tree_leaves_with_path(at_rest(model, state, mesh)):
       split[f'{name}.{jax.tree_util.keystr(path, simple=True, separator=".")}'] = lies.spec
   kept = {  # how each kind of parameter is split, and how many arrays AdamW and Muon keep of it

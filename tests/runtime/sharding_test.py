@@ -152,7 +152,7 @@ def updated(name, build, optimizer, *data, split=False):
 
 
 def learns_the_same(one, several):
-  moved = jax.tree.map(lambda x, y: float(np.abs(x - y).max()), one[0].policy, fresh().policy)
+  moved = jax.tree.map(lambda x, y: float(np.abs(x - y).max()), one[0]['policy'], fresh()['policy'])
   assert min(jax.tree.leaves(moved)) > 1e-5
   same(one, several, rtol=1e-3, atol=3e-5)
 

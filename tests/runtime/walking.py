@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from o1jax.types import Params, TrainState
+from o1jax.types import TrainState
 
 
 def walking(width: int):
@@ -11,15 +11,15 @@ def walking(width: int):
 
   def fresh():
     return TrainState(
-      update=jnp.int32(0), params=Params(policy={'w': jnp.ones(width)}, critic={}), optimizer={}
+      update=jnp.int32(0), params=dict(policy={'w': jnp.ones(width)}, critic={}), optimizer={}
     )
 
   @jax.jit
   def walk(state, _):
     noise = jax.random.normal(jax.random.fold_in(jax.random.key(3), state.update), (width,))
-    weights = state.params.policy['w'] + noise
+    weights = state.params['policy']['w'] + noise
     state = state.replace(
-      update=state.update + 1, params=state.params.replace(policy={'w': weights})
+      update=state.update + 1, params=state.params | dict(policy={'w': weights})
     )
     return state, {'loss': weights.mean(), 'tokens': 5, 'skipped': 0}
 

@@ -72,7 +72,7 @@ def test_rounds_end_with_the_last_chain():
 
 def test_one_chain_at_temperature_zero_is_greedy():
   tree, prompt = run(RANDOM, samples=1, temperature=0.0)
-  table = np.asarray(RANDOM.policy)
+  table = np.asarray(RANDOM['policy'])
   for b in range(3):
     text, token = [], int(prompt.tokens[b, prompt.length[b] - 1])
     for _ in range(R):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from o1jax import tree as tree_lib
-from o1jax.decode import expand
+from o1jax.decode import grow
 from o1jax.decode.sampling import decode_steps
 from o1jax.search import best_of_n, choose, mcts
 from o1jax.search.mcts import likeliest_leaf
@@ -53,7 +53,7 @@ def _compiled(simulations, candidates, max_steps, algorithm):
       return carry, searched
 
     with pytest.MonkeyPatch.context() as patch:
-      patch.setattr(expand, 'decode_steps', decode_in_world)
+      patch.setattr(grow, 'decode_steps', decode_in_world)
       patch.setattr(mcts, 'decode_steps', decode_in_world)
       patch.setattr(mcts, '_search', spy)
       tree = mcts.mcts(
@@ -310,7 +310,7 @@ class _GroundTruth:
 
 
 def test_ground_truth_is_out_of_reach(monkeypatch):
-  monkeypatch.setattr(expand, 'decode_steps', decode_in_world)
+  monkeypatch.setattr(grow, 'decode_steps', decode_in_world)
   params, prompt = random_world().ask()
   settings = dict(simulations=2, candidates=4, max_steps=2, sampling=LINE, step_length=1)
   run = functools.partial(mcts.mcts, Markov(), reference=_GroundTruth(), **settings)
@@ -322,7 +322,7 @@ def test_ground_truth_is_out_of_reach(monkeypatch):
       keys(4),
       prompt,
     )
-  for function in (best_of_n.best_of_n, choose.choose, expand.expand, expand.start, decode_steps):
+  for function in (best_of_n.best_of_n, choose.choose, grow.expand, grow.start, decode_steps):
     assert not {'reference', 'verify', 'outcome'} & set(inspect.signature(function).parameters)
 
 
