@@ -236,5 +236,5 @@ def test_several_files_in_half_the_bits(tmp_path, monkeypatch):
     lambda x: x.astype('bfloat16').astype('float32'), params['policy']['trunk']
   )
   blocks = lambda trunk: {name: part for name, part in trunk.items() if name != 'embedding'}
-  jax.tree.map(np.testing.assert_array_equal, blocks(again.policy['trunk']), blocks(rounded))
+  jax.tree.map(np.testing.assert_array_equal, blocks(again['policy']['trunk']), blocks(rounded))
   assert not back.config.tied_head and back.config.dtype == 'float32'
