@@ -44,7 +44,6 @@ ALLOWED_LONG: dict[str, int] = {
   'o1jax/decode/sampling.py:decode': 64,
   'o1jax/runtime/loop.py:run_updates': 72,
   'o1jax/search/mcts.py:mcts': 64,
-  'o1jax/tasks/countdown.py': 416,
   'configs/gsm8k.py:recipe': 65,
   'configs/quickstart.py:get_config': 63,
   'experiments/benchmark/__main__.py:measure': 61,

@@ -20,12 +20,12 @@ import functools
 import itertools
 import math
 import re
-from typing import NamedTuple
 
 import numpy as np
 
 from o1jax import types
 from o1jax.tasks import infix, splits
+from o1jax.tasks.walks import Move, Path, State, attempts_at, expression, moves, reachable
 from o1jax.text.steps import ANSWER, DELIMITER, TAGS, Behaviours
 
 MIN_TARGET = 10
@@ -37,25 +37,6 @@ _ENUMERABLE = {
   3: 5_000,
   4: 0,
 }  # multisets: up to that many are listed (in a second), more are sampled
-_NEAR_MISSES = 8  # a dead end is one of that many attempts, those that end nearest to the target
-
-State = tuple[int, ...]
-
-
-class Move(NamedTuple):
-  """`left op right = result`, and the sorted numbers it leaves."""
-
-  left: int
-  op: str
-  right: int
-  result: int
-  state: State
-
-  def __str__(self):
-    return f'{self.left}{self.op}{self.right}={self.result}'
-
-
-Path = tuple[Move, ...]
 
 
 def task(
@@ -129,54 +110,6 @@ def ask(question: str, *, numbers: int) -> types.Problem:
 
 def _check(problem: types.Problem, text: str) -> bool:
   return infix.check(problem.numbers, text)
-
-
-@functools.lru_cache(1 << 17)
-def moves(state: State) -> tuple[Move, ...]:
-  """Legal moves from sorted numbers: no negative result, no remainder; `+` and `*` are written
-  smaller first."""
-  found = {}
-  for i, j in itertools.combinations(range(len(state)), 2):
-    a, b = state[i], state[j]
-    rest = state[:i] + state[i + 1 : j] + state[j + 1 :]
-    options = [(a, '+', b, a + b), (a, '*', b, a * b), (b, '-', a, b - a)]
-    if a and b % a == 0:
-      options.append((b, '/', a, b // a))
-    for option in options:
-      found[option[:3]] = Move(*option, tuple(sorted((*rest, option[3]))))
-  return tuple(found.values())
-
-
-@functools.lru_cache(1 << 17)
-def reachable(state: State) -> frozenset[int]:
-  """The values that all numbers of the state together can make."""
-  if len(state) == 1:
-    return frozenset(state)
-  return frozenset().union(*(reachable(after) for after in {move.state for move in moves(state)}))
-
-
-def paths(state: State, target: int | None = None) -> list[Path]:
-  """Every way to use up the numbers, or with a target every way that ends there."""
-  if len(state) == 1:
-    return [()]
-  return [
-    (move, *rest)
-    for move in moves(state)
-    if target is None or target in reachable(move.state)
-    for rest in paths(move.state, target)
-  ]
-
-
-def _cost(path: Path) -> int:
-  """How unnatural a path looks: large results, zeros, doing nothing by one, and, a little,
-  division."""
-  return sum(
-    3 * (m.result > 99)
-    + 2 * (m.result == 0)
-    + 2 * (m.op in '*/' and 1 in (m.left, m.right))
-    + (m.op == '/')
-    for m in path
-  )
 
 
 # --- problems ---
@@ -269,7 +202,7 @@ def _demonstrate(
     behaviours.decomposition,
     behaviours.evaluation,
   )
-  attempts = _attempts(root, target, behaviours.draw_dead_ends(rng), rng)
+  attempts = _attempts(root, target, behaviours, rng)
 
   steps = [f'{TAGS["analysis"]}{_join(root)} to {target}'] if analyse else []
   if plan:
@@ -277,6 +210,12 @@ def _demonstrate(
     goals = [*(move.result for move in attempts[0][1][:-1]), target]
     steps.append(TAGS['decomposition'] + ' then '.join(map(str, goals)))
   return steps + _write(attempts, root, target, given, evaluate=evaluate)
+
+
+def _attempts(root, target, behaviours, rng) -> list[tuple[Path, Path]]:
+  """Attempts of which none solves a problem that training must not see."""
+  avoid = functools.partial(_gives_away, root)
+  return attempts_at(target, root, rng, dead_ends=behaviours.draw_dead_ends(rng), avoid=avoid)
 
 
 def _write(
@@ -297,59 +236,6 @@ def _write(
     elif evaluate:
       steps.append(f'{TAGS["evaluation"]}{result} for {target} ok')
   return [*steps, ANSWER + expression(given, kept + tail)] if result == target else steps
-
-
-def _attempts(root: State, target: int, dead_ends: int, rng) -> list[tuple[Path, Path]]:
-  """Attempts in order, each as (moves kept from before, moves made now); only the last one reaches
-  the target."""
-  attempts, kept, failed = [], (), set()
-  for _ in range(dead_ends):
-    state = kept[-1].state if kept else root
-    wrong = []
-    for path in paths(state):
-      if path[-1].result != target and not _gives_away(root, path[-1].result):
-        losing = next(move.state for move in path if target not in reachable(move.state))
-        if losing not in failed:  # the same mistake is not made twice
-          wrong.append(
-            (
-              any(m.result > 99 for m in path),
-              abs(path[-1].result - target) + _cost(path),
-              path,
-              losing,
-            )
-          )
-    if not wrong:
-      break
-    near = sorted(wrong, key=lambda entry: entry[:2])[:_NEAR_MISSES]
-    *_, path, losing = near[int(rng.integers(len(near)))]
-    attempts.append((kept, path))
-    failed.add(losing)
-    kept += tuple(itertools.takewhile(lambda move: target in reachable(move.state), path))
-  solutions = paths(kept[-1].state if kept else root, target)
-  least = min(map(_cost, solutions))
-  natural = [path for path in solutions if _cost(path) == least]
-  return [*attempts, (kept, natural[int(rng.integers(len(natural)))])]
-
-
-_PRECEDENCE = {'+': 1, '-': 1, '*': 2, '/': 2}
-
-
-def expression(given: list[int], path: Path) -> str:
-  """An infix expression of what a full path computes, with the fewest parentheses: 3*(24/4) is
-  written 3*24/4."""
-  terms = [(number, str(number), 3) for number in given]  # value, text, precedence
-
-  def take(value, at_least):
-    index = next(i for i, term in enumerate(terms) if term[0] == value)
-    _, text, precedence = terms.pop(index)
-    return text if precedence >= at_least else f'({text})'
-
-  for move in path:
-    own = _PRECEDENCE[move.op]
-    left = take(move.left, own)
-    right = take(move.right, own + (move.op in '-/'))
-    terms.append((move.result, f'{left}{move.op}{right}', own))
-  return terms[0][1]
 
 
 # --- plain text ---
@@ -377,7 +263,7 @@ def _facts(
   target = int(rng.choice(targets))
   given = [int(n) for n in rng.permutation(root)]
   if rng.random() < 0.5:
-    attempts = _attempts(root, target, behaviours.draw_dead_ends(rng), rng)
+    attempts = _attempts(root, target, behaviours, rng)
   else:
     attempts = []
     for _ in range(1 + behaviours.draw_dead_ends(rng)):

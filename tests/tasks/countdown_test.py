@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from o1jax.tasks import countdown
+from o1jax.tasks import countdown, walks
 from o1jax.text.steps import ANSWER, Behaviours, count_behaviours, join_steps
 from o1jax.text.tokenizer import Tokenizer
 
@@ -212,13 +212,13 @@ def test_demonstrations_are_short_and_repeat_by_key(tmp_path):
   ],
 )
 def test_expressions_have_the_parentheses_they_need(given, target, expected):
-  paths = countdown.paths(tuple(sorted(given)), target)
-  assert {countdown.expression(given, path) for path in paths} == expected
+  paths = walks.paths(tuple(sorted(given)), target)
+  assert {walks.expression(given, path) for path in paths} == expected
 
 
 def test_moves_by_hand():
-  assert {str(move) for move in countdown.moves((3, 6))} == {'3+6=9', '3*6=18', '6-3=3', '6/3=2'}
-  assert {str(move) for move in countdown.moves((0, 5))} == {'0+5=5', '0*5=0', '5-0=5'}
+  assert {str(move) for move in walks.moves((3, 6))} == {'3+6=9', '3*6=18', '6-3=3', '6/3=2'}
+  assert {str(move) for move in walks.moves((0, 5))} == {'0+5=5', '0*5=0', '5-0=5'}
 
 
 def test_facts_are_true_and_give_no_problem_away():
