@@ -13,6 +13,7 @@ from o1jax.learning.objective import Objective, Weights, reference_logprob, tree
 from o1jax.learning.optimizer import apply_gradients
 from o1jax.model.compute import search_cost
 from o1jax.model.sharding import deal
+from o1jax.reward.process import ended
 from o1jax.types import Array, Metrics, Prompt, Reference, TrainState, Tree
 from o1jax.verify.outcome import judge
 
@@ -175,13 +176,16 @@ def learn(
 
 
 def search_metrics(tree: Tree) -> Metrics:
-  """What a judged search found and what it cost."""
-  done = tree_lib.finished(tree)
+  """What a judged search found and what it cost; `runtime.metrics.METRICS` says what each means."""
+  done, over = tree_lib.finished(tree), ended(tree)
+  right, unjudged = tree.outcome > 0, done & jnp.isnan(tree.outcome)
   used = tree.expanded >= 0
   made = jnp.maximum(jnp.sum(used[..., None] & (tree.length > 0)), 1)
   return {
-    'accuracy': jnp.sum(tree.outcome) / jnp.maximum(done.sum(), 1),
-    'solved': jnp.mean(jnp.any(tree.outcome > 0, axis=(1, 2))),
+    'right': right.sum() / jnp.maximum((over & ~unjudged).sum(), 1),
+    'right_of_finished': right.sum() / jnp.maximum((done & ~unjudged).sum(), 1),
+    'unjudged': unjudged.sum() / jnp.maximum(done.sum(), 1),
+    'solved': jnp.mean(jnp.any(right, axis=(1, 2))),
     'finished': jnp.mean(jnp.any(done, axis=(1, 2))),
     'distinct': jnp.sum(tree.mask & used[..., None]) / made,
     'tokens': tree_lib.generated_tokens(tree).sum(),

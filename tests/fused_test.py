@@ -14,6 +14,7 @@ from o1jax import tree as tree_lib
 from o1jax.decode.grow import expand, start
 from o1jax.learning.objective import Weights
 from o1jax.learning.optimizer import build_optimizer
+from o1jax.runtime.metrics import describe
 from o1jax.search.mcts import mcts
 from o1jax.verify.outcome import judge
 from tests import toys
@@ -269,13 +270,16 @@ class TestNothingToLearnFrom:
     prompt, _, tree = half(grown, True)
     _, never = toys.problems(BATCH // 2, wanted='z')
     metrics = self.check(setup, prompt, never, tree, ['clone', 'gradient'])
-    assert metrics['accuracy'] == metrics['solved'] == 0 and metrics['finished'] > 0
+    assert (
+      metrics['right'] == metrics['right_of_finished'] == metrics['solved'] == 0
+      and metrics['finished'] > 0
+    )
 
   def test_no_solution_is_finished(self, setup, grown):
     prompt, reference, tree = half(grown, True)
     open_ended = tree.replace(terminal=jnp.zeros_like(tree.mask))
     metrics = self.check(setup, prompt, reference, open_ended, ['clone', 'gradient'])
-    assert metrics['accuracy'] == metrics['finished'] == 0
+    assert metrics['right'] == metrics['right_of_finished'] == metrics['finished'] == 0
 
   def test_nothing_was_searched(self, setup, grown):
     prompt, reference, tree = half(grown, True)
@@ -305,8 +309,8 @@ class TestProblems:
     assert len(np.unique(many, axis=0)) == 8
 
 
-def test_search_metrics_are_what_a_hand_drawn_tree_says():
-  tree = toys.hand_tree(
+def hand_tree():
+  return toys.hand_tree(
     [0, 1, -1],
     width=3,
     max_steps=2,
@@ -315,10 +319,36 @@ def test_search_metrics_are_what_a_hand_drawn_tree_says():
     terminal=[[0, 1, 0], [1, 1, 0], [0] * 3],
     outcome=[[0, 0, 0], [1, 0, 0], [0] * 3],
   )
+
+
+def test_search_metrics_are_what_a_hand_drawn_tree_says():
+  tree = hand_tree()
   found = fused.search_metrics(
     jax.tree.map(lambda x: jnp.concatenate([x, x * (x.dtype != jnp.float32)]), tree)
   )
+  # Of each problem, three solutions are finished and a fourth is cut off at the last step.
   expected = dict(
-    accuracy=1 / 6, solved=0.5, finished=1.0, distinct=10 / 12, tokens=30, expansions=2
+    right=1 / 8,
+    right_of_finished=1 / 6,
+    unjudged=0.0,
+    solved=0.5,
+    finished=1.0,
+    distinct=10 / 12,
+    tokens=30,
+    expansions=2,
   )
   assert_close(found, expected, rtol=1e-6)
+
+
+def test_what_is_not_judged_is_neither_right_nor_wrong():
+  tree = hand_tree()
+  lost = tree.replace(outcome=tree.outcome.at[0, 0, 1].set(jnp.nan))
+  found = fused.search_metrics(lost)
+  for name, expected in dict(right=1 / 3, right_of_finished=1 / 2, unjudged=1 / 3).items():
+    np.testing.assert_allclose(found[name], expected, rtol=1e-6)
+  assert found['solved'] == 1
+
+
+def test_every_metric_of_an_update_says_what_it_means(setup, pool):
+  _, metrics = setup.update(fresh(), *pool, KEY, weights(**MIXED))
+  assert [name for name in metrics if not describe(name)] == []

@@ -12,7 +12,7 @@ import numpy as np
 
 from o1jax.runtime.checkpoint import Checkpoints, by_path
 from o1jax.runtime.interrupt import Interrupt
-from o1jax.runtime.metrics import MetricsWriter, Progress
+from o1jax.runtime.metrics import MetricsWriter, Progress, read_metrics
 from o1jax.runtime.processes import agree, once
 from o1jax.runtime.profile import Traced
 from o1jax.runtime.storage import StorageError
@@ -80,7 +80,7 @@ def run_updates(
     writer: of metrics.
     keeping: when to save, and when to give up.
     batch: what an update learned from, given the number of updates before it: any pytree of arrays.
-    show: metrics on the progress bar.
+    show: metrics on the progress bar; of one that only `after` gives, the newest stays.
     after: called with (state, metrics) before the first and after each `after_every` updates; what
       it returns joins the metrics.
     after_every: 0 = never.
@@ -123,9 +123,8 @@ def run_updates(
     state = _resume(checkpoints, state, sharding)
     done = int(state.update)
     writer.begin(stage, done)
-    if after and done == 0:
-      with noted:
-        after(state, {})
+    with noted:
+      record.begin(state, read_metrics(workdir, stage))
     with (
       Interrupt() as interrupt,
       Progress(updates, description=stage, initial=done) as record.progress,
@@ -198,10 +197,18 @@ class _Record:
 
   def __init__(self, writer, show, after, after_every, updates_per_call, limit):
     self.progress = None
+    self._newest = {}  # of what is shown, that which not every update gives
     self.hopeless = 0  # the update that was the last of `limit` in a row with something skipped
     self.trouble = ''  # in words
     self._writer, self._show, self._after, self._after_every = writer, show, after, after_every
     self._updates_per_call, self._limit, self._in_a_row = updates_per_call, limit, 0
+
+  def begin(self, state, rows):
+    """At the first state of a job; `rows` are the metrics that the stage has written so far."""
+    for row in rows:
+      self._newest |= {name: row[name] for name in self._show if row.get(name) is not None}
+    if self._after and int(state.update) == 0:
+      self._newest = self._after(state, {})
 
   def __call__(self, number, metrics, state=None):
     """Of a call that ended with update `number`; `state` is what it left."""
@@ -220,11 +227,13 @@ class _Record:
         f'{values["loss"]:.4g})'
       )
     if self._after and number % self._after_every == 0:
-      values |= self._after(state, values)
+      self._newest = self._after(state, values)
+      values |= self._newest
     self._writer.write(number, values)
     shown = (*self._show, 'skipped') if values['skipped'] else self._show
+    known = self._newest | values
     self.progress.advance(
-      tokens=int(values.get('tokens', 0)), **{name: values[name] for name in shown}
+      tokens=int(values.get('tokens', 0)), **{name: known[name] for name in shown if name in known}
     )
 
 

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.proto.summary_pb2 import Summary, SummaryMetadata
 from tqdm import tqdm
 
 from o1jax.runtime.processes import first, once
@@ -22,6 +22,31 @@ from o1jax.runtime.storage import StorageError, writing
 from o1jax.runtime.workdir import write_atomic
 
 OWN_KEYS = ('stage', 'update', 'seconds')
+# What each name in metrics.jsonl means; TensorBoard shows it beside the curve. `describe` fills in
+# the loss where a name begins with loss_.
+METRICS = {
+  'stage': 'The stage that made the update.',
+  'update': 'The number of the update in its stage, from 1.',
+  'seconds': 'Seconds spent in the stage so far; pauses between runs are left out.',
+  'loss': 'The weighted sum of losses that the update lowers; of its minibatches, the mean.',
+  'loss_*': 'The loss {}, before its weight.',
+  'gradient_norm': 'Norm of the whole gradient, before it is clipped.',
+  'skipped': 'Optimizer steps that changed nothing, since loss or gradient was not finite.',
+  'flops': 'Floating point operations of the update, search and critic included.',
+  'tokens': 'Tokens that the update sampled (every branch), or read where it sampled none.',
+  'token_accuracy': 'Supervised: share of the target tokens that the policy holds likeliest.',
+  'right': 'Share of the sampled solutions that are right; one cut off at the last step is wrong.',
+  'right_of_finished': 'Share of the finished solutions that are right; rises where fewer finish.',
+  'solved': 'Share of the problems with at least one right solution.',
+  'finished': 'Share of the problems with at least one finished solution.',
+  'unjudged': 'Share of the finished solutions on which the verifier gave no verdict.',
+  'distinct': 'Share of the sampled steps that no sibling repeats.',
+  'expansions': 'Nodes expanded for one problem, on average.',
+  'tokens_lost': 'Share of the sampled tokens that learning has no room for.',
+  'ratio_gap': 'Mean distance between log-probs now and when sampled; 0 on policy.',
+  'policy_gradient': '1 once the policy gradient has joined the cloning warm-up, else 0.',
+  'validation_accuracy': 'Share of the validation problems that one greedy solution gets right.',
+}
 
 
 class MetricsWriter:
@@ -105,7 +130,7 @@ class Events:
 
   def __init__(self, folder: pathlib.Path, purge: int):
     """Opens a file in the folder; what TensorBoard has of updates from `purge` on is dropped."""
-    self._folder = folder
+    self._folder, self._described = folder, set()
     with writing(folder):
       folder.mkdir(parents=True, exist_ok=True)
       # The suffix keeps two openings within one second from writing the same file.
@@ -114,7 +139,10 @@ class Events:
 
   def write(self, update: int, numbers: Mapping[str, float]) -> None:
     """Writes the numbers of an update. StorageError where they could not be written."""
-    values = [Summary.Value(tag=name, simple_value=number) for name, number in numbers.items()]
+    values = [
+      Summary.Value(tag=name, simple_value=number, metadata=self._first(name))
+      for name, number in numbers.items()
+    ]
     with writing(self._folder):
       self._write(update, summary=Summary(value=values))
 
@@ -122,6 +150,13 @@ class Events:
     """Closes the file, in which all is written."""
     with contextlib.suppress(OSError):  # what failed was told when it did
       self._writer.close()
+
+  def _first(self, name):
+    """What TensorBoard wants to hear of a curve once."""
+    if name in self._described:
+      return None
+    self._described.add(name)
+    return SummaryMetadata(summary_description=describe(name))
 
   def _write(self, update, **what):
     self._writer.write_event(Event(wall_time=time.time(), step=update, **what))
@@ -138,6 +173,13 @@ def read_metrics(workdir: str | pathlib.Path, stage: str | None = None) -> list[
   ]
 
 
+def describe(name: str) -> str:
+  """What a metric means, in one line; '' where `METRICS` does not say."""
+  if name not in METRICS and name.startswith('loss_'):
+    return METRICS['loss_*'].format(name.removeprefix('loss_'))
+  return METRICS.get(name, '')
+
+
 def scalars(values: Mapping[str, Any]) -> dict[str, float]:
   """Returns the values as floats, fetched from the device in one go.
 
@@ -152,7 +194,7 @@ def scalars(values: Mapping[str, Any]) -> dict[str, float]:
       raise ValueError(
         f'metric {name!r} has shape {np.shape(value)}: write one number, such as its mean'
       )
-  return {name: float(np.asarray(value).item()) for name, value in host.items()}
+  return {name: float(np.asarray(host[name]).item()) for name in values}
 
 
 class Progress:

@@ -13,6 +13,7 @@ import pytest
 from experiments.benchmark.trained import trained_rows
 from o1jax.recipes.measure import load_run
 from o1jax.runtime.config import ConfigError
+from o1jax.runtime.metrics import METRICS, describe
 from o1jax.runtime.workdir import load_config, stage_file
 from o1jax.text.tokenizer import Tokenizer
 from tests import jobs
@@ -72,6 +73,13 @@ def test_every_update_is_in_the_metrics_once(run):
     assert [row['update'] for row in metrics(run[0]) if row['stage'] == stage] == list(
       range(1, updates + 1)
     )
+
+
+def test_every_metric_says_what_it_means_and_no_other_is_described(run):
+  names = {name for row in metrics(run[0]) for name in row}
+  assert sorted(name for name in names if not describe(name)) == []
+  logged = {'loss_*' if name.startswith('loss_') else name for name in names}
+  assert logged == METRICS.keys()
 
 
 def test_policy_gradient_takes_over_when_cloning_gains_nothing(run):

@@ -14,7 +14,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from o1jax.runtime.checkpoint import Checkpoints
 from o1jax.runtime.loop import Diverged, Keeping, Stopped, run_updates
-from o1jax.runtime.metrics import MetricsWriter, read_metrics
+from o1jax.runtime.metrics import MetricsWriter, Progress, read_metrics
 from o1jax.types import TrainState
 from o1jax.verify.host import VerifierError
 from tests.runtime.walking import walking
@@ -277,3 +277,39 @@ def test_a_profile_is_a_trace_of_three_updates_that_perfetto_can_read(tmp_path):
   ]
   run(tmp_path / 'without')
   assert not (tmp_path / 'without' / 'profile').exists()
+
+
+class TestTheBar:
+  """A number that only some updates measure stays until it is measured again."""
+
+  @pytest.fixture(autouse=True)
+  def shown(self, monkeypatch):
+    rows = []
+    monkeypatch.setattr(Progress, 'advance', lambda self, tokens, **numbers: rows.append(numbers))
+    return rows
+
+  def measured(self, path, *, updates=UPDATES, update=walk):
+    after = lambda state, values: {'validation': float(state.update)}
+    run(
+      path,
+      update,
+      updates=updates,
+      after=after,
+      after_every=3,
+      show=('loss', 'validation'),
+    )
+
+  def test_shows_the_newest(self, tmp_path, shown):
+    self.measured(tmp_path)
+    assert [row['validation'] for row in shown] == [0, 0, 3, 3, 3, 6, 6]
+
+  def test_remembers_it_when_the_stage_goes_on(self, tmp_path, shown):
+    with pytest.raises(Stopped):
+      self.measured(tmp_path, update=interrupted_at(3))
+    shown.clear()
+    self.measured(tmp_path)
+    assert [row['validation'] for row in shown] == [3, 6, 6]
+
+  def test_leaves_out_what_was_never_measured(self, tmp_path, shown):
+    run(tmp_path, show=('loss', 'validation'))
+    assert {*shown[0]} == {'loss'}

@@ -12,7 +12,14 @@ import pytest
 from tensorboardX import record_writer
 from tensorboardX.proto.event_pb2 import Event
 
-from o1jax.runtime.metrics import MetricsWriter, Progress, read_metrics, scalars
+from o1jax.runtime.metrics import (
+  METRICS,
+  MetricsWriter,
+  Progress,
+  describe,
+  read_metrics,
+  scalars,
+)
 from o1jax.runtime.storage import StorageError
 
 
@@ -173,6 +180,20 @@ def test_tensorboard_has_the_same_numbers_and_purges_what_was_done_again(tmp_pat
   assert 2 in purges
 
 
+def test_tensorboard_is_told_once_what_a_curve_means(tmp_path):
+  run(tmp_path, 'pretrain', 0, 3, loss=1)
+  (path,) = (tmp_path / 'tensorboard' / 'pretrain').iterdir()
+  events = [Event.FromString(bytes(record)) for record in records(path)]
+  told = [value.metadata.summary_description for e in events for value in e.summary.value]
+  assert told == [METRICS['loss'], '', '']
+
+
+def test_a_metric_is_described_by_its_name():
+  assert describe('right') == METRICS['right'] and describe('nothing') == ''
+  assert describe('loss_clone') == 'The loss clone, before its weight.'
+  assert all(words.endswith('.') and '\n' not in words for words in METRICS.values())
+
+
 def records(path):
   data, position = path.read_bytes(), 0
   while position < len(data):
@@ -210,6 +231,13 @@ def test_a_bar_on_a_terminal_shows_the_newest_numbers():
   assert 'pretrain' in stream.getvalue()
   last = stream.getvalue().split('\r')[-1]
   assert '4/4' in last and 'loss 1.25' in last and 'tokens/s' in last
+
+
+def test_numbers_are_shown_in_the_order_given():
+  stream = io.StringIO()
+  with Progress(1, description='x', interval=0.0, stream=stream) as progress:
+    progress.advance(solved=0.5, loss=2.0, accuracy=0.25)
+  assert stream.getvalue() == 'x: 1/1  solved 0.5  loss 2  accuracy 0.25\n'
 
 
 def test_without_a_terminal_there_is_a_plain_line_now_and_then_and_a_last_one(monkeypatch):
