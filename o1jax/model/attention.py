@@ -1,11 +1,12 @@
-"""One attention for prefill, decoding and learning: queries read several segments of keys in one
+"""One attention for prefill, decoding and learning: queries read several segments of keys under one
 softmax.
+The rank of a segment says who shares it. All of a problem share [B, K, S, E] (the prompt). The A
+siblings of an expansion share [B, K, W, S, E] (the path). [B, K, W, A, S, E] belongs to one
+candidate (its own step).
 
-A segment is shared by as many candidates as its rank says: [B, K, S, E] by all of a problem (the
-prompt), [B, K, W, S, E] by the A siblings of one expansion (the path), [B, K, W, A, S, E] by nobody
-(a candidate's own step). Heads stand right behind the batch, so each product is one plain batched
-matrix product, with the sharing axes folded into its rows; keys are kept transposed, [..., E, S],
-because reading them row by row made scores eight times slower on a CPU.
+Heads stand right behind the batch. So each product is one plain batched matrix product, with the
+sharing axes folded into its rows. Keys are kept transposed, [..., E, S]: reading them row by row
+made scores eight times slower on a CPU.
 """
 
 import functools
@@ -20,8 +21,8 @@ from o1jax.types import Array, KeyValue
 
 
 class Segment(NamedTuple):
-  """Keys and values, and which query may read which of them (broadcastable to [B, W, A, Q, S], True
-  = reads)."""
+  """Keys and values, and a mask of which query reads which of them, broadcastable to [B, W, A, Q,
+  S] (True = reads)."""
 
   kv: KeyValue
   mask: Array
@@ -30,19 +31,20 @@ class Segment(NamedTuple):
 class Context(NamedTuple):
   """What the tokens of a forward pass may read; `None` = nothing. The key-value entries hold all
   layers.
-
   `self_mask` [.., Q, Q], broadcastable to [B, W, A, Q, Q], is for the tokens of the pass
-  themselves. With `rows`, keys [B, K*W, E, S] that the A siblings of an expansion share with room
-  for their own, it is [.., 1, S] for those: the pass, of one token, writes the siblings' keys at
-  columns `at` and on before it reads. Written afterwards, XLA would copy the rows at every token;
-  so it would if they were [B, K, W, ...], of which it drops a lone K or W. With `path_ids` [B, W,
-  R-1], ids in groups, the path is gathered from the keys of the pass itself, which then is over a
-  whole tree, see `model.groups` and `model.tree_attention`; each token reads its own step up to
-  itself.
+  themselves.
 
-  `path_at` and `rows_at` [B, W, S] are the positions of the tokens of the path and of the rows'
-  columns, which `windowed` reads, and `near` is what it made: positions of the queries, and the
-  window.
+  With `rows`, the A siblings of an expansion share keys [B, K*W, E, S], which have room for their
+  own tokens. The pass is of one token, and `self_mask` is [.., 1, S]. The pass writes the siblings'
+  keys from column `at` on before it reads: if it wrote them afterwards, XLA would copy the rows at
+  every token. XLA would copy [B, K, W, ...] too, because it drops a lone K or W.
+
+  With `path_ids` [B, W, R-1], ids in groups, the pass is over a whole tree, and the path is
+  gathered from the keys of the pass itself (`model.groups`, `model.tree_attention`). Each token
+  then reads its own step up to itself.
+
+  `path_at` and `rows_at` [B, W, S] are positions: of the path's tokens, and of the rows' columns.
+  `windowed` reads them and makes `near`: the positions of the queries, and the window.
   """
 
   self_mask: Array
@@ -59,11 +61,10 @@ class Context(NamedTuple):
 
 
 def windowed(context: Context, positions: Array, window: int) -> Context:
-  """What a local layer may read of a context: of each token's past the last `window` tokens, itself
+  """The part of a context that a local layer reads: for each token the last `window` tokens, itself
   included.
-
   Args:
-    context: of all that came before.
+    context: all that came before.
     positions: [B, W, A, Q] of the pass's own tokens.
     window: at least 1.
   """
@@ -86,10 +87,9 @@ def turns(
   positions: Array, half: int, base: float, *, longest: int, scaling: RopeScaling | None = None
 ) -> tuple[Array, Array]:
   """Sine and cosine of the rotary angles (arXiv:2104.09864), positions [...] -> [..., 1, E/2] each,
-  of all heads.
-
-  Read from a table of the positions below `longest`: XLA would compute both anew for every element
-  that is turned.
+  for all heads.
+  They come from a table of the positions below `longest`. Without it XLA would compute both anew
+  for every element that is rotated.
   """
   angles = np.arange(longest)[:, None] * _stretched(base ** -(np.arange(half) / half), scaling)
   return tuple(
@@ -99,16 +99,16 @@ def turns(
 
 
 def _stretched(rate: np.ndarray, scaling: RopeScaling | None) -> np.ndarray:
-  """Radians a token of each pair of numbers, see `RopeScaling`."""
+  """Radians a token for each pair of numbers, see `RopeScaling`."""
   if scaling is None:
     return rate
-  rounds = rate * scaling.length / (2 * np.pi)  # that the pair turns within the length
+  rounds = rate * scaling.length / (2 * np.pi)  # turns of the pair within the length
   kept = np.clip((rounds - scaling.low) / (scaling.high - scaling.low), 0, 1)
   return rate * (kept + (1 - kept) / scaling.factor)
 
 
 def rotate(x: Array, by: tuple[Array, Array]) -> Array:
-  """Rotary positions. x [..., N, E]; by: the `turns` of its positions."""
+  """Rotary positions. x [..., N, E]; by: the `turns` of their positions."""
   sin, cos = by
   first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
   return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(
@@ -140,7 +140,7 @@ def attend(query: Array, segments: list[Segment], *, cap: float = 0.0) -> Array:
     scores.append(
       jnp.where(mask[:, None, ..., None, :], score.reshape(*query.shape[:-1], -1), -1e30)
     )
-  # One softmax over all segments without laying them side by side, which would copy scores and
+  # One softmax over all segments. They are not concatenated, which would copy scores and
   # probabilities.
   peak = functools.reduce(jnp.maximum, [jnp.max(score, axis=-1, keepdims=True) for score in scores])
   peak = jax.lax.stop_gradient(peak)
@@ -154,18 +154,19 @@ def attend(query: Array, segments: list[Segment], *, cap: float = 0.0) -> Array:
 
 
 def path_rooms(nodes: int, step: int) -> tuple[int, ...]:
-  """Numbers of path nodes to have programs for, in rising order, since every query reads all the
-  room there is for a path: thirds of the most, unless paths are short anyway."""
+  """The sizes of path that programs are compiled for, in nodes and in rising order: thirds of the
+  longest, or one size where paths are short.
+  Every query reads the whole room of a path, so a program takes the least room that suffices.
+  """
   return (
     (nodes,) if nodes * step < 64 else tuple(sorted({-(-nodes * part // 3) for part in (1, 2, 3)}))
   )
 
 
 def as_blocks(kv: KeyValue) -> KeyValue:
-  """Keys and values of nodes, [B, K, X, A, E, L] and [B, K, X, A, L, E], as a tree keeps them: [B,
-  K, X*A, E*L].
-
-  Accelerators store arrays in tiles of the last two axes, of which A, E or L would fill a half.
+  """Keys [B, K, X, A, E, L] and values [B, K, X, A, L, E] of nodes as a tree keeps them: [B, K,
+  X*A, E*L].
+  Accelerators store arrays in tiles of the last two axes. A, E or L alone would fill half a tile.
   """
   return jax.tree.map(
     lambda x: x.reshape(*x.shape[:2], x.shape[2] * x.shape[3], x.shape[4] * x.shape[5]), kv
@@ -173,9 +174,8 @@ def as_blocks(kv: KeyValue) -> KeyValue:
 
 
 def gather_path(kv: KeyValue, ids: Array, step: int) -> KeyValue:
-  """Keys and values along paths: of `as_blocks` at ids [B, W, R-1], L = `step`, as segments [B, K,
-  W, ...].
-
+  """Keys and values along paths, as segments [B, K, W, ...], from `as_blocks` at ids [B, W, R-1],
+  with L = `step`.
   An id < 1 gathers some node: the caller masks it.
   """
 

@@ -1,7 +1,6 @@
 """What decoding and learning cost: tokens generated and analytic FLOPs, the critic's included.
-
-Two FLOPs a multiply-add; matrix products and attention only, as is usual (norms, rotary positions
-and softmax are left out). A backward pass counts as two forward passes.
+A multiply-add is two FLOPs. As usual, only matrix products and attention count: norms, rotary
+positions and softmax are left out. A backward pass counts as two forward passes.
 """
 
 import jax.numpy as jnp
@@ -23,9 +22,8 @@ def token_flops(config: ModelConfig, context, *, critic: bool = True):
 
 
 def search_cost(config: ModelConfig, prompt: Prompt, tree: Tree) -> tuple[Array, Array]:
-  """Tokens generated and FLOPs spent on each problem, ([B], [B]); the prompt's own pass is in the
-  FLOPs.
-
+  """Tokens generated and FLOPs spent on each problem, ([B], [B]). The FLOPs include the prompt's
+  own pass.
   Every branch counts, pruned and duplicate ones too.
   """
   length = jnp.where((tree.expanded >= 0)[..., None], tree.length, 0).astype(jnp.float32)

@@ -1,4 +1,4 @@
-"""Which models of Hugging Face `transformers` ours can be: their config.json as a `ModelConfig`,
+"""The models of Hugging Face `transformers` that ours can be: their config.json as a `ModelConfig`,
 and back."""
 
 import dataclasses
@@ -9,7 +9,7 @@ from typing import Any
 
 from o1jax.model.variants import ModelConfig, RopeScaling
 
-# By `model_type`: the class, and what its config means by a key that is not there.
+# By `model_type`: the class, and the values of keys that its config leaves out.
 FAMILIES = {
   'llama': ('LlamaForCausalLM', dict()),
   'mistral': ('MistralForCausalLM', dict(num_key_value_heads=8, sliding_window=4096)),
@@ -77,12 +77,11 @@ GLOBAL, LOCAL = 'full_attention', 'sliding_attention'
 
 
 def read_config(folder: str | pathlib.Path, **changes) -> ModelConfig:
-  """The model that a folder's config.json describes, with changes to the fields that are ours
-  alone, such as `dtype`.
-
+  """The model that a folder's config.json describes. `changes` replace fields that only ours has,
+  such as `dtype`.
   Raises:
-    ValueError: there is no such file, or it describes a model that ours cannot be; says which
-      setting.
+    ValueError: there is no such file, or ours cannot be the model it describes. The message names
+      the setting.
   """
   path = pathlib.Path(folder) / 'config.json'
   try:
@@ -103,7 +102,7 @@ def read_config(folder: str | pathlib.Path, **changes) -> ModelConfig:
 
 
 def config_of(settings: Mapping[str, Any], **changes) -> ModelConfig:
-  """What `read_config` makes of the settings."""
+  """The settings of a config.json as `read_config` returns them."""
   kind = settings.get('model_type')
   if kind not in FAMILIES:
     raise ValueError(f'model_type {kind!r} is none that o1jax can read: {", ".join(FAMILIES)}')
@@ -155,8 +154,8 @@ def _refuse(kind, given):
 
 
 def _window(kind, given):
-  """Local layers: all of a Mistral's with a window, those that `layer_types` names, or the pattern
-  of the family."""
+  """Local layers: every layer of a Mistral with a window, those that `layer_types` names, or the
+  family's pattern."""
   layers, size = range(given['num_hidden_layers']), given['sliding_window']
   if kind.startswith('qwen') and not given['use_sliding_window'] or kind == 'llama':
     size = None
@@ -170,7 +169,7 @@ def _window(kind, given):
 
 
 def _rope(given):
-  """Bases and scaling, as transformers 5 names them (`rope_parameters`) or as earlier ones do."""
+  """Bases and scaling, in the names of transformers 5 (`rope_parameters`) or of earlier ones."""
   found = given['rope_parameters'] or {}
   local = found.get(LOCAL, {}).get('rope_theta', given['rope_local_base_freq'])
   found = found.get(GLOBAL, found) if GLOBAL in found or LOCAL in found else found
@@ -193,13 +192,11 @@ def _rope(given):
 
 
 def settings_of(config: ModelConfig, *, max_length: int) -> dict[str, Any]:
-  """The config.json of a model of transformers that says what ours says, `max_length` tokens being
-  the longest text.
-
+  """The config.json with which a model of transformers says what ours says.
   Args:
-    config: ours. If its embeddings are scaled as only Gemma's are, they are to be so in the
-      weights, untied.
-    max_length: in tokens.
+    config: of our model. If it scales embeddings and is not a Gemma, its weights must be those of
+      `unscaled`.
+    max_length: tokens of the longest text.
 
   Raises:
     ValueError: none of the families is such a model.
@@ -258,8 +255,8 @@ def settings_of(config: ModelConfig, *, max_length: int) -> dict[str, Any]:
 
 
 def unscaled(config: ModelConfig) -> ModelConfig:
-  """A model whose embeddings come multiplied by sqrt(D), and whose output matrix is therefore
-  another."""
+  """The same model with embeddings stored multiplied by sqrt(D), and therefore with an output
+  matrix of its own."""
   return dataclasses.replace(config, scaled_embedding=False, tied_head=False)
 
 
@@ -272,7 +269,7 @@ def _family(config):
 
 
 def _same(config, settings):
-  """Makes sure that the settings mean the config."""
+  """Checks that the settings mean the config."""
   wide = lambda config: dataclasses.replace(
     config,
     query_scale=config.query_scale or float(config.head_width),

@@ -1,8 +1,7 @@
-"""How one pass over a tree lays out its nodes: in groups of A that read the keys of one path.
-
-A slot is such a group. The last `Tree.chain` slots hold one candidate each, and as groups of their
-own would be mostly padding; but they lie on one path, of which each reads its part, so A of them
-make a group.
+"""The order of nodes in one pass over a tree: groups of A nodes that read the keys of one path.
+A slot is such a group. The last `Tree.chain` slots hold one candidate each, so groups of their own
+would be mostly padding. These slots lie on one path, of which each reads a part, so A of them make
+a group.
 """
 
 import jax.numpy as jnp
@@ -24,7 +23,7 @@ def lay(tree: Tree, field: Array) -> Array:
 
 
 def unlay(tree: Tree, field: Array) -> Array:
-  """Undoes `lay`; candidates that are not there are 0."""
+  """Undoes `lay`. Absent candidates are 0."""
   if not tree.chain:
     return field
   full, width = tree.mask.shape[1] - tree.chain, field.shape[2]
@@ -40,12 +39,12 @@ def rename(tree: Tree, ids: Array) -> Array:
 
 
 def paths(tree: Tree) -> tuple[Array, Array]:
-  """Renamed ids of the nodes on the path of each group, [B, W, R-1], and how many of them each node
-  reads, [B, W, A] or, where all of a group read as many, [B, W, 1]."""
+  """Renamed ids of the nodes on each group's path, [B, W, R-1], and how many of them each node
+  reads: [B, W, A], or [B, W, 1] where all of a group read as many."""
   ids, depth = tree.path[..., 1:], tree_lib.parent_depth(tree)[..., None]
   if not tree.chain:
     return ids, depth
-  longest = jnp.max(ids[:, -tree.chain :], axis=1, keepdims=True)  # they are parts of one another
+  longest = jnp.max(ids[:, -tree.chain :], axis=1, keepdims=True)  # each is a part of the longest
   groups = -(-tree.chain // tree_lib.candidates(tree))
   ids = jnp.concatenate([ids[:, : -tree.chain], jnp.repeat(longest, groups, axis=1)], axis=1)
   return rename(tree, ids), lay(tree, jnp.broadcast_to(depth, tree.mask.shape))

@@ -1,7 +1,6 @@
-"""Weights of Hugging Face `transformers`, read and written as safetensors; the families are those
-of `model.families`.
-
-Both ways go a piece of a tensor at a time, so that the host never holds a model.
+"""Weights of Hugging Face `transformers`, read and written as safetensors. `model.families` lists
+the families.
+Both ways move a piece of a tensor at a time, so the host never holds a model.
 """
 
 import functools
@@ -20,8 +19,8 @@ from o1jax.model.families import settings_of, unscaled
 from o1jax.model.sharding import fetch
 from o1jax.model.variants import ModelConfig
 
-PIECE = 2**23  # bytes of a tensor that the host holds at once, when it is read
-FILE = 2**31  # bytes of a file that is written
+PIECE = 2**23  # most bytes of a tensor that the host holds when it reads one
+FILE = 2**31  # most bytes of a file that `save` writes
 _INDEX, _SINGLE = 'model.safetensors.index.json', 'model.safetensors'
 _LINEAR = dict(
   query='self_attn.q_proj',
@@ -46,11 +45,9 @@ _FOUR_NORMS = dict(
 
 
 class Tensor(NamedTuple):
-  """One of theirs, and where ours lies: path in the policy's parameters, and the layer, where
-  layers are stacked.
-
-  `turned`: theirs is [out, in]; `added`: what is to be added to theirs, since Gemma's norms
-  multiply by 1 + w.
+  """One of their tensors, and the place of ours: its path in the policy's parameters, and its layer
+  where layers are stacked.
+  `turned`: theirs is [out, in]. `added` is added to theirs, since Gemma's norms multiply by 1 + w.
   """
 
   name: str
@@ -62,7 +59,7 @@ class Tensor(NamedTuple):
 
 
 def tensors(config: ModelConfig) -> Iterator[Tensor]:
-  """All of a model, in the order of its layers."""
+  """All tensors of a model, in the order of its layers."""
   c, one = config, float(config.post_norms)
   yield Tensor('model.embed_tokens.weight', (c.vocab_size, c.width), ('trunk', 'embedding'))
   heads, kv = c.heads * c.head_width, c.kv_heads * c.head_width
@@ -91,18 +88,16 @@ def tensors(config: ModelConfig) -> Iterator[Tensor]:
 
 
 def load(folder: str | pathlib.Path, config: ModelConfig, like: Any) -> Any:
-  """A policy's parameters from a folder, each piece going straight to the devices where it is to
-  lie.
-
+  """A policy's parameters from a folder. Each piece goes straight to the devices that hold it.
   Args:
     folder: with model.safetensors, or several such files and their index.
     config: `families.read_config` of the folder, with any `scan_layers`.
-    like: what to make: `jax.ShapeDtypeStruct`s of the policy's parameters, with a sharding or
-      without.
+    like: what to make: `jax.ShapeDtypeStruct`s of the policy's parameters, with or without a
+      sharding.
 
   Raises:
-    ValueError: a file is missing, truncated or none of safetensors, or tensors are missing, left
-      over or of another shape; lists them all.
+    ValueError: a file is missing, truncated or not safetensors, or tensors are missing, left over
+      or of another shape. The message lists them all.
   """
   files = check(folder, config)
   made = jax.tree.map(_empty, like)
@@ -113,7 +108,7 @@ def load(folder: str | pathlib.Path, config: ModelConfig, like: Any) -> Any:
       part[last] = _writer(part[last].sharding)(
         part[last], piece, first, tensor.added, tensor.layer or 0, turned=tensor.turned
       )
-      part[last].block_until_ready()  # or pieces would pile up
+      part[last].block_until_ready()  # else pieces would pile up
   return made
 
 
@@ -137,8 +132,8 @@ def _writer(sharding):
 
 
 def _pieces(stored, name):
-  """(first row, rows) of a tensor, a `PIECE` at a time. The file is opened for each, or what was
-  read stays mapped."""
+  """(first row, rows) of a tensor, a `PIECE` at a time. Each piece opens the file anew, because
+  what was read stays mapped while the file is open."""
   few = max(PIECE // (4 * math.prod(stored.shape[1:])), 1)
   for at in range(0, stored.shape[0], few):
     with _opened(stored.path) as file:
@@ -146,7 +141,7 @@ def _pieces(stored, name):
 
 
 class Stored(NamedTuple):
-  """Where a tensor lies, and its shape."""
+  """The file of a tensor, and its shape."""
 
   path: pathlib.Path
   shape: tuple[int, ...]
@@ -170,7 +165,7 @@ def _opened(path):
 
 
 def _files(folder: pathlib.Path) -> dict[str, Stored]:
-  """What each tensor of a folder is, by name."""
+  """The tensors of a folder, by name."""
   index = folder / _INDEX
   if index.exists():
     try:
@@ -190,7 +185,7 @@ def _files(folder: pathlib.Path) -> dict[str, Stored]:
 
 
 def check(folder: str | pathlib.Path, config: ModelConfig) -> Mapping[str, 'Stored']:
-  """Where each tensor of a folder is, by name; none is read. ValueError as `load`: they are not
+  """The tensors of a folder, by name; none is read. ValueError as in `load` where they are not
   those of the config."""
   files = _files(pathlib.Path(folder))
   wanted = {tensor.name: tensor.shape for tensor in tensors(config)}
@@ -216,17 +211,16 @@ def save(
   folder: str | pathlib.Path, config: ModelConfig, policy: Any, *, max_length: int, dtype: str = ''
 ) -> None:
   """Writes a policy as a folder that `transformers` opens: config.json and safetensors. The critic
-  is not part of it.
-
+  is left out.
   Args:
-    folder: empty, or not there yet. Several processes each write one of their own.
+    folder: empty, or not there yet. Each of several processes writes a folder of its own.
     config: of the policy.
     policy: its parameters.
     max_length: tokens of the longest text.
     dtype: of the tensors; '' = the config's.
 
   Raises:
-    ValueError: the folder holds something, or no model of transformers is like this one.
+    ValueError: the folder is not empty, or no model of transformers is like this one.
     OSError: it cannot be written.
   """
   from safetensors.numpy import save_file
@@ -262,8 +256,8 @@ def save(
 def exported(
   config: ModelConfig, policy: Any, *, dtype: str = 'float32'
 ) -> Iterator[tuple[str, np.ndarray]]:
-  """Their tensors by name, made of ours one by one; those of `families.unscaled` where no family
-  scales as we do."""
+  """Their tensors by name, made from ours one by one. Where no family scales embeddings as we do,
+  they are those of `families.unscaled`."""
   theirs = config
   if config.scaled_embedding and not config.post_norms:
     theirs = unscaled(config)
@@ -281,7 +275,7 @@ def exported(
 
 
 def _groups(made: Iterable[tuple[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
-  """Tensors for one file after the other, each with `FILE` bytes at most, or one tensor."""
+  """Tensors for one file after the other: each has at most `FILE` bytes, or a single tensor."""
   group = {}
   for name, x in made:
     if group and sum(y.nbytes for y in group.values()) + x.nbytes > FILE:

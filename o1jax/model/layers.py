@@ -1,5 +1,5 @@
-"""Matrix products and norms. Their gradients are by hand: XLA's CPU runs those of automatic
-differentiation slower."""
+"""Matrix products and norms. Their gradients are written by hand, because XLA's CPU runs those of
+automatic differentiation slower."""
 
 import functools
 
@@ -14,11 +14,11 @@ from o1jax.types import Array
 
 @jax.custom_vjp
 def products(x: Array, kernels: list[Array]) -> tuple[Array, ...]:
-  """x [N, in] times each of some kernels [in, out].
-
-  The gradient is that of one product with all kernels side by side, unless their columns lie on
-  several devices, which would then have to send them round. For the gradient of kernels a CPU turns
-  one of the two sides, which takes a third of the time: it is done once, of the narrower side.
+  """x [N, in] times each of several kernels [in, out].
+  The gradient is that of one product with all kernels side by side. It is not where their columns
+  are sharded, since the devices would then have to exchange them. For the gradient of kernels a CPU
+  transposes one of the two sides, which takes a third of the time. We do that once, for the
+  narrower side.
   """
   return tuple(x @ kernel for kernel in kernels)
 
@@ -40,7 +40,7 @@ def _products_back(kept, given):
 
 
 def _product_back(x, kernel, given):
-  # Without the barriers XLA would choose the sides anew.
+  # Without the barriers XLA would choose for itself which side to transpose.
   if x.shape[-1] > given.shape[-1]:
     of_kernel = jax.lax.optimization_barrier(given.T @ x).T
   else:
@@ -54,8 +54,7 @@ products.defvjp(_products, _products_back)
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def rms_norm(x: Array, scale: Array, epsilon: float = 1e-6) -> Array:
   """x / sqrt(mean(x^2) + epsilon) * scale (arXiv:1910.07467), x [N, D], float32.
-
-  Sums in the gradient are products with vectors: as sums, XLA's CPU fuses them with whole arrays of
+  The gradient writes sums as products with vectors. XLA's CPU would fuse sums with whole arrays of
   copies.
   """
   return _norm(x, scale, epsilon)[0]
@@ -71,7 +70,7 @@ def _norm_back(epsilon, kept, given):
   both = given * x
   total = functools.partial(
     jnp.matmul, precision=jax.lax.Precision.HIGHEST
-  )  # sums, on an accelerator as well
+  )  # in float32 on accelerators too
   mean = total(both, scale[:, None]) * factor**2 / x.shape[-1]
   return factor * (given * scale - x * mean), total(factor.T, both)[0]
 

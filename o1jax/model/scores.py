@@ -1,4 +1,4 @@
-"""What a distribution says of tokens, with a gradient that keeps nothing but the logits."""
+"""Log-prob and entropy of tokens, with a gradient that keeps only the logits."""
 
 import math
 from collections.abc import Callable
@@ -10,11 +10,11 @@ import jax.numpy as jnp
 from o1jax.model.sharding import TENSOR, each_part, ways
 from o1jax.types import Array
 
-LOGITS = 2**25  # that a device makes at once, 128 MB
+LOGITS = 2**25  # logits that a device makes at once: 128 MB
 
 
 class Scores(NamedTuple):
-  """Of each token: its log-prob, the entropy of its distribution in nats, and whether it is the
+  """For each token its log-prob, the entropy of its distribution in nats, and whether it is the
   likeliest."""
 
   logprob: Array
@@ -25,9 +25,8 @@ class Scores(NamedTuple):
 @jax.custom_vjp
 def token_scores(logits: Array, tokens: Array) -> Scores:
   """logits [..., V], tokens [...] -> three of [...].
-
-  As `log_softmax` and automatic differentiation write it, half a dozen arrays of V numbers a token
-  go through memory, in which a CPU spends most of the time.
+  With `log_softmax` and automatic differentiation, half a dozen arrays of V numbers a token would
+  go through memory. A CPU would spend most of the time on that.
   """
   return _forward(logits, tokens)[0]
 
@@ -59,18 +58,17 @@ token_scores.defvjp(_forward, _backward)
 def scores_in_parts(
   logits: Callable, head: Any, hidden: Array, tokens: Array, *, vocab: int
 ) -> Scores:
-  """`token_scores` of `logits(head, hidden)`, of which all V a token together may be more than
-  memory holds.
-
+  """`token_scores` of `logits(head, hidden)`, a part of the tokens at a time, because all logits at
+  once may not fit in memory.
   Args:
     logits: (head, [N, D]) -> [N, V].
-    head: its parameters, whole on every device but along `tensor`.
+    head: its parameters, sharded at most along `tensor`.
     hidden: [B, ..., D].
     tokens: [B, ...].
     vocab: V.
 
   Returns:
-    [B, ...] each. The gradient makes the logits again.
+    [B, ...] each. The gradient computes the logits again.
   """
 
   def part(head, hidden, tokens):
@@ -84,7 +82,7 @@ def scores_in_parts(
     given = rows(hidden, hidden.shape[-1]), rows(tokens)
     wide = jax.tree.map(
       lambda x: x.astype(jnp.float32), head
-    )  # in which gradients of the parts are summed
+    )  # the gradients of the parts are summed in float32
 
     @jax.checkpoint
     def some(given):
@@ -94,8 +92,8 @@ def scores_in_parts(
     found = jax.lax.map(some, jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), given))
     return jax.tree.map(lambda x: x.reshape(-1)[: tokens.size].reshape(tokens.shape), found)
 
-  # Each device sums up its own gradients, and they are added once; in a loop that the compiler
-  # splits, at every turn.
+  # Each device sums its own gradients, and the sums are added once. In a loop that the compiler
+  # shards they would be added at every iteration.
   return each_part(part, ('batch',), (), ('batch',), ('batch',), keep=(TENSOR,))(
     head, hidden, tokens
   )

@@ -1,9 +1,8 @@
 """The decoder-only transformer (Flax Linen): RMSNorm, rotary positions, grouped queries, SwiGLU,
 and a critic.
-
-Tokens are [B, W, A, Q]; plain rows of text are W = A = 1. Between embedding and last norm all of
-them are rows of one matrix, since XLA's CPU chooses worse layouts and slower products for more
-axes. Every parameter carries logical axis names, so that one table of rules shards the model.
+Tokens are [B, W, A, Q]; plain rows of text have W = A = 1. Between embedding and last norm, all
+tokens are rows of one matrix: with more axes XLA's CPU chooses worse layouts and slower products.
+Every parameter carries logical axis names, so one table of rules shards the model.
 """
 
 import functools
@@ -23,9 +22,11 @@ from o1jax.types import Array, KeyValue
 
 
 class Output(NamedTuple):
-  """hidden [B, W, A, Q, D] after the last norm; value [B, W, A, Q] in logits of P(correct); cache:
-  keys and values of the pass's own tokens, per trunk and layer; with `Context.rows`, those with
-  them written into them."""
+  """What a pass returns.
+  `hidden` [B, W, A, Q, D] is after the last norm, `value` [B, W, A, Q] in logits of P(correct).
+  `cache` holds the keys and values of the pass's own tokens, per trunk and layer. With
+  `Context.rows` it holds the rows, into which these are written.
+  """
 
   hidden: Array
   value: Array
@@ -33,7 +34,7 @@ class Output(NamedTuple):
 
 
 class View(NamedTuple):
-  """What a layer sees: `turns` of the pass's tokens, and a context without its caches."""
+  """What a layer reads: the `turns` of the pass's tokens, and a context without its caches."""
 
   by: tuple[Array, Array]
   context: Context
@@ -47,20 +48,19 @@ class Block(nn.Module):
   @nn.compact
   def __call__(self, x, cached, local, views: list[View]):
     """One layer.
-
     Args:
       x: [B*W*A*Q, D].
       cached: this layer's (prompt, path, rows) of the context.
-      local: [], where there are two views: whether the layer sees the second.
-      views: one, or that of layers which read everything and that of local ones.
+      local: [], where there are two views: whether the layer is local and takes the second.
+      views: one, or two: that of layers which read everything, and that of local ones.
 
     Returns:
-      x, and the `KeyValue` of this pass, or the rows with that written into them.
+      x, and the `KeyValue` of this pass, or the rows with it written into them.
     """
     c = self.config
     if c.scan_layers:
-      # Else masks, the same for all layers, would be made for the whole tree before the first and
-      # kept to the last.
+      # Without the barrier, masks (the same for all layers) would be made for the whole tree before
+      # the first layer and kept to the last.
       x, views = jax.lax.optimization_barrier((x, views))
     view = (
       views[0]
@@ -130,9 +130,7 @@ class Block(nn.Module):
       x.reshape(*lead, count, c.head_width) for x, (_, count, _) in zip(made, parts)
     )
     if c.query_scale:
-      query = (
-        query * (c.head_width / c.query_scale) ** 0.5
-      )  # attention divides by the root of the width
+      query = query * (c.head_width / c.query_scale) ** 0.5  # `attend` divides by sqrt(E)
     query = rotate(query, by).reshape(*lead, c.kv_heads, -1, c.head_width)
     return query, rotate(key, by), value
 
@@ -148,14 +146,13 @@ def _side_by_side(read: Array) -> Array:
   """[B, K, W, A, Q, G, E] -> [B, W, A, Q, K*G*E]."""
   if ways('kv_heads') > 1:
     return jnp.moveaxis(read, 1, 4).reshape(read.shape[0], *read.shape[2:5], -1)
-  # A copy for each key head; as a transposition, XLA's CPU would move it number by number.
+  # One copy for each key head. XLA's CPU would do a transposition number by number.
   heads = [read[:, i].reshape(read.shape[0], *read.shape[2:5], -1) for i in range(read.shape[1])]
   return jnp.concatenate(heads, axis=-1)
 
 
 class Trunk(nn.Module):
-  """Embedding, blocks, last norm. With `scan_layers` per-layer caches are stacked, else they are
-  tuples."""
+  """Embedding, blocks, last norm. Caches are per layer: stacked with `scan_layers`, else tuples."""
 
   config: ModelConfig
 
@@ -180,7 +177,8 @@ class Trunk(nn.Module):
 
   def __call__(self, tokens, positions, context: Context, longest):
     c = self.config
-    # Rows of a table that is split along them and along its columns are found in neither part.
+    # No device has whole rows of a table that is sharded along both its axes, so the lookup needs
+    # one axis whole.
     table = constrain(jnp.asarray(self.embedding, c.dtype), 'vocab', None)
     x = table[tokens.reshape(-1)]
     x = constrain(x * c.width**0.5 if c.scaled_embedding else x, 'batch', None)
@@ -200,7 +198,7 @@ class Trunk(nn.Module):
 
 
 def _views(config: ModelConfig, context: Context, positions: Array, longest: int) -> list[View]:
-  """What layers see, see `Block`."""
+  """What layers read, see `Block`."""
   c = config
   rotary = functools.partial(turns, positions, c.head_width // 2, longest=longest)
   by = rotary(c.rope_base, scaling=c.rope_scaling)
@@ -209,14 +207,14 @@ def _views(config: ModelConfig, context: Context, positions: Array, longest: int
   )
   if not c.local_layers or (longest <= c.window and not c.local_rope_base):
     return [View(by, bare(context))]
-  # Of a whole tree, local layers read as many arrays as the others, so that a scan may choose.
+  # Over a whole tree, local layers read as many arrays as the others, so that a scan may choose.
   everything = windowed(context, positions, longest) if context.path_ids is not None else context
   near = rotary(c.local_rope_base) if c.local_rope_base else by
   return [View(by, bare(everything)), View(near, bare(windowed(context, positions, c.window)))]
 
 
 class LanguageModel(nn.Module):
-  """A policy trunk with its output matrix, and a critic: a head on that trunk or on a trunk of its
+  """A policy trunk with its output matrix, and a critic: a head on that trunk, or on a trunk of its
   own."""
 
   config: ModelConfig
@@ -236,7 +234,7 @@ class LanguageModel(nn.Module):
     with_value: bool = True,
   ) -> Output:
     """tokens [B, W, A, Q], positions [B, W, A, Q] below `longest`. The context's caches are dicts
-    by trunk, as `Output.cache`."""
+    by trunk, like `Output.cache`."""
     hidden, kv = self.policy(tokens, positions, _of_trunk(context, 'policy'), longest)
     cache = {'policy': kv}
     value = None
@@ -308,8 +306,8 @@ def _of_trunk(context: Context, name: str) -> Context:
 
 
 def each_layer(function, *caches):
-  """Applies a function of one layer's `KeyValue` to all layers and trunks of caches, tuples or
-  stacked arrays."""
+  """Applies a function of one layer's `KeyValue` to all layers and trunks of caches, be they tuples
+  or stacked arrays."""
 
   def layers(*parts):
     if isinstance(parts[0], KeyValue):
@@ -320,7 +318,7 @@ def each_layer(function, *caches):
 
 
 def layers_apart(part: dict) -> dict:
-  """Parameters of a policy or critic as they are without `scan_layers`."""
+  """Parameters of a policy or critic in the form that they have without `scan_layers`."""
   trunk = dict(part.get('trunk', {}))
   if 'blocks' not in trunk:
     return part

@@ -1,10 +1,9 @@
 """Attention over a whole tree: every token reads the prompt, its path, and its own step up to
 itself.
-
-It takes a few readers at a time, a reader being one key head of one group of nodes, so that their
-scores take little memory, and stay in the caches of a CPU; it takes them in the order of their
-depth, and reads no more of their paths than the deepest of them has. Its gradient, by hand, keeps
-one number a query and computes the scores again (FlashAttention, arXiv:2205.14135).
+A reader is one key head of one group of nodes. We take a few readers at a time, so that their
+scores take little memory and stay in a CPU's caches. We take them in the order of their depth, and
+read no more of their paths than the deepest has. The gradient is written by hand: it keeps one
+number a query and computes the scores again (FlashAttention, arXiv:2205.14135).
 """
 
 import functools
@@ -18,15 +17,17 @@ from o1jax.model.attention import capped, path_rooms
 from o1jax.model.sharding import each_part
 from o1jax.types import Array, KeyValue
 
-# Scores to make at once: half a MB, a quarter of the cache of a CPU's core; elsewhere 128 MB, which
-# fill the device.
+# Scores to make at once: half a MB on a CPU, a quarter of the cache of a core. Elsewhere 128 MB,
+# which fill the device.
 SCORES = dict(cpu=2**17, default=2**25)
 
 
 class Paths(NamedTuple):
-  """Who reads what, for each group of A nodes: ids [B, W, N] of the path's nodes (< 1 = none), mask
-  [B, W, A or 1, N*L] of its tokens, prompt_mask [B, P]. In a local layer also near: positions [B,
-  W, A, L] of all tokens, and the window [B]."""
+  """What each group of A nodes reads.
+  `ids` [B, W, N] are the path's nodes (< 1 = none), `mask` [B, W, A or 1, N*L] is of their tokens,
+  `prompt_mask` is [B, P]. In a local layer `near` is the positions [B, W, A, L] of all tokens, and
+  the window [B].
+  """
 
   ids: Array
   mask: Array
@@ -55,14 +56,14 @@ def attend_tree(
     for platform, size in SCORES.items()
   }
   read = functools.partial(jax.lax.platform_dependent, **chunks)
-  # Neither problems nor heads need each other, which the compiler does not see in a loop over them.
+  # Problems and heads are independent. The compiler does not see that in a loop over them.
   like, heads = ('batch', None, None, None, 'kv_heads'), ('batch', 'kv_heads')
   return each_part(read, like, like, heads, heads, ('batch',))(query, kv, prompt, paths)
 
 
 class Plan(NamedTuple):
-  """rooms: numbers of path nodes to have programs for, see `path_rooms`; scores: how many to make
-  at once; cap: of scores."""
+  """`rooms`: sizes of path to have programs for, see `path_rooms`; `scores`: how many to make at
+  once; `cap`: of scores."""
 
   rooms: tuple[int, ...]
   scores: int
@@ -76,13 +77,14 @@ def in_chunks(plan: Plan, query: Array, kv: KeyValue, prompt: KeyValue, paths: P
 
 
 class Readers(NamedTuple):
-  """All U = B*K*W readers and what they read; Q = L*G, and keys and values have tokens first.
-
-  query [U, A, Q, E], scaled; own [U*A, L, E], keys and values of the nodes themselves; prompt [B*K,
-  P, E]; prompt_of [U], which of these; nodes [U, N], the path as places in `own`; depth [U], how
-  many of them are there; seen [U, P + N*L, A or 1], which candidate reads which token of the prompt
-  and the path; near, in a local layer: positions of queries [U, A, Q] and of the prompt and the
-  path [U, P + N*L], and the window [U].
+  """All U = B*K*W readers and what they read. Q = L*G, and keys and values have tokens first.
+  - `query` [U, A, Q, E], scaled.
+  - `own` [U*A, L, E]: keys and values of the nodes themselves.
+  - `prompt` [B*K, P, E], and `prompt_of` [U]: which of them a reader reads.
+  - `nodes` [U, N]: the path, as rows of `own`; `depth` [U]: how many of them exist.
+  - `seen` [U, P + N*L, A or 1]: which candidate reads which token of the prompt and the path.
+  - `near`, in a local layer: positions of queries [U, A, Q] and of the prompt and the path [U, P +
+  N*L], and the window [U].
   """
 
   query: Array
@@ -95,7 +97,7 @@ class Readers(NamedTuple):
   near: tuple[Array, Array, Array] | None
 
   def own_nodes(self, some: Array) -> Array:
-    """Places in `own` of the nodes of some readers, [r, A]."""
+    """Rows of `own` that are the nodes of the readers `some`, [r, A]."""
     width = self.query.shape[1]
     return some[:, None] * width + jnp.arange(width)
 
@@ -173,7 +175,8 @@ def _backward(plan, kept, given):
 
   def step(grads, some):
     queries, nodes, prompts = grads
-    # A reader that only fills up has no gradient, or the nodes on its path would get it too.
+    # A reader that is only padding must have no gradient, or the nodes on its path would get it
+    # too.
     pull = [x.at[some].get(mode='fill', fill_value=0) for x in (given, mean)]
     of_query, of_prompt, ids, of_path, of_own = _switch(
       plan, _read_back, readers, some, normaliser[some], *pull
@@ -204,8 +207,8 @@ def _add(sums: KeyValue, at: Array, new: KeyValue) -> KeyValue:
 
 
 def _in_order(readers: Readers, scores: int) -> Array:
-  """Numbers of readers by depth, [.., a few]; filled up with one that is not there, whose writes
-  are dropped."""
+  """Indices of readers by depth, [.., a few]. Padding is the index of a reader that does not exist,
+  whose writes are dropped."""
   count, width, rows, _ = readers.query.shape
   row = readers.seen.shape[1] + readers.own.key.shape[1]
   few = min(max(scores // (width * rows * row), 1), count)
@@ -214,7 +217,7 @@ def _in_order(readers: Readers, scores: int) -> Array:
 
 
 def _switch(plan, function, readers, some, *data):
-  """Runs the program for the least room that the paths of some readers have."""
+  """Runs the program for the least room that holds the paths of the readers `some`."""
   enough = sum(jnp.max(readers.depth[some]) > room for room in plan.rooms[:-1])
   programs = [functools.partial(function, room, plan.cap) for room in plan.rooms]
   return jax.lax.switch(enough, programs, readers, some, *data)
@@ -223,8 +226,7 @@ def _switch(plan, function, readers, some, *data):
 class Part(NamedTuple):
   """Rows of queries, each n of which read the same keys: query [r, n, Q, E], kv [r, n, S, E], mask
   [r, n, S, Q].
-
-  Scores are [r, n, S, Q]: queries lie last, where there are most of them.
+  Scores are [r, n, S, Q]. Queries come last, since there are most of them.
   """
 
   query: Array
@@ -232,13 +234,13 @@ class Part(NamedTuple):
   mask: Array
 
   def cut(self, x: Array) -> Array:
-    """Numbers of all queries [r, A, Q] as those of this part, [r, n, 1, Q]."""
+    """Numbers of all queries [r, A, Q] in the shape of this part, [r, n, 1, Q]."""
     return x.reshape(*self.query.shape[:2], 1, -1)
 
 
 def _parts(room: int, readers: Readers, some: Array) -> tuple[Part, Part]:
-  """What some readers share, the prompt and `room` nodes of a path, and the own step of each of
-  their A candidates."""
+  """What the readers `some` share (the prompt and `room` nodes of a path), and the own step of each
+  of their A candidates."""
   query = readers.query[some]
   count, width, rows, size = query.shape
   own = jax.tree.map(lambda x: x[readers.own_nodes(some)], readers.own)
@@ -275,12 +277,12 @@ def _scores(keys, queries, cap=0.0):
 
 
 def _joined(x: Array, like: Array) -> Array:
-  """Of a part, [r, n, Y, Q], -> of all queries, [r, A, Q, Y]."""
+  """From the shape of a part, [r, n, Y, Q], to that of all queries, [r, A, Q, Y]."""
   return jnp.swapaxes(x, -1, -2).reshape(*like.shape[:3], -1)
 
 
 def _read(room, cap, readers, some):
-  """What some readers read [r, A, Q, E], and their normaliser [r, A, Q]."""
+  """What the readers `some` read [r, A, Q, E], and their normaliser [r, A, Q]."""
   parts = _parts(room, readers, some)
   query = parts[1].query
   scores = [jnp.where(part.mask, _scores(part.kv.key, part.query, cap), -1e30) for part in parts]
@@ -297,8 +299,8 @@ def _read(room, cap, readers, some):
 
 
 def _read_back(room, cap, readers, some, normaliser, given, mean):
-  """Gradients of `_read`: of queries; of keys and values of the prompt, of the path with its
-  places, and of own."""
+  """Gradients of `_read`, in this order: queries; keys and values of the prompt; those of the path,
+  with its rows of `own`; own ones."""
   of_query, of_kv = 0, []
   for part in _parts(room, readers, some):
     pull = given.reshape(part.query.shape)

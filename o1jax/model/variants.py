@@ -7,11 +7,10 @@ import jax.numpy as jnp
 
 
 class RopeScaling(NamedTuple):
-  """How rotary wavelengths are stretched for longer texts than a model was first trained on.
-
-  All by `factor` (arXiv:2306.15595); with a `length`, as in Llama 3.1 (arXiv:2407.21783): those
-  shorter than `length / high` tokens stay, those longer than `length / low` are stretched, and
-  those between by a part.
+  """How rotary wavelengths are stretched for texts longer than those of a model's first training.
+  Without a `length`, all are stretched by `factor` (arXiv:2306.15595). With one, as in Llama 3.1
+  (arXiv:2407.21783), wavelengths below `length / high` tokens stay, those above `length / low` are
+  stretched, and those between are stretched in part.
   """
 
   factor: float
@@ -23,28 +22,28 @@ class RopeScaling(NamedTuple):
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
   """Shape and numerics of a decoder-only transformer.
-
   Attributes:
     vocab_size: V.
-    unused: how many of these, the last, stand for no token and are never sampled, so that devices
-    may divide V. width, layers, heads, kv_heads, head_width, mlp_width: D, layers, H, K, E, F.
+    unused: how many ids at the end of the vocabulary stand for no token. They are never sampled,
+      and exist so that devices divide V.
+    width, layers, heads, kv_heads, head_width, mlp_width: D, layers, H, K, E, F.
     tied_head: the output matrix is the embedding.
     own_critic: the critic has a trunk of its own instead of a head on the policy's.
     rope_base: base of the rotary wavelengths (arXiv:2104.09864).
     rope_scaling: see `RopeScaling`.
     window: tokens, itself included, that a token of a local layer reads; 0 = no layer is local.
-    local_layers: numbers of the layers that are (arXiv:2004.05150), from 0.
-    local_rope_base: base of these; 0 = `rope_base`, scaled as it. They are never scaled if they
-      have their own.
+    local_layers: numbers of the local layers, from 0 (arXiv:2004.05150).
+    local_rope_base: their base; 0 = `rope_base` with its scaling. A base of their own is never
+      scaled.
     norm_epsilon: what RMSNorm adds to the mean square.
-    activation: of the MLP's gate: 'silu' or 'gelu', by its tanh approximation.
+    activation: of the MLP's gate: 'silu', or 'gelu' in its tanh approximation.
     qkv_bias: queries, keys and values have a bias (Qwen2, arXiv:2407.10671).
     qk_norm: the heads of queries and keys are normalised (Qwen3, arXiv:2505.09388).
-    post_norms: what attention and MLP add is normalised, too (Gemma 2, arXiv:2408.00118).
+    post_norms: the outputs of attention and MLP are normalised too (Gemma 2, arXiv:2408.00118).
     scaled_embedding: embeddings are multiplied by sqrt(D).
     query_scale: queries are divided by its square root; 0 = E.
-    score_cap, logit_cap: attention scores and logits are `cap * tanh(x / cap)` (arXiv:2408.00118);
-      0 = as they are.
+    score_cap, logit_cap: attention scores and logits become `cap * tanh(x / cap)`
+      (arXiv:2408.00118); 0 = no cap.
     dtype: compute type of activations and matrix products; parameters stay float32.
     remat: recompute each block in the backward pass.
     scan_layers: one compiled block scanned over stacked parameters, for deep models.
@@ -116,8 +115,8 @@ def variant(name: str, vocab_size: int, **changes) -> ModelConfig:
 
 
 def matmul_parameters(config: ModelConfig) -> int:
-  """Weights that each token of a trunk is multiplied with, the output matrix included, norms left
-  out."""
+  """The number of weights that each token of a trunk is multiplied with, with the output matrix,
+  without norms."""
   attention = config.width * config.head_width * (2 * config.heads + 2 * config.kv_heads)
   mlp = 3 * config.width * config.mlp_width
   return config.layers * (attention + mlp) + config.vocab_size * config.width
