@@ -24,9 +24,9 @@ from o1jax.runtime.config import ConfigError, check_config, require
 from o1jax.runtime.loop import Diverged, Stopped
 from o1jax.runtime.memory import keep_freed_memory
 from o1jax.runtime.mesh import prepare_cpu
-from o1jax.runtime.processes import check_shared, first, in_turn, join, once
+from o1jax.runtime.processes import first, join, once
 from o1jax.runtime.storage import REFUSALS, StorageError
-from o1jax.runtime.workdir import mark_stage_done, open_workdir, stage_done
+from o1jax.runtime.workdir import mark_stage_done, stage_done
 from o1jax.verify.host import VerifierError
 
 STAGES = {
@@ -57,10 +57,9 @@ def run(config, workdir: str) -> None:
   unknown = [stage for stage in config.stages if stage not in STAGES]
   require(not unknown, f'config.stages names {unknown}: choose from {", ".join(STAGES)}')
   check_config(config)
-  workdir = in_turn(lambda: open_workdir(workdir, config))
-  check_shared(workdir)
   jax.config.update('jax_disable_most_optimizations', config.fast_compile)
-  job = Run.start(config, workdir)
+  job = Run.open(config, workdir)
+  workdir = job.workdir
   due = []
   for stage in STAGES:
     if stage not in config.stages:

@@ -20,7 +20,6 @@ from o1jax.recipes.programs import Search, searches_of
 from o1jax.recipes.run import Run
 from o1jax.runtime.metrics import Progress
 from o1jax.runtime.processes import first, once
-from o1jax.runtime.workdir import load_config
 from o1jax.text.answer import told
 from o1jax.text.steps import count_behaviours
 from o1jax.types import Params, Prompt, Reference, Tree
@@ -115,8 +114,7 @@ class Picture:
 
 def load_run(workdir: str | pathlib.Path) -> Run:
   """The run in a workdir, to look at. ConfigError if there is none."""
-  workdir = pathlib.Path(workdir).expanduser().resolve()
-  return Run.start(load_config(workdir), workdir, looking=True)
+  return Run.look(workdir)
 
 
 def pose(run: Run, index: int) -> tuple[Prompt, Reference]:

@@ -14,7 +14,14 @@ from o1jax.runtime.loop import Keeping
 from o1jax.runtime.metrics import MetricsWriter
 from o1jax.runtime.processes import agree, first, in_turn, once
 from o1jax.runtime.storage import StorageError, together
-from o1jax.runtime.workdir import record, stage_file, versions, write_atomic
+from o1jax.runtime.workdir import (
+  load_config,
+  opening,
+  record,
+  stage_file,
+  versions,
+  write_atomic,
+)
 from o1jax.types import Params
 
 
@@ -29,16 +36,30 @@ class Run:
   looking: bool = False
 
   @classmethod
-  def start(cls, config: ConfigDict, workdir: pathlib.Path, *, looking: bool = False) -> 'Run':
-    """The run of a config in its workdir.
-
-    looking: leave whatever it has made as it is, damaged or not.
+  def open(cls, config: ConfigDict, workdir: str | pathlib.Path) -> 'Run':
+    """The run of a config in a workdir that need not exist. See `opening` for what is left if it
+    fails.
 
     Raises:
-      ConfigError: its pieces do not fit, or there are checkpoints of something else; nothing was
-        compiled.
+      ConfigError: its pieces do not fit, or the workdir is of something else; nothing was compiled.
     """
-    experiment = in_turn(lambda: build(config, workdir))
+    with opening(workdir, config) as (workdir, place):
+      experiment = in_turn(lambda: build(config, place))
+    return cls._of(experiment, workdir)
+
+  @classmethod
+  def look(cls, workdir: str | pathlib.Path) -> 'Run':
+    """The run in a workdir, to look at: whatever it has made stays as it is, damaged or not.
+
+    Raises:
+      ConfigError: there is none, or there are checkpoints of something else.
+    """
+    workdir = pathlib.Path(workdir).expanduser().resolve()
+    config = load_config(workdir)
+    return cls._of(in_turn(lambda: build(config, workdir)), workdir, looking=True)
+
+  @classmethod
+  def _of(cls, experiment, workdir, *, looking=False):
     run = cls(experiment, workdir, MetricsWriter(workdir), Programs(experiment), looking)
     once(run._refuse_others)
     if not looking:

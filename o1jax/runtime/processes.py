@@ -22,6 +22,7 @@ CLUSTERS = (
   'OMPI_COMM_WORLD_SIZE',
 )
 AUTO = 'auto'
+SIGN = '.job'  # the file by which processes tell that they see the same folder
 
 
 def join(coordinator: str = '', processes: int = 0, process: int = -1) -> None:
@@ -120,7 +121,7 @@ def check_shared(folder: pathlib.Path, *, patience: float = 60.0) -> None:
   """
   if jax.process_count() == 1:
     return
-  sign = folder / '.job'
+  sign = folder / SIGN
   told = str(agree(time.time_ns() % 2**31, lambda values: values[0]))
   once(lambda: sign.write_text(told))
   deadline = time.monotonic() + patience

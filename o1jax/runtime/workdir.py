@@ -1,5 +1,8 @@
 """The workdir: one folder a run, which says what made it and which of its stages are done.
 
+Nothing is kept of a config that fails its checks: what the checks need is made in a draft inside
+the folder, which `opening` moves into place once they have passed.
+
 config.json     the run's config; the same config again continues the run, another one is refused
 versions.json   the software and hardware it was worked on, one entry for each change, oldest first
 judges.json     what judged its answers, in the same way
@@ -13,6 +16,7 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 import subprocess
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -28,47 +32,69 @@ from o1jax.runtime.config import (
   differences,
   require,
 )
+from o1jax.runtime.processes import SIGN, check_shared, first, in_turn, once
 from o1jax.runtime.storage import writing
 
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'mctx', 'o1jax')
 
 
-def open_workdir(path: str | pathlib.Path, config: ConfigDict) -> pathlib.Path:
-  """Creates the workdir of a run, or opens it again with the same config. Returns its absolute
-  path.
+DRAFT = '.draft'
+# What a run makes before it has a result. Another config may replace it; nothing else is deleted.
+_MATERIAL = (
+  'data',
+  'tokenizer.model',
+  'pretrained',
+  'versions.json',
+  'judges.json',
+  'metrics.jsonl',
+  'tensorboard',
+  'profile',
+  'offending',
+  'report',
+  'checkpoints',
+)
+# What counts as a result; `_UNFINISHED` is what a killed save leaves.
+_RESULTS = ('done/*', 'checkpoints/*/*', 'results*', 'benchmark.json')
+_UNFINISHED = '.orbax-checkpoint-tmp'
+
+
+@contextlib.contextmanager
+def opening(
+  path: str | pathlib.Path, config: ConfigDict
+) -> Iterator[tuple[pathlib.Path, pathlib.Path]]:
+  """Opens the workdir of a run for the time of its checks. All processes of a job enter together.
+
+  Yields its absolute path, and the folder in which the checks may make data and a tokenizer: the
+  workdir itself where it holds this run already, else a draft. When the context ends, the draft
+  becomes the workdir's own and config.json is written. When it fails, all that it made is removed,
+  the workdir too.
 
   Raises:
-    ConfigError: the folder cannot be written, holds files that no run made, or holds a run with
+    ConfigError: the folder cannot be written, holds files that no run made, or holds results of
       another config.
   """
-  require(
-    '://' not in str(path),
-    f'workdir {path} is not a folder: mount the bucket, and pass the folder as --workdir',
-  )
-  workdir = pathlib.Path(path).expanduser().resolve()
+  absent = []
   try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    # Dot files (such as what an interrupted write leaves) do not make a folder someone else's.
-    occupied = next(
-      (entry.name for entry in workdir.iterdir() if not entry.name.startswith('.')), None
-    )
-    recorded = workdir / 'config.json'
-    if recorded.exists():
-      _same_run(recorded, config)
-    elif occupied:
-      raise ConfigError(
-        f'workdir {workdir} holds {occupied!r} but no config.json, so no run of o1jax made it: '
-        'pass an empty or new folder as --workdir'
-      )
-    else:
-      write_atomic(recorded, config_to_json(config))
-    record(workdir / 'versions.json', versions())
-  except OSError as error:
-    raise ConfigError(
-      f'workdir {workdir} cannot be used ({error.strerror or error}): '
-      'pass a folder that you may write as --workdir'
-    ) from None
-  return workdir
+    workdir, place = in_turn(lambda: _enter(path, config, absent))
+    check_shared(workdir)
+    yield workdir, place
+    once(_keep, workdir, place, config)
+  except BaseException:
+    if first():
+      _take_back(absent)
+    raise
+
+
+def open_workdir(path: str | pathlib.Path, config: ConfigDict) -> pathlib.Path:
+  """`opening` for a config that needs no more checks. Returns the absolute path."""
+  with opening(path, config) as (workdir, _):
+    return workdir
+
+
+def has_result(workdir: pathlib.Path) -> bool:
+  """Whether a run has a finished stage, a checkpoint or results to lose."""
+  found = (entry for pattern in _RESULTS for entry in workdir.glob(pattern))
+  return any(not entry.name.endswith(_UNFINISHED) for entry in found)
 
 
 def load_config(workdir: str | pathlib.Path) -> ConfigDict:
@@ -187,15 +213,95 @@ def git_revision(folder: pathlib.Path) -> tuple[str, bool | None]:
     return 'unknown', None
 
 
-def _same_run(recorded: pathlib.Path, config: ConfigDict) -> None:
-  changed = differences(load_config(recorded.parent), config)
-  if changed:
-    listing = ', '.join(f'{key} was {old} and is now {new}' for key, (old, new) in changed.items())
-    raise ConfigError(
-      f'workdir {recorded.parent} holds a run with another config: {listing}; pass another '
-      f'--workdir '
-      'for the new config, or the old values to continue this run'
+def _enter(path, config, absent):
+  """The workdir and the place for drafts. Adds to `absent` what a failure has to remove, the inner
+  folders first."""
+  require(
+    '://' not in str(path),
+    f'workdir {path} is not a folder: mount the bucket, and pass the folder as --workdir',
+  )
+  workdir = pathlib.Path(path).expanduser().resolve()
+  with _usable(workdir):
+    place = _refuse_another(workdir, config)
+    if first():
+      absent += [folder for folder in (workdir, *workdir.parents) if not folder.exists()]
+      workdir.mkdir(parents=True, exist_ok=True)
+      if place != workdir:
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        absent.insert(0, place)
+  return workdir, place
+
+
+def _refuse_another(workdir, config):
+  """Returns where the material of a config belongs for now; nothing is written."""
+  recorded, draft = workdir / 'config.json', workdir / DRAFT
+  # Dot files (such as what an interrupted write leaves) do not make a folder someone else's.
+  entries = workdir.iterdir() if workdir.exists() else ()
+  occupied = next((entry.name for entry in entries if not entry.name.startswith('.')), None)
+  if not recorded.exists():
+    require(
+      not occupied,
+      f'workdir {workdir} holds {occupied!r} but no config.json, so no run of o1jax made it: '
+      'pass an empty or new folder as --workdir',
     )
+    return draft
+  changed = differences(load_config(workdir), config)
+  if not changed:
+    return workdir
+  if not has_result(workdir):
+    return draft
+  listing = ', '.join(f'{key} was {old} and is now {new}' for key, (old, new) in changed.items())
+  raise ConfigError(
+    f'workdir {workdir} holds a run with another config: {listing}; pass another --workdir for '
+    'the new config, or the old values to continue this run'
+  )
+
+
+def _keep(workdir, place, config):
+  """Makes a draft the workdir's own."""
+  with _usable(workdir):
+    if place != workdir:
+      for name in _MATERIAL:  # of a config that came to nothing
+        remove(workdir / name)
+      # Before the material: a folder without config.json would be taken for someone else's.
+      write_atomic(workdir / 'config.json', config_to_json(config))
+      for made in sorted(place.iterdir()):
+        made.rename(workdir / made.name)
+      place.rmdir()
+    record(workdir / 'versions.json', versions())
+
+
+def _take_back(absent):
+  """Removes drafts, and the folders made for them that hold nothing else."""
+  for folder in absent:
+    if folder.name == DRAFT:
+      shutil.rmtree(folder, ignore_errors=True)
+      with contextlib.suppress(OSError):
+        (folder.parent / SIGN).unlink()
+    else:
+      with contextlib.suppress(OSError):  # someone has put something there
+        folder.rmdir()
+
+
+@contextlib.contextmanager
+def _usable(workdir):
+  """A context in which what the system refuses is a ConfigError."""
+  try:
+    yield
+  except OSError as error:
+    raise ConfigError(
+      f'workdir {workdir} cannot be used ({error.strerror or error}): '
+      'pass a folder that you may write as --workdir'
+    ) from None
+
+
+def remove(path: pathlib.Path) -> None:
+  """Deletes a file, or a folder with all that is in it, if it is there."""
+  if path.is_dir():
+    shutil.rmtree(path)
+  else:
+    path.unlink(missing_ok=True)
 
 
 def record(path: pathlib.Path, found: dict) -> None:

@@ -7,10 +7,11 @@ import pytest
 
 from configs import quickstart
 from o1jax.recipes.build import abstract_params
+from o1jax.recipes.experiment import tokenizer_digest
 from o1jax.recipes.run import Run
 from o1jax.runtime.checkpoint import Checkpoints
 from o1jax.runtime.config import ConfigError
-from o1jax.runtime.workdir import mark_stage_done, open_workdir, stage_done
+from o1jax.runtime.workdir import load_config, mark_stage_done, open_workdir, stage_done
 
 
 @pytest.fixture(scope='module')
@@ -21,7 +22,51 @@ def workdir(tmp_path_factory):
 def start(workdir, **changes):
   config = quickstart.get_config('smoke')
   config.update_from_flattened_dict(changes)
-  return Run.start(config, workdir)
+  return Run.open(config, workdir)
+
+
+# At different depths of what is checked: before the data, with them, and with all of it.
+MISTAKES = {
+  'task.name': 'sudoku',
+  'task.numbers': 0,
+  'tokenizer.vocab_size': 3,
+  'shapes.step_length': 5,
+  'shapes.prompt_length': 4,
+  'model.variant': 'huge',
+  'verifier.where': 'moon',
+  'sampling.granularity': 'word',
+  'pretrain.optimizer.name': 'sgdm',
+  'learn.search.method': 'astar',
+  'learn.minibatches': 3,
+  'learn.batch': 1000,
+  'mesh.data': 3,
+  'evaluate.rows': 0,
+}
+
+
+@pytest.mark.parametrize('key', MISTAKES)
+def test_a_config_that_fails_its_checks_leaves_nothing_and_its_correction_runs(tmp_path, key):
+  with pytest.raises(ConfigError) as error:
+    start(tmp_path / 'runs' / 'new', **{key: MISTAKES[key]})
+  assert '\n' not in str(error.value)
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_after_a_mistake_the_corrected_config_has_the_folder(tmp_path):
+  (tmp_path / 'notes.swp').mkdir()
+  workdir = tmp_path / 'run'
+  with pytest.raises(ConfigError):
+    start(workdir, **{'learn.minibatches': 3})
+  first = start(workdir, **{'data.texts': 200})
+  digest = tokenizer_digest(first.workdir)
+  # It has no result yet, so a config with other data and another tokenizer may replace it.
+  with pytest.raises(ConfigError):
+    start(workdir, **{'data.texts': 150, 'learn.minibatches': 3})
+  assert load_config(workdir).data.texts == 200 and tokenizer_digest(workdir) == digest
+  second = start(workdir, **{'data.texts': 150})
+  assert load_config(workdir).data.texts == 150 and len(second.experiment.data.texts) == 150
+  assert tokenizer_digest(workdir) != digest
+  assert not [path.name for path in workdir.iterdir() if path.name.startswith('.')]
 
 
 @pytest.fixture(scope='module')
@@ -107,7 +152,7 @@ def test_damaged_parameters_have_their_stage_done_again_but_for_who_only_looks(
   )
   before = sorted(run.workdir.rglob('*'))
   with pytest.raises(ConfigError, match='holds no good'):
-    Run.start(quickstart.get_config('smoke'), run.workdir, looking=True).params(stage)
+    Run.look(run.workdir).params(stage)
   assert sorted(run.workdir.rglob('*')) == before
   assert 'is damaged' in capsys.readouterr().err
   words = f'{stage}_params holds no good parameters: run the same command again'

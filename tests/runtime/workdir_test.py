@@ -16,6 +16,7 @@ from o1jax.runtime.workdir import (
   load_config,
   mark_stage_done,
   open_workdir,
+  opening,
   stage_done,
   write_atomic,
 )
@@ -80,12 +81,60 @@ def test_a_change_of_version_adds_an_entry(tmp_path, monkeypatch):
   assert old['jax'] != '99.0' and new['jax'] == '99.0'
 
 
-def test_another_config_is_refused_with_key_and_both_values(tmp_path):
+@pytest.mark.parametrize(
+  'result', ['done/a', 'checkpoints/a/3/x', 'checkpoints/a/damaged/3/x', 'results.csv']
+)
+def test_another_config_is_refused_with_key_and_both_values(tmp_path, result):
   open_workdir(tmp_path, example(candidates=4))
+  (tmp_path / result).parent.mkdir(parents=True, exist_ok=True)
+  (tmp_path / result).write_text('')
   before = snapshot(tmp_path)
   message = refusal(tmp_path, example(candidates=8))
   assert 'search.candidates was 4 and is now 8' in message
   assert snapshot(tmp_path) == before
+
+
+def test_what_holds_no_result_is_replaced_but_for_what_a_run_does_not_make(tmp_path):
+  open_workdir(tmp_path, example(candidates=4))
+  (tmp_path / 'notes.txt').write_text('mine')
+  for name in ('data/task/a', 'metrics.jsonl', 'checkpoints/a/3.orbax-checkpoint-tmp/x'):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text('')
+  open_workdir(tmp_path, example(candidates=8))
+  assert load_config(tmp_path).search.candidates == 8
+  left = sorted(path.name for path in tmp_path.iterdir())
+  assert left == ['config.json', 'notes.txt', 'versions.json']
+
+
+@pytest.mark.parametrize('there', [False, True])
+def test_what_fails_while_it_is_checked_leaves_the_folder_as_it_was(tmp_path, there):
+  workdir = tmp_path / 'runs' / 'new'
+  if there:
+    (open_workdir(workdir, example(candidates=4)) / 'notes.txt').write_text('mine')
+  before = snapshot(tmp_path)
+  for failure in (ValueError, KeyboardInterrupt):
+    with pytest.raises(failure), opening(workdir, example(candidates=8)) as (_, place):
+      (place / 'data').mkdir()
+      (place / 'data' / 'made').write_text('')
+      raise failure
+    assert snapshot(tmp_path) == before
+    assert workdir.exists() == (tmp_path / 'runs').exists() == there
+
+
+def test_what_was_made_for_the_checks_is_the_runs_once_they_pass(tmp_path):
+  (tmp_path / '.draft').mkdir()
+  (tmp_path / '.draft' / 'data').write_text('of a process that was killed')
+  for text in ('new', 'kept'):
+    with opening(tmp_path, example()) as (workdir, place):
+      assert (place == workdir) == (text == 'kept')
+      assert not (tmp_path / 'data').exists() or text == 'kept'
+      (place / 'data').write_text(text)
+    assert (tmp_path / 'data').read_text() == text
+  assert sorted(path.name for path in tmp_path.iterdir()) == [
+    'config.json',
+    'data',
+    'versions.json',
+  ]
 
 
 def test_a_folder_of_someone_else_is_refused_and_left_alone(tmp_path):
