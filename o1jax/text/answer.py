@@ -1,6 +1,5 @@
 """The final answer of a solution that was written for people to read.
-
-Every search here takes one pass over the text, whatever it holds: a model may write anything.
+Every search here takes one pass over the text, whatever the text holds: a model may write anything.
 """
 
 import re
@@ -17,11 +16,10 @@ _NUMBER = re.compile(
 
 
 def boxed(text: str) -> str | None:
-  r"""What the last balanced `\boxed{...}` of a text holds (of nested ones: the one that begins
-  last); None without one.
-
-  `\fbox{...}` and `\boxed 5`, as some solutions of MATH (arXiv:2103.03874) have it, count too.
-  Escaped braces are text.
+  r"""What the last balanced `\boxed{...}` of a text holds, or None without one. Of nested boxes the
+  one that begins last counts.
+  `\fbox{...}` and `\boxed 5` count too: some solutions of MATH (arXiv:2103.03874) use them. Escaped
+  braces are text.
   """
   begun, best = [], (-1, None)
   for token in _BRACES.finditer(text):
@@ -38,10 +36,10 @@ def boxed(text: str) -> str | None:
 
 
 def told(text: str, marker: str) -> str:
-  """What a solution answers, for people: what follows its last `marker`; all of it where answers
-  have no marker.
-
-  Of a box (a marker with an open brace) it is what the box holds. '' where there is none.
+  """The answer of a solution, for people: the text after its last `marker`, or all of it where
+  answers have no marker.
+  A marker with an open brace is a box, and the answer is what the box holds. '' where there is
+  none.
   """
   if marker.endswith('{'):
     return (boxed(text) or '').strip()
@@ -52,9 +50,8 @@ def told(text: str, marker: str) -> str:
 
 def final_answer(text: str) -> str | None:
   r"""The answer that a solution ends with; None where it has none.
-
-  It is the first of these that the text has, blanks around it removed; if that is empty, there is
-  no answer:
+  It is the first of these that the text has, without the blanks around it. If that is empty, there
+  is no answer:
 
   1. what the last balanced `\boxed{...}` holds (MATH);
   2. the rest of the line after the last `####` (GSM8K, arXiv:2110.14168);

@@ -10,12 +10,11 @@ def token_bytes(
   tokens: Array, length: Array, table: tuple[Array, Array], *, size: int
 ) -> tuple[Array, Array]:
   """The text of token rows, as contiguous bytes.
-
   Args:
     tokens: int32 [..., T].
-    length: int32 [...], tokens of each row that count.
+    length: int32 [...], the number of tokens of each row that count.
     table: (uint8 [V, M], int32 [V]) from `Tokenizer.bytes_table`.
-    size: N. Of a longer text the last N bytes are kept, since that is where answers are.
+    size: N. A longer text keeps its last N bytes, since the answer stands at the end.
 
   Returns:
     bytes uint8 [..., N], 0 beyond the text, and its length int32 [...].
@@ -46,17 +45,16 @@ def _row_bytes(tokens, length, pieces, piece_length, size):
 
 
 def after_last(text: Array, length: Array, marker: bytes, *, size: int) -> tuple[Array, Array]:
-  """What follows the last `marker`, up to the end of the text.
-
+  """The text after the last `marker`.
   Args:
     text: uint8 [N].
     length: int32 [].
     marker: bytes to look for, shorter than N.
-    size: S, bytes returned; of a longer remainder the first S.
+    size: S, the number of bytes returned: the first S of a longer remainder.
 
   Returns:
-    bytes uint8 [S], 0 beyond the remainder, and the length of the whole remainder int32 [] (it may
-    exceed S), -1 where the text has no marker.
+    bytes uint8 [S], 0 beyond the remainder, and the length of the whole remainder int32 []. The
+    length may exceed S; it is -1 where the text has no marker.
   """
   starts = jnp.arange(text.shape[0] - len(marker) + 1)
   found = starts + len(marker) <= length

@@ -17,21 +17,21 @@ from o1jax.text.tokenizer import Tokenizer
 from o1jax.text.vocabulary import any_of, split_parse
 
 INSTRUCTION = r'Reason step by step, one step per line, and put the final answer in \boxed{}.'
-CHARACTERS = 1 << 26  # most that a template may write in one call
+CHARACTERS = 1 << 26  # the most that a template may write in one call
 MEMORY = 1 << 30  # address space of the process that renders, bytes
 
-Message = Mapping[str, Any]  # 'role', 'content', and what else a template reads
+Message = Mapping[str, Any]  # 'role', 'content', and whatever else a template reads
 
 
 @dataclasses.dataclass(frozen=True)
 class ChatTemplate:
   """A jinja2 template of a model's chat format.
-
   Attributes:
     source: the template.
     variables: what it may read besides the messages: 'bos_token' and other texts of special tokens.
-    now: the time it is told (`strftime_now`), which stands in some prompts; None = that of the
-      call. A run gives it, or its prompts change from day to day.
+    now: the time that the template is told (`strftime_now`), which appears in some prompts; None =
+      the time of the call. A run sets it, because its prompts would change from day to day
+      otherwise.
     seconds: for all conversations of a call.
   """
 
@@ -42,12 +42,11 @@ class ChatTemplate:
 
   @classmethod
   def load(cls, folder, *, name: str = 'default', **settings) -> 'ChatTemplate':
-    """Reads the template of a checkpoint's folder: `chat_template.jinja` before that in
+    """Reads the template of a checkpoint's folder. `chat_template.jinja` comes before the one in
     `tokenizer_config.json`.
-
     Args:
       folder: of the checkpoint.
-      name: where there are several.
+      name: which template, where there are several.
       **settings: `now`, `seconds`.
 
     Raises:
@@ -84,19 +83,18 @@ class ChatTemplate:
     **variables,
   ) -> list[str]:
     """Conversations as texts, as `apply_chat_template` of transformers writes them.
-
     The template runs in a process of its own (`o1jax.text.render`), which takes some tenths of a
-    second to start, so many conversations are better rendered in one call.
+    second to start. So it pays to render many conversations in one call.
 
     Args:
-      conversations: messages, made of what JSON knows; keys without a value (None) are left out.
+      conversations: messages, made of JSON's types. Keys without a value (None) are left out.
       add_generation_prompt: end with what opens the assistant's turn.
       tools: JSON schemas of functions.
-      **variables: what else the template reads; before `self.variables`.
+      **variables: what else the template reads; they take precedence over `self.variables`.
 
     Raises:
-      ValueError: the template refuses the messages, is wrong, does what it must not, or takes too
-        long.
+      ValueError: the template refuses the messages, is wrong, does something forbidden, or takes
+        too long.
     """
     common = dict(add_generation_prompt=add_generation_prompt, tools=tools, documents=None)
     common |= {**self.variables, **variables}
@@ -122,16 +120,15 @@ class ChatTemplate:
     tools: Sequence[Mapping] | None = None,
     **settings,
   ) -> list[list[int]]:
-    """Conversations as ids. Control tokens that the template writes are tokens, those that a
-    message holds are text.
-
-    Control are all special tokens, and other added ones that stand in the template, blanks apart.
-    Where a message holds the text of one, marks are put around it before the template sees it, and
-    what stands between marks is encoded as text (transformers calls that
+    """Conversations as ids. A control token that the template writes becomes a token. One that a
+    message holds becomes text.
+    Control tokens are all special tokens, and the other added ones that the template contains,
+    except blanks. Where a message holds the text of one, we put marks around it before the template
+    sees it. What stands between marks is encoded as text (transformers calls that
     `sanitize_control_tokens`).
 
     Raises:
-      ValueError: as `render_all`.
+      ValueError: as in `render_all`.
     """
     control = [
       text
@@ -146,9 +143,8 @@ class ChatTemplate:
 
 
 def messages(question: str, *, system: str = '', instruction: str = INSTRUCTION) -> list[Message]:
-  """A question, blanks around it left out, as a conversation; the instruction follows it on a line
+  """A question as a conversation, without the blanks around it. The instruction follows on a line
   of its own.
-
   Without `system` there is no system message, and without `instruction` no such line.
   """
   said = '\n'.join(part for part in (question.strip(), instruction) if part)
@@ -167,9 +163,8 @@ def chatting(
   **variables,
 ) -> Tokenizer:
   """The tokenizer of a policy that is asked through a chat template.
-
-  Its `encode_prompts` makes a conversation of every question, and a solution ends, and is learned
-  to end, with the token that the template writes after what an assistant says.
+  Its `encode_prompts` turns every question into a conversation. A solution ends with the token that
+  the template writes after the assistant's turn, and the policy learns to end it so.
 
   Args:
     tokenizer: of `pretrained.load`.
@@ -199,11 +194,11 @@ def chatting(
 
 
 def _told(asked, seconds) -> list[str]:
-  """What the process that renders says."""
+  """The answer of the process that renders."""
   limits = dict(RLIMIT_AS=MEMORY, RLIMIT_CPU=int(seconds) + 1, RLIMIT_NOFILE=0, RLIMIT_NPROC=0)
   env = dict(
     PYTHONPATH=os.pathsep.join(map(str, sys.path))
-  )  # nothing else of the environment, which has secrets
+  )  # only this much of the environment, which has secrets
   command = [sys.executable, '-m', 'o1jax.text.render']
   words = _json(asked | dict(limits=limits)).encode('utf-8', 'surrogatepass')
   try:
@@ -234,7 +229,8 @@ def _json(value) -> str:
 
 
 def _as_text(tokenizer, control) -> list[int]:
-  """Ids that spell a control token. Where its text is a token too, it is spelled by characters."""
+  """Ids that spell a control token. Where a token exists for its text too, the text is spelled by
+  characters."""
   ids = tokenizer.encode(control)
   if tokenizer.added[control] in ids:
     ids = [i for char in control for i in tokenizer.encode(char)]
@@ -265,13 +261,13 @@ def _marked(pattern: re.Pattern, mark: str, value):
 
 
 def _encode(tokenizer, text, control, first, last) -> list[int]:
-  """Ids of a text with marks. A mark that its other half has lost still parts the text."""
+  """Ids of a text with marks. A mark whose other half is lost still splits the text."""
   start, *rest = re.split(f'{first}({control}){last}|[{first}{last}]', text)
   ids = (tokenizer.parse or tokenizer.encode)(start) if start else []
   for n, part in enumerate(rest):
     if not part:
       continue
-    if n % 2:  # what stands between marks
+    if n % 2:  # between marks
       ids += split_parse(part, tokenizer.encode, tokenizer.added)
     else:
       ids += _as_text(tokenizer, part)

@@ -1,5 +1,5 @@
-"""Tokenizers that come with a checkpoint of Hugging Face's layout: a folder of files, or one of
-them."""
+"""Tokenizers that come with a checkpoint in Hugging Face's layout: a folder of files, or a single
+file."""
 
 import dataclasses
 import json
@@ -14,17 +14,18 @@ NAMES = ('bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_t
 
 
 def load(path) -> Tokenizer:
-  """Reads the tokenizer of a folder, `tokenizer.json` before `tokenizer.model` or the only
-  `*.model`; or one file.
-
-  What the files do not tell of special tokens is read from `tokenizer_config.json`,
-  `special_tokens_map.json`, `added_tokens.json`, `generation_config.json` and `config.json` beside
-  it. A solution ends at the `eos_token` and at every `eos_token_id`; learned text ends with the
-  first of them. Prompts begin with the start token, if the tokenizer gives one to a text.
+  """Reads the tokenizer of a folder or of a single file. In a folder `tokenizer.json` comes first,
+  then `tokenizer.model`, then the only `*.model`.
+  What these files leave open about special tokens is read from the files beside them:
+  `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json`, `generation_config.json`
+  and `config.json`. A solution ends at the `eos_token` and at every `eos_token_id`; learned text
+  ends with the first of them. Prompts begin with the start token, if the tokenizer puts one before
+  a text.
 
   Raises:
-    ValueError: no tokenizer there, one of another kind, no end token, a token that does not exist,
-      a vocabulary that cannot write a newline, a damaged file, or a Git-LFS pointer in its place.
+    ValueError: there is no tokenizer, or one of another kind, or a damaged file, or a Git-LFS
+      pointer in its place. Or it has no end token, names a token that does not exist, or cannot
+      write a newline.
     ImportError: `tokenizers` is not installed.
   """
   file = _find(pathlib.Path(path))
@@ -41,7 +42,7 @@ def load(path) -> Tokenizer:
   }
   ends = _ends(folder, vocabulary, named)
   for i in ends:
-    vocabulary.pieces[i] = b''  # also where the files do not call it special
+    vocabulary.pieces[i] = b''  # even where the files do not call it special
   start = _start(folder, vocabulary, named, settings)
   pad = _ids(settings.get('pad_token_id')) or [
     vocabulary.added.get(named.get('pad_token'), ends[0])
@@ -67,9 +68,8 @@ def load(path) -> Tokenizer:
 
 
 def read_settings(folder: pathlib.Path) -> dict[str, Any]:
-  """What the JSON files of a folder tell of its tokenizer, `tokenizer_config.json` before all
+  """What the JSON files of a folder say of its tokenizer. `tokenizer_config.json` comes before all
   others.
-
   Raises:
     ValueError: a file is damaged, or a Git-LFS pointer in its place.
   """
@@ -132,7 +132,7 @@ def _check_pointer(path):
 
 
 def _added(folder, settings):
-  """(text -> id, the texts that are special) of what a folder adds to a `.model`."""
+  """(text -> id, the texts that are special) of the tokens that a folder adds to a `.model`."""
   described = {int(i): token for i, token in settings.get('added_tokens_decoder', {}).items()}
   added = read_object(folder / 'added_tokens.json') | {
     token['content']: i for i, token in described.items()
@@ -190,6 +190,6 @@ def _start(folder, vocabulary, named, settings) -> tuple[int, ...]:
 
 
 def _framed(tokenizer, start, text):
-  """A prompt as its library encodes it; special tokens that a user types are spelled as text."""
+  """A prompt as its library encodes it. Special tokens that a user types are spelled as text."""
   typed = any(name in text for name, i in tokenizer.added.items() if not tokenizer.pieces[i])
   return [*start, *(tokenizer.encode(text) if typed else tokenizer.parse(text))]

@@ -1,10 +1,11 @@
 """A process that renders chat templates: `python -m o1jax.text.render`.
+A template is a program, written by whoever published a model. So it runs in jinja2's sandbox, in a
+process of its own with little memory that cannot open files, sockets or processes.
+`o1jax.text.chat` ends the process when its time is over.
 
-A template is a program of whoever published a model. It runs in jinja2's sandbox, in a process of
-its own that has little memory, cannot open files, sockets or processes, and that `o1jax.text.chat`
-ends when its time is over. It reads one JSON object from its standard input: `template`,
-`conversations` (each the template's variables), `now` (ISO 8601) and the limits, and writes one to
-its standard output: `texts`, or `error`, a line.
+The process reads one JSON object from its standard input: `template`, `conversations` (each the
+template's variables), `now` (ISO 8601) and the limits. It writes one to its standard output:
+`texts`, or `error`, a line.
 """
 
 import contextlib
@@ -19,8 +20,8 @@ import jinja2.sandbox
 
 
 class _Generation(jinja2.ext.Extension):
-  """`{% generation %}`, which marks what an assistant says, as transformers has it. Here it is only
-  what it holds."""
+  """transformers' `{% generation %}`, which marks what an assistant says. Here it has no effect on
+  its content."""
 
   tags = {'generation'}
 
@@ -30,7 +31,7 @@ class _Generation(jinja2.ext.Extension):
 
 
 def environment(now: datetime.datetime) -> jinja2.sandbox.ImmutableSandboxedEnvironment:
-  """What chat templates are written for: jinja2 as `transformers` sets it up
+  """The environment that chat templates expect: jinja2 as `transformers` sets it up
   (utils/chat_template_utils.py)."""
   jinja = jinja2.sandbox.ImmutableSandboxedEnvironment(
     trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
@@ -50,8 +51,8 @@ def environment(now: datetime.datetime) -> jinja2.sandbox.ImmutableSandboxedEnvi
 
 
 def rendered(template: str, conversations: list[dict], *, now: str, characters: int) -> dict:
-  """The texts of the conversations, or an error, as a line. Of all texts together, at most so many
-  characters."""
+  """The texts of the conversations, or an error as a line. All texts together have at most
+  `characters` characters."""
   texts = []
   try:
     made = environment(datetime.datetime.fromisoformat(now)).from_string(template)
@@ -71,9 +72,10 @@ def rendered(template: str, conversations: list[dict], *, now: str, characters: 
 
 
 def main() -> None:
-  """Takes away what a template needs not, renders, and ends."""
+  """Gives up the rights that a template does not need, renders, and ends."""
   asked = json.load(sys.stdin.buffer)
-  # One that fails makes jinja2 import what it imports late: soon no file can be opened.
+  # A template that fails makes jinja2 import what it imports late. Soon no file can be opened, so
+  # one fails here.
   rendered("{{ '\\n' + undefined.more }}", [{}], now=asked['now'], characters=1)
   limits = asked.pop('limits')
   for name, limit in limits.items():

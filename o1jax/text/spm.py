@@ -19,15 +19,15 @@ def pieces(processor: sentencepiece.SentencePieceProcessor) -> list[bytes]:
 
 
 def spelled(piece: str, *, byte: bool) -> bytes:
-  """What a piece stands for; `byte` says that it is one of '<0x00>' to '<0xFF>'."""
+  """The bytes that a piece stands for; `byte` says that it is one of '<0x00>' to '<0xFF>'."""
   return bytes([int(piece[3:5], 16)]) if byte else piece.replace(SPACE, ' ').encode()
 
 
 def encoder(
   run: Callable[[str], list[int]], piece_to_id: Callable[[str], int | None]
 ) -> Callable[[str], list[int]]:
-  """`run`, which takes '▁' for a space, as a function that spells it in bytes, or not at all where
-  there are none."""
+  """`run` takes a literal '▁' for a space. This wraps it so that '▁' is spelled in bytes, or left
+  out where the vocabulary has no bytes."""
   literal = [piece_to_id(f'<0x{byte:02X}>') for byte in SPACE.encode()]
   literal = [] if None in literal else literal
 

@@ -1,9 +1,8 @@
-"""The step format: a solution is a text of tagged steps, and its tags name human-like reasoning
+"""The step format: a solution is a text of tagged steps. The tags name human-like reasoning
 behaviours.
-
-A step is `<tag>content`. Every step but the last is closed by `DELIMITER`; the last one is the
-answer step and is closed by the end token, which has no bytes. The behaviours are the six of Table
-1 of arXiv:2412.14135.
+A step is `<tag>content`. `DELIMITER` closes every step but the last. The last one is the answer
+step, and the end token closes it, which has no bytes. The behaviours are the six of Table 1 of
+arXiv:2412.14135.
 """
 
 import dataclasses
@@ -21,16 +20,15 @@ SYMBOLS = (*TAGS.values(), ANSWER, DELIMITER)
 
 @dataclasses.dataclass(frozen=True)
 class Behaviours:
-  """How often demonstrations show each behaviour. Completion is always there; it is what solves the
+  """How often demonstrations show each behaviour. Completion is always there: it solves the
   problem.
-
   Attributes:
     analysis: share of demonstrations that begin by restating the problem, in [0, 1].
     decomposition: share that announce subgoals.
     evaluation: share that check the result before they answer.
-    dead_end: chance that an attempt is a genuine dead end: a legal attempt that fails, an
+    dead_end: chance that an attempt is a genuine dead end. That is a legal attempt that fails, an
       evaluation that says so, a correction that returns to where the target could still be reached,
-      and an alternative from there. The chance is the same for every attempt: were it lower after a
+      and an alternative from there. The chance is the same for every attempt: if it fell after a
       dead end, a policy would learn to claim success there.
     max_dead_ends: most dead ends in one demonstration.
   """
@@ -87,8 +85,8 @@ def split_steps(text: str) -> list[str]:
 
 
 def count_behaviours(texts: Iterable[str]) -> dict[str, BehaviourCount]:
-  """Solutions -> how often each behaviour occurs; a step counts by the tag it begins with. No texts
-  count as zeros."""
+  """Solutions -> how often each behaviour occurs. A step counts by the tag that it begins with.
+  Without texts all counts are 0."""
   uses = [
     [sum(step.startswith(tag) for step in split_steps(text)) for tag in TAGS.values()]
     for text in texts

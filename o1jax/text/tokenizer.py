@@ -1,6 +1,5 @@
-"""A tokenizer as data: text to ids, what each token spells, where steps and solutions end; and how
-to train our own.
-
+"""A tokenizer as data: how text becomes ids, what each token spells, and where steps and solutions
+end. Also how to train our own.
 `o1jax.text.pretrained` reads those of other libraries.
 """
 
@@ -25,25 +24,24 @@ _MOST_PIECES = (
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tokenizer:
   """Text <-> ids.
-
-  Laws: `decode(encode(x)) == x` for any text, of any part of a text (no space is added), unless
-  there is a `normalizer`; a step that `encode_steps` made holds the delimiter in its last token
-  alone; no special token comes out of `encode`.
+  Laws: `decode(encode(x)) == x` for any part of any text (no space is added), unless there is a
+  `normalizer`. A step that `encode_steps` made holds the delimiter only in its last token. `encode`
+  never returns a special token.
 
   Attributes:
     encode: text -> ids, without an end token. What looks like a special token is spelled as text.
-    pieces: the exact bytes of each token. Special tokens have none, since they are no part of what
-      a policy says: a verifier reads text.
+    pieces: the exact bytes of each token. Special tokens have none, because a verifier reads text
+      and they are no part of it.
     end_ids: the tokens that end a solution. Learned text ends with the first.
-    pad_id: fills rows behind their text.
-    own: character -> True where it has a token of its own; None = any character will do that can be
-      spelled.
-    parse: text -> ids as its own library makes them: added tokens stand for themselves, and the
-      text may begin with a space that is not there. For what a template writes, never for what a
-      user does. None = `encode`.
-    added: the text of each added token, special ones and others, and its id.
+    pad_id: fills rows after their text.
+    own: character -> True where it has a token of its own; None = every character that can be
+      spelled is fine.
+    parse: text -> ids as its own library makes them. Added tokens stand for themselves, and the
+      library may add a space before the text. Use it for what a template writes, never for what a
+      user writes. None = `encode`.
+    added: the text of each added token, special or not, and its id.
     frame: prompts -> ids, where a policy is to read more than their text: a start token, or a chat.
-    normalizer: the form that text is brought to first, e.g. 'NFC'; '' = it is kept as it is.
+    normalizer: the form that text is brought to first, e.g. 'NFC'; '' = none.
   """
 
   encode: Callable[[str], list[int]]
@@ -72,20 +70,18 @@ class Tokenizer:
   def train(cls, corpus: Iterable[str], path, *, vocab_size: int | None = None) -> 'Tokenizer':
     """Trains on `corpus`, writes the model to `path` and returns it. The same corpus gives the same
     file.
-
-    Digits are never merged, nor anything across a space, a tag or the delimiter, so `encode` of a
-    solution is the concatenation of its steps; unseen characters become bytes (256 tokens are set
-    aside for that), never the unknown token; text is not normalised.
+    Digits are never merged, nor anything across a space, a tag or the delimiter. So `encode` of a
+    solution is the concatenation of its steps. Unseen characters become bytes, for which 256 tokens
+    are reserved, never the unknown token. Text is not normalised.
 
     Args:
       corpus: texts; solutions and prompts as the policy will see them.
       path: file to write.
-      vocab_size: most tokens: byte-pair merges are made until it is reached or none is left. None
-        makes none, so the vocabulary is the characters of the corpus, the smallest possible.
+      vocab_size: most tokens. Byte-pair merges are made until it is reached or none is left. None
+        makes no merges, so the vocabulary is the characters of the corpus, the smallest possible.
 
     Raises:
-      ValueError: where `vocab_size` cannot hold the characters of the corpus, or the corpus is
-        empty.
+      ValueError: `vocab_size` cannot hold the characters of the corpus, or the corpus is empty.
     """
     texts = [text for text in corpus if text]
     if not texts:
@@ -107,18 +103,16 @@ class Tokenizer:
     return _ours(processor)
 
   def encode_prompts(self, texts: Sequence[str]) -> list[list[int]]:
-    """What a policy is asked, text by text, with what `frame` puts around it."""
+    """The ids that a policy is asked, text by text, with what `frame` puts around it."""
     return [self.encode(text) for text in texts] if self.frame is None else self.frame(texts)
 
   def encode_steps(self, parts: Sequence[str]) -> list[list[int]]:
-    """The ids of each step of a solution, closed by its delimiter, or by the end token if it is the
-    last.
-
-    Each is encoded by itself, so borders stand where a policy that samples step after step would
-    close them: in many vocabularies a newline merges with what is around it.
+    """The ids of each step of a solution. The delimiter closes each, and the end token the last.
+    Each step is encoded by itself. So its border is where a policy that samples step after step
+    would close it: in many vocabularies a newline merges with its neighbours.
 
     Raises:
-      ValueError: where a step holds the delimiter.
+      ValueError: a step holds the delimiter.
     """
     *early, last = steps.join_steps(parts).split(steps.DELIMITER)
     return [
@@ -131,7 +125,8 @@ class Tokenizer:
     return b''.join(self.pieces[int(i)] for i in ids).decode('utf-8', errors='replace')
 
   def unknown_characters(self, texts: Iterable[str]) -> list[str]:
-    """The characters of `texts`, symbols of the step format aside, without a token, see `own`."""
+    """The characters of `texts` that have no token, without the symbols of the step format; see
+    `own`."""
     seen = set().union(*(_SYMBOLS.sub('', text) for text in texts))
     known = self.own or (
       lambda char: char == '\ufffd' or self.decode(self.encode(char)).strip('\ufffd')
@@ -140,16 +135,15 @@ class Tokenizer:
 
   def bytes_table(self, *, rows: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The bytes of every token, for verifiers that read bytes.
-
     Args:
-      rows: of the table, where a model has more of them than there are tokens; those behind are
-        empty.
+      rows: of the table, where a model has more rows than there are tokens. The rows after the
+        tokens are empty.
 
     Returns:
       bytes uint8 [V, M], right-padded with 0 (M is the longest token), and lengths int32 [V].
 
     Raises:
-      ValueError: for fewer rows than tokens.
+      ValueError: there are fewer rows than tokens.
     """
     rows = self.vocab_size if rows is None else rows
     if rows < self.vocab_size:
@@ -176,7 +170,7 @@ class Tokenizer:
 
   @functools.cached_property
   def delimiter_ids(self) -> tuple[int, ...]:
-    """The tokens that close a step: all that hold the delimiter, which may be many ('\n', '.\n',
+    r"""The tokens that close a step: all that hold the delimiter. There may be many ('\n', '.\n',
     '\n\n')."""
     return tuple(i for i, piece in enumerate(self.pieces) if steps.DELIMITER.encode() in piece)
 

@@ -1,6 +1,5 @@
 """The vocabularies of other libraries: the exact bytes of every token, and text to ids without an
 added space.
-
 `tokenizer.json` is the format of Hugging Face's `tokenizers`, `.model` that of SentencePiece.
 """
 
@@ -18,20 +17,19 @@ _BYTE = re.compile('<0x[0-9A-F]{2}>')
 
 
 class Vocabulary(NamedTuple):
-  """What a file tells of a tokenizer; see `tokenizer.Tokenizer` for what is not explained here."""
+  """What a file says of a tokenizer. `tokenizer.Tokenizer` explains the other fields."""
 
   encode: Callable[[str], list[int]]
   parse: Callable[[str], list[int]]
   pieces: list[bytes]
   added: dict[str, int]
-  start: tuple[int, ...]  # the special tokens that stand before a text
-  control: dict[str, int]  # 'bos_token', 'eos_token', 'pad_token' as far as the file names them
+  start: tuple[int, ...]  # the special tokens before a text
+  control: dict[str, int]  # those of 'bos_token', 'eos_token', 'pad_token' that the file names
   normalizer: str
 
 
 def read_json(path: pathlib.Path) -> Vocabulary:
   """Reads a `tokenizer.json`: byte-level BPE, or BPE or unigram that write a space as '▁'.
-
   Raises:
     ValueError: it cannot be read, or is of another kind.
     ImportError: `tokenizers` is not installed.
@@ -43,12 +41,12 @@ def read_json(path: pathlib.Path) -> Vocabulary:
   try:
     spec = json.loads(path.read_bytes())
     spec |= dict(truncation=None, padding=None)
-    spec['model']['dropout'] = None  # merges left out at random
+    spec['model']['dropout'] = None  # it would leave out merges at random
     library, exact = (
       Tokenizer.from_str(json.dumps(spec)),
       Tokenizer.from_str(json.dumps(_without_prefix(spec))),
     )
-  except Exception as error:  # the library raises nothing more special
+  except Exception as error:  # the library raises nothing more specific
     raise ValueError(
       f'{path} is no tokenizer.json that the library tokenizers can read: {error}'
     ) from None
@@ -82,11 +80,10 @@ def read_json(path: pathlib.Path) -> Vocabulary:
 
 def read_model(path: pathlib.Path, added: Mapping[str, int], special: Set[str]) -> Vocabulary:
   """Reads a SentencePiece `.model`.
-
   Args:
     path: of the file.
-    added: texts that a folder names as tokens, also those beyond the ones of the file, and their
-      ids.
+    added: texts that a folder names as tokens, and their ids. They may lie beyond the tokens of the
+      file.
     special: which of them are no text.
 
   Raises:
@@ -139,8 +136,8 @@ def read_model(path: pathlib.Path, added: Mapping[str, int], special: Set[str]) 
 def split_parse(
   text: str, encode: Callable[[str], list[int]], added: Mapping[str, int]
 ) -> list[int]:
-  """Ids of a text in which added tokens stand for themselves; what is between is encoded as it
-  is."""
+  """Ids of a text in which added tokens stand for themselves. The text between them is encoded as
+  it is."""
   if not added:
     return encode(text)
   parts = re.split(f'({any_of(added)})', text)
@@ -150,15 +147,14 @@ def split_parse(
 
 
 def any_of(texts: Sequence[str]) -> str:
-  """A pattern for any of some texts, of two at a place the longer."""
+  """A pattern that matches any of the texts, the longest where several begin at the same place."""
   return '|'.join(map(re.escape, sorted(texts, key=len, reverse=True)))
 
 
 def _exact(run, pieces, normalize, unknown):
-  """`run`, so that the ids spell the text.
-
-  Where they would not, the text holds what looks like a token that is no text, or like a byte
-  ('<0x41>'); this comes through some vocabularies, and never of single characters.
+  """`run`, but the ids always spell the text.
+  Some vocabularies read a part of the text as a token that is no text, or as a byte ('<0x41>').
+  They never do that with single characters, so such a text is encoded character by character.
   """
 
   def encode(text):
@@ -196,7 +192,7 @@ def _json_pieces(path, spec, vocabulary, added, special):
 
 
 def _alphabet() -> dict[str, int]:
-  """How byte-level vocabularies write bytes as characters (openai/gpt-2, `bytes_to_unicode`):
+  """The characters by which byte-level vocabularies write bytes (openai/gpt-2, `bytes_to_unicode`):
   printable ones of Latin-1 as they are, the others from U+0100 on."""
   printable = [
     *range(ord('!'), ord('~') + 1),
@@ -214,7 +210,7 @@ def _byte_level(spec):
 
 
 def _without_prefix(spec: dict[str, Any]) -> dict[str, Any]:
-  """The same tokenizer, but for the space that it puts before a text."""
+  """The same tokenizer without the space that it puts before a text."""
 
   def mend(part):
     if part is None or part['type'] == 'Prepend':
@@ -247,5 +243,6 @@ def _kinds(part, but=lambda part: False) -> list[str]:
 
 
 def _is_space(part):
-  """Writes a space as '▁', or puts one before the text, which is no change of the text."""
+  """Whether the part writes a space as '▁' or puts one before the text. Neither changes the
+  text."""
   return part['type'] == 'Prepend' or part.get('pattern') == {'String': ' '}
