@@ -11,9 +11,7 @@ from ml_collections import ConfigDict
 def get_config(argument: str = '') -> ConfigDict:
   """The benchmark; `:smoke` measures next to nothing, for tests."""
   if argument not in ('', 'smoke'):
-    raise ValueError(
-      f'configs/benchmark.py:{argument} is unknown; use benchmark.py or benchmark.py:smoke'
-    )
+    raise ValueError(f'the argument {argument!r} is unknown: give none, or smoke')
   c = ConfigDict()
   c.sections = ('search', 'learn', 'memory', 'growth', 'peers')
   c.trained = ''  # workdir of a finished experiments.o1 job, whose policy is timed as well

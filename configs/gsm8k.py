@@ -32,7 +32,7 @@ def recipe(argument: str, models: dict[str, str]) -> ConfigDict:
   """The job for one of some models, {argument: folder}, or `:smoke`."""
   if argument not in (*models, 'smoke'):
     raise ValueError(
-      f'the argument {argument!r} is unknown; use one of {", ".join((*models, "smoke"))}'
+      f'the argument {argument!r} is unknown: give one of {", ".join((*models, "smoke"))}'
     )
   c = ConfigDict()
   c.seed = 0

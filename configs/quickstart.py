@@ -13,9 +13,7 @@ from ml_collections import ConfigDict
 def get_config(argument: str = '') -> ConfigDict:
   """The main job; `:smoke` is the same job made tiny, for tests."""
   if argument not in ('', 'smoke'):
-    raise ValueError(
-      f'configs/quickstart.py:{argument} is unknown; use quickstart.py or quickstart.py:smoke'
-    )
+    raise ValueError(f'the argument {argument!r} is unknown: give none, or smoke')
   c = ConfigDict()
   c.seed = 0
   c.stages = ('initialise', 'reward', 'learn', 'evaluate', 'report')

@@ -14,9 +14,8 @@ import warnings
 
 import jax
 from absl import app, flags, logging
-from ml_collections import config_flags
 
-from experiments.door import parse_config
+from experiments.door import ConfigFlag
 from o1jax.recipes import measure, stages
 from o1jax.recipes.run import Run
 from o1jax.runtime.checkpoint import quiet_orbax
@@ -39,7 +38,7 @@ STAGES = {
 STOPPED = 3
 INTERRUPTED = 'stopped; the same command goes on from the last checkpoint'
 
-_CONFIG = config_flags.DEFINE_config_file('config', None, 'what to run', lock_config=True)
+_CONFIG = ConfigFlag('what to run')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'folder of the run; made if need be')
 _COORDINATOR = flags.DEFINE_string(
   'coordinator',
@@ -50,6 +49,7 @@ _COORDINATOR = flags.DEFINE_string(
 _PROCESSES = flags.DEFINE_integer('processes', 0, 'how many, with --coordinator')
 _PROCESS = flags.DEFINE_integer('process', -1, 'which of them this is, from 0, with --coordinator')
 flags.mark_flags_as_required(['config', 'workdir'])
+parse_flags = _CONFIG.parse
 
 
 def run(config, workdir: str) -> None:
@@ -85,11 +85,6 @@ def say(words: str) -> None:
   """What the first process of a job tells of it."""
   if first():
     print(words, file=sys.stderr)
-
-
-def parse_flags(argv):
-  """Parses the command line of a job."""
-  return parse_config(argv, _CONFIG)
 
 
 def main(argv):

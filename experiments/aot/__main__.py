@@ -24,14 +24,13 @@ os.environ.update(
 )
 
 from absl import app, flags, logging  # noqa: E402
-from ml_collections import config_flags  # noqa: E402
 
 from experiments.aot.programs import PROGRAMS, run  # noqa: E402
-from experiments.door import parse_config  # noqa: E402
+from experiments.door import ConfigFlag  # noqa: E402
 from o1jax.runtime.config import ConfigError  # noqa: E402
 from o1jax.runtime.storage import StorageError, writing  # noqa: E402
 
-_CONFIG = config_flags.DEFINE_config_file('config', None, 'the job', lock_config=True)
+_CONFIG = ConfigFlag('the job')
 _TOPOLOGY = flags.DEFINE_string('topology', None, 'such as v5e:4x4, v5p:2x2x4, v6e:16x16')
 _PROGRAMS = flags.DEFINE_list('programs', list(PROGRAMS), 'what to compile: fused, supervised')
 _OUT = flags.DEFINE_string('out', '', 'file for the numbers as JSON; empty = none')
@@ -57,4 +56,4 @@ def main(argv):
 
 if __name__ == '__main__':
   flags.mark_flags_as_required(['config', 'topology'])
-  app.run(main, flags_parser=lambda argv: parse_config(argv, _CONFIG))
+  app.run(main, flags_parser=_CONFIG.parse)

@@ -16,11 +16,11 @@ from collections.abc import Iterable
 
 import jax
 from absl import app, flags, logging
-from ml_collections import config_flags
 
 from experiments.benchmark import growth, learning, limits, peers, searching, trained
 from experiments.benchmark.timing import Row
 from experiments.benchmark.work import Sizes, make
+from experiments.door import ConfigFlag
 from o1jax.model.variants import variant
 from o1jax.runtime.config import ConfigError, require
 from o1jax.runtime.memory import keep_freed_memory
@@ -30,7 +30,7 @@ from o1jax.runtime.workdir import open_workdir, write_atomic
 
 SECTIONS = ('search', 'learn', 'memory', 'growth', 'peers')
 
-_CONFIG = config_flags.DEFINE_config_file('config', None, 'what to measure', lock_config=True)
+_CONFIG = ConfigFlag('what to measure')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'folder of the results; made if need be')
 flags.mark_flags_as_required(['config', 'workdir'])
 
@@ -141,4 +141,4 @@ def main(argv):
 
 
 if __name__ == '__main__':
-  app.run(main)
+  app.run(main, flags_parser=_CONFIG.parse)

@@ -151,10 +151,11 @@ def test_bad_settings_are_one_clear_line_before_anything_is_compiled(tmp_path, a
 @pytest.mark.parametrize(
   'arguments, words',
   [
-    (('--config.learn.updatez=3',), ('updatez', "did you mean 'updates'")),
-    (('--config.lern.updates=3',), ('lern', "did you mean 'learn'")),
-    (('--config.model.changes.qqq=3',), ('qqq', 'config file')),
+    (('--config.learn.updatez=3',), ('updatez', "did you mean 'learn.updates'")),
+    (('--config.learn.batch=abc',), ('batch=abc', 'a whole number')),
     (('--config=configs/nothing.py',), ('configs/nothing.py',)),
+    (('--config=configs/quickstart.py:big',), ("'big' is unknown",)),
+    (('--wrokdir=x',), ('wrokdir', 'workdir')),
   ],
 )
 def test_a_config_that_is_not_there_is_one_clear_line(tmp_path, arguments, words):
