@@ -1,5 +1,6 @@
 """One attention for prefill, decoding and learning: queries read several segments of keys under one
 softmax.
+
 The rank of a segment says who shares it. All of a problem share [B, K, S, E] (the prompt). The A
 siblings of an expansion share [B, K, W, S, E] (the path). [B, K, W, A, S, E] belongs to one
 candidate (its own step).
@@ -21,8 +22,8 @@ from o1jax.types import Array, KeyValue
 
 
 class Segment(NamedTuple):
-  """Keys and values, and a mask of which query reads which of them, broadcastable to [B, W, A, Q,
-  S] (True = reads)."""
+  """Keys and values, and a mask of which query reads which of them, broadcastable to
+  [B, W, A, Q, S] (True = reads)."""
 
   kv: KeyValue
   mask: Array
@@ -31,6 +32,7 @@ class Segment(NamedTuple):
 class Context(NamedTuple):
   """What the tokens of a forward pass may read; `None` = nothing. The key-value entries hold all
   layers.
+
   `self_mask` [.., Q, Q], broadcastable to [B, W, A, Q, Q], is for the tokens of the pass
   themselves.
 
@@ -63,6 +65,7 @@ class Context(NamedTuple):
 def windowed(context: Context, positions: Array, window: int) -> Context:
   """The part of a context that a local layer reads: for each token the last `window` tokens, itself
   included.
+
   Args:
     context: all that came before.
     positions: [B, W, A, Q] of the pass's own tokens.
@@ -88,6 +91,7 @@ def turns(
 ) -> tuple[Array, Array]:
   """Sine and cosine of the rotary angles (arXiv:2104.09864), positions [...] -> [..., 1, E/2] each,
   for all heads.
+
   They come from a table of the positions below `longest`. Without it XLA would compute both anew
   for every element that is rotated.
   """
@@ -156,6 +160,7 @@ def attend(query: Array, segments: list[Segment], *, cap: float = 0.0) -> Array:
 def path_rooms(nodes: int, step: int) -> tuple[int, ...]:
   """The sizes of path that programs are compiled for, in nodes and in rising order: thirds of the
   longest, or one size where paths are short.
+
   Every query reads the whole room of a path, so a program takes the least room that suffices.
   """
   return (
@@ -164,8 +169,9 @@ def path_rooms(nodes: int, step: int) -> tuple[int, ...]:
 
 
 def as_blocks(kv: KeyValue) -> KeyValue:
-  """Keys [B, K, X, A, E, L] and values [B, K, X, A, L, E] of nodes as a tree keeps them: [B, K,
-  X*A, E*L].
+  """Keys [B, K, X, A, E, L] and values [B, K, X, A, L, E] of nodes as a tree keeps them:
+  [B, K, X*A, E*L].
+
   Accelerators store arrays in tiles of the last two axes. A, E or L alone would fill half a tile.
   """
   return jax.tree.map(
@@ -176,6 +182,7 @@ def as_blocks(kv: KeyValue) -> KeyValue:
 def gather_path(kv: KeyValue, ids: Array, step: int) -> KeyValue:
   """Keys and values along paths, as segments [B, K, W, ...], from `as_blocks` at ids [B, W, R-1],
   with L = `step`.
+
   An id < 1 gathers some node: the caller masks it.
   """
 

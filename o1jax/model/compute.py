@@ -1,4 +1,5 @@
 """What decoding and learning cost: tokens generated and analytic FLOPs, the critic's included.
+
 A multiply-add is two FLOPs. As usual, only matrix products and attention count: norms, rotary
 positions and softmax are left out. A backward pass counts as two forward passes.
 """
@@ -24,6 +25,7 @@ def token_flops(config: ModelConfig, context, *, critic: bool = True):
 def search_cost(config: ModelConfig, prompt: Prompt, tree: Tree) -> tuple[Array, Array]:
   """Tokens generated and FLOPs spent on each problem, ([B], [B]). The FLOPs include the prompt's
   own pass.
+
   Every branch counts, pruned and duplicate ones too.
   """
   length = jnp.where((tree.expanded >= 0)[..., None], tree.length, 0).astype(jnp.float32)

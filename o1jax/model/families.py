@@ -79,6 +79,7 @@ GLOBAL, LOCAL = 'full_attention', 'sliding_attention'
 def read_config(folder: str | pathlib.Path, **changes) -> ModelConfig:
   """The model that a folder's config.json describes. `changes` replace fields that only ours has,
   such as `dtype`.
+
   Raises:
     ValueError: there is no such file, or ours cannot be the model it describes. The message names
       the setting.
@@ -193,6 +194,7 @@ def _rope(given):
 
 def settings_of(config: ModelConfig, *, max_length: int) -> dict[str, Any]:
   """The config.json with which a model of transformers says what ours says.
+
   Args:
     config: of our model. If it scales embeddings and is not a Gemma, its weights must be those of
       `unscaled`.

@@ -1,4 +1,5 @@
 """The order of nodes in one pass over a tree: groups of A nodes that read the keys of one path.
+
 A slot is such a group. The last `Tree.chain` slots hold one candidate each, so groups of their own
 would be mostly padding. These slots lie on one path, of which each reads a part, so A of them make
 a group.

@@ -1,5 +1,6 @@
 """Weights of Hugging Face `transformers`, read and written as safetensors. `model.families` lists
 the families.
+
 Both ways move a piece of a tensor at a time, so the host never holds a model.
 """
 
@@ -47,6 +48,7 @@ _FOUR_NORMS = dict(
 class Tensor(NamedTuple):
   """One of their tensors, and the place of ours: its path in the policy's parameters, and its layer
   where layers are stacked.
+
   `turned`: theirs is [out, in]. `added` is added to theirs, since Gemma's norms multiply by 1 + w.
   """
 
@@ -89,6 +91,7 @@ def tensors(config: ModelConfig) -> Iterator[Tensor]:
 
 def load(folder: str | pathlib.Path, config: ModelConfig, like: Any) -> Any:
   """A policy's parameters from a folder. Each piece goes straight to the devices that hold it.
+
   Args:
     folder: with model.safetensors, or several such files and their index.
     config: `families.read_config` of the folder, with any `scan_layers`.
@@ -212,6 +215,7 @@ def save(
 ) -> None:
   """Writes a policy as a folder that `transformers` opens: config.json and safetensors. The critic
   is left out.
+
   Args:
     folder: empty, or not there yet. Each of several processes writes a folder of its own.
     config: of the policy.

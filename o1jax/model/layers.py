@@ -15,6 +15,7 @@ from o1jax.types import Array
 @jax.custom_vjp
 def products(x: Array, kernels: list[Array]) -> tuple[Array, ...]:
   """x [N, in] times each of several kernels [in, out].
+
   The gradient is that of one product with all kernels side by side. It is not where their columns
   are sharded, since the devices would then have to exchange them. For the gradient of kernels a CPU
   transposes one of the two sides, which takes a third of the time. We do that once, for the
@@ -54,6 +55,7 @@ products.defvjp(_products, _products_back)
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def rms_norm(x: Array, scale: Array, epsilon: float = 1e-6) -> Array:
   """x / sqrt(mean(x^2) + epsilon) * scale (arXiv:1910.07467), x [N, D], float32.
+
   The gradient writes sums as products with vectors. XLA's CPU would fuse sums with whole arrays of
   copies.
   """

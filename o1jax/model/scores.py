@@ -25,6 +25,7 @@ class Scores(NamedTuple):
 @jax.custom_vjp
 def token_scores(logits: Array, tokens: Array) -> Scores:
   """logits [..., V], tokens [...] -> three of [...].
+
   With `log_softmax` and automatic differentiation, half a dozen arrays of V numbers a token would
   go through memory. A CPU would spend most of the time on that.
   """
@@ -60,6 +61,7 @@ def scores_in_parts(
 ) -> Scores:
   """`token_scores` of `logits(head, hidden)`, a part of the tokens at a time, because all logits at
   once may not fit in memory.
+
   Args:
     logits: (head, [N, D]) -> [N, V].
     head: its parameters, sharded at most along `tensor`.

@@ -1,5 +1,6 @@
 """The decoder-only transformer (Flax Linen): RMSNorm, rotary positions, grouped queries, SwiGLU,
 and a critic.
+
 Tokens are [B, W, A, Q]; plain rows of text have W = A = 1. Between embedding and last norm, all
 tokens are rows of one matrix: with more axes XLA's CPU chooses worse layouts and slower products.
 Every parameter carries logical axis names, so one table of rules shards the model.
@@ -23,6 +24,7 @@ from o1jax.types import Array, KeyValue
 
 class Output(NamedTuple):
   """What a pass returns.
+
   `hidden` [B, W, A, Q, D] is after the last norm, `value` [B, W, A, Q] in logits of P(correct).
   `cache` holds the keys and values of the pass's own tokens, per trunk and layer. With
   `Context.rows` it holds the rows, into which these are written.
@@ -48,6 +50,7 @@ class Block(nn.Module):
   @nn.compact
   def __call__(self, x, cached, local, views: list[View]):
     """One layer.
+
     Args:
       x: [B*W*A*Q, D].
       cached: this layer's (prompt, path, rows) of the context.

@@ -1,5 +1,6 @@
 """Attention over a whole tree: every token reads the prompt, its path, and its own step up to
 itself.
+
 A reader is one key head of one group of nodes. We take a few readers at a time, so that their
 scores take little memory and stay in a CPU's caches. We take them in the order of their depth, and
 read no more of their paths than the deepest has. The gradient is written by hand: it keeps one
@@ -24,6 +25,7 @@ SCORES = dict(cpu=2**17, default=2**25)
 
 class Paths(NamedTuple):
   """What each group of A nodes reads.
+
   `ids` [B, W, N] are the path's nodes (< 1 = none), `mask` [B, W, A or 1, N*L] is of their tokens,
   `prompt_mask` is [B, P]. In a local layer `near` is the positions [B, W, A, L] of all tokens, and
   the window [B].
@@ -78,13 +80,14 @@ def in_chunks(plan: Plan, query: Array, kv: KeyValue, prompt: KeyValue, paths: P
 
 class Readers(NamedTuple):
   """All U = B*K*W readers and what they read. Q = L*G, and keys and values have tokens first.
+
   - `query` [U, A, Q, E], scaled.
   - `own` [U*A, L, E]: keys and values of the nodes themselves.
   - `prompt` [B*K, P, E], and `prompt_of` [U]: which of them a reader reads.
   - `nodes` [U, N]: the path, as rows of `own`; `depth` [U]: how many of them exist.
   - `seen` [U, P + N*L, A or 1]: which candidate reads which token of the prompt and the path.
-  - `near`, in a local layer: positions of queries [U, A, Q] and of the prompt and the path [U, P +
-  N*L], and the window [U].
+  - `near`, in a local layer: positions of queries [U, A, Q] and of the prompt and the path
+    [U, P + N*L], and the window [U].
   """
 
   query: Array
@@ -226,6 +229,7 @@ def _switch(plan, function, readers, some, *data):
 class Part(NamedTuple):
   """Rows of queries, each n of which read the same keys: query [r, n, Q, E], kv [r, n, S, E], mask
   [r, n, S, Q].
+
   Scores are [r, n, S, Q]. Queries come last, since there are most of them.
   """
 

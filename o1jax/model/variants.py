@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 class RopeScaling(NamedTuple):
   """How rotary wavelengths are stretched for texts longer than those of a model's first training.
+
   Without a `length`, all are stretched by `factor` (arXiv:2306.15595). With one, as in Llama 3.1
   (arXiv:2407.21783), wavelengths below `length / high` tokens stay, those above `length / low` are
   stretched, and those between are stretched in part.
@@ -22,6 +23,7 @@ class RopeScaling(NamedTuple):
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
   """Shape and numerics of a decoder-only transformer.
+
   Attributes:
     vocab_size: V.
     unused: how many ids at the end of the vocabulary stand for no token. They are never sampled,

@@ -1,10 +1,10 @@
-"""A function of many items, computed ahead of its use by other processes, in the order of the
-items.
+"""Results of a function of many items, computed ahead of their use by other processes, in the order
+of the items.
 
-Each is a Python of its own, `python -m o1jax.tasks.ahead`: it shares nothing with this process and
-its threads, imports what the function needs and nothing else, and hashes strings by a fixed seed,
-so that the order of a set is the same in all. Item n goes to process n modulo their number. So
-results, and what they depend on, are the same for any number.
+Each process is a Python of its own, `python -m o1jax.tasks.ahead`. It shares nothing with this
+process and its threads, and imports only what the function needs. It hashes strings by a fixed
+seed, so the order of a set is the same in all. Item n goes to process n modulo their number, so
+results do not depend on that number.
 """
 
 import collections
@@ -22,11 +22,11 @@ _GONE = (
   EOFError,
   BrokenPipeError,
   ConnectionResetError,
-)  # what the other end of a pipe leaves behind
+)  # errors when the other end of a pipe is gone
 
 
 class AheadError(RuntimeError):
-  """There is no result. The message is one line: for which item, and why."""
+  """There is no result. The message is one line that names the item and the reason."""
 
 
 def ahead(
@@ -39,17 +39,17 @@ def ahead(
 ) -> Iterator:
   """The results of `function(item)` in the order of the items.
 
-  Processes start with the first result, work on at most `workers * window` items ahead of what was
-  taken, whatever is done with it meanwhile, and end with the iterator: when items or patience are
-  at an end, or it is closed or dropped.
+  Processes start with the first result. They work on at most `workers * window` items ahead of
+  those taken. They end with the iterator: when items or patience run out, or when it is closed or
+  dropped.
 
   Args:
     function: one that other processes can import, or a functools.partial of one. What it prints is
       dropped.
-    items: small, may be without end; like results, they must pickle.
+    items: small; there may be no end of them. Items and results must pickle.
     workers: processes, at least 1.
-    window: items that each has in hand, at least 1.
-    seconds: for one item; that for the first ones includes the start of a process.
+    window: items that each process has in hand, at least 1.
+    seconds: for one item. For the first ones this includes the start of a process.
 
   Yields:
     A result for each item.
@@ -85,7 +85,7 @@ class _Worker:
     self._seconds = seconds
     self._pipe, theirs = multiprocessing.Pipe()
     with theirs:
-      # It takes no accelerator, and finds what this process finds.
+      # It uses no accelerator, and imports from the same paths as this process.
       env = os.environ | dict(
         JAX_PLATFORMS='cpu', PYTHONHASHSEED='0', PYTHONPATH=os.pathsep.join(map(str, sys.path))
       )
@@ -100,7 +100,7 @@ class _Worker:
   def tell(self, item):
     try:
       self._pipe.send(item)
-    except _GONE:  # told of with the result
+    except _GONE:  # `result` reports it
       pass
 
   def result(self, item):
@@ -127,7 +127,7 @@ class _Worker:
 
 
 def main() -> None:
-  """Answers items with (True, result) or (False, words) until nobody is there any more."""
+  """Answers items with (True, result) or (False, words) until the pipe closes."""
   for number in (
     signal.SIGINT,
     signal.SIGTERM,
@@ -138,7 +138,7 @@ def main() -> None:
     function, seconds = pipe.recv()
     while True:
       item = pipe.recv()
-      signal.alarm(int(seconds) + 2)  # should nobody be left to end it
+      signal.alarm(int(seconds) + 2)  # in case nobody is left to end it
       told = _computed(function, item)
       signal.alarm(0)
       pipe.send(told)

@@ -44,10 +44,9 @@ def task(
 ) -> types.Task:
   """Sentences of min_words..max_words words, each of at most `max_letters` letters.
 
-  Problems carry the plaintext as `text`. Splits share no sentence; `STRAWBERRY` is in none. An
-  answer is correct when it equals the plaintext, ASCII spaces around it aside. Use a tokenizer
-  without merges (`vocab_size=None`): a merged token would hide the letters that the pairs are made
-  of.
+  Problems carry the plaintext as `text`. Splits share no sentence, and `STRAWBERRY` is in none. An
+  answer is correct when it equals the plaintext, apart from ASCII spaces around it. Use a tokenizer
+  without merges (`vocab_size=None`): a merged token would hide the letters that make a pair.
 
   Args:
     invented: share of words that are random letters, so that reading pairs pays and guessing words
@@ -162,7 +161,7 @@ def _problems(split, count, seed, *, draw) -> list[types.Problem]:
   if split not in _SPLITS:
     raise ValueError(f'cipher has no split {split!r}: give one of {_SPLITS}.')
   rng = np.random.default_rng((seed, _SPLITS.index(split)))
-  # a dict keeps the order of discovery, so that a shorter list is the beginning of a longer one
+  # A dict keeps the order of discovery, so a shorter list is the beginning of a longer one.
   found = {}
   for _ in range(100 * count + 1000):
     if len(found) >= count:
@@ -227,7 +226,7 @@ def _misread(letters: str, rng: np.random.Generator) -> str:
 
 
 def _facts(rng: np.random.Generator, *, draw) -> str:
-  """Letter order ('m13 n14 o15'), pair facts ('oyt fjh'), or an untagged worked solution of a
+  """Letter order ('m13 n14 o15'), facts of pairs ('oyt fjh'), or an untagged worked solution of a
   training problem."""
   kind = int(rng.integers(3))
   if kind == 0:
@@ -242,8 +241,8 @@ def _facts(rng: np.random.Generator, *, draw) -> str:
     pass
   words = encrypt(plaintext, rng)
   lines = [_reading(word, decrypt(word)) for word in words.split(' ')]
-  # Worded otherwise than a problem, so that tuning on demonstrations leaves this text alone, and it
-  # them.
+  # The wording differs from a problem's. So tuning on demonstrations does not change this text, nor
+  # this text demonstrations.
   return DELIMITER.join([f'read {words}', *lines, plaintext])
 
 
@@ -251,7 +250,8 @@ def _facts(rng: np.random.Generator, *, draw) -> str:
 
 
 def verify(reference: types.Reference, text: jax.Array, length: jax.Array) -> jax.Array:
-  """Whether what follows the last answer tag is the reference text, ASCII spaces around it aside.
+  """Whether the text after the last answer tag is the reference text, apart from ASCII spaces
+  around it.
 
   Args:
     reference: of one problem: text uint8 [Y], length [].
@@ -272,6 +272,7 @@ def verify(reference: types.Reference, text: jax.Array, length: jax.Array) -> ja
 
 
 def check(problem: types.Problem, text: str) -> bool:
-  """Whether what follows the last answer tag is the plaintext, ASCII spaces around it aside."""
+  """Whether the text after the last answer tag is the plaintext, apart from ASCII spaces around
+  it."""
   _, tag, answer = text.rpartition(ANSWER)
   return bool(tag) and answer.strip(' ') == problem.text

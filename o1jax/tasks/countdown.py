@@ -1,8 +1,8 @@
 """Countdown: reach a target with + - * / from given numbers, each used exactly once.
 
-After Stream of Search (arXiv:2404.03683): solutions are walks through states (the numbers left), so
-a dead end and the return from it can be written down and learned. Every step shows the numbers it
-leaves, sorted, so that it can be judged on its own:
+After Stream of Search (arXiv:2404.03683), solutions are walks through states, which are the numbers
+left. So a dead end and the return from it can be written down and learned. Every step shows the
+numbers it leaves, sorted, so that it can be judged on its own:
 
     make 26 from 7,3,5
     <analysis>3,5,7 to 26
@@ -36,7 +36,7 @@ _ENUMERABLE = {
   2: 10_000,
   3: 5_000,
   4: 0,
-}  # multisets: up to that many are listed (in a second), more are sampled
+}  # most multisets that are listed (in a second); more are sampled
 
 
 def task(
@@ -49,11 +49,12 @@ def task(
 ) -> types.Task:
   """Countdown with `numbers` numbers in 1..max_number and targets in 10..max_target.
 
-  Problems carry `numbers=(target, n1, ..)` in the order of the prompt. The splits are 'train',
-  'validation' and 'test', which share no multiset with target, and 'test_targets', whose targets no
-  other split has. Verdicts follow the grammar of `o1jax.tasks.infix`. Of the plain texts,
-  `fact_share` are number facts, the rest untagged work on training problems, half of it attempts
-  that mostly fail.
+  Problems carry `numbers=(target, n1, ..)` in the order of the prompt. The splits 'train',
+  'validation' and 'test' share no multiset with target. The targets of a fourth split,
+  'test_targets', occur in no other. Verdicts follow the grammar of `o1jax.tasks.infix`.
+
+  A share `fact_share` of the plain texts is number facts. The rest is untagged work on training
+  problems, half of it attempts that mostly fail.
 
   Raises:
     ValueError: for settings out of range.
@@ -206,14 +207,14 @@ def _demonstrate(
 
   steps = [f'{TAGS["analysis"]}{_join(root)} to {target}'] if analyse else []
   if plan:
-    # What it sets out to do: the first attempt's intermediate results, then the target.
+    # The plan: the intermediate results of the first attempt, then the target.
     goals = [*(move.result for move in attempts[0][1][:-1]), target]
     steps.append(TAGS['decomposition'] + ' then '.join(map(str, goals)))
   return steps + _write(attempts, root, target, given, evaluate=evaluate)
 
 
 def _attempts(root, target, behaviours, rng) -> list[tuple[Path, Path]]:
-  """Attempts of which none solves a problem that training must not see."""
+  """Attempts; none solves a problem that training must not see."""
   avoid = functools.partial(_gives_away, root)
   return attempts_at(target, root, rng, dead_ends=behaviours.draw_dead_ends(rng), avoid=avoid)
 
@@ -247,8 +248,8 @@ def _facts(
   """Number facts as they occur on the way ('3*7=21 5+21=26'), or untagged work on a training
   problem.
 
-  Half of the work is random attempts, up to as many as a demonstration may hold, which mostly fail:
-  if all work led to its target, a policy would learn to write the target for the last result
+  Half of the work is random attempts, which mostly fail, up to as many as a demonstration may hold.
+  If all work led to its target, a policy would learn to write the target for the last result
   instead of computing it.
   """
   if rng.random() < fact_share:
@@ -271,8 +272,8 @@ def _facts(
       if attempts[-1][1][-1].result == target:
         break
   steps = _write(attempts, root, target, given, evaluate=True)
-  # The prompt is worded otherwise than a problem's, so that tuning on demonstrations leaves this
-  # text alone.
+  # The wording of the prompt differs from a problem's. So tuning on demonstrations does not change
+  # this text.
   lines = [f'{target} from {_join(given)}', *(step[step.index('>') + 1 :] for step in steps)]
   return DELIMITER.join(lines)
 
@@ -289,7 +290,7 @@ def _random_path(rng, root) -> Path:
 
 
 def _random_choice(rng, state) -> Move:
-  # Large products are rare on the way to a small target, so they are here.
+  # Large products are rare on the way to a small target, so they are rare here.
   options = [move for move in moves(state) if move.result <= 99] or moves(state)
   return options[int(rng.integers(len(options)))]
 

@@ -1,12 +1,12 @@
-"""Any family of reasoning-gym (arXiv:2505.24760) as a task: its questions, its difficulty, its
-scores as outcomes.
+"""Any family of reasoning-gym (arXiv:2505.24760) as a task, with its questions, its difficulty, and
+its scores as outcomes.
 
     task(family='mini_sudoku', level=1).problems('train', 1000, 0)
 
-A question may have several lines, and so may an answer: its first line is the answer step,
-`<answer>4 3 1 2`, and the others are steps after it. A demonstration is the family's own answer and
-nothing else, since reasoning-gym shows no reasoning. Verdicts are those of its scorers, so there
-are none on the device: config.verifier.where must be 'host'.
+Questions and answers may have several lines. The first line of an answer is the answer step,
+`<answer>4 3 1 2`, and the others are steps after it. A demonstration is the family's own answer
+alone, since reasoning-gym shows no reasoning. The library's scorers give the verdicts, so there are
+none on the device: config.verifier.where must be 'host'.
 """
 
 import ast
@@ -28,9 +28,9 @@ from o1jax.tasks.gym_family import family as family_of
 from o1jax.text.steps import ANSWER, DELIMITER, Behaviours
 
 _SPLITS = ('train', 'validation', 'test')
-_DRY = 300  # draws without a new question, after which a family is taken to have no more
-_WORTH = 8  # problems that a process is started for: that takes seconds
-_MOST = 16  # processes, where it is not said how many
+_DRY = 300  # after so many draws without a new question, a family counts as exhausted
+_WORTH = 8  # fewest problems worth a process, whose start takes seconds
+_MOST = 16  # most processes where the number is left open
 _READS = 4096  # bytes of the end of a solution: some families want long answers
 
 
@@ -45,27 +45,27 @@ def task(
   seconds: float = 120.0,
   behaviours: Behaviours = Behaviours(),
 ) -> types.Task:
-  """The problems of one family at one difficulty; its name is `gym_` and the family's.
+  """The problems of one family at one difficulty. The task's name is `gym_` and the family's.
 
-  A problem carries what its scorer needs as `text`, a literal of Python. Problems are drawn by
-  other processes, which end with the call, and kept for later ones; the splits of a seed are parts
-  of one sequence, and share no question. Those whose own answer is not right are left out. Plain
-  texts are questions with their answers, of training problems of seed 0.
+  A problem carries what its scorer needs as `text`, a literal of Python. Other processes draw
+  problems. They end with the call, and the problems are kept for later calls. The splits of a seed
+  are parts of one sequence and share no question. Problems whose own answer is scored as wrong are
+  left out. Plain texts are questions with their answers, of training problems of seed 0.
 
   Args:
     family: one of reasoning-gym's, such as 'mini_sudoku'.
     level: of its curriculum, from 0; None = the family's defaults.
-    settings: fields of the family's config that are set besides.
-    threshold: least score, in (0, 1], of an answer that is right. Below 1 many a wrong one is, see
-      its scorer.
-    texts: training problems that plain texts are made of, fewer where there are not so many.
+    settings: other fields of the family's config.
+    threshold: least score of a right answer, in (0, 1]. Below 1 many wrong answers pass, see the
+      family's scorer.
+    texts: how many training problems plain texts are made of, or all where there are fewer.
     workers: processes that draw; 0 = one for each core, up to 16. Problems do not depend on it.
-    seconds: that drawing one problem may take.
-    behaviours: as other tasks have them. There is no reasoning here to show them in.
+    seconds: most time to draw one problem.
+    behaviours: as for other tasks. There is no reasoning here to show them in.
 
   Raises:
     ValueError: unknown family, level or setting, or one out of range.
-    ImportError: there is no reasoning-gym.
+    ImportError: reasoning-gym is not installed.
   """
   if not 0 < threshold <= 1:
     raise ValueError(f'gym with threshold={threshold}: it is a score, give a number in (0, 1].')
@@ -103,8 +103,8 @@ def ask(question: str) -> types.Problem:
 
 
 def check(problem: types.Problem, text: str, *, family: Family, threshold: float) -> bool:
-  """Whether the family scores what follows the last answer tag, to the end of the text, with at
-  least `threshold`.
+  """Whether the family scores an answer with at least `threshold`. The answer is the text after the
+  last answer tag, to the end.
 
   It cannot score a question that it did not draw.
   """
@@ -118,12 +118,12 @@ def check(problem: types.Problem, text: str, *, family: Family, threshold: float
 
 
 class _Sequence:
-  """The problems that a seed stands for, as far as they have been drawn."""
+  """The problems of a seed, as far as they have been drawn."""
 
   def __init__(self, family, seed, *, workers, seconds):
     self._family, self._seed, self._workers, self._seconds = family, seed, workers, seconds
-    self._drawn = self._dry = 0  # entries, and how many of the last ones gave no new question
-    self._flaw = ''  # of one of these
+    self._drawn = self._dry = 0  # entries, and how many of the latest gave no new question
+    self._flaw = ''  # why one of the latest gave none
     self._found = {split: {} for split in _SPLITS}  # prompt -> problem, in the order of discovery
 
   def first(self, split, count) -> list[types.Problem]:

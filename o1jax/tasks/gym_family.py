@@ -1,7 +1,8 @@
 """One family of reasoning-gym (arXiv:2505.24760): its difficulty, its entries, and the scores of
 answers.
 
-It is apart from `o1jax.tasks.gym` because the processes that draw entries need nothing else.
+This file is separate from `o1jax.tasks.gym` because the processes that draw entries need nothing
+else.
 """
 
 import dataclasses
@@ -17,19 +18,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-CHUNK = 500  # entries of one dataset of the library, which lays some of them out beforehand
+CHUNK = 500  # entries of one dataset of the library, which prepares some of them beforehand
 
-# What reasoning-gym lists with its families and is none.
+# What reasoning-gym lists as a family but is none.
 REFUSED = {'composite': 'a mixture of families'}
-# Where an entry has no answer, what in its metadata is one.
+# The key of an answer in the metadata of entries that have none elsewhere.
 _REFERENCES = {
   'graph_color': 'possible_answer',
   'propositional_logic': 'example_answer',
   'rubiks_cube': 'example_correct_answer',
 }
-# Scorers that evaluate the text of an answer as Python, directly or through sympy, and what they
-# may be given: no attribute, no text in quotes beside a call, and no name but of a function of
-# analysis, so nothing else can be called.
+# Some scorers evaluate the text of an answer as Python, directly or through sympy. These patterns
+# say what they may be given: no attribute, no quoted text beside a call, and no names except
+# functions of analysis. So nothing else can be called.
 _ARITHMETIC = re.compile(r'(?!.*(?:\*\*|//))[0-9+\-*/() ]*')
 _FORMULA = re.compile(
   r'(?:[0-9\s+\-*/(),]|(?<=[0-9])\.|(?<![0-9])\.(?=[0-9])|'
@@ -51,9 +52,9 @@ FORMS = {
   'spiral_matrix': _LIST,
   'string_insertion': _LIST,
 }
-# Scorers that give 1.0 to what is wrong, and what an answer must hold to besides: `0` agrees in its
-# only digit with any probability below 1; any text is as true as any other; and the numbers need
-# not be the given ones.
+# Some scorers give 1.0 to wrong answers. These functions say what an answer must fulfil besides. In
+# `coin_flip`, `0` agrees in its only digit with any probability below 1. In `game_of_life_halting`
+# any text counts as true. In `puzzle24` the numbers need not be the given ones.
 _BESIDES = {
   'coin_flip': lambda answer, entry: abs(_fraction(answer) - _fraction(entry['answer'])) <= 1e-4,
   'game_of_life_halting': lambda answer, entry: answer == entry['answer'],
@@ -62,10 +63,10 @@ _BESIDES = {
 
 
 class Drawn(NamedTuple):
-  """What one draw gave.
+  """The result of one draw.
 
-  question: as the family words it. entry: what `Family.score` needs, a literal of Python. flaw: why
-  there is no problem after all, '' where there is one.
+  question: in the family's words. entry: what `Family.score` needs, a literal of Python. flaw: why
+  there is no problem after all; '' where there is one.
   """
 
   question: str = ''
@@ -74,17 +75,17 @@ class Drawn(NamedTuple):
 
 
 class Family:
-  """A family at one difficulty. Other processes may be told of it.
+  """A family at one difficulty. It can be pickled for other processes.
 
   Attributes:
     name: as reasoning-gym calls it.
-    config: its settings there; seed and size of it mean nothing.
+    config: its settings there. Its seed and size have no effect.
   """
 
   def __init__(self, name: str, config: Any):
     """See `family`."""
     self.name, self.config = name, config
-    # Made here so that a process of `verify.host` has it before it forks for an answer.
+    # Made here, so that a process of `verify.host` has it before it forks for an answer.
     self._scorer = self._dataset(0)
     self._chunk = None
 
@@ -92,11 +93,10 @@ class Family:
     return Family, (self.name, self.config)
 
   def draw(self, index: int, *, seed: int) -> Drawn:
-    """Entry `index` of the endless sequence that the seed stands for.
+    """Entry `index` of the endless sequence of a seed.
 
-    A function of (family, seed, index) where strings are hashed by a fixed seed, as in `ahead`. It
-    seeds the generators of `random` and NumPy that a process has once, which some families draw
-    from.
+    It is a function of (family, seed, index) where strings are hashed by a fixed seed, as in
+    `ahead`. It seeds the global generators of `random` and NumPy, from which some families draw.
     """
     start = random.Random(seed).getrandbits(
       31
@@ -117,17 +117,17 @@ class Family:
     return Drawn(drawn['question'], repr(entry), flaw)
 
   def reference(self, entry: dict) -> str | None:
-    """An answer that is right; None where the family tells none."""
+    """A right answer; None where the family gives none."""
     answer = entry['answer']
     if answer is None and self.name in _REFERENCES:
       answer = entry['metadata'][_REFERENCES[self.name]] or None
     return answer if answer is None or isinstance(answer, str) else json.dumps(answer)
 
   def score(self, answer: str, entry: dict) -> float:
-    """What reasoning-gym gives an answer, in [0, 1], spaces around it aside.
+    """The score that reasoning-gym gives an answer, in [0, 1], without the spaces around it.
 
-    It is 0 for an answer that its scorer would raise on, that it should not evaluate (`FORMS`), or
-    that it is known to give too much.
+    It is 0 for an answer that its scorer would raise on, that must not be evaluated (`FORMS`), or
+    that the scorer is known to overrate.
     """
     answer = answer.strip()
     if self.name in FORMS and not FORMS[self.name].fullmatch(answer):
@@ -151,13 +151,13 @@ def family(
 
   Args:
     name: one of reasoning-gym's.
-    level: of its curriculum, from 0: each attribute is at this level, or at its highest. None = the
+    level: of its curriculum, from 0. Each attribute is at this level, or at its highest. None = the
       family's defaults.
-    settings: fields of the family's config that are set besides.
+    settings: other fields of the family's config.
 
   Raises:
     ValueError: unknown name, level or setting, or one that the family refuses.
-    ImportError: there is no reasoning-gym.
+    ImportError: reasoning-gym is not installed.
   """
   datasets = library('factory').DATASETS
   if name in REFUSED:
@@ -182,8 +182,8 @@ def family(
 
 
 def library(module: str):
-  """A module of reasoning_gym, which is imported where it is used alone. Raises ImportError that
-  names the extra."""
+  """A module of reasoning_gym, imported only where it is used. Raises ImportError that names the
+  extra."""
   try:
     return importlib.import_module(f'reasoning_gym.{module}')
   except ImportError as error:
@@ -211,8 +211,7 @@ def _choices(name, known) -> str:
 
 
 def _plain(value):
-  """The value made of what Python has literals for; what has none is told as text. No scorer reads
-  that."""
+  """The value in types that Python has literals for. Others become text, which no scorer reads."""
   if isinstance(value, dict):
     return {_plain(key): _plain(item) for key, item in value.items()}
   for kind in (list, tuple, set):

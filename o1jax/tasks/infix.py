@@ -1,18 +1,20 @@
 """Verdicts on infix arithmetic: does the expression reach the target from exactly the given
 numbers?
 
-The grammar of an answer, which both verifiers below hold to:
+The grammar of an answer, which both verifiers below follow:
 
     sum     = product (('+' | '-') product)*         left to right
     product = factor (('*' | '/') factor)*           left to right
     factor  = number | '(' sum ')'
     number  = '0' | a digit 1-9, then digits         no sign, no leading zero
 
-ASCII spaces may stand anywhere but inside a number; nothing else may. An answer is what follows the
-last answer tag,
-to the end of the text: at most `SIZE` bytes, with parentheses nested at most `DEPTH` deep. It is
-correct when the numbers in it are the given ones, each as often as given, every intermediate result
-is a whole number in 0..LIMIT, and the result is the target.
+ASCII spaces may stand anywhere except inside a number. Nothing else may. An answer is the text
+after the last answer tag, to the end: at most `SIZE` bytes, with parentheses nested at most `DEPTH`
+deep. It is correct when
+
+- its numbers are the given ones, each as often as given;
+- every intermediate result is a whole number in 0..LIMIT;
+- the result is the target.
 """
 
 import ast
@@ -44,13 +46,13 @@ class _Frame(NamedTuple):
 
 
 class _Reader(NamedTuple):
-  """Where the reading of an expression stands."""
+  """The state of reading an expression."""
 
   ok: jax.Array  # bool []
   depth: jax.Array  # int32 [], -1 = the closing parenthesis of the whole answer has been read
   frames: tuple[
     _Frame, ...
-  ]  # one a level: scalars apart, so that XLA fuses a step of the scan into one loop
+  ]  # one a level. They are separate scalars, so that XLA fuses a step of the scan into one loop
   reading: jax.Array  # bool [], inside a number
   number: jax.Array  # float32 []
   operand: jax.Array  # bool [], an operand stands to the left
@@ -74,7 +76,7 @@ def verify(text: jax.Array, length: jax.Array, numbers: jax.Array) -> jax.Array:
   """
   answer, size = text_bytes.after_last(text, length, ANSWER.encode(), size=SIZE)
   given = tuple(numbers[1:].astype(jnp.float32))
-  # One more parenthesis closes the whole answer; past it only padding may come.
+  # One more parenthesis closes the whole answer. After it only padding may come.
   answer = jnp.where(jnp.arange(SIZE + 1) == size, ord(')'), jnp.pad(answer, (0, 1)))
   start = _Reader(
     ok=jnp.bool_(True),
@@ -154,7 +156,8 @@ def _select(condition, then, otherwise):
 
 
 def _at(frames: tuple[_Frame, ...], depth: jax.Array) -> _Frame:
-  # Selects instead of an index: under vmap an index is a gather, many times slower on a CPU.
+  # Selects instead of an index: under vmap an index is a gather, which is many times slower on a
+  # CPU.
   found = frames[0]
   for level, frame in enumerate(frames[1:], start=1):
     found = _select(depth == level, frame, found)
@@ -192,7 +195,7 @@ def check(numbers: tuple[int, ...], text: str) -> bool:
   if not tag or len(answer.encode(errors='replace')) > SIZE or not _VALID.fullmatch(answer):
     return False
   if re.search(r'\b0[0-9]|\*\s*\*|/\s*/', answer):
-    return False  # Python has readings of its own for these
+    return False  # Python reads these in its own way
   depth = 0
   for char in answer:
     depth += (char == '(') - (char == ')')

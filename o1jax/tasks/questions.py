@@ -1,6 +1,6 @@
 """Questions of published data, such as GSM8K and MATH, with worked solutions of several lines.
 
-A solution ends with a line that has the answer in a box; verdicts are on that. See
+The last line of a solution has the answer in a box, and verdicts are on that. See
 `o1jax.data.problems`.
 """
 
@@ -16,7 +16,7 @@ from o1jax.text.answer import final_answer
 from o1jax.text.steps import DELIMITER
 
 BOX = r'\boxed{'
-_READS = 512  # bytes of a solution's end, in which its box is
+_READS = 512  # bytes at the end of a solution, enough for its box
 
 
 def boxed(solved: Any) -> list[str]:
@@ -31,10 +31,10 @@ def task(
   test: Callable[[], Iterable[Any]],
   demonstrate: Callable[[Any], list[str]] = boxed,
 ) -> types.Task:
-  """Questions from two sets of solved problems, which are read when they are first asked for.
+  """Questions from two sets of solved problems. Each set is read when it is first needed.
 
-  Validation problems are a part of the training set, chosen by their text, so that no split shares
-  a question.
+  Validation problems are a part of the training set, chosen by their text, so no two splits share a
+  question.
 
   Args:
     name: of the task.
@@ -58,16 +58,17 @@ def task(
 
 
 def check(problem: types.Problem, text: str) -> bool:
-  """Whether the final answer of a text is the reference to the letter, blanks and commas aside.
+  """Whether the final answer of a text is the reference, letter by letter, apart from blanks and
+  commas.
 
-  `verify.math.check` knows more ways to write it.
+  `verify.math.check` accepts more ways to write it.
   """
   answer = final_answer(text)
   return answer is not None and _plain(answer) == _plain(problem.text) != ''
 
 
 def ask(question: str) -> types.Problem:
-  """Any question; its answer is not known. ValueError for an empty one."""
+  """Any question. Its answer is unknown. ValueError for an empty one."""
   if not question.strip():
     raise ValueError('the question is empty: ask one')
   return types.Problem(prompt=question.strip() + DELIMITER)

@@ -6,7 +6,7 @@ _TWENTIETHS = ('train',) * 15 + ('validation',) * 2 + ('test',) * 3
 
 
 def split_of(identity: str) -> str:
-  """'train', 'validation' or 'test' in the ratio 15:2:3; a function of the text alone, on every
-  machine."""
+  """'train', 'validation' or 'test' in the ratio 15:2:3: a function of the text alone, the same on
+  every machine."""
   digest = hashlib.sha256(identity.encode()).digest()
   return _TWENTIETHS[int.from_bytes(digest[:8], 'big') % 20]

@@ -1,7 +1,7 @@
 """Walks through states of countdown: moves, what they reach, attempts at a target, and expressions.
 
 A state is the numbers that are left, sorted. `o1jax.tasks.countdown` poses the problems and writes
-walks down as steps.
+walks as steps.
 """
 
 import functools
@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
-_NEAR_MISSES = 8  # a dead end is one of that many attempts, those that end nearest to the target
+_NEAR_MISSES = 8  # a dead end is one of so many attempts: those that end nearest to the target
 
 State = tuple[int, ...]
 
@@ -55,7 +55,7 @@ def reachable(state: State) -> frozenset[int]:
 
 
 def paths(state: State, target: int | None = None) -> list[Path]:
-  """Every way to use up the numbers, or with a target every way that ends there."""
+  """Every way to use up the numbers. With a target, only the ways that end there."""
   if len(state) == 1:
     return [()]
   return [
@@ -67,8 +67,8 @@ def paths(state: State, target: int | None = None) -> list[Path]:
 
 
 def _cost(path: Path) -> int:
-  """How unnatural a path looks: large results, zeros, doing nothing by one, and, a little,
-  division."""
+  """How unnatural a path looks. Large results, zeros and moves that multiply or divide by one
+  count, and divisions a little."""
   return sum(
     3 * (m.result > 99)
     + 2 * (m.result == 0)
@@ -81,14 +81,14 @@ def _cost(path: Path) -> int:
 def attempts_at(
   target: int, root: State, rng, *, dead_ends: int, avoid: Callable[[int], bool]
 ) -> list[tuple[Path, Path]]:
-  """Attempts in order, each as (moves kept from before, moves made now); only the last one reaches
+  """Attempts in order, each as (moves kept from before, moves made now). Only the last one reaches
   the target.
 
   Args:
     target: a value that the root can make.
     root: the numbers to begin with.
     rng: a NumPy generator.
-    dead_ends: most attempts that fail before the one that does not.
+    dead_ends: most failed attempts before the one that succeeds.
     avoid: no attempt ends in a result for which this is True.
   """
   attempts, kept, failed = [], (), set()

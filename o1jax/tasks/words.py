@@ -1,5 +1,5 @@
-"""Common English words of one to ten letters, to write sentences from. 'strawberry' is left out: it
-is a test."""
+"""Common English words of one to ten letters, to write sentences from. 'strawberry' is left out
+because it is a test."""
 
 WORDS = tuple(
   """

@@ -1,4 +1,5 @@
 """The final answer of a solution that was written for people to read.
+
 Every search here takes one pass over the text, whatever the text holds: a model may write anything.
 """
 
@@ -18,6 +19,7 @@ _NUMBER = re.compile(
 def boxed(text: str) -> str | None:
   r"""What the last balanced `\boxed{...}` of a text holds, or None without one. Of nested boxes the
   one that begins last counts.
+
   `\fbox{...}` and `\boxed 5` count too: some solutions of MATH (arXiv:2103.03874) use them. Escaped
   braces are text.
   """
@@ -38,6 +40,7 @@ def boxed(text: str) -> str | None:
 def told(text: str, marker: str) -> str:
   """The answer of a solution, for people: the text after its last `marker`, or all of it where
   answers have no marker.
+
   A marker with an open brace is a box, and the answer is what the box holds. '' where there is
   none.
   """
@@ -50,6 +53,7 @@ def told(text: str, marker: str) -> str:
 
 def final_answer(text: str) -> str | None:
   r"""The answer that a solution ends with; None where it has none.
+
   It is the first of these that the text has, without the blanks around it. If that is empty, there
   is no answer:
 

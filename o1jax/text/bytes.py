@@ -10,6 +10,7 @@ def token_bytes(
   tokens: Array, length: Array, table: tuple[Array, Array], *, size: int
 ) -> tuple[Array, Array]:
   """The text of token rows, as contiguous bytes.
+
   Args:
     tokens: int32 [..., T].
     length: int32 [...], the number of tokens of each row that count.
@@ -46,6 +47,7 @@ def _row_bytes(tokens, length, pieces, piece_length, size):
 
 def after_last(text: Array, length: Array, marker: bytes, *, size: int) -> tuple[Array, Array]:
   """The text after the last `marker`.
+
   Args:
     text: uint8 [N].
     length: int32 [].

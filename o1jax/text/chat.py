@@ -26,6 +26,7 @@ Message = Mapping[str, Any]  # 'role', 'content', and whatever else a template r
 @dataclasses.dataclass(frozen=True)
 class ChatTemplate:
   """A jinja2 template of a model's chat format.
+
   Attributes:
     source: the template.
     variables: what it may read besides the messages: 'bos_token' and other texts of special tokens.
@@ -44,6 +45,7 @@ class ChatTemplate:
   def load(cls, folder, *, name: str = 'default', **settings) -> 'ChatTemplate':
     """Reads the template of a checkpoint's folder. `chat_template.jinja` comes before the one in
     `tokenizer_config.json`.
+
     Args:
       folder: of the checkpoint.
       name: which template, where there are several.
@@ -83,6 +85,7 @@ class ChatTemplate:
     **variables,
   ) -> list[str]:
     """Conversations as texts, as `apply_chat_template` of transformers writes them.
+
     The template runs in a process of its own (`o1jax.text.render`), which takes some tenths of a
     second to start. So it pays to render many conversations in one call.
 
@@ -122,6 +125,7 @@ class ChatTemplate:
   ) -> list[list[int]]:
     """Conversations as ids. A control token that the template writes becomes a token. One that a
     message holds becomes text.
+
     Control tokens are all special tokens, and the other added ones that the template contains,
     except blanks. Where a message holds the text of one, we put marks around it before the template
     sees it. What stands between marks is encoded as text (transformers calls that
@@ -145,6 +149,7 @@ class ChatTemplate:
 def messages(question: str, *, system: str = '', instruction: str = INSTRUCTION) -> list[Message]:
   """A question as a conversation, without the blanks around it. The instruction follows on a line
   of its own.
+
   Without `system` there is no system message, and without `instruction` no such line.
   """
   said = '\n'.join(part for part in (question.strip(), instruction) if part)
@@ -163,6 +168,7 @@ def chatting(
   **variables,
 ) -> Tokenizer:
   """The tokenizer of a policy that is asked through a chat template.
+
   Its `encode_prompts` turns every question into a conversation. A solution ends with the token that
   the template writes after the assistant's turn, and the policy learns to end it so.
 

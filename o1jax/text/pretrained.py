@@ -16,6 +16,7 @@ NAMES = ('bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_t
 def load(path) -> Tokenizer:
   """Reads the tokenizer of a folder or of a single file. In a folder `tokenizer.json` comes first,
   then `tokenizer.model`, then the only `*.model`.
+
   What these files leave open about special tokens is read from the files beside them:
   `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json`, `generation_config.json`
   and `config.json`. A solution ends at the `eos_token` and at every `eos_token_id`; learned text
@@ -70,6 +71,7 @@ def load(path) -> Tokenizer:
 def read_settings(folder: pathlib.Path) -> dict[str, Any]:
   """What the JSON files of a folder say of its tokenizer. `tokenizer_config.json` comes before all
   others.
+
   Raises:
     ValueError: a file is damaged, or a Git-LFS pointer in its place.
   """

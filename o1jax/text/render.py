@@ -1,4 +1,5 @@
 """A process that renders chat templates: `python -m o1jax.text.render`.
+
 A template is a program, written by whoever published a model. So it runs in jinja2's sandbox, in a
 process of its own with little memory that cannot open files, sockets or processes.
 `o1jax.text.chat` ends the process when its time is over.

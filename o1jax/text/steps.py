@@ -1,5 +1,6 @@
 """The step format: a solution is a text of tagged steps. The tags name human-like reasoning
 behaviours.
+
 A step is `<tag>content`. `DELIMITER` closes every step but the last. The last one is the answer
 step, and the end token closes it, which has no bytes. The behaviours are the six of Table 1 of
 arXiv:2412.14135.
@@ -22,6 +23,7 @@ SYMBOLS = (*TAGS.values(), ANSWER, DELIMITER)
 class Behaviours:
   """How often demonstrations show each behaviour. Completion is always there: it solves the
   problem.
+
   Attributes:
     analysis: share of demonstrations that begin by restating the problem, in [0, 1].
     decomposition: share that announce subgoals.

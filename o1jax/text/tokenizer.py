@@ -1,5 +1,6 @@
 """A tokenizer as data: how text becomes ids, what each token spells, and where steps and solutions
 end. Also how to train our own.
+
 `o1jax.text.pretrained` reads those of other libraries.
 """
 
@@ -24,6 +25,7 @@ _MOST_PIECES = (
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tokenizer:
   """Text <-> ids.
+
   Laws: `decode(encode(x)) == x` for any part of any text (no space is added), unless there is a
   `normalizer`. A step that `encode_steps` made holds the delimiter only in its last token. `encode`
   never returns a special token.
@@ -70,6 +72,7 @@ class Tokenizer:
   def train(cls, corpus: Iterable[str], path, *, vocab_size: int | None = None) -> 'Tokenizer':
     """Trains on `corpus`, writes the model to `path` and returns it. The same corpus gives the same
     file.
+
     Digits are never merged, nor anything across a space, a tag or the delimiter. So `encode` of a
     solution is the concatenation of its steps. Unseen characters become bytes, for which 256 tokens
     are reserved, never the unknown token. Text is not normalised.
@@ -108,6 +111,7 @@ class Tokenizer:
 
   def encode_steps(self, parts: Sequence[str]) -> list[list[int]]:
     """The ids of each step of a solution. The delimiter closes each, and the end token the last.
+
     Each step is encoded by itself. So its border is where a policy that samples step after step
     would close it: in many vocabularies a newline merges with its neighbours.
 
@@ -135,6 +139,7 @@ class Tokenizer:
 
   def bytes_table(self, *, rows: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The bytes of every token, for verifiers that read bytes.
+
     Args:
       rows: of the table, where a model has more rows than there are tokens. The rows after the
         tokens are empty.

@@ -1,5 +1,6 @@
 """The vocabularies of other libraries: the exact bytes of every token, and text to ids without an
 added space.
+
 `tokenizer.json` is the format of Hugging Face's `tokenizers`, `.model` that of SentencePiece.
 """
 
@@ -30,6 +31,7 @@ class Vocabulary(NamedTuple):
 
 def read_json(path: pathlib.Path) -> Vocabulary:
   """Reads a `tokenizer.json`: byte-level BPE, or BPE or unigram that write a space as '▁'.
+
   Raises:
     ValueError: it cannot be read, or is of another kind.
     ImportError: `tokenizers` is not installed.
@@ -80,6 +82,7 @@ def read_json(path: pathlib.Path) -> Vocabulary:
 
 def read_model(path: pathlib.Path, added: Mapping[str, int], special: Set[str]) -> Vocabulary:
   """Reads a SentencePiece `.model`.
+
   Args:
     path: of the file.
     added: texts that a folder names as tokens, and their ids. They may lie beyond the tokens of the
@@ -153,6 +156,7 @@ def any_of(texts: Sequence[str]) -> str:
 
 def _exact(run, pieces, normalize, unknown):
   """`run`, but the ids always spell the text.
+
   Some vocabularies read a part of the text as a token that is no text, or as a byte ('<0x41>').
   They never do that with single characters, so such a text is encoded character by character.
   """
