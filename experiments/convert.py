@@ -25,6 +25,7 @@ import jax
 import numpy as np
 from absl import app, flags, logging
 
+from experiments.cache import open_cache
 from o1jax.model import forward, hf
 from o1jax.model.transformer import LanguageModel
 from o1jax.model.variants import ModelConfig
@@ -196,6 +197,7 @@ def main(argv):
   logging.set_verbosity(logging.WARNING)
   quiet_orbax()
   keep_freed_memory()
+  open_cache()
   try:
     convert(
       pathlib.Path(FROM.value).expanduser().resolve(), pathlib.Path(TO.value).expanduser().resolve()

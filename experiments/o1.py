@@ -15,6 +15,7 @@ import warnings
 import jax
 from absl import app, flags, logging
 
+from experiments.cache import open_cache
 from experiments.door import ConfigFlag
 from o1jax.recipes import measure, stages
 from o1jax.recipes.run import Run
@@ -102,6 +103,7 @@ def main(argv):
   )  # where no updates are made, which are saved first
   try:
     join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    open_cache()
     run(_CONFIG.value, _WORKDIR.value)
   except (ConfigError, Diverged, StorageError, VerifierError) as error:
     leave(f'error: {error}', 1)

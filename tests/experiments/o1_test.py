@@ -44,6 +44,15 @@ def metrics(workdir):
   return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
 
 
+def states(workdir):
+  """The checksums of all that a job has saved."""
+  found = {}
+  for path in workdir.glob('checkpoints/*/*/record/metadata'):
+    leaves = json.loads(path.read_text())['leaves']
+    found[path.parts[-4], path.parts[-3]] = {name: leaf[-1] for name, leaf in leaves.items()}
+  return found
+
+
 def test_the_run_leaves_what_it_promises(run):
   workdir, done = run
   columns = 'stage,task,method,budget,tokens,flops,accuracy,ci_low,ci_high,problems,seed,seconds'
@@ -124,6 +133,16 @@ def test_the_same_command_does_nothing_again_and_another_config_is_refused(run):
   assert (
     other.returncode == 1 and 'learn.updates' in other.stderr and 'Traceback' not in other.stderr
   )
+
+
+def test_the_second_job_of_the_same_shapes_compiles_nothing(run, tmp_path):
+  again = job(tmp_path / 'again', forked=False, JAX_DEBUG_LOG_MODULES='jax._src.compiler')
+  assert again.returncode == 0
+  assert again.stderr.count('Persistent compilation cache hit for') > 50
+  assert 'CACHE MISS' not in again.stderr and 'Not writing' not in again.stderr
+  deterministic = lambda rows: [{**row, 'seconds': 0} for row in rows]
+  assert deterministic(rows(tmp_path / 'again')) == deterministic(rows(run[0]))
+  assert states(tmp_path / 'again') == states(run[0]) and ('learn', '2') in states(run[0])
 
 
 @pytest.mark.parametrize(
