@@ -25,11 +25,13 @@ class Problem:
     prompt: the question as text, closed by the step delimiter.
     text: the exact answer where the task has one ('' otherwise).
     numbers: the integers a verifier needs, e.g. countdown's (target, n1, n2, n3).
+    note: what a person who asked it should know, such as that training never showed the like.
   """
 
   prompt: str
   text: str = ''
   numbers: tuple[int, ...] = ()
+  note: str = ''
 
 
 class Task(NamedTuple):

@@ -105,9 +105,8 @@ def _drop_damaged(folder):
   """Deletes entries that are not as JAX wrote them. Each is read once: its size and time are noted
   then, and a change of these is damage too, since JAX never writes an entry again."""
   try:
-    checked = json.loads((folder / _CHECKED).read_text())
-    assert isinstance(checked, dict)
-  except (OSError, ValueError, AssertionError):
+    checked = dict(json.loads((folder / _CHECKED).read_text()))
+  except (OSError, ValueError, TypeError):
     checked = {}
   found = {}
   for path in folder.glob(_ENTRIES):

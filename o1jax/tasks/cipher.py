@@ -17,6 +17,7 @@ letter is a look-up of the two before it, and then collects the word:
     <answer>think step
 """
 
+import dataclasses
 import functools
 
 import jax
@@ -24,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from o1jax import types
-from o1jax.tasks import splits
+from o1jax.tasks import asking, splits
 from o1jax.tasks.words import WORDS
 from o1jax.text import bytes as text_bytes
 from o1jax.text.steps import ANSWER, DELIMITER, TAGS, Behaviours
@@ -79,14 +80,35 @@ def task(
     verify=verify,
     check=check,
     fixed=(EXAMPLE, STRAWBERRY),
-    ask=ask,
+    ask=functools.partial(ask, max_words=max_words, max_letters=max_letters),
   )
 
 
-def ask(question: str) -> types.Problem:
-  """'decode oyfjdnisdr', or the ciphertext alone. Raises ValueError where its letters do not pair
-  up."""
-  return problem(' '.join(question.lower().removeprefix('decode').split()))
+def ask(
+  question: str, *, max_words: int | None = None, max_letters: int | None = None
+) -> types.Problem:
+  """'decode oyfjdnisdr', or the ciphertext alone, in large or small letters. A note tells of what
+  training never showed.
+
+  Raises:
+    ValueError: there is no ciphertext, or its letters do not pair up.
+  """
+  words = question.lower().split()
+  if words[:1] in (['decode'], ['decode:']):
+    words = words[1:]
+  form = 'ask such as "decode oyfjdnisdr rtqwainr", two letters for each one'
+  if not words:
+    raise ValueError(f'{asking.quoted(question)} has no ciphertext: {form}')
+  try:
+    asked = problem(' '.join(words))
+  except ValueError as error:
+    raise ValueError(f'{asking.quoted(question)}: {error} {form.capitalize()}') from None
+  notes = []
+  if max_words and len(words) > max_words:
+    notes.append(f'trained on up to {max_words} words')
+  if max_letters and max(map(len, words)) > 2 * max_letters:
+    notes.append(f'trained on words of up to {max_letters} letters')
+  return dataclasses.replace(asked, note='; '.join(notes))
 
 
 def encrypt(plaintext: str, rng: np.random.Generator) -> str:

@@ -16,15 +16,15 @@ numbers it leaves, sorted, so that it can be judged on its own:
     <answer>5+3*7
 """
 
+import dataclasses
 import functools
 import itertools
 import math
-import re
 
 import numpy as np
 
 from o1jax import types
-from o1jax.tasks import infix, splits
+from o1jax.tasks import asking, infix, splits
 from o1jax.tasks.walks import Move, Path, State, attempts_at, expression, moves, reachable
 from o1jax.text.steps import ANSWER, DELIMITER, TAGS, Behaviours
 
@@ -85,28 +85,28 @@ def task(
     ),
     verify=lambda reference, text, length: infix.verify(text, length, reference.numbers),
     check=_check,
-    ask=functools.partial(ask, numbers=numbers),
+    ask=functools.partial(ask, numbers=numbers, max_number=max_number, max_target=max_target),
   )
 
 
-def ask(question: str, *, numbers: int) -> types.Problem:
-  """'make 26 from 3 5 7': the first number is the target, or the one behind '='.
+def ask(
+  question: str, *, numbers: int, max_number: int | None = None, max_target: int | None = None
+) -> types.Problem:
+  """'make 26 from 3 5 7', and the other forms of `asking.read_countdown`. A note tells of what
+  training never showed.
 
   Raises:
-    ValueError: the question has another count of numbers, or one that is not in 1..LIMIT.
+    ValueError: the question has another form or count of numbers, or one that is not in 1..LIMIT.
   """
-  text, sign, behind = question.partition('=')
-  found = [
-    int(digits) for digits in re.findall('[0-9]+', behind + ' ' + text if sign else question)
-  ]
-  if len(found) != 1 + numbers or not all(0 < number <= infix.LIMIT for number in found):
-    some = range(3, 3 + numbers)
-    raise ValueError(
-      f'{question!r} is no countdown with {numbers} numbers, from 1 to {infix.LIMIT}: ask such as '
-      f'"make '
-      f'{sum(some)} from {" ".join(map(str, some))}"'
-    )
-  return _problem(found[1:], found[0])
+  target, given = asking.read_countdown(question, numbers=numbers, limit=infix.LIMIT)
+  notes = []
+  if max_number and max(given) > max_number:
+    notes.append(f'trained on numbers up to {max_number}')
+  if max_target and not MIN_TARGET <= target <= max_target:
+    notes.append(f'trained on targets from {MIN_TARGET} to {max_target}')
+  if target not in reachable(tuple(sorted(given))):
+    notes.append(f'no way leads to {target}')
+  return dataclasses.replace(_problem(given, target), note='; '.join(notes))
 
 
 def _check(problem: types.Problem, text: str) -> bool:

@@ -21,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from o1jax import types
-from o1jax.tasks import splits
+from o1jax.tasks import asking, splits
 from o1jax.tasks.ahead import AheadError, ahead
 from o1jax.tasks.gym_family import Family
 from o1jax.tasks.gym_family import family as family_of
@@ -97,8 +97,7 @@ def task(
 def ask(question: str) -> types.Problem:
   """Any question in the words of the family; its answer is not known. ValueError for an empty
   one."""
-  if not question.strip():
-    raise ValueError('the question is empty: ask one')
+  asking.read_open(question)
   return types.Problem(prompt=question.rstrip(DELIMITER) + DELIMITER)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from o1jax import types
-from o1jax.tasks import splits
+from o1jax.tasks import asking, splits
 from o1jax.text.answer import final_answer
 from o1jax.text.steps import DELIMITER
 
@@ -69,9 +69,7 @@ def check(problem: types.Problem, text: str) -> bool:
 
 def ask(question: str) -> types.Problem:
   """Any question. Its answer is unknown. ValueError for an empty one."""
-  if not question.strip():
-    raise ValueError('the question is empty: ask one')
-  return types.Problem(prompt=question.strip() + DELIMITER)
+  return types.Problem(prompt=asking.read_open(question) + DELIMITER)
 
 
 def _plain(answer):

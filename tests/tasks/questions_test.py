@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from o1jax.data.problems import SolvedProblem
-from o1jax.tasks import cipher, countdown, gym, questions
+from o1jax.tasks import gym, questions
 
 TEST = [
   SolvedProblem(f'How many are {i} and 1?', (f'{i}+1={i + 1}.',), str(i + 1)) for i in range(10)
@@ -69,29 +69,9 @@ def test_facts_are_questions_with_their_solutions():
   assert told.startswith('What is ') and told.endswith('.') and '\nEasy.\n' in told
 
 
-@pytest.mark.parametrize(
-  'question', ['make 24 from 3 5 7', '24 from 3,5,7', '3 5 7 = 24', 'Make 24: 3, 5 and 7!']
-)
-def test_a_countdown_as_people_ask_it(question):
-  problem = countdown.ask(question, numbers=3)
-  assert problem.numbers == (24, 3, 5, 7) and problem.prompt == 'make 24 from 3,5,7\n'
-
-
-@pytest.mark.parametrize(
-  'question', ['', 'make 24 from 3 5', 'make 24 from 3 5 7 2', 'make 24 from 0 5 7', '1' * 50]
-)
-def test_what_is_no_countdown(question):
-  with pytest.raises(ValueError, match='ask such as "make 12 from 3 4 5"'):
-    countdown.ask(question, numbers=3)
-
-
-def test_other_questions():
-  assert (
-    cipher.ask('decode oyfjdnisdr') == cipher.ask(' OYFJDNISDR ') == cipher.problem('oyfjdnisdr')
-  )
-  with pytest.raises(ValueError, match='pair'):
-    cipher.ask('oyf')
+def test_any_question():
   for ask in (questions.ask, gym.ask):
     assert ask('Why?\nAnd how?').prompt == 'Why?\nAnd how?\n' and ask('Why?').text == ''
-    with pytest.raises(ValueError, match='empty'):
-      ask(' \n')
+    for nothing in ('', ' \n', '\u00a0'):
+      with pytest.raises(ValueError, match='empty'):
+        ask(nothing)
