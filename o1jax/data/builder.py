@@ -22,8 +22,8 @@ PLAIN_TEXT = 'plain_text'  # the split of texts for pre-training: records withou
 
 
 class TaskData(tfds.core.GeneratorBasedBuilder):
-  """Records of one task by split, in their order. A record: prompt, text, numbers, steps (see
-  `types.Problem`)."""
+  """The records of one task by split, in their order. A record has prompt, text, numbers and steps
+  (see `types.Problem`)."""
 
   VERSION = tfds.core.Version('1.0.0')
 
@@ -57,8 +57,8 @@ class TaskData(tfds.core.GeneratorBasedBuilder):
 def write(
   task: types.Task, data_dir, *, counts: Mapping[str, int], texts: int, seed: int = 0
 ) -> pathlib.Path:
-  """Writes problems with a demonstration each, and plain text. What is there already is kept if it
-  is the same.
+  """Writes problems with a demonstration each, and plain text. Data that exist already are kept if
+  they are the same.
 
   Args:
     task: what to write.
@@ -71,7 +71,7 @@ def write(
     The folder of the files.
 
   Raises:
-    ValueError: where the folder holds data of other settings, or a split holds too few problems.
+    ValueError: the folder holds data of other settings, or a split holds too few problems.
   """
   records = {
     split: [_record(*d) for d in demonstrate(task, task.problems(split, count, seed), seed=seed)]
@@ -89,14 +89,16 @@ def write(
       )
   else:
     tfds.disable_progress_bar()
-    with contextlib.redirect_stdout(io.StringIO()):  # it reports a download, and there is none
+    with contextlib.redirect_stdout(
+      io.StringIO()
+    ):  # it would report a download that does not happen
       builder.download_and_prepare()
   return pathlib.Path(builder.data_path)
 
 
 def read(name: str, data_dir, split: str) -> list[Demonstration]:
-  """The demonstrations of a split of task `name`, in the order written. Raises ValueError where
-  there are none."""
+  """The demonstrations of a split of task `name`, in the order written. ValueError where there are
+  none."""
   return [
     Demonstration(
       types.Problem(
@@ -111,14 +113,13 @@ def read(name: str, data_dir, split: str) -> list[Demonstration]:
 
 
 def read_text(name: str, data_dir) -> list[str]:
-  """The plain texts of task `name`, in the order written. Raises ValueError where there are
-  none."""
+  """The plain texts of task `name`, in the order written. ValueError where there are none."""
   return [record['text'].decode() for record in _source(name, data_dir, PLAIN_TEXT)]
 
 
 def _source(name, data_dir, split):
   folder = pathlib.Path(data_dir) / name
-  # By number: beside them lies what a builder that was killed left behind.
+  # By number, because leftovers of a killed builder lie beside the versions.
   versions = sorted(folder.glob('task_data/[0-9]*/dataset_info.json'))
   if not versions:
     raise ValueError(

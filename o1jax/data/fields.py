@@ -1,4 +1,4 @@
-"""Fields of JSON records, with the checks that a reader makes; what is wrong is a ReaderError for
+"""Fields of JSON records, with the checks that a reader makes. A fault is a ReaderError written for
 people."""
 
 from types import NoneType
@@ -22,11 +22,11 @@ def field(record, name: str, *kinds: type) -> Any:
   Args:
     record: a value of JSON.
     name: of the field.
-    kinds: what its value may be, of str, int, bool, list, dict and NoneType. Text must be Unicode,
-      so without halves of surrogate pairs.
+    kinds: the types that its value may have, of str, int, bool, list, dict and NoneType. Text must
+      be Unicode, so without halves of surrogate pairs.
 
   Raises:
-    ReaderError: where the record is no object, has no such field, or a value of another kind in it.
+    ReaderError: the record is no object, lacks the field, or has a value of another type in it.
   """
   if type(record) is not dict:
     raise ReaderError(f'expected an object with the field {name!r}, and there is {shown(record)}.')
@@ -43,14 +43,14 @@ def field(record, name: str, *kinds: type) -> Any:
 
 
 def optional(record, name: str, *kinds: type) -> Any:
-  """A field as by `field`, or None where it is missing or null."""
+  """Like `field`, but None where it is missing or null."""
   if type(record) is dict and name not in record:
     return None
   return field(record, name, *kinds, NoneType)
 
 
 def filled(record, name: str) -> str:
-  """A field of text that is not blank, without the white space around it. Raises ReaderError as
+  """A text field that is not blank, without the white space around it. Raises ReaderError as
   `field` does."""
   value = field(record, name, str).strip()
   if not value:
@@ -59,7 +59,7 @@ def filled(record, name: str) -> str:
 
 
 def texts(record, name: str) -> tuple[str, ...]:
-  """A field that is a list of at least one text. Raises ReaderError as `field` does."""
+  """A field with a list of at least one text. Raises ReaderError as `field` does."""
   values = field(record, name, list)
   if not values:
     raise ReaderError(f'the field {name!r} is an empty list: expected at least one text.')

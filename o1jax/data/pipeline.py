@@ -1,4 +1,4 @@
-"""From a task's problems, demonstrations and plain text to arrays, and a stateless stream of
+"""From a task's problems, demonstrations and plain text to arrays, and to a stateless stream of
 batches of them."""
 
 from collections.abc import Callable, Iterable, Sequence
@@ -24,7 +24,7 @@ class Demonstration(NamedTuple):
 def demonstrate(
   task: types.Task, problems: Sequence[types.Problem], *, seed: int = 0
 ) -> list[Demonstration]:
-  """One demonstration of each problem; that of problem i is a function of (seed, i)."""
+  """One demonstration of each problem. That of problem i is a function of (seed, i)."""
   return [
     Demonstration(problem, task.demonstrate(problem, np.random.default_rng((seed, i))))
     for i, problem in enumerate(problems)
@@ -37,14 +37,14 @@ def plain_text(task: types.Task, count: int, *, seed: int = 0) -> list[str]:
 
 
 def corpus(texts: Iterable[str], demonstrations: Iterable[Demonstration]) -> list[str]:
-  """What a tokenizer should be trained on: plain text, and prompts with their solutions."""
+  """The texts to train a tokenizer on: plain text, and prompts with their solutions."""
   return [*texts, *(d.problem.prompt + join_steps(d.steps) for d in demonstrations)]
 
 
 def encode_problems(
   tokenizer: Tokenizer, problems: Sequence[types.Problem], *, prompt_length: int
 ) -> tuple[types.Prompt, types.Reference]:
-  """B problems as arrays: what a policy is asked, and apart from it what a verifier needs.
+  """B problems as arrays: what a policy is asked, and separately what a verifier needs.
 
   The reference is as wide as the longest text and the most numbers among these problems (at least 1
   each).
@@ -76,8 +76,8 @@ def encode_problems(
 
 
 def plain_rows(tokenizer: Tokenizer, texts: Sequence[str], *, row_length: int) -> types.Sequences:
-  """Rows for pre-training: whole texts, each closed by the end token, packed first-fit; all but
-  padding is a target.
+  """Rows for pre-training: whole texts, each closed by the end token, packed first-fit. Everything
+  except padding is a target.
 
   Raises:
     ValueError: for no texts, or one that does not fit in a row.
@@ -93,10 +93,10 @@ def plain_rows(tokenizer: Tokenizer, texts: Sequence[str], *, row_length: int) -
 def instruction_rows(
   tokenizer: Tokenizer, demonstrations: Sequence[Demonstration], *, row_length: int
 ) -> types.Sequences:
-  """Rows for instruction tuning: prompt, solution, end token, packed first-fit; prompts are no
+  """Rows for instruction tuning: prompt, solution, end token, packed first-fit. Prompts are no
   targets.
 
-  Prompt and steps are encoded apart, as sampling makes them.
+  Prompts and steps are encoded separately, as sampling makes them.
 
   Raises:
     ValueError: for no demonstrations, or one that does not fit in a row.
@@ -116,8 +116,7 @@ def instruction_rows(
 def batches(rows, *, batch_size: int, seed: int = 0) -> Callable[[int], types.Sequences]:
   """A stream of batches without state: update -> batch, a function of (seed, update) alone.
 
-  Rows come in a new random order every epoch, each once an epoch; a batch may reach over into the
-  next epoch.
+  Every epoch takes each row once, in a new random order. A batch may reach into the next epoch.
 
   Args:
     rows: any pytree of arrays with one leading axis: Sequences, or a (Prompt, Reference).
@@ -128,7 +127,7 @@ def batches(rows, *, batch_size: int, seed: int = 0) -> Callable[[int], types.Se
     A function from the number of the update (>= 0) to a pytree like `rows` of `batch_size` rows.
 
   Raises:
-    ValueError: where there are no rows, or `batch_size` is less than 1.
+    ValueError: there are no rows, or `batch_size` is less than 1.
   """
   count = len(jax.tree.leaves(rows)[0])
   if count < 1 or batch_size < 1:
@@ -143,11 +142,11 @@ def batches(rows, *, batch_size: int, seed: int = 0) -> Callable[[int], types.Se
 def mixed_batches(
   rows, others, *, batch_size: int, share: float, seed: int = 0
 ) -> Callable[[int], types.Sequences]:
-  """`batches` of which a share, rounded down to whole rows, comes from `others`: rehearsal of an
-  earlier stage.
+  """`batches` that take a share of their rows, rounded down, from `others`: rehearsal of an earlier
+  stage.
 
   Raises:
-    ValueError: where the share is not in [0, 1), or there are no rows to draw from.
+    ValueError: the share is not in [0, 1), or there are no rows to draw from.
   """
   if not 0 <= share < 1:
     raise ValueError(f'a share of {share} of each batch for rehearsal: give a number in [0, 1).')
@@ -164,12 +163,11 @@ def mixed_batches(
 def check_steps(
   tokenizer: Tokenizer, demonstrations: Iterable[Demonstration], *, step_length: int, max_steps: int
 ) -> None:
-  """Makes sure that search can express every demonstration.
+  """Checks that search can express every demonstration.
 
   Raises:
-    ValueError: where a step has more than `step_length` tokens, its delimiter or end token
-      included, or a demonstration more than `max_steps` steps; or where the tokenizer is that of
-      another task.
+    ValueError: a step has more than `step_length` tokens, with its delimiter or end token. Or a
+      demonstration has more than `max_steps` steps. Or the tokenizer is that of another task.
   """
   demonstrations = list(demonstrations)
   check_tokenizer(tokenizer, (join_steps(d.steps) for d in demonstrations))
@@ -201,11 +199,12 @@ def fitting(
   max_steps: int,
   row_length: int,
 ) -> list[Demonstration]:
-  """Those that search can express and a row can hold; a step of more than `step_length` tokens goes
-  on in the next. The rest, which published data always have, is counted in a warning.
+  """The demonstrations that search can express and a row can hold. A step of more than
+  `step_length` tokens goes on in the next. A warning counts the rest, which published data always
+  have.
 
   Raises:
-    ValueError: where there are none.
+    ValueError: none fits.
   """
   prompts = tokenizer.encode_prompts([problem.prompt for problem, _ in demonstrations])
   kept = []
@@ -234,11 +233,11 @@ def fitting(
 
 
 def check_tokenizer(tokenizer: Tokenizer, texts: Iterable[str]) -> None:
-  """Makes sure that the tokenizer was trained on texts like these: it has a token for each of their
+  """Checks that the tokenizer was trained on texts like these: it has a token for each of their
   characters.
 
   Raises:
-    ValueError: naming the characters it can only spell in bytes.
+    ValueError: names the characters that it can only spell in bytes.
   """
   unknown = tokenizer.unknown_characters(texts)
   if unknown:
@@ -250,7 +249,7 @@ def check_tokenizer(tokenizer: Tokenizer, texts: Iterable[str]) -> None:
 
 
 class _Piece(NamedTuple):
-  """What stays together in a row: its tokens, of which those from `start` on are targets."""
+  """Tokens that stay together in a row. Those from `start` on are targets."""
 
   kind: str
   text: str
@@ -258,7 +257,7 @@ class _Piece(NamedTuple):
   start: int
 
 
-_OPEN_ROWS = 32  # how many rows are tried for a piece: enough to fill them to about 98 %
+_OPEN_ROWS = 32  # rows tried for a piece: enough to fill rows to about 98 %
 
 
 def _pack(pieces: Sequence[_Piece], row_length: int, pad: int) -> types.Sequences:

@@ -17,21 +17,20 @@ _ANNOTATION = re.compile('<<[^\n]*?>>')
 _ANSWER = '####'
 _BOX = re.compile(r'\\(?:boxed|fbox)(?![a-zA-Z])')
 _LEVEL = re.compile(r'Level ([1-5])')
-UNKNOWN_LEVEL = 'Level ?'  # of two problems of MATH
+UNKNOWN_LEVEL = 'Level ?'  # two problems of MATH have it
 
 
 class SolvedProblem(NamedTuple):
-  """A problem with one worked solution.
+  r"""A problem with one worked solution.
 
   Attributes:
     problem: the question.
-    steps: the lines of the solution, neither blank nor with white space around them; a program's
-      are indented.
-    answer: the final answer as it is written there: '1,080', r'\\frac{1}{2}'; of a program, its
-      tests.
+    steps: the lines of the solution, without blank lines and without white space around them. The
+      lines of a program keep their indentation.
+    answer: the final answer as written there: '1,080', r'\frac{1}{2}'. Of a program, its tests.
     subject: '' where the format has none.
     level: difficulty in 1..5, None where it has none.
-    name: what the data call the problem, '' where it has no name.
+    name: the data's own name for the problem, '' where it has none.
   """
 
   problem: str
@@ -53,8 +52,8 @@ def read_gsm8k(
   """GSM8K (github.com/openai/grade-school-math, arXiv:2110.14168): JSONL of `question` and
   `answer`.
 
-  `answer` is the solution and behind it, after the last `####`, the final answer. In the files
-  named socratic, a step is a question, ` ** ` and its answer; it is not taken apart.
+  `answer` holds the solution and, after the last `####`, the final answer. In the files named
+  socratic, a step is a question, ` ** ` and its answer; it stays in one piece.
 
   Args:
     path: the file.
@@ -71,7 +70,7 @@ def read_gsm8k(
 def read_gsm8k_tfds(
   folder, split: str, *, keep_annotations: bool = False
 ) -> Iterator[SolvedProblem]:
-  """GSM8K as TensorFlow Datasets prepares it (its `gsm8k`, with file_format='array_record'),
+  """GSM8K as TensorFlow Datasets prepares it (its `gsm8k`, with file_format='array_record'), read
   without TensorFlow.
 
   The order is that of the prepared files, not GSM8K's own.
@@ -82,10 +81,10 @@ def read_gsm8k_tfds(
     keep_annotations: as in `read_gsm8k`.
 
   Raises:
-    ReaderError: where the folder holds no gsm8k, or holds it in files that only TensorFlow reads;
+    ReaderError: the folder holds no gsm8k, or holds it in files that only TensorFlow reads. Also
       for an unknown split and a malformed record.
   """
-  # here, since it takes a second and the other readers go without
+  # Imported here, since it takes a second and the other readers do without it.
   import tensorflow_datasets as tfds
 
   folder = pathlib.Path(folder)
@@ -136,8 +135,8 @@ def read_math(path, *, skip_bad: bool = False) -> Iterator[SolvedProblem]:
   """MATH (github.com/hendrycks/math, arXiv:2103.03874), also as JSONL, and MATH-500
   (github.com/openai/prm800k).
 
-  A record has `problem` and `solution`, and may have `level` ('Level 5' or 5), `type` or `subject`,
-  `unique_id`, and `answer`, without which the answer is the solution's `boxed_answer`.
+  A record has `problem` and `solution`. It may have `level` ('Level 5' or 5), `type` or `subject`,
+  `unique_id`, and `answer`. Without an `answer`, the answer is the solution's `boxed_answer`.
 
   Args:
     path: a JSONL file, or a folder with <subject>/<n>.json in it: MATH/train or MATH/test.
@@ -174,13 +173,13 @@ def _math(record):
 
 
 def boxed_answer(solution: str) -> str:
-  r"""What the last `\boxed{}`, or `\fbox{}`, of a LaTeX text holds.
+  r"""The content of the last `\boxed{}` or `\fbox{}` of a LaTeX text.
 
-  MATH also writes `\boxed 5$`. Unlike `text.answer.boxed`, which reads what a model wrote, no
-  earlier box will do.
+  MATH also writes `\boxed 5$`. Only the last box counts, unlike in `text.answer.boxed`, which reads
+  what a model wrote.
 
   Raises:
-    ReaderError: where there is no box, or the last one is empty or has no closing brace.
+    ReaderError: there is no box, or the last one is empty or has no closing brace.
   """
   boxes = [match.start() for match in _BOX.finditer(solution)]
   if not boxes:

@@ -2,7 +2,7 @@
 
     train = list(read_mbpp('mbpp.jsonl', split='train', check=verify.code.parse, skip_bad=True))
 
-The `answer` of a problem is its tests, as `verify.code` reads them; the steps of its solution are a
+The `answer` of a problem is its tests, as `verify.code` reads them. The steps of its solution are a
 fenced program.
 """
 
@@ -13,7 +13,7 @@ from o1jax.data.fields import field, filled, optional, shown, texts
 from o1jax.data.problems import SolvedProblem
 from o1jax.data.records import ReaderError, read_lines
 
-# By `task_id`; the first ten are for few-shot prompts. Those that were for validation train, too:
+# By `task_id`. The first ten are for few-shot prompts. The validation problems are trained on too:
 # `tasks.questions` draws its own.
 MBPP_SPLITS = {'test': range(11, 511), 'train': range(511, 975)}
 
@@ -24,14 +24,13 @@ def read_mbpp(
   """MBPP (github.com/google-research/google-research, mbpp; arXiv:2108.07732): mbpp.jsonl or
   sanitized-mbpp.json.
 
-  A record has `task_id`, `text` or `prompt`, `code` and `test_list`. The question shows the first
-  test, which names the
-  function: a policy that saw them all could answer them one by one. `test_setup_code`,
-  `test_imports` and `challenge_test_list` are not read.
+  A record has `task_id`, `text` or `prompt`, `code` and `test_list`. The question shows only the
+  first test, which names the function: a policy that saw all tests could answer them one by one.
+  `test_setup_code`, `test_imports` and `challenge_test_list` are not read.
 
   Args:
     path: the file, which holds all splits.
-    split: of `MBPP_SPLITS`, None for all that there is.
+    split: of `MBPP_SPLITS`, None for all.
     check: raises ValueError for tests that cannot be run.
     skip_bad: see `records.read_lines`.
 
@@ -63,8 +62,8 @@ def read_apps(
   """APPS (github.com/hendrycks/apps, arXiv:2105.09938) as JSONL: `question`, `solutions` and
   `input_output`.
 
-  Of the solutions the first one is shown. Problems whose tests call a function (`fn_name`) are
-  refused: APPS takes either of two values for right, as it does not tell what is a list of one.
+  The first solution is shown. Problems whose tests call a function (`fn_name`) are refused: APPS
+  does not say whether an expected value is a list or its only item, and accepts both.
 
   Args:
     path: the file of a split.
@@ -103,7 +102,7 @@ def _apps(record, check):
 
 
 def _inner(record, name):
-  """A field that holds JSON as text, as an object with that field alone."""
+  """The object in a field that holds JSON as text."""
   text = filled(record, name)
   try:
     return {name: json.loads(text)}
@@ -112,7 +111,7 @@ def _inner(record, name):
 
 
 def _text(value):
-  """A standard input or output, which some records give as its lines."""
+  """A standard input or output. Some records give it as a list of lines."""
   if type(value) is list and all(type(line) is str for line in value):
     return '\n'.join(value)
   if type(value) is not str:

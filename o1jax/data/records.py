@@ -1,5 +1,5 @@
-"""Records of JSON files as rows, one record in memory at a time; what is not in the format is told
-by file and line."""
+"""Records of JSON files as rows, one record in memory at a time. Faults are reported with file and
+line."""
 
 import contextlib
 import functools
@@ -16,7 +16,7 @@ from absl import logging
 from o1jax.files import is_pointer
 
 _GZIP, _BOM = b'\x1f\x8b', b'\xef\xbb\xbf'
-_TOLD = 3  # malformed records that a report names
+_TOLD = 3  # most malformed records that a report names
 _SPACE = re.compile(r'[\s,]*')
 
 
@@ -35,28 +35,27 @@ class ReaderError(ValueError):
 
 class _Record(NamedTuple):
   path: pathlib.Path
-  line: int  # at which it begins
+  line: int  # where it begins
   parse: Callable[[], Any]  # raises ReaderError where it is malformed
 
 
 def read_lines(path, convert: Callable[[Any], Iterable], *, skip_bad: bool = False) -> Iterator:
   """Rows of a JSONL file, in order.
 
-  A file may be compressed by gzip. One that is named `.json` or `.json.gz` and begins with `[` is
-  one array of records. Blank lines are no records. Nothing is opened before the first row is asked
-  for.
+  The file may be compressed by gzip. A file named `.json` or `.json.gz` that begins with `[` is one
+  array of records. Blank lines are no records. The file is opened when the first row is asked for.
 
   Args:
     path: the file.
     convert: the value of a record -> its rows; raises ReaderError for one that is not in the
       format.
-    skip_bad: log how many of how many records were malformed, and the first few, instead of
-      raising. The log line is written when the rows end, or are no longer asked for.
+    skip_bad: instead of raising, log how many of how many records were malformed, and the first
+      few. The line is logged when the rows end, or when the reader stops asking for them.
 
   Raises:
-    ReaderError: for a malformed record; whatever `skip_bad`, also for a file that is not there, is
-      empty, damaged or a Git-LFS pointer, and for an array that cannot be parsed, since nothing
-      behind the fault can be.
+    ReaderError: for a malformed record. Whatever `skip_bad` says, also for a file that is missing,
+      empty, damaged or a Git-LFS pointer, and for an array that cannot be parsed, because nothing
+      after the fault can be.
   """
   path = pathlib.Path(path)
   if path.is_dir():
@@ -68,8 +67,8 @@ def read_lines(path, convert: Callable[[Any], Iterable], *, skip_bad: bool = Fal
 def read_folder(
   folder, pattern: str, convert: Callable[[Any, pathlib.Path], Iterable], *, skip_bad: bool = False
 ) -> Iterator:
-  """Rows of the files below a folder that match a pattern, each one record; a file's name is told
-  to `convert` as well.
+  """Rows of the files below a folder that match a pattern, each file being one record. `convert` is
+  given the file's name too.
 
   Files come by folder, 2.json before 10.json. See `read_lines`.
   """
@@ -143,7 +142,7 @@ def _begins_array(file):
 
 
 def _elements(path, file):
-  """Parses the elements of an array one by one: the text is in memory, their values are not."""
+  """Parses the elements of an array one by one. The text is in memory, but not the values."""
   line = 1
   try:
     text = _text(file.read())
@@ -170,7 +169,7 @@ def _whole(path):
 
 def _parse(data: bytes):
   with _parsing():
-    # What breaks off does so on its last line, not on the one behind it.
+    # Text that breaks off does so on its last line, not on the line after it.
     return json.loads(_text(data).rstrip(), parse_constant=_no_number)
 
 

@@ -16,11 +16,11 @@ _FIRST_STEP = re.compile('step 1:', re.IGNORECASE)
 def read_prm800k(path, *, skip_bad: bool = False) -> Iterator[LabelledSolution]:
   """PRM800K (github.com/openai/prm800k, arXiv:2305.20050), phase 1 or 2.
 
-  The first row of a record is its trajectory: at each step the completion that was chosen, or the
-  labeler's own, which is right; where there is neither, the first completion ends it. Each other
-  rated completion is a row of its own, in which the steps before it have no label. So every label
-  of the data occurs once. Records for quality control and for the screening of labelers have no
-  rows.
+  The first row of a record is its trajectory. Each step of it is the completion that was chosen, or
+  the labeler's own, which is right. Where there is neither, the first completion ends the
+  trajectory. Every other rated completion is a row of its own, in which the steps before it have no
+  label. So every label of the data occurs once. Records for quality control and for the screening
+  of labelers give no rows.
 
   Args:
     path: a JSONL file.
@@ -101,11 +101,10 @@ def read_math_shepherd(
 ) -> Iterator[LabelledSolution]:
   """Math-Shepherd (huggingface.co/datasets/peiyi9979/Math-Shepherd, arXiv:2312.08935): JSONL.
 
-  `input` is the problem and its steps, each closed by the mark `ки`; `label` is the same text with
-  `+` or `-` for each
-  mark: whether any sampled continuation reached the right answer. Steps keep their 'Step 1:'. In
-  some records a problem has a mark of its own, which is dropped; where there is no 'Step 1:', the
-  problem ends at its question mark.
+  `input` is the problem and its steps, each closed by the mark `ки`. `label` is the same text with
+  `+` or `-` in place of each mark: whether any sampled continuation reached the right answer. Steps
+  keep their 'Step 1:'. In some records the problem has a mark of its own, which is dropped. Where
+  there is no 'Step 1:', the problem ends at its question mark.
 
   Args:
     path: the file.
@@ -146,7 +145,7 @@ def _math_shepherd(record, keep_annotations):
 
 
 def _split_problem(parts):
-  """Texts that each had a mark -> the problem, and the steps."""
+  """Texts that each ended with a mark -> the problem, and the steps."""
   begins = (
     (i, match.start()) for i, part in enumerate(parts) if (match := _FIRST_STEP.search(part))
   )
@@ -163,7 +162,7 @@ def read_processbench(path, *, skip_bad: bool = False) -> Iterator[LabelledSolut
   """ProcessBench (github.com/QwenLM/ProcessBench, arXiv:2412.06559): an array in a .json file, or
   JSONL.
 
-  `label` is the index of the first wrong step, -1 where all are right. Steps behind the first wrong
+  `label` is the index of the first wrong step, -1 where all are right. Steps after the first wrong
   one have no label.
 
   Args:

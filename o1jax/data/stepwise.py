@@ -1,5 +1,4 @@
-"""Solutions with a label on each step, and TRL's stepwise supervision as the format to exchange
-them.
+"""Solutions with a label on each step, exchanged in the format of TRL's stepwise supervision.
 
 write_stepwise('prm800k.jsonl', read_prm800k('prm800k/data/phase2_train.jsonl'))
 rows = list(read_stepwise('prm800k.jsonl'))
@@ -38,7 +37,7 @@ class LabelledSolution(NamedTuple):
 
 
 def read_stepwise(path, *, skip_bad: bool = False) -> Iterator[LabelledSolution]:
-  """What `write_stepwise` wrote, or TRL's own files (huggingface.co/docs/trl/dataset_formats,
+  """Reads what `write_stepwise` wrote, or TRL's own files (huggingface.co/docs/trl/dataset_formats,
   stepwise supervision).
 
   JSONL of `prompt`, `completions` and `labels`. A label is true or 1, false or 0, 0.5 for a neutral
@@ -55,12 +54,12 @@ def read_stepwise(path, *, skip_bad: bool = False) -> Iterator[LabelledSolution]
 
 
 def write_stepwise(path, rows: Iterable[LabelledSolution]) -> int:
-  """Writes rows as TRL's stepwise supervision, JSONL; compressed where the name ends with .gz.
+  """Writes rows as TRL's stepwise supervision: JSONL, compressed where the name ends with .gz.
 
   Labels are numbers, so that a column has one type: 1 right, 0 wrong, 0.5 neutral, -100 without a
-  label. TRL makes
-  integers of them: it takes neutral for wrong, as it does in PRM800K, and its loss ignores -100. An
-  answer is a field `answer`, which TRL does not read. The file is there once it is whole.
+  label. TRL makes integers of them. So it takes neutral for wrong, as it does in PRM800K, and its
+  loss ignores -100. An answer is a field `answer`, which TRL does not read. The file appears only
+  when it is whole.
 
   Returns:
     How many rows were written.

@@ -1,22 +1,20 @@
-"""Verdicts of unit tests on programs that a model wrote: a check for `verify.host`.
+r"""Verdicts of unit tests on programs that a model wrote: a check for `verify.host`.
 
 Tests are the `text` of a problem, JSON in one of these forms:
 
-    {"stdin": [["1 2\\n", "3\\n"], ...]}                     for each standard input, what a script
-    prints {"function": "add", "calls": [[[1, 2], 3], ...]}       for the arguments of each call,
-    the value {"asserts": ["assert add(1, 2) == 3", ...]}            calls of one function as
-    Python, literals only
+    {"stdin": [["1 2\n", "3\n"], ...]}                 what a script prints for each input
+    {"function": "add", "calls": [[[1, 2], 3], ...]}   the value for the arguments of each call
+    {"asserts": ["assert add(1, 2) == 3", ...]}        calls of one function, literals only
 
-They are not run as such. A sandbox is told the inputs alone, and tells what the program made of
-them. The values that are expected never leave this process, where both are compared as data. So
-only a program that gives the right answers is right; and a test that compares in another way (a
-tolerance of its own, an exception, a property) is refused, as it would have to run beside the
-program.
+The tests themselves never run. A sandbox is given the inputs alone, and returns what the program
+made of them. The expected values never leave this process, which compares both as data. So only a
+program that gives the right answers is right. A test that compares in another way (a tolerance of
+its own, an exception, a property) is refused, because it would have to run beside the program.
 
-What is printed is compared line by line, without spaces at the end of a line and empty lines at the
-end of all. Values are compared as JSON (`verify.inside.encode`): a tuple is a list, a set a sorted
-list, keys of a dict are texts. A float that is expected is met by a number within 1e-6 of it,
-relatively; true and false are no numbers; all else is exact.
+Printed text is compared line by line, without spaces at the end of a line and empty lines at the
+end of the text. Values are compared as JSON (`verify.inside.encode`): a tuple is a list, a set a
+sorted list, and keys of a dict are texts. An expected float is met by a number within a relative
+1e-6 of it. true and false are no numbers. Everything else is exact.
 """
 
 import ast
@@ -46,8 +44,8 @@ class UnitTests:
 
   Attributes:
     inputs: as `sandbox.run` takes them.
-    expected: for each input, the text that is printed, or the value as JSON has it.
-    function: that is called, or None for a script.
+    expected: for each input, the printed text, or the value as JSON has it.
+    function: the function that is called, or None for a script.
   """
 
   inputs: list[str]
@@ -56,21 +54,21 @@ class UnitTests:
 
 
 def verifier(*, backend: str = 'off', limits: Limits = LIMITS) -> Callable[[Problem, str], bool]:
-  """A check with a sandbox that works here; see `sandbox.choose` for backends and errors."""
+  """A check with a sandbox that works here. See `sandbox.choose` for backends and errors."""
   return functools.partial(check, backend=sandbox.choose(backend), limits=limits)
 
 
 def check(problem: Problem, text: str, *, backend: str = 'off', limits: Limits = LIMITS) -> bool:
-  """Whether the program of a solution passes all tests of its problem; without any, nothing runs
-  and it does not.
+  """Whether the program of a solution passes all tests of its problem. A solution without a program
+  fails, and nothing runs.
 
   Args:
     problem: its `text` holds the tests.
     text: a solution, see `program`.
     backend: see `sandbox.choose`, which `verifier` asks once for all answers.
-    limits: for all tests of an answer together. With them a check takes up to `limits.seconds + 3 *
-      sandbox.STARTUP` seconds, where a machine is that slow; a `HostVerifier` should grant that,
-      lest it blame the program.
+    limits: for all tests of an answer together. A check takes up to
+      `limits.seconds + 3 * sandbox.STARTUP` seconds on a slow machine. A `HostVerifier` should
+      grant that, or it would blame the program.
 
   Raises:
     SandboxError: no sandbox is named, or it does not work. That is no verdict.
@@ -88,18 +86,18 @@ def check(problem: Problem, text: str, *, backend: str = 'off', limits: Limits =
 
 
 def program(text: str) -> str:
-  """The program of a solution: the last block fenced as ```python, else what follows the last
-  answer tag, else all."""
+  """The program of a solution: the last block fenced as ```python, else the text after the last
+  answer tag, else everything."""
   blocks = _FENCED.findall(text)
   return blocks[-1] if blocks else text.rpartition(ANSWER)[2]
 
 
 def parse(text: str) -> UnitTests:
-  """Reads the tests of a problem. To be called for all problems before any is posed.
+  """Reads the tests of a problem. Call it for all problems before any is posed.
 
   Raises:
-    ValueError: they are malformed, none, or of a kind that would have to run beside the program.
-      One line.
+    ValueError: the tests are malformed or missing, or would have to run beside the program. One
+      line.
   """
   try:
     told = json.loads(text)
@@ -119,7 +117,7 @@ def parse(text: str) -> UnitTests:
 
 
 def passes(tests: UnitTests, answers: list[str | None] | None) -> bool:
-  """Whether the answers of a program, as `sandbox.run` returns them, are the expected ones. They
+  """Whether the answers of a program, as `sandbox.run` returns them, are the expected ones. Answers
   may be anything."""
   if answers is None or None in answers:
     return False
@@ -135,7 +133,7 @@ def passes(tests: UnitTests, answers: list[str | None] | None) -> bool:
 
 
 def equal(expected: Any, found: Any) -> bool:
-  """Whether two values of JSON are the same, floats nearly; see above."""
+  """Whether two values of JSON are the same, with floats nearly so. See the module docstring."""
   if isinstance(expected, bool) or isinstance(found, bool):
     return expected is found
   if isinstance(expected, float) and isinstance(found, int | float):

@@ -1,10 +1,11 @@
 """Outcome reward by a check on the host, which compiled programs wait for (`jax.pure_callback`).
 
-For verdicts that jnp cannot give. A check runs in other processes, so that none can hold up, or
-take down, the job: one answer costs at most `seconds` and `memory`, and a call at most `patience`.
-What goes wrong with the check itself makes verdicts NaN, which an update skips, and is told as
-`HostVerifier.failure`: an error raised in a callback would leave other devices waiting for this
-one.
+This is for verdicts that jnp cannot give. A check runs in other processes, so none can hold up or
+take down the job. One answer costs at most `seconds` and `memory`, and a call at most `patience`.
+
+If the check itself fails, verdicts are NaN, an update with them is skipped, and
+`HostVerifier.failure` says why. An error raised in a callback would leave other devices waiting for
+this one.
 """
 
 import json
@@ -32,25 +33,23 @@ REMEMBERED = 1 << 16  # answers whose verdicts are kept
 
 
 class VerifierError(RuntimeError):
-  """There are no verdicts. The message is one line: why, and the way out."""
+  """There are no verdicts. The message is one line: the reason, and the way out."""
 
 
 def check_verdicts(outcomes: np.ndarray, failure: Callable[[], VerifierError | None]) -> None:
-  """Raises the VerifierError that `failure` tells, or one in its place, where an outcome is no
-  number."""
+  """Where an outcome is NaN, raises the VerifierError that `failure` returns, or one in its
+  place."""
   if np.isnan(outcomes).any():
     raise failure() or VerifierError('another process has no verdicts, and says why')
 
 
 class HostVerifier:
-  """Verdicts by a function of the host. Its processes start with the first answer and end with this
-  one.
-
-  Each is one that `verify.worker` describes.
+  """Verdicts by a function of the host. Its processes (`verify.worker`) start with the first answer
+  and end with this process.
 
   Attributes:
-    failure: VerifierError once there has been a call without verdicts, as all calls after it are;
-      else None.
+    failure: a VerifierError once a call has had no verdicts; all later calls then have none. Else
+      None.
   """
 
   def __init__(
@@ -66,19 +65,19 @@ class HostVerifier:
     """Starts nothing yet.
 
     Args:
-      check: of a task: a function that other processes can import. It is told the problem's `text`
-        and `numbers`. If it has an attribute `prepare`, that is called without arguments in each
-        process before the first answer.
-      seconds: for one answer. One that takes longer, or ends its process, is wrong.
+      check: of a task: a function that other processes can import. It is given the problem's `text`
+        and `numbers`. If it has an attribute `prepare`, each process calls that without arguments
+        before the first answer.
+      seconds: for one answer. An answer that takes longer, or ends its process, is wrong.
       patience: seconds for all answers of a call.
       workers: processes.
-      memory: GiB for one answer, beyond what the process has; if it starts others, for each of
-        them. An answer that finds no more is wrong. None sets no limit; nor is there one on systems
-        other than Linux.
-      size: bytes of a solution that the check is told: its end, if it is longer.
+      memory: GiB for one answer, beyond what the process has. If the answer starts other processes,
+        each may use as much. An answer that runs out of it is wrong. None sets no limit. There is
+        none on systems other than Linux.
+      size: bytes of a solution that the check is given: its end, if it is longer.
 
     Raises:
-      ValueError: other processes cannot be given the check.
+      ValueError: the check cannot be passed to other processes.
     """
     try:
       self._told = pickle.dumps((seconds, memory, check))
@@ -96,12 +95,11 @@ class HostVerifier:
   def outcome(
     self, reference: Reference, tree: Tree, ids: Array, *, table: tuple[Array, Array]
   ) -> Array:
-    """Verdicts on nodes; an `OutcomeFn`, once it is given the `table`. See
-    `verify.outcome.outcome`.
+    """Verdicts on nodes: an `OutcomeFn` once it has the `table`. See `verify.outcome.outcome`.
 
     Returns:
       [B, N] float32: 1 where the node finishes a correct solution, 0 elsewhere, NaN everywhere
-        after a failure.
+      after a failure.
     """
     text, length = solution_bytes(tree, ids, table, size=self._size)
     done = tree_lib.pick(tree_lib.finished(tree), ids, fill=False)
@@ -112,7 +110,7 @@ class HostVerifier:
     shape = jax.ShapeDtypeStruct(done.shape, jnp.float32)
     verdicts = jax.pure_callback(self._judge, shape, reference, text, length, done)
     mesh = jax.sharding.get_abstract_mesh()
-    # Devices of several processes that share a problem may differ in what took too long.
+    # Devices of several processes that share a problem may differ in which answers took too long.
     return jax.lax.pmin(verdicts, TENSOR) if mesh.shape.get(TENSOR, 1) > 1 else verdicts
 
   def _judge(self, reference, text, length, done):
@@ -126,7 +124,8 @@ class HostVerifier:
     return verdicts if self.failure is None else np.full_like(verdicts, np.nan)
 
   def verdicts(self, answers: list[tuple[Problem, str]]) -> np.ndarray:
-    """Waits for the verdicts on (problem, text)s: bool [N]. After a failure they mean nothing."""
+    """Waits for the verdicts on (problem, text) pairs: bool [N]. They mean nothing after a
+    failure."""
     futures = [] if self.failure else [self._verdict(answer) for answer in answers]
     late = wait(set(futures), timeout=self._patience).not_done
     if late:
@@ -157,7 +156,7 @@ class HostVerifier:
       return self._verdicts[answer]
 
   def _serve(self):
-    """What a thread does: it has a process of its own, and another when that has ended."""
+    """The work of a thread. It owns a process, and starts another when that has ended."""
     process = None
     while True:
       answer, future = self._asked.get()
@@ -175,7 +174,7 @@ class HostVerifier:
         future.set_result(verdict)
 
   def _check(self, process, answer):
-    """(the process that judged an answer, its verdict). One that has ended between answers is
+    """(the process that judged an answer, its verdict). A process that has ended between answers is
     replaced."""
     told = process and _tell(process, answer)
     if not told:
@@ -197,7 +196,7 @@ class HostVerifier:
 
   def _start(self):
     command = [sys.executable, '-m', 'o1jax.verify.worker']
-    # It takes no accelerator, and finds what this process finds.
+    # It uses no accelerator, and imports from the same paths as this process.
     env = os.environ | dict(JAX_PLATFORMS='cpu', PYTHONPATH=os.pathsep.join(map(str, sys.path)))
     process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     if _tell(process, self._told) != READY:
@@ -213,7 +212,7 @@ class HostVerifier:
 
 
 def _tell(process, words):
-  """What a process answers; None if it has ended."""
+  """The answer of a process; None if the process has ended."""
   try:
     process.stdin.write(words if isinstance(words, bytes) else pickle.dumps(words))
     process.stdin.flush()
@@ -223,7 +222,7 @@ def _tell(process, words):
 
 
 def _problem(reference: Reference, b: int) -> Problem:
-  """What a check may read of problem b."""
+  """The part of problem b that a check may read."""
   numbers = tuple(int(number) for number in reference.numbers[b] if number != UNUSED)
   return Problem(prompt='', text=_text(reference.text[b], reference.length[b]), numbers=numbers)
 

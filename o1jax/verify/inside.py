@@ -1,22 +1,25 @@
-"""What runs inside a sandbox of `verify.sandbox`: it gives up its rights, then runs a program on
-inputs.
+"""The part that runs inside a sandbox of `verify.sandbox`: it gives up its rights, then runs a
+program on inputs.
 
-Nothing but the standard library is there, so this file imports nothing else. It reads a JSON object
-from its standard input, with
+Only the standard library is there, so this file imports nothing else. It reads a JSON object from
+its standard input, with
 
     limits     {name in `resource`: value}
-    identity   user and group to become where this process is root's; null: give up nothing but what
-    the limits take program    Python source function   a name that the program defines, or null
-    inputs     for a function: the arguments of each call as a Python literal, a tuple; else texts
-    for standard inputs output     most bytes of an answer
+    identity   user and group to become, where this process is root's; null: give up only what the
+               limits take
+    program    Python source
+    function   a name that the program defines, or null
+    inputs     with a function, the arguments of each call as a Python literal of a tuple; else
+               texts for standard inputs
+    output     most bytes of an answer
 
-and writes two lines to its standard output: READY, when all rights are given up and the program
-comes next, and a JSON list of answers, each a text or null. Without a function the program runs as
-a script once for each input; an answer is what it printed, or null where its exit status is not 0.
-With a function it is loaded once and gives one answer, a JSON list with [value] for each call, or
-null where the call raised or its value is not JSON.
+It writes two lines to its standard output. READY says that all rights are given up and the program
+comes next. Then comes a JSON list of answers, each a text or null. Without a function, the program
+runs as a script once for each input. An answer is what it printed, or null where its exit status is
+not 0. With a function, it is loaded once and gives one answer: a JSON list with [value] for each
+call, or null where the call raised or its value is not JSON.
 
-Expected values never come here, so whatever a program does to this process, it cannot make a wrong
+Expected values never come here. So whatever a program does to this process, it cannot make a wrong
 answer right.
 """
 
@@ -90,7 +93,7 @@ DENIED = {
   'clock_adjtime': (305, 266),
 }
 CLONE, SOCKET = (56, 220), (41, 198)
-# The calls from here on have the same numbers everywhere and came with Linux 5.1 or later, so
+# From here on the calls have the same numbers everywhere. They came with Linux 5.1 or later, so
 # libraries do without them: io_uring, pidfds, the new mount calls, and clone3, whose flags a filter
 # cannot read.
 NEW_CALLS = 424
@@ -106,11 +109,12 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def main(leader: int | None = None) -> None:
-  """Reads a request, gives up its rights, and answers. Returns in processes that have run the
-  program, to end so.
+  """Reads a request, gives up its rights, and answers. It also returns in processes that have run
+  the program, which end after it.
 
   Args:
-    leader: a pipe that another process holds the other end of. Without it this one ends, too.
+    leader: a pipe whose other end another process holds. When that end closes, this process ends
+      too.
   """
   with open(0, 'rb', closefd=False) as file:
     request = json.load(file)
@@ -121,7 +125,7 @@ def main(leader: int | None = None) -> None:
     ]:  # it has ended before `confine` could ask to be told of that
       os._exit(1)
     os.close(leader)
-  # children need not look through this at their end, which takes longer than most programs
+  # Children need not go through these objects at their end: it takes longer than most programs.
   gc.freeze()
   function, found = request['function'], []
   for text in [''] if function else request['inputs']:
@@ -149,8 +153,8 @@ def main(leader: int | None = None) -> None:
 
 
 def encode(value) -> str:
-  """JSON as values are compared: tuples are lists, sets are sorted lists, keys are texts. TypeError
-  for other types."""
+  """The JSON in which values are compared: tuples are lists, sets are sorted lists, keys are texts.
+  TypeError for other types."""
   return json.dumps(value, default=_as_list)
 
 
@@ -163,8 +167,8 @@ def call(name: str, *arguments: int | bytes | None) -> int:
 
 
 def confine(limits: dict[str, int], identity: int | None) -> None:
-  """Gives up all rights of this process and its children for ever; without an identity only what
-  the limits take."""
+  """Gives up all rights of this process and its children for ever. Without an identity it gives up
+  only what the limits take."""
   if identity is not None and os.getuid() == 0:
     os.setgroups([])
     os.setresgid(identity, identity, identity)
@@ -224,8 +228,8 @@ def _leave_host():
 
 
 def _file(text):
-  """A file without a name, about to be read. Unlike a pipe it is limited, and never waits for a
-  process that stays."""
+  """A file without a name, about to be read. Unlike a pipe its size is limited, and it never waits
+  for a process that stays."""
   file = open('.text', 'x+b')
   os.unlink('.text')
   file.write(text.encode())

@@ -1,5 +1,5 @@
-"""Short answers in LaTeX or plain text: one way to write each, and the parts of sets, tuples,
-intervals, matrices."""
+"""Short answers in LaTeX or plain text: one canonical form for each, and the parts of sets, tuples,
+intervals and matrices."""
 
 import re
 from typing import NamedTuple
@@ -98,9 +98,9 @@ class Group(NamedTuple):
   """Several answers in one.
 
   Attributes:
-    kind: its brackets, '{}' of a set, '()', '[]', '[)' and so on of a tuple or interval (one
-      notation for both), '<>'; '' of a list without any; and 2x3 of a matrix of 2 rows and 3
-      columns.
+    kind: its brackets. '{}' is a set; '()', '[]', '[)' and so on are a tuple or an interval (one
+      notation for both); '<>' is one too. '' is a list without brackets, and '2x3' a matrix of 2
+      rows and 3 columns.
     items: its parts, those of a matrix row by row.
   """
 
@@ -109,10 +109,10 @@ class Group(NamedTuple):
 
 
 def clean(text: str) -> str:
-  """An answer in one of the ways to write it: without what only sets its type, such as spacing or
+  """An answer in its canonical form, without what is only typesetting, such as spacing or
   delimiters.
 
-  It takes a time of the order of the square of the text's length.
+  Takes time proportional to the square of the text's length.
   """
   text = text.translate(_SIGNS)
   for pattern, by in _REWRITTEN:
@@ -133,7 +133,7 @@ def group(text: str) -> Group | None:
     even = len({*map(len, rows)}) == 1 and r'\begin' not in matrix[2]
     return Group(f'{len(rows)}x{len(rows[0])}', items) if even else None
   depth, cuts, tokens = 0, ([], []), [*_TOKEN.finditer(text)]
-  closed = 0  # the token that closes the first bracket
+  closed = 0  # index of the token that closes the first bracket
   for i, token in enumerate(tokens):
     depth += (token.group() in _OPEN) - (token.group() in _CLOSE)
     if depth < 0:
@@ -163,13 +163,13 @@ def join_thousands(text: str) -> str:
 
 
 def _pieces(text, cuts):
-  """What lies between cuts, empty pieces left out."""
+  """The texts between cuts, without empty ones."""
   pieces = (_inside(text[before[1] : after[0]]) for before, after in zip(cuts, cuts[1:]))
   return tuple(piece for piece in pieces if piece)
 
 
 def _inside(text):
-  """A text without blanks, delimiters and brackets around all of it, and the stop that closes
+  """A text without its outer blanks, delimiters and brackets, and without the stop that closes
   it."""
   before = None
   while before != text:

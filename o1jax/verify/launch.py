@@ -18,9 +18,11 @@ from typing import BinaryIO
 
 from o1jax.verify import inside
 
-STARTUP = 30.0  # seconds that a sandbox may take to be there, to begin a program, and to end
+STARTUP = 30.0  # seconds that a sandbox may take to start, to begin a program, and to end
 
-_EXECUTABLE = os.path.realpath(sys._base_executable)  # of the environment that this may be one of
+_EXECUTABLE = os.path.realpath(
+  sys._base_executable
+)  # of the interpreter behind a virtual environment
 _PYTHON = (_EXECUTABLE, '-S', '-s', '-P', '-B', '-X', 'utf8')
 _SYSTEM = ('/usr', '/bin', '/sbin', '/lib', '/lib32', '/lib64', '/etc/ld.so.cache')
 _DEVICES = ('/dev/null', '/dev/zero', '/dev/urandom')
@@ -33,12 +35,12 @@ _NAMESPACES = (
 
 
 class SandboxError(RuntimeError):
-  """There is no sandbox to run a program in, which says nothing of the program. One line: why, and
-  the way out."""
+  """There is no sandbox to run a program in. That says nothing of the program. One line: the
+  reason, and the way out."""
 
 
 class Reader:
-  """Reads a pipe that others write to, but never waits for long nor takes much."""
+  """Reads a pipe that others write to. It never waits for long, nor reads much."""
 
   def __init__(self, pipe: int):
     """Of a file descriptor."""
@@ -46,7 +48,8 @@ class Reader:
     self._poll.register(pipe, select.POLLIN)
 
   def until(self, mark: bytes, seconds: float, *, most: int = 1000) -> bytes | None:
-    """What comes before the mark; None if it does not come in time, or not within `most` bytes."""
+    """The bytes before the mark; None if the mark does not come in time, or not within `most`
+    bytes."""
     deadline = time.monotonic() + seconds
     while mark not in self._read:
       left = deadline - time.monotonic()
@@ -73,14 +76,14 @@ def memory(data: bytes = b'') -> BinaryIO:
 def started(
   backend: str, told: BinaryIO, errors: BinaryIO, *, identity: int | None, disk: int
 ) -> Iterator[Reader]:
-  """A process that runs `inside`. When the context ends, it has ended, and in a sandbox all that it
-  started has, too.
+  """A process that runs `inside`. It has ended when the context ends. In a sandbox, all that it
+  started has ended too.
 
   Args:
     backend: 'bubblewrap', 'namespaces' or 'unsafe_local'.
     told: its request.
     errors: takes what went wrong before the program began.
-    identity: user and group that it becomes, not used with unsafe_local.
+    identity: user and group that it becomes. Not used with unsafe_local.
     disk: bytes of its folder.
 
   Yields:
@@ -128,8 +131,8 @@ def bwrap() -> str:
 
 
 def _leader(heard):
-  """A pidfd of a sandbox's first process, without which no other can be there; None where it did
-  not come so far."""
+  """A pidfd of a sandbox's first process, without which no other can exist. None where the sandbox
+  did not get that far."""
   words = Reader(heard.fileno()).until(b'}', STARTUP)
   try:
     return os.pidfd_open(json.loads(words + b'}')['child-pid']) if words else None
@@ -138,7 +141,8 @@ def _leader(heard):
 
 
 def _end(process, leader, local):
-  """Ends a sandbox by its leader: what started that then waits for all others, and ends last."""
+  """Ends a sandbox by its leader. The process that started the leader waits for all others, and
+  ends last."""
   try:
     if local:
       os.killpg(process.pid, signal.SIGKILL)
@@ -158,7 +162,7 @@ def _end(process, leader, local):
 
 
 def _command(backend, identity, disk, info):
-  """What starts `inside`."""
+  """The command that starts `inside`."""
   if backend == 'unsafe_local':
     return [*_PYTHON, inside.__file__]
   visible, links = _visible()
@@ -182,11 +186,11 @@ def _command(backend, identity, disk, info):
     '--info-fd',
     str(info),
   ]
-  if os.geteuid() == 0:  # bubblewrap leaves root every right that it is not told to drop
+  if os.geteuid() == 0:  # bubblewrap leaves root every right that is not dropped by name
     command += ['--cap-drop', 'ALL', '--cap-add', 'CAP_SETUID', '--cap-add', 'CAP_SETGID']
   else:
     command += ['--unshare-user', '--uid', str(identity), '--gid', str(identity)]
-  for path in visible:  # a folder that is not asked for may be closed to others than root
+  for path in visible:  # else bubblewrap makes parent folders that only root may enter
     command += [
       '--dir',
       os.path.dirname(path),
@@ -216,13 +220,13 @@ def _command(backend, identity, disk, info):
 
 @functools.cache
 def _visible():
-  """What of the host is to be seen in a sandbox: paths, and links {path: target}."""
+  """What a sandbox sees of the host: paths, and links {path: target}."""
   there = [path for path in (*_SYSTEM, *_DEVICES) if os.path.exists(path)]
   links = {path: os.readlink(path) for path in there if os.path.islink(path)}
   prefix = os.path.realpath(sys.base_prefix)
   python = (
     [] if prefix == '/usr' else sorted({_EXECUTABLE, f'{prefix}/lib', f'{prefix}/{sys.platlibdir}'})
   )
-  # /usr/local is seen with /usr, and a prefix is not all Python's: it may be a home.
+  # /usr/local is visible with /usr. A prefix is not only Python's: it may be a home.
   own = [path for path in python if os.path.exists(path) and not path.startswith('/usr/')]
   return [path for path in there if path not in links] + own, links

@@ -1,18 +1,19 @@
 r"""Verdicts on math answers: is the final answer of a solution equal to the reference?
 
-Most answers are numbers, which are compared here, exactly. What is left goes to math-verify (the
-extra `math`), a library on SymPy, in a form it reads without `eval`. It may then take any time,
-memory or stack: judge what a model writes through `verify.host` only, whose processes have limits.
+Most answers are numbers, which are compared here, exactly. The rest goes to math-verify (the extra
+`math`), a library on SymPy, in a form that it reads without `eval`. It may then take any time,
+memory or stack. So judge what a model writes only through `verify.host`, whose processes have
+limits.
 
-What is equal, where graders differ:
+What counts as equal, where graders differ:
 
-- Values are compared, exactly: 2/4, 0.5 and \frac12 are equal, 1/3 and 0.333 are not. Any form of a
-value will do.
-- A unit or currency sign may be left out, but not another one (`verify.quantity`). A percentage
-  equals both its number, as the graders of MATH and GSM8K have it, and its value, as math-verify
-  has it: 50% is 50, and 0.5.
-- The variable of `x = 5` and `x \in (1, 2)` may be left out, but not another one.
-- The items of sets, and of lists without brackets, have no order; those of tuples, intervals and
+- Values are compared exactly: 2/4, 0.5 and \frac12 are equal, 1/3 and 0.333 are not. Any form of a
+  value will do.
+- A unit or currency sign may be left out, but not replaced (`verify.quantity`). A percentage equals
+  both its number, as the graders of MATH and GSM8K have it, and its value, as math-verify has it:
+  50% is 50, and 0.5.
+- The variable of `x = 5` and `x \in (1, 2)` may be left out, but not replaced.
+- The items of sets, and of lists without brackets, have no order. Those of tuples, intervals and
   matrices have one. Open and closed brackets differ, and (1, 2) is a pair and an interval. A set of
   one item is that item.
 - Words are compared as text, without case. (B) is B.
@@ -28,8 +29,8 @@ from o1jax.types import Problem
 from o1jax.verify.latex import Group, clean, group, join_thousands
 from o1jax.verify.quantity import PERCENT, quantity
 
-LONGEST = 400  # characters of an answer; a longer one equals its own text only
-_PLACES = 100  # differences below 1e-100 are none to math-verify
+LONGEST = 400  # characters of an answer; a longer answer equals only its own text
+_PLACES = 100  # math-verify ignores differences below 1e-100
 
 _UNORDERED = ('', '{}')  # kinds of a Group
 _BLANK = re.compile(r'(?<!\d) +| +(?!\d)')
@@ -45,10 +46,10 @@ _FACTOR = re.compile(r'(?<![_^\d])(\d+) ?\(')
 
 
 def check(problem: Problem, text: str) -> bool:
-  """Whether the final answer of a solution equals `problem.text`, an answer without a solution; for
+  """Whether the final answer of a solution equals `problem.text`, an answer without a solution. For
   `HostVerifier`.
 
-  A problem or a solution without an answer is wrong.
+  It is wrong where the problem or the solution has no answer.
   """
   answer = final_answer(text)
   return answer is not None and equal(problem.text, answer)
@@ -63,8 +64,8 @@ def equal(one: str, other: str) -> bool:
 
 
 def prepare() -> None:
-  """Loads math-verify, and has it read and compare a little: what it keeps of that speeds up all
-  forks of a process.
+  """Loads math-verify and lets it read and compare a little. What the library caches then speeds up
+  all forks of the process.
 
   Raises:
     ImportError: math-verify is not installed.
@@ -118,7 +119,7 @@ def _bare(text):
 
 
 def _key(text):
-  r"""The same for texts that differ in nothing but blanks, `\text` and, where there is no LaTeX,
+  r"""A key that texts share if they differ only in blanks, `\text` and, where there is no LaTeX,
   case."""
   text = _BLANK.sub('', _TEXT.sub(r'\1', text))
   return text if '\\' in text else text.casefold()
@@ -178,8 +179,8 @@ def _same_quantity(one, other):
 def _library():
   """`math_verify`, and a function that reads LaTeX for it.
 
-  Its own `parse` makes numbers by `sympify` and reads plain text by `parse_expr`; both are Python's
-  `eval`.
+  The library's own `parse` makes numbers by `sympify` and reads plain text by `parse_expr`. Both
+  are Python's `eval`.
   """
   try:
     import math_verify
@@ -195,9 +196,7 @@ def _library():
     def parse_number(self, text):
       return Rational(text.replace(',', ''))
 
-  logging.getLogger('math_verify').setLevel(
-    logging.ERROR
-  )  # it warns of the time-outs that it shall not have
+  logging.getLogger('math_verify').setLevel(logging.ERROR)  # it warns that its time-outs are off
   form = NormalizationConfig(
     basic_latex=True, units=False, malformed_operators=True, nits=True, boxed='none'
   )
@@ -205,13 +204,13 @@ def _library():
 
 
 def _symbolic(one, other):
-  """math-verify's verdict. Its time-outs are off: they are alarms, and the worker's end whatever
-  holds an answer up."""
+  """math-verify's verdict. Its time-outs are alarms, and are off: the worker ends whatever holds an
+  answer up."""
   library, read = _library()
-  # Its verdict may depend on which is the reference: here on neither.
+  # Its verdict may depend on which answer is the reference. Here both orders count the same.
   try:
     sides = [read(_spelled_out(text)) for text in sorted((one, other))]
-  except Exception:  # it has no other for what it cannot read
+  except Exception:  # it raises nothing more specific for what it cannot read
     return False
   return library.verify(
     *sides, numeric_precision=_PLACES, allow_set_relation_comp=True, timeout_seconds=None
@@ -219,7 +218,7 @@ def _symbolic(one, other):
 
 
 def _spelled_out(text):
-  """Without what the library misreads."""
+  """The text without what the library misreads."""
   text = _FACTOR.sub(r'\1\\cdot (', text.replace('**', '^'))  # 3(\frac12) as a mixed number
   if r'\sum' not in text and r'\prod' not in text:
     text = _IMAGINARY.sub('I', text)  # i as a variable

@@ -1,9 +1,9 @@
 """A sandbox made of Linux's namespaces alone: `main` closes a room around a new process, which runs
 `inside` there.
 
-It needs Linux 5.12 or later, and the right to make user namespaces: root has it, and on most
-systems every user. In the room there are the programs and libraries that it is told of, read-only,
-and an empty folder of limited size; there is no network, and no process but those that begin in it.
+It needs Linux 5.12 or later, and the right to make user namespaces. Root has that right, and on
+most systems every user. The room has the programs and libraries that it is told of, read-only, and
+an empty folder of limited size. It has no network, and no processes except those that begin in it.
 """
 
 import json
@@ -31,13 +31,13 @@ _MNT_DETACH = 2
 _RDONLY, _NOSUID, _NODEV, _NOEXEC = 1, 2, 4, 8  # MOUNT_ATTR_* of linux/mount.h
 _MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE = 442, -100, 0x8000
 _PR_SET_PDEATHSIG = 1
-_INODES = 4096  # files in /tmp
-_ROOM = '/tmp'  # any folder that there always is: what is in it stays outside
+_INODES = 4096  # most files in /tmp
+_ROOM = '/tmp'  # any folder that always exists: what it holds stays outside
 
 
 def main() -> None:
-  """Closes the room and waits until all in it has ended. Like `inside.main` it returns where a
-  program has run.
+  """Closes the room and waits until everything in it has ended. Like `inside.main` it also returns
+  in processes that have run a program.
 
   Its argument is a JSON object with
 
@@ -47,7 +47,7 @@ def main() -> None:
       links      {path: target} of symbolic links in it
       disk       bytes of its folder
       info       the open file that takes {"child-pid": the first process of the room}, as from
-      bubblewrap
+                 bubblewrap
   """
   told = json.loads(sys.argv[1])
   os.umask(0o022)
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def _unshare(identity):
-  """Leaves the namespaces of the host. Users other than one's own are mapped from outside only, so
+  """Leaves the namespaces of the host. Only a process outside may map users other than its own, so
   a child does it."""
   told, tell = os.pipe()
   child = os.fork()
@@ -88,8 +88,8 @@ def _unshare(identity):
 
 
 def _map_ids(pid, identity):
-  """Whom the room knows: where root makes it, root, until all is in place, and `identity`; else us,
-  as `identity`."""
+  """Maps the users of the room. Where root makes it: root, until everything is in place, and
+  `identity`. Else us, as `identity`."""
   root = os.geteuid() == 0
   if not root:
     _write(f'/proc/{pid}/setgroups', 'deny')
@@ -145,8 +145,8 @@ def _mount_tmpfs(path, options):
 
 
 def _restrict(path, attributes, flags):
-  """mount_setattr(2), which adds to what a mount's owner has restricted before, for all mounts
-  below as well."""
+  """mount_setattr(2), for all mounts below as well. It adds to what a mount's owner has restricted
+  before."""
   call(
     'syscall',
     _MOUNT_SETATTR,

@@ -12,7 +12,7 @@ from o1jax.types import Array, Reference, Tree
 def solution_bytes(
   tree: Tree, ids: Array, table: tuple[Array, Array], *, size: int = 128
 ) -> tuple[Array, Array]:
-  """The text up to each node as bytes. ids [B, N] -> uint8 [B, N, size] (its end, if longer),
+  """The text up to each node as bytes. ids [B, N] -> uint8 [B, N, size] (the end of a longer text),
   length [B, N]."""
   tokens, length = tree_lib.solution_tokens(tree, ids)
   return token_bytes(tokens, length, table, size=size)
@@ -35,7 +35,7 @@ def outcome(
     ids: [B, N] nodes.
     verify: a task's verifier, (Reference of one problem, uint8 [S], length []) -> bool [].
     table: bytes of every token, from `Tokenizer.bytes_table`.
-    size: bytes of the end of a solution that it is told.
+    size: bytes that the verifier is given, from the end of a solution.
 
   Returns:
     [B, N] float32: 1 where the node finishes a correct solution, 0 elsewhere.

@@ -1,6 +1,6 @@
-"""Numbers and units of short answers, read without any library: most answers need no more.
+"""Numbers and units of short answers, read without any library. Most answers need no more.
 
-A unit may be left out, and is never converted: 5 cm equals 5, and neither 5 m nor 0.05 m.
+A unit may be left out, and is never converted: 5 cm equals 5, but not 5 m, nor 0.05 m.
 """
 
 import re
@@ -15,7 +15,7 @@ _NUMBER = re.compile(
   re.ASCII,
 )
 _FRACTION = re.compile(rf' ?\\frac\{{({_DECIMAL})\}}\{{({_DECIMAL})\}}', re.ASCII)
-_LOOSE = re.compile(r'(?<!\d) | (?!\d)')  # blanks that part no two digits
+_LOOSE = re.compile(r'(?<!\d) | (?!\d)')  # blanks that do not separate two digits
 
 _CURRENCY = re.compile(r'(?P<minus>-?) ?(?P<sign>\\?\$|[€£¥₹]) ?(?=[\d.])')
 _SIGNS = {'$': 'dollar', r'\$': 'dollar', '€': 'euro', '£': 'pound', '¥': 'yen', '₹': 'rupee'}
@@ -45,12 +45,12 @@ _NO_UNITS = frozenset(
 
 
 class Quantity(NamedTuple):
-  """An answer apart from its unit.
+  """An answer, separated from its unit.
 
   Attributes:
     value: the text without the unit.
-    number: its value where it is a plain number, words such as million counted; else None.
-    unit: one way to write the unit, '' without one.
+    number: its value where it is a plain number, with words such as million counted in; else None.
+    unit: the canonical name of the unit, '' without one.
   """
 
   value: str
@@ -78,11 +78,11 @@ def number(text: str) -> Fraction | None:
 
 
 def quantity(text: str) -> Quantity:
-  r"""A clean answer (`verify.latex.clean`) apart from its unit.
+  r"""A clean answer (`verify.latex.clean`), separated from its unit.
 
-  Units are a currency sign before the number, and behind it: per cent, degrees, the base of a
-  numeral (101_2), words in `\text{}`, and plain words that this file knows, or of at least three
-  letters behind a blank.
+  A unit is a currency sign before the number, or one of these after it: per cent, degrees, the base
+  of a numeral (101_2), words in `\text{}`, plain words that this file knows, and other plain words
+  of at least three letters after a blank.
   """
   currency = _CURRENCY.match(text)
   units = [_SIGNS[currency['sign']]] if currency else []
@@ -107,7 +107,7 @@ def quantity(text: str) -> Quantity:
 
 
 def _unit(text):
-  """The words of a unit in one way to write them; [] where the text is none."""
+  """The words of a unit in their canonical form; [] where the text is no unit."""
   typeset = r'\text' in text
   text = _AREA.sub(
     lambda found: f'{found[2]} {"2" if found[1][0] == "s" else "3"}',

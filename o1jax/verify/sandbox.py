@@ -1,22 +1,20 @@
-"""Runs programs that nobody has read, each in a sandbox of its own, of which nothing is left
+"""Runs programs that nobody has read, each in a sandbox of its own. Nothing of it is left
 afterwards.
 
-A program gets its input, Python's standard library, what is in /usr, read-only, and an empty folder
-of limited size. It has no rights, no network, no devices but null, zero and urandom, and no /proc.
-Of the host it sees neither files nor processes, environment or open files. The backends are, all of
-them for Linux,
+A program gets its input, Python's standard library, everything in /usr, read-only, and an empty
+folder of limited size. It has no rights, no network, no devices except null, zero and urandom, and
+no /proc. It sees none of the host's files, processes, environment or open files. The backends, all
+of them for Linux, are
 
-  bubblewrap    the installed program `bwrap`, 0.7 or later
-  namespaces    the same with Python alone, see `verify.namespaces`
-  unsafe_local  no sandbox: a process of this user, under limits, and what it starts may outlive it.
-  For programs that
-                one would run oneself
+- bubblewrap: the installed program `bwrap`, 0.7 or later;
+- namespaces: the same with Python alone, see `verify.namespaces`;
+- unsafe_local: no sandbox. A process of this user, under limits, and what it starts may outlive it.
+  For programs that one would run oneself.
 
-In a sandbox a program is a user that nobody else is, where this process is root's, and may not make
-the system calls that `verify.inside` lists. Limits are of one process: together, the processes of a
-program may take as many times `Limits.memory` as there may be; and empty files, which bubblewrap
-cannot count, cost memory of the system. Should the machine run out of it, the system ends these
-processes first.
+Where this process is root's, a program in a sandbox is a user that nobody else is. It may not make
+the system calls that `verify.inside` lists. Limits are per process: together the processes of a
+program may use `Limits.memory` times their number. Empty files, which bubblewrap cannot count, cost
+memory of the system. If the machine runs out of memory, the system ends these processes first.
 """
 
 import dataclasses
@@ -36,7 +34,7 @@ SANDBOXES = ('bubblewrap', 'namespaces')
 BACKENDS = ('off', 'auto', *SANDBOXES, 'unsafe_local')
 _IDENTITIES = range(61184, 65520)  # systemd's for services that need a user of their own
 
-# What it returns it should not be able to do.
+# It returns what it is able to do and should not be.
 _PROBE = """
 import os, socket
 def able(path):
@@ -57,15 +55,15 @@ def able(path):
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-  """What a program may take.
+  """What a program may use.
 
   Attributes:
-    seconds: by the clock, for all its inputs together, from when it begins.
+    seconds: by the clock, for all its inputs together, from its beginning.
     memory: bytes of address space of a process.
     processes: of the program at one time, threads included. Not in force with unsafe_local.
     files: open at one time in a process.
-    disk: bytes of its folder, which are memory. With unsafe_local, of one file. An input must find
-      room there.
+    disk: bytes of its folder, which are memory. With unsafe_local, of one file. An input must fit
+      in it.
     output: bytes of all its answers, as JSON.
   """
 
@@ -84,8 +82,7 @@ def choose(backend: str) -> str:
   """The backend to run programs with.
 
   Args:
-    backend: one of BACKENDS; 'auto' is bubblewrap or namespaces, whichever works here, in this
-      order.
+    backend: one of BACKENDS; 'auto' is the first of bubblewrap and namespaces that works here.
 
   Raises:
     SandboxError: for 'off', and for a sandbox that does not work here.
@@ -119,8 +116,8 @@ def working() -> str | None:
 
 @functools.cache
 def defect(backend: str) -> str:
-  """Why a sandbox does not work here; '' if it does. A program in it tries what it should not be
-  able to do."""
+  """Why a sandbox does not work here; '' if it does. A program in it tries to do what it must not
+  be able to."""
   if sys.platform != 'linux':
     return 'it needs Linux'
   with tempfile.NamedTemporaryFile() as file:
@@ -157,21 +154,22 @@ def run(
   backend: str,
   limits: Limits = LIMITS,
 ) -> list[str | None] | None:
-  """Runs a program and tells what it answered, which may be anything: trust nothing in it.
+  """Runs a program and returns its answers. They may be anything: do not trust them.
 
   Args:
     program: Python source.
-    inputs: texts for its standard input, for each of which it runs once as a script; or with a
-      function, the arguments of its calls, each a Python literal of a tuple.
-    function: a name that the program defines; it is loaded once, and called once for each input.
+    inputs: texts for its standard input; it runs as a script once for each. With a function, the
+      arguments of its calls, each a Python literal of a tuple.
+    function: a name that the program defines. The program is loaded once, and the function called
+      once for each input.
     backend: 'bubblewrap', 'namespaces' or 'unsafe_local'; see `choose`.
-    limits: what it may take.
+    limits: what it may use.
 
   Returns:
-    What it printed for each input, None where its exit status was not 0 or that is too much. With a
-    function one text, which should be a JSON list that holds for each call [value], or null where
-    it raised (see `verify.inside`). None altogether if the program ended its sandbox, took too
-    long, or answered too much.
+    What it printed for each input; None where its exit status was not 0 or it printed too much.
+    With a function, one text. That should be a JSON list with [value] for each call, or null where
+    the call raised (see `verify.inside`). None altogether if the program ended its sandbox, took
+    too long, or answered too much.
 
   Raises:
     SandboxError: the sandbox did not work, so nothing is known of the program.
@@ -210,5 +208,5 @@ def _resources(backend, limits):
     RLIMIT_NOFILE=limits.files,
     RLIMIT_CORE=1,  # with 0 a program of the host may still be called to take it, see core(5)
   )
-  # Without a sandbox it would count whatever else this user runs.
+  # Without a sandbox, this would count everything else that the user runs.
   return found if backend == 'unsafe_local' else found | dict(RLIMIT_NPROC=limits.processes)

@@ -1,13 +1,15 @@
-"""A process that judges solutions for `verify.host`, one at a time: `python -m
-o1jax.verify.worker`.
+"""A process that judges solutions for `verify.host`, one at a time:
+`python -m o1jax.verify.worker`.
 
-It is told by pickles on its standard input, first (seconds, memory, check) and then (problem, text)
-after (problem, text), and answers each with a line of JSON on its standard output: READY, then
-[verdict, words]. A check runs in a child made for one answer, which is ended with all that it
-started when its seconds are over: then, or if it ends by itself or finds no more memory, the
-verdict is False, and the words say how. If the check raises anything else, the verdict is null and
-the words are the error's. What each child would load anew, a function `check.prepare` loads before
-the first.
+It reads pickles from its standard input: first (seconds, memory, check), then one (problem, text)
+after the other. It writes lines of JSON to its standard output: READY, then [verdict, words] for
+each answer.
+
+A check runs in a child that is made for one answer. When its seconds are over, the child and all
+that it started are ended. The verdict is False if the child ends so, or by itself, or runs out of
+memory, and the words say how. If the check raises anything else, the verdict is null and the words
+are the error's. A function `check.prepare` runs before the first child, and loads what each child
+would load anew.
 """
 
 import json
@@ -21,7 +23,7 @@ import sys
 from collections.abc import Callable
 
 READY = 'ready'
-_MOST = 1000  # characters of an error, so that a pipe takes it at once
+_MOST = 1000  # most characters of an error, so that a pipe takes it at once
 
 
 def main() -> None:
@@ -32,7 +34,7 @@ def main() -> None:
   ):  # sent to the whole job, whose first process decides
     signal.signal(number, signal.SIG_IGN)
   asked, answers = os.fdopen(os.dup(0), 'rb'), os.fdopen(os.dup(1), 'w')
-  # What a check reads is no question, and what it prints is no answer.
+  # A check must not read our questions, and what it prints must not be an answer.
   os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
   os.dup2(2, 1)
   try:
@@ -41,15 +43,15 @@ def main() -> None:
     _say(answers, READY)
     while True:
       _say(answers, judged(check, *pickle.load(asked), seconds=seconds, memory=memory))
-  except (EOFError, BrokenPipeError):  # nobody is there any more
+  except (EOFError, BrokenPipeError):  # nobody is left
     os._exit(0)
 
 
 def judged(
   check: Callable, problem, text: str, *, seconds: float, memory: float | None = None
 ) -> tuple[bool | None, str]:
-  """The verdict of a check, and what there is to say of it; see above, and `HostVerifier` for the
-  limits."""
+  """The verdict of a check, and words about it. See the module docstring, and `HostVerifier` for
+  the limits."""
   receive, send = os.pipe()
   child = os.fork()
   if not child:
@@ -71,10 +73,11 @@ def judged(
 
 
 def _check(check, problem, text, send, seconds, memory):
-  """What the child does. It leads a group of its own, with all that the check may start."""
+  """The work of the child. It leads a process group of its own, with all that the check may
+  start."""
   os.setsid()
   limit = int(seconds) + 2
-  resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))  # should nobody be left to end it
+  resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))  # in case nobody is left to end it
   if memory is not None and sys.platform.startswith('linux'):
     _limit_memory(memory)
   for number in (signal.SIGINT, signal.SIGTERM):
@@ -90,8 +93,8 @@ def _check(check, problem, text, send, seconds, memory):
 
 
 def _limit_memory(memory):
-  """Of each process by itself, beyond what it has mapped already: with JAX loaded that is some GiB,
-  hardly used."""
+  """Limits each process by itself, beyond what it has mapped already. With JAX loaded that is some
+  GiB, hardly used."""
   mapped = int(pathlib.Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
   _, most = resource.getrlimit(resource.RLIMIT_AS)
   limit = mapped + int(memory * 2**30)
@@ -102,7 +105,7 @@ def _limit_memory(memory):
 def _end(child):
   try:
     os.killpg(child, signal.SIGKILL)
-  except ProcessLookupError:  # it has not come to lead its group yet
+  except ProcessLookupError:  # it does not lead its group yet
     os.kill(child, signal.SIGKILL)
 
 
