@@ -1,6 +1,7 @@
 """The arrows between folders and the size of things, read from the source with ast alone."""
 
 import ast
+import functools
 import json
 import pathlib
 import re
@@ -35,6 +36,11 @@ DOORS = {
   'absl.flags': ('experiments/',),
   'orbax': ('o1jax/runtime/checkpoint.py',),
 }
+# The tables of variants, each in its package's __init__.py. What stands in one is named by its own
+# package, configs and tests alone.
+TABLES: dict[str, tuple[str, ...]] = {}
+# Keys of tables that mean something else elsewhere, too.
+COMMON: dict[str, str] = {}
 FILE_LINES, BODY_LINES = 400, 60
 # 'path' or 'path:function' -> lines; a reason belongs beside each
 ALLOWED_LONG: dict[str, int] = {
@@ -101,6 +107,40 @@ def intruders(path, source):
         yield f'{path} imports {name}'
 
 
+def keys(source, table):
+  """The keys of a table that a module assigns, or [] if it assigns none."""
+  for node in ast.parse(source).body:
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, 'target', None)]
+    if any(isinstance(target, ast.Name) and target.id == table for target in targets):
+      if isinstance(node.value, ast.Call):  # dict(name=row)
+        return [keyword.arg for keyword in node.value.keywords]
+      return [key.value for key in node.value.keys if isinstance(key, ast.Constant)]
+  return []
+
+
+@functools.cache
+def variants():
+  """package -> the names of its variants."""
+  files = {name: (ROOT / 'o1jax' / name / '__init__.py').read_text() for name in TABLES}
+  return {
+    name: {key for table in TABLES[name] for key in keys(files[name], table)} - COMMON.keys()
+    for name in TABLES
+  }
+
+
+def named_variants(path, source, known=None):
+  """Variants that a file outside their package names, as a text or as a module that it imports."""
+  texts = {node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)}
+  used = set(imports(path, source))
+  for package, names in (known or variants()).items():
+    if path.startswith(f'o1jax/{package}/'):
+      continue
+    for name in sorted(names):
+      module = f'o1jax.{package}.{name}'
+      if name in texts or any(f'{found}.'.startswith(f'{module}.') for found in used):
+        yield f'{path} names {name}, of {package}'
+
+
 def undocumented(path, source):
   """A file with code and no docstring, and its public functions and classes without one."""
   tree = ast.parse(source)
@@ -153,6 +193,44 @@ def test_imports_go_to_a_smaller_level():
 
 def test_a_library_enters_by_its_door_only():
   assert offenders(intruders, sources('o1jax', 'configs', 'experiments')) == []
+
+
+def test_every_table_is_where_it_should_be():
+  for package, tables in TABLES.items():
+    source = (ROOT / 'o1jax' / package / '__init__.py').read_text()
+    assert [table for table in tables if not keys(source, table)] == []
+  assert set(COMMON) <= {
+    key
+    for package, tables in TABLES.items()
+    for table in tables
+    for key in keys((ROOT / 'o1jax' / package / '__init__.py').read_text(), table)
+  }
+
+
+def test_a_variant_is_named_by_its_own_package_alone():
+  assert offenders(named_variants, sources('o1jax', 'experiments')) == []
+
+
+@pytest.mark.parametrize(
+  'path, text, count',
+  [
+    ('o1jax/search/__init__.py', "SEARCHES = {'beam': 1}\nif x == 'beam': y = 'beam'", 0),
+    ('o1jax/recipes/build.py', "if method == 'beam': pass", 1),
+    ('o1jax/recipes/build.py', "x = dict(a='beams', b='a beam')", 0),
+    ('o1jax/recipes/build.py', 'from o1jax.search.beam import beam', 1),
+    ('o1jax/recipes/build.py', 'from o1jax.search import beam', 1),
+    ('o1jax/recipes/build.py', 'from o1jax.search import SEARCHES', 0),
+    ('experiments/solve.py', "show(budget['dpo'], 'beam')", 2),
+  ],
+)
+def test_variants_are_seen_where_they_are_named(path, text, count):
+  known = dict(search={'beam'}, learning={'dpo'})
+  assert len(list(named_variants(path, text, known))) == count
+
+
+def test_the_keys_of_a_table_are_read():
+  text = "A = {'x': 1, 'y': 2}\nB: dict[str, int] = {'z': 3}\nC = dict(w=4)\nD: int"
+  assert [keys(text, name) for name in 'ABCE'] == [['x', 'y'], ['z'], ['w'], []]
 
 
 def test_what_is_public_is_documented():
