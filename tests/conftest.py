@@ -7,6 +7,8 @@ import os
 import shutil
 import tempfile
 
+import pytest
+
 # Tests compile much and compute little. XLA ends a process for a flag that it does not know, and
 # later ones have only the fusion emitters, which take most of the time of compiling.
 _FLAGS = ['--xla_backend_optimization_level=0', '--xla_cpu_parallel_codegen_split_count=1']
@@ -23,6 +25,28 @@ if 'O1JAX_CACHE' not in os.environ:
   # Jobs of one session share what they compile, and leave the user's folder alone.
   os.environ['O1JAX_CACHE'] = tempfile.mkdtemp(prefix='programs')
   atexit.register(shutil.rmtree, os.environ['O1JAX_CACHE'], ignore_errors=True)
+
+
+# `.ci/run` sets it: what cannot be tested there fails.
+_NO_SKIPS = os.environ.get('O1JAX_TESTS_NO_SKIPS') == '1'
+
+
+def _failed(report):
+  """A report of a skipped test, or of a skipped file, as one of a failure."""
+  if _NO_SKIPS and report.skipped and not hasattr(report, 'wasxfail'):
+    *_, reason = report.longrepr if isinstance(report.longrepr, tuple) else (report.longrepr,)
+    report.outcome, report.longrepr = 'failed', f'no test may be skipped here. {reason}'
+  return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+  return _failed((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report():
+  return _failed((yield))
 
 
 def pytest_collection_modifyitems(items):

@@ -14,6 +14,7 @@ import pytest
 
 from experiments import faults
 
+pytestmark = pytest.mark.long
 ROOT = pathlib.Path(__file__).parents[2]
 KILLS = 20
 ENV = os.environ | {'JAX_NUM_CPU_DEVICES': '2'}  # as on a small machine

@@ -44,6 +44,7 @@ def results(workdir):
     return [row | {'seconds': ''} for row in csv.DictReader(file)]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_two_processes_do_what_one_does(tmp_path):
   together, alone = tmp_path / 'together', tmp_path / 'alone'

@@ -13,6 +13,8 @@ from o1jax.runtime.metrics import read_metrics
 from tests import jobs
 from tests.runtime import elastic_worker as worker
 
+pytestmark = pytest.mark.long
+
 
 def work(workdir, *, devices, processes=1, stop_at=None, spoil_at=None):
   """The exit codes of the processes of a job and what they printed; `stop_at`, `spoil_at`:

@@ -17,7 +17,8 @@ import pytest
 from o1jax.verify import code, sandbox
 from tests.verify import hostile
 
-pytestmark = pytest.mark.timeout(900)  # the attacks count as one test, the first
+# The attacks count as one test, the first.
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 HOSTILE, HONEST = 500, 80
 SHORT = sandbox.Limits(seconds=0.4, memory=256 << 20, processes=8, output=1 << 18)
 LONG = sandbox.Limits(seconds=20.0)
