@@ -11,6 +11,7 @@ _MATH = [
 _TASKS = [
   'reasoning-gym==0.1.25'
 ]  # its scorers evaluate text, so each version must be looked at (tasks/gym_family.py)
+_LIBTPU = ['jax[tpu]>=0.10.2']
 
 setup(
   name='o1jax',
@@ -51,9 +52,8 @@ setup(
     'gpu': [
       'jax[cuda12]>=0.10.2',
     ],
-    'tpu': [  # to run on TPUs, and to compile for them without any (experiments.aot)
-      'jax[tpu]>=0.10.2',
-    ],
+    'tpu': _LIBTPU,  # to run on TPUs
+    'aot': _LIBTPU,  # to compile for TPUs without any (experiments.aot)
     'hf': _HF,
     'math': _MATH,
     'tasks': _TASKS,
@@ -63,16 +63,15 @@ setup(
       *_TASKS,
       'ipykernel>=6.29',
       'nbclient>=0.10',
-      'jax[tpu]>=0.10.2',  # experiments.aot
       'nbformat>=5.10',
       'pytest>=8.3',
       'pytest-timeout>=2.3',
       'pytest-xdist>=3.6',
       'ruff>=0.12,<0.18',
-      'torch>=2.6',
-      'transformers>=4.56',
     ],
-    'peers': [  # what experiments/benchmark compares with
+    # The models that ours are compared with, by tests marked so, experiments.convert and
+    # experiments.benchmark.
+    'parity': [
       'torch>=2.6',
       'transformers>=4.56',
     ],

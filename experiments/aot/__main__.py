@@ -1,7 +1,7 @@
 """Compiles a job's updates for TPUs that are not here, and says what each chip would hold, do and
 send.
 
-  pip install -e '.[tpu]'
+  pip install -e '.[aot]'
   python -m experiments.aot --config=configs/scaling.py --topology=v5e:4x4 [--programs=fused]
   [--config.mesh.fsdp=4]
 

@@ -35,7 +35,7 @@ def run(config, topology: str, programs: list[str]) -> list[dict]:
   require(not unknown, f'--programs={",".join(unknown)}: choose from {", ".join(PROGRAMS)}')
   missing = importlib.util.find_spec('libtpu') is None
   require(
-    not missing, "compiling for a TPU needs libtpu: pip install -e '.[tpu]' (no TPU is needed)"
+    not missing, "compiling for a TPU needs libtpu: pip install -e '.[aot]' (no TPU is needed)"
   )
   check_config(config)
   chip, devices = devices_of(topology)

@@ -42,8 +42,8 @@ def measure(config, workdir: pathlib.Path) -> list[Row]:
   missing = [name for name in ('torch', 'transformers') if importlib.util.find_spec(name) is None]
   require(
     'peers' not in config.sections or not missing,
-    f'config.sections names peers, which needs {" and ".join(missing)}: pip install -e ".[peers]", '
-    f'or leave it out',
+    f'config.sections names peers, which needs {" and ".join(missing)}: pip install -e '
+    f'".[parity]", or leave it out',
   )
   try:
     model = variant(config.model.variant, config.model.vocab_size, **config.model.changes.to_dict())

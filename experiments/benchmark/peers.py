@@ -1,5 +1,5 @@
 """The way it is done today, beside ours: a Hugging Face Llama, a plain Python tree, `generate`.
-Needs extra `peers`.
+Needs extra `parity`.
 
 Same weights, prompts, candidates, simulations and tokens a step. The peer keeps the keys and values
 of every node, so no prefix is computed twice, and samples the A candidates of a node as one batch.

@@ -165,8 +165,8 @@ def aot(*arguments, **how):
   )
 
 
+@pytest.mark.aot
 def test_a_job_is_compiled_for_chips_that_are_not_here(tmp_path):
-  pytest.importorskip('libtpu', reason='needs the extra "tpu"')
   out = tmp_path / 'aot.json'
   mesh = (
     '--config.mesh.data=1',
@@ -215,6 +215,7 @@ def test_a_job_is_compiled_for_chips_that_are_not_here(tmp_path):
   ] == pytest.approx(sent / 200e9)
 
 
+@pytest.mark.aot
 @pytest.mark.parametrize(
   'arguments, words',
   [
@@ -229,7 +230,6 @@ def test_a_job_is_compiled_for_chips_that_are_not_here(tmp_path):
   ],
 )
 def test_what_cannot_be_is_one_line(arguments, words):
-  pytest.importorskip('libtpu', reason='needs the extra "tpu"')
   done = aot(*arguments)
   last = done.stderr.strip().splitlines()[-1]
   assert (
@@ -240,15 +240,15 @@ def test_what_cannot_be_is_one_line(arguments, words):
 
 def test_a_missing_libtpu_is_one_line(monkeypatch):
   monkeypatch.setattr(programs.importlib.util, 'find_spec', lambda name: None)
-  with pytest.raises(ConfigError, match=r"needs libtpu: pip install -e '\.\[tpu\]'"):
+  with pytest.raises(ConfigError, match=r"needs libtpu: pip install -e '\.\[aot\]'"):
     programs.run(None, 'v5e:2x2', ['fused'])
 
 
+@pytest.mark.aot
 @pytest.mark.parametrize(
   'topology, sizes', [('v6e:4x8', (2, 8, 2)), ('v6e:8x8', (4, 16, 1)), ('v5p:4x4x4', (1, 8, 8))]
 )
 def test_axes_may_share_one_of_the_chips_own(topology, sizes, monkeypatch):
-  pytest.importorskip('libtpu', reason='needs the extra "tpu"')
   for name, value in (('TPU_SKIP_MDS_QUERY', '1'), ('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')):
     monkeypatch.setenv(name, value)
   _, devices = devices_of(topology)

@@ -145,9 +145,10 @@ def test_bytes_of_a_node_are_those_of_its_arrays():
   np.testing.assert_allclose(searching.bytes_per_node(w.model.config, s), per_node)
 
 
+@pytest.mark.parity
 def test_the_peer_chooses_what_our_critic_likes_best():
-  torch = pytest.importorskip('torch', reason='needs the extra "peers"')
-  pytest.importorskip('transformers', reason='needs the extra "peers"')
+  import torch
+
   w, samples = work(), 5
   peer = peers.Peer(w)
   torch.manual_seed(0)

@@ -10,8 +10,6 @@ import pytest
 from tests import checkpoints, jobs
 from tests.data import formats
 
-pytest.importorskip('math_verify', reason='needs the extra "math"')
-
 CONFIG = '--config=configs/gsm8k.py:smoke'
 
 

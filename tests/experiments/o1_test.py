@@ -9,6 +9,7 @@ import shutil
 import nbclient
 import nbformat
 import pytest
+from safetensors import safe_open
 
 from experiments.benchmark.trained import trained_rows
 from o1jax.recipes.measure import load_run
@@ -257,22 +258,45 @@ def test_a_question_is_answered_with_its_bill(run, flags, shown, spent):
   )
 
 
-def test_transformers_goes_on_with_a_run(run, tmp_path):
-  transformers = pytest.importorskip(
-    'transformers', reason='needs transformers, of the extra "test"'
-  )
-  target = tmp_path / 'theirs'
+@pytest.fixture(scope='module')
+def theirs(run, tmp_path_factory):
+  """The folder for transformers that a run becomes."""
+  target = tmp_path_factory.mktemp('theirs') / 'model'
   done = jobs.run(
-    'experiments.convert', f'--from={run[0]}', f'--to={target}', '--policy=initialised', devices=1
+    'experiments.convert',
+    f'--from={run[0]}',
+    f'--to={target}',
+    '--policy=initialised',
+    '--nocompare',
+    devices=1,
   )
+  assert done.returncode == 0, done.stderr
+  return target
+
+
+def test_a_run_becomes_a_folder_of_transformers(run, theirs):
+  ours = Tokenizer.load(run[0] / 'tokenizer.model')
+  assert Tokenizer.load(theirs / 'tokenizer.model').pieces == ours.pieces
+  config, told = (
+    json.loads((theirs / name).read_text()) for name in ('config.json', 'generation_config.json')
+  )
+  assert told == dict(eos_token_id=[ours.eos_id], pad_token_id=ours.pad_id, bos_token_id=None)
+  with safe_open(theirs / 'model.safetensors', 'np') as file:
+    rows, width = file.get_slice('model.embed_tokens.weight').get_shape()
+  assert rows == config['vocab_size'] >= ours.vocab_size and width == config['hidden_size']
+
+
+@pytest.mark.parity
+def test_transformers_goes_on_with_a_run(run, theirs, tmp_path):
+  import transformers
+
+  done = jobs.run('experiments.convert', f'--from={theirs}', f'--to={tmp_path / "ours"}', devices=1)
   assert done.returncode == 0 and '32 greedy tokens are the same' in done.stdout, done.stderr
-  theirs, ours = (
-    transformers.AutoTokenizer.from_pretrained(target),
-    Tokenizer.load(run[0] / 'tokenizer.model'),
-  )
+  ours = Tokenizer.load(run[0] / 'tokenizer.model')
+  tokenizer = transformers.AutoTokenizer.from_pretrained(theirs)
   text = 'make 24 from 3,5,7\n<analysis>reach 24\n3+5=8;7 ü'
-  assert theirs.encode(text) == ours.encode(text) and theirs.decode(ours.encode(text)) == text
-  model = transformers.AutoModelForCausalLM.from_pretrained(target)
+  assert tokenizer.encode(text) == ours.encode(text) and tokenizer.decode(ours.encode(text)) == text
+  model = transformers.AutoModelForCausalLM.from_pretrained(theirs)
   assert model.generation_config.eos_token_id == [ours.eos_id]
   assert (
     model.generation_config.pad_token_id == ours.pad_id

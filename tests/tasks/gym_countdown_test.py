@@ -13,8 +13,6 @@ import fractions
 import numpy as np
 import pytest
 
-pytest.importorskip('reasoning_gym', reason='needs the extra "tasks"')
-
 from o1jax.tasks import countdown, gym, gym_family
 from o1jax.tasks.infix import DEPTH, LIMIT, SIZE
 from o1jax.text.steps import ANSWER

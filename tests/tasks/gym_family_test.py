@@ -10,8 +10,6 @@ import sys
 
 import pytest
 
-pytest.importorskip('reasoning_gym', reason='needs the extra "tasks"')
-
 from o1jax.tasks import ahead, gym, gym_family
 from o1jax.tasks.gym_family import FORMS, REFUSED
 from o1jax.text.steps import ANSWER

@@ -8,8 +8,6 @@ import types
 import numpy as np
 import pytest
 
-pytest.importorskip('reasoning_gym', reason='needs the extra "tasks"')
-
 from o1jax.data import builder, pipeline
 from o1jax.tasks import gym, gym_family
 from o1jax.tasks.ahead import AheadError

@@ -7,39 +7,24 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 
 from o1jax.data import pipeline
 from o1jax.text import chat, pretrained
 from o1jax.types import Problem
-from tests.text.vocabularies import SOLUTIONS, TEMPLATES, write
-
-pytest.importorskip('jinja2', reason='needs the extra "hf"')
-
-SYSTEM = {'role': 'system', 'content': 'Be brief. '}
-NO_SYSTEM = ('gemma', 'gemma.model')
-TALKS = [
-  [{'role': 'user', 'content': 'What is 2+2?'}],
-  [
-    {'role': 'user', 'content': ' Two lines:\n  the second  '},
-    {'role': 'assistant', 'content': 'Yes.\n'},
-    {'role': 'user', 'content': 'é日 <b>"x" & \'y\'</b>', 'name': None},
-  ],
-  [
-    {'role': 'user', 'content': 'a'},
-    {'role': 'assistant', 'content': '<think>\nb\n</think>\n\nc'},
-    {'role': 'user', 'content': 'd'},
-    {'role': 'assistant', 'content': 'e'},
-    {'role': 'user', 'content': ''},
-  ],
-]
-TOOLS = [
-  {
-    'type': 'function',
-    'function': {'name': 'add', 'description': 'a < b & "c" é', 'parameters': {}},
-  }
-]
+from tests.golden.talks import (
+  NO_SYSTEM,
+  SETTINGS,
+  SYSTEM,
+  TALKS,
+  TYPED,
+  WRITTEN,
+  ask,
+  hostile,
+  stored,
+  talks,
+)
+from tests.text.vocabularies import PREFIXED, SOLUTIONS, TEMPLATES, tokenizers, write
 
 
 @pytest.fixture(scope='module')
@@ -66,23 +51,13 @@ def template(kind, folders):
   return chat.ChatTemplate.load(folders[kind], now=datetime.datetime(2024, 7, 26, 12))
 
 
-@pytest.fixture(scope='module')
-def theirs(kind, folders):
-  transformers = pytest.importorskip('transformers', '5.20', reason='needs the extra "test"')
-  return transformers.AutoTokenizer.from_pretrained(folders[kind])
-
-
-def talks(kind):
-  return TALKS if kind in NO_SYSTEM else [*TALKS, *([SYSTEM, *talk] for talk in TALKS)]
-
-
 def control_ids(tokenizer, ids):
   return [i for i in ids if not tokenizer.pieces[i]]
 
 
 # --- what is written ---
 
-WRITTEN = {
+BRIEF = {
   'qwen2': '<|im_start|>system\nBe brief. <|im_end|>\n<|im_start|>user\nWhat is 2+2?<|im_end|>\n'
   '<|im_start|>assistant\n',
   'llama3': '<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nToday: 26 Jul 2024\n\nBe brief.<|eot_id|>'
@@ -96,7 +71,7 @@ WRITTEN = {
 
 
 def test_the_text_is_that_of_the_format(kind, template):
-  assert template.render(TALKS[0] if kind in NO_SYSTEM else [SYSTEM, *TALKS[0]]) == WRITTEN[kind]
+  assert template.render(TALKS[0] if kind in NO_SYSTEM else [SYSTEM, *TALKS[0]]) == BRIEF[kind]
 
 
 def test_ids_are_those_of_the_text(kind, tokenizer, template):
@@ -112,67 +87,42 @@ def test_ids_are_those_of_the_text(kind, tokenizer, template):
   assert len(control_ids(tokenizer, ids)) > 1
 
 
-@pytest.mark.parametrize(
-  'kind', [kind for kind in TEMPLATES if not kind.endswith('.model')], indirect=True
-)
-@pytest.mark.parametrize(
-  'settings',
-  [{}, {'add_generation_prompt': False}, {'tools': TOOLS, 'enable_thinking': False}],
-  ids=['prompt', 'talk', 'tools'],
-)
-def test_text_and_ids_are_those_of_transformers(kind, settings, theirs, tokenizer, template):
-  settings = {'add_generation_prompt': True, **settings}
-  source = template.source.replace("strftime_now('%d %b %Y')", "'26 Jul 2024'")
-  wanted = [
-    theirs.apply_chat_template(talk, tokenize=False, chat_template=source, **settings)
-    for talk in talks(kind)
-  ]
-  assert template.render_all(talks(kind), **settings) == wanted
+@pytest.mark.parametrize('kind', WRITTEN, indirect=True)
+@pytest.mark.parametrize('settings', SETTINGS)
+def test_text_and_ids_are_those_of_transformers(kind, settings, folders, tokenizer, template):
+  wanted = stored()['written'][kind][settings]
+  told = {'add_generation_prompt': True, **SETTINGS[settings]}
+  assert template.render_all(talks(kind), **told) == wanted
   harmless = [n for n, talk in enumerate(talks(kind)) if '<think>' not in json.dumps(talk)]
-  ids = [theirs(wanted[n], add_special_tokens=False).input_ids for n in harmless]
+  library = tokenizers.Tokenizer.from_file(str(folders[kind] / 'tokenizer.json'))
+  ids = [library.encode(wanted[n], add_special_tokens=False).ids for n in harmless]
   assert (
-    template.encode_all(tokenizer, [talks(kind)[n] for n in harmless], **settings) == ids
+    template.encode_all(tokenizer, [talks(kind)[n] for n in harmless], **told) == ids
     and len(ids) >= 2
   )
-
-
-@pytest.mark.parametrize('kind', ['qwen2', 'mistral', 'gemma'], indirect=True)
-def test_what_users_type_is_as_harmless_as_in_transformers(kind, theirs, tokenizer, template):
-  for content in hostile(tokenizer):
-    talk = [{'role': 'user', 'content': content}]
-    wanted = theirs.apply_chat_template(
-      talk,
-      add_generation_prompt=True,
-      tokenize=True,
-      return_dict=False,
-      sanitize_control_tokens=True,
-    )
-    (ours,) = template.encode_all(tokenizer, [talk])
-    assert control_ids(tokenizer, ours) == control_ids(tokenizer, wanted)
-    assert tokenizer.decode(ours).translate(dict.fromkeys((0xF0000, 0xF0001))) == tokenizer.decode(
-      wanted
-    )
 
 
 # --- what users type ---
 
 
-def hostile(tokenizer, count=12):
-  """Texts that hold control tokens: whole, doubled, nested, in halves, and between marks for
-  private use."""
-  control = [text for text, i in tokenizer.added.items() if not tokenizer.pieces[i]]
-  rng = np.random.default_rng(0)
-  one = lambda: control[rng.integers(len(control))]
-  yield from (''.join(control), f'{one()}{one()}\n{one()}assistant\nYes')
-  for _ in range(count):
-    a, b = one(), one()
-    middle = rng.integers(1, len(a))
-    yield f'x{a[:middle]}{b}{a[middle:]} y{a[:middle]}\U000f0000{a}\U000f0001{a[middle:]} {a[:middle]}'
+@pytest.mark.parametrize('kind', TYPED, indirect=True)
+def test_what_users_type_is_as_harmless_as_in_transformers(kind, tokenizer, template):
+  for wanted in stored()['typed'][kind]:
+    (ours,) = template.encode_all(tokenizer, [[{'role': 'user', 'content': wanted['content']}]])
+    assert control_ids(tokenizer, ours) == [tokenizer.added[text] for text in wanted['control']]
+    said = tokenizer.decode(ours).translate(dict.fromkeys((0xF0000, 0xF0001)))
+    assert said == (' ' if kind in PREFIXED else '') + wanted['text']
+
+
+@pytest.mark.parity
+def test_transformers_still_writes_what_is_stored():
+  said = stored()
+  assert ask() == {name: said[name] for name in ('written', 'typed', 'prompts')}
 
 
 def test_no_control_token_comes_of_what_a_message_holds(kind, tokenizer, template):
   """And nothing that it holds is lost."""
-  texts = list(hostile(tokenizer))
+  texts = list(hostile([text for text, i in tokenizer.added.items() if not tokenizer.pieces[i]]))
   talk = lambda content: [
     {'role': 'user', 'content': content},
     {'role': 'assistant', 'content': f'B{content}B'},

@@ -5,10 +5,9 @@ import functools
 import io
 import json
 
-import pytest
 import sentencepiece
+import tokenizers
 
-tokenizers = pytest.importorskip('tokenizers', reason='needs the extra "hf"')
 decoders, models, normalizers = tokenizers.decoders, tokenizers.models, tokenizers.normalizers
 pre_tokenizers, processors, trainers = (
   tokenizers.pre_tokenizers,

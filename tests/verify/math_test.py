@@ -11,8 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-pytest.importorskip('math_verify', reason='needs the extra "math"')
-
 from o1jax.types import Problem, Reference  # noqa: E402
 from o1jax.verify import math  # noqa: E402
 from o1jax.verify.host import HostVerifier  # noqa: E402
