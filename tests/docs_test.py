@@ -1,4 +1,5 @@
-"""What README.md and docs/ name exists: files, modules, commands, flags, settings, tables and words."""
+"""What README.md and docs/ name exists: files, modules, commands, flags, settings, tables and words.
+Prose is as wide as code."""
 
 import ast
 import functools
@@ -241,6 +242,12 @@ def drawn(page):
   return {name.removesuffix('/') for name in re.findall(r'[a-z_]\w*(?:/|\.py)', house)}
 
 
+def too_wide(page):
+  """Lines of prose beyond 100 columns. A row of a table is one line, and a command may be."""
+  text = re.sub(r'^```.*?^```', '', page, flags=re.S | re.M)
+  return [line for line in text.splitlines() if len(line) > 100 and not line.startswith('|')]
+
+
 def offenders(law):
   return [f'{name}: {found}' for name in PAGES for found in law((ROOT / name).read_text())]
 
@@ -267,6 +274,13 @@ def test_the_house_is_drawn_as_it_stands():
 
 
 @pytest.mark.parametrize(
+  'name', [*PAGES, 'experiments/LOG.md', 'experiments/launch/README.md'], ids=str
+)
+def test_prose_has_the_width_of_the_code(name):
+  assert too_wide((ROOT / name).read_text()) == []
+
+
+@pytest.mark.parametrize(
   'law, text, count',
   [
     (missing_files, '`o1jax/types.py`, `search/`, `mcts.py`, `configs/quickstart.py:smoke`', 0),
@@ -282,6 +296,8 @@ def test_the_house_is_drawn_as_it_stands():
     (missing_commands, '```\npython -m experiments.o1 --workdirs=DIR\n```', 1),
     (missing_words, '`Tree`, `updates_per_call`, `search_*`, `402856c`, `skip_bad=True`', 0),
     (missing_words, '`Bush`, `updates_a_call`, `sea_rch_*`, `skip_good=True`', 4),
+    (too_wide, '\n'.join(['x' * 100, '|' + 'x' * 100, '```', 'x' * 101, '```']), 0),
+    (too_wide, 'x' * 101, 1),
   ],
 )
 def test_each_law_sees_what_is_not_there(law, text, count):
