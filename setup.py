@@ -5,12 +5,10 @@ from setuptools import find_packages, setup
 
 # Models and tokenizers of Hugging Face; verdicts on math answers; tasks of reasoning-gym.
 _HF = ['jinja2>=3.1.6', 'protobuf>=4.21', 'safetensors>=0.6', 'tokenizers>=0.21']
-_MATH = [
-  'math-verify>=0.9,<0.10'
-]  # it pins latex2sympy2_extended, of which verify/math.py extends a class
-_TASKS = [
-  'reasoning-gym==0.1.25'
-]  # its scorers evaluate text, so each version must be looked at (tasks/gym_family.py)
+# math-verify pins latex2sympy2_extended; verify/math.py extends a class of it.
+_MATH = ['math-verify>=0.9,<0.10']
+# Its scorers evaluate text, so each version must be looked at (tasks/gym_family.py).
+_TASKS = ['reasoning-gym==0.1.25']
 _LIBTPU = ['jax[tpu]>=0.10.2']
 
 setup(

@@ -119,9 +119,8 @@ def become(command, env, output, forked):
   os.environ.update(env)
   if not forked:
     os.execv(sys.executable, [sys.executable, '-m', *command])
-  jax.config.update(
-    'jax_num_cpu_devices', int(env['JAX_NUM_CPU_DEVICES'])
-  )  # read as jax was imported
+  # Read as jax was imported.
+  jax.config.update('jax_num_cpu_devices', int(env['JAX_NUM_CPU_DEVICES']))
   sys.argv = list(command)
   runpy.run_module(command[0], run_name='__main__', alter_sys=True)
 

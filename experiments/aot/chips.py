@@ -35,7 +35,7 @@ def devices_of(topology: str) -> tuple[Chip, list]:
   if kind not in CHIPS or len(grid.split('x')) != (3 if kind == 'v5p' else 2):
     raise ConfigError(
       f'--topology={topology}: give one of {", ".join(CHIPS)} and a grid, such as v5e:4x4 or '
-      f'v5p:2x2x4'
+      'v5p:2x2x4'
     )
   try:
     return CHIPS[kind], list(

@@ -43,7 +43,7 @@ def measure(config, workdir: pathlib.Path) -> list[Row]:
   require(
     'peers' not in config.sections or not missing,
     f'config.sections names peers, which needs {" and ".join(missing)}: pip install -e '
-    f'".[parity]", or leave it out',
+    '".[parity]", or leave it out',
   )
   try:
     model = variant(config.model.variant, config.model.vocab_size, **config.model.changes.to_dict())

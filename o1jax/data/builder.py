@@ -89,9 +89,8 @@ def write(
       )
   else:
     tfds.disable_progress_bar()
-    with contextlib.redirect_stdout(
-      io.StringIO()
-    ):  # it would report a download that does not happen
+    # It would report a download that does not happen.
+    with contextlib.redirect_stdout(io.StringIO()):
       builder.download_and_prepare()
   return pathlib.Path(builder.data_path)
 

@@ -80,8 +80,7 @@ def _step(value):
     if not 0 <= chosen < len(completions):
       raise ReaderError(
         f"the field 'chosen_completion' is {shown(chosen)} of {len(completions)} completions: "
-        f'expected '
-        'an index from 0, or null.'
+        'expected an index from 0, or null.'
       )
     return _Step(*completions.pop(chosen), completions)
   if human is not None:

@@ -106,7 +106,6 @@ def _line(row):
   if _stepwise(json.loads(line)) != row:
     raise ValueError(
       f'the row of {shown(row.prompt)} with labels {row.labels} would not come back as it is: '
-      f'labels '
-      'are 1, 0, -1 or None, and a prompt has no white space around it.'
+      'labels are 1, 0, -1 or None, and a prompt has no white space around it.'
     )
   return line

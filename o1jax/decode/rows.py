@@ -23,8 +23,7 @@ def lay_rows(context: Context, lead: tuple[int, int, int], room: int) -> tuple[A
   `rows_at`.
 
   The prompt, which all of a problem share, joins the rows where there is one for each problem, or
-  where it is short
-  beside them: one product is faster than two.
+  where it is short beside them: one product is faster than two.
   """
   batch, width, siblings = lead
   parts, masks, places = [], [], []

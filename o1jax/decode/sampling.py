@@ -418,9 +418,8 @@ def _next_token(uniform, logits, sampling: Sampling):
   total = jnp.sum(jnp.exp(scaled - peak), axis=-1)
   if sampling.temperature == 0:
     vocab = jnp.arange(logits.shape[-1], dtype=jnp.int32)
-    token = jnp.min(
-      jnp.where(scaled == peak, vocab, vocab[-1]), axis=-1
-    )  # argmax would take one number at a time
+    # argmax would take one number at a time.
+    token = jnp.min(jnp.where(scaled == peak, vocab, vocab[-1]), axis=-1)
   else:
     kept = truncate(scaled, top_k=sampling.top_k, top_p=sampling.top_p)
     token = sample_token(uniform, jnp.exp(kept - peak))

@@ -31,9 +31,8 @@ RULES = {
   'layers': (),
 }
 
-Names = Sequence[
-  str | None
-]  # of the axes of an array: keys of `RULES`, or None for one that is whole
+# The names of an array's axes: keys of `RULES`, or None for a whole axis.
+Names = Sequence[str | None]
 
 
 def ways(name: str) -> int:

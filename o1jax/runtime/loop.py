@@ -20,9 +20,8 @@ from o1jax.runtime.workdir import replacing
 from o1jax.types import Metrics, TrainState
 from o1jax.verify.host import VerifierError
 
-GO, SAVE, STOP, FAIL = range(
-  4
-)  # what a process asks for after a call; the most that one of them asks for, all do
+# What a process asks for after a call. All processes do the most that one of them asks for.
+GO, SAVE, STOP, FAIL = range(4)
 
 
 class Stopped(Exception):
@@ -163,8 +162,7 @@ def run_updates(
       kept = _keep_batch(batch, workdir / 'offending', stage, record.hopeless)
       raise Diverged(
         f'{stage}: {record.trouble}{kept}; what was learned before them is saved as update {done}: '
-        f'lower '
-        'the learning rate or the clip'
+        'lower the learning rate or the clip'
       )
   except (StorageError, VerifierError) as error:
     raise type(error)(f'{stage}: {error}; {_last_good(checkpoints)}') from error
@@ -223,8 +221,7 @@ class _Record:
       self.hopeless = number
       self.trouble = (
         f'loss or gradient was no number in {self._limit} updates in a row, at last in {number} '
-        f'(loss '
-        f'{values["loss"]:.4g})'
+        f'(loss {values["loss"]:.4g})'
       )
     if self._after and number % self._after_every == 0:
       self._newest = self._after(state, values)

@@ -84,12 +84,11 @@ def build_mesh(
     all(size > 0 or size == -1 for size in (data or 1, fsdp, tensor))
     and sum(n < 1 for n in (data, fsdp, tensor)) < 2,
     f'{told}: give numbers of devices, and at most one -1 for all that are left (or data=0 for as '
-    f'many as fit)',
+    'many as fit)',
   )
   left = total // math.prod(size for size in (data, fsdp, tensor) if size > 0)
-  if (
-    data == 0 and jax.process_count() == 1
-  ):  # several processes must have their part in every program
+  # Several processes must have their part in every program.
+  if data == 0 and jax.process_count() == 1:
     fit = [n for n in range(1, left + 1) if not any(batch % (n * fsdp) for batch in batches)]
     sizes = max(fit, default=1), fsdp, tensor
   else:
@@ -103,7 +102,7 @@ def build_mesh(
     require(
       batch % share == 0,
       f'{told}: {batch} problems cannot be dealt out to data * fsdp = {share} devices: choose a '
-      f'multiple',
+      'multiple',
     )
   # `jax.make_mesh` would not let two of the axes share one of a TPU's.
   grid = mesh_utils.create_device_mesh(sizes, devices[:count], allow_split_physical_axes=True)

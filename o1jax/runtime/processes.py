@@ -130,7 +130,7 @@ def check_shared(folder: pathlib.Path, *, patience: float = 60.0) -> None:
   if agree(int(not seen)):
     raise ConfigError(
       f'the processes of this job see different folders as {folder}: give a --workdir that all '
-      f'share'
+      'share'
     )
 
 

@@ -18,11 +18,12 @@ from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
+# Errors when the other end of a pipe is gone.
 _GONE = (
   EOFError,
   BrokenPipeError,
   ConnectionResetError,
-)  # errors when the other end of a pipe is gone
+)
 
 
 class AheadError(RuntimeError):
@@ -128,10 +129,11 @@ class _Worker:
 
 def main() -> None:
   """Answers items with (True, result) or (False, words) until the pipe closes."""
+  # The signals reach the whole job, whose first process decides.
   for number in (
     signal.SIGINT,
     signal.SIGTERM,
-  ):  # sent to the whole job, whose first process decides
+  ):
     signal.signal(number, signal.SIG_IGN)
   pipe = Connection(int(sys.argv[1]))
   try:

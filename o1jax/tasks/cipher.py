@@ -147,9 +147,8 @@ def _draw_pair(letter: str, rng: np.random.Generator) -> str:
 
 
 EXAMPLE = problem('oyfjdnisdr rtqwainr acxz mynzbhhx')  # think step by step
-STRAWBERRY = problem(
-  'oyekaijzdf aaptcg suaokybhai ouow aqht mynznvaatzacdfoulxxz'
-)  # a fixed test, never trained on
+# A fixed test, never trained on.
+STRAWBERRY = problem('oyekaijzdf aaptcg suaokybhai ouow aqht mynznvaatzacdfoulxxz')
 
 
 # --- problems ---
@@ -194,8 +193,7 @@ def _problems(split, count, seed, *, draw) -> list[types.Problem]:
   if len(found) < count:
     raise ValueError(
       f'cipher gave {len(found)} sentences in split {split!r}, {count} were asked: ask fewer, or '
-      f'raise '
-      'max_words.'
+      'raise max_words.'
     )
   return list(found.values())
 

@@ -72,8 +72,7 @@ def task(
   if texts < 1 or workers < 0 or seconds <= 0:
     raise ValueError(
       f'gym with texts={texts}, workers={workers}, seconds={seconds}: give at least 1, at least 0, '
-      f'and '
-      'more than 0.'
+      'and more than 0.'
     )
   chosen = family_of(family, level=level, settings=settings)
   workers = workers or min(os.cpu_count() or 1, _MOST)
@@ -191,8 +190,7 @@ def _demonstrate(problem: types.Problem, rng: np.random.Generator, *, family) ->
   if answer is None:
     raise ValueError(
       f'the family {family.name!r} tells no answers, so there is nothing to demonstrate: learn it '
-      f'from '
-      'outcomes alone.'
+      'from outcomes alone.'
     )
   return (ANSWER + answer.strip()).split(DELIMITER)
 

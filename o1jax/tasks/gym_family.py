@@ -98,9 +98,8 @@ class Family:
     It is a function of (family, seed, index) where strings are hashed by a fixed seed, as in
     `ahead`. It seeds the global generators of `random` and NumPy, from which some families draw.
     """
-    start = random.Random(seed).getrandbits(
-      31
-    )  # NumPy's takes 32 bits, and seeds beside each other share entries
+    # NumPy's seed has 32 bits. Neighbouring seeds must not share entries.
+    start = random.Random(seed).getrandbits(31)
     number, place = divmod(index, CHUNK)
     random.seed(start + index)
     np.random.seed(start + index)

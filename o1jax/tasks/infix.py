@@ -50,9 +50,8 @@ class _Reader(NamedTuple):
 
   ok: jax.Array  # bool []
   depth: jax.Array  # int32 [], -1 = the closing parenthesis of the whole answer has been read
-  frames: tuple[
-    _Frame, ...
-  ]  # one a level. They are separate scalars, so that XLA fuses a step of the scan into one loop
+  # One a level. They are separate scalars, so that XLA fuses a step of the scan into one loop.
+  frames: tuple[_Frame, ...]
   reading: jax.Array  # bool [], inside a number
   number: jax.Array  # float32 []
   operand: jax.Array  # bool [], an operand stands to the left

@@ -202,9 +202,8 @@ def chatting(
 def _told(asked, seconds) -> list[str]:
   """The answer of the process that renders."""
   limits = dict(RLIMIT_AS=MEMORY, RLIMIT_CPU=int(seconds) + 1, RLIMIT_NOFILE=0, RLIMIT_NPROC=0)
-  env = dict(
-    PYTHONPATH=os.pathsep.join(map(str, sys.path))
-  )  # only this much of the environment, which has secrets
+  # Only this much of the environment, which has secrets.
+  env = dict(PYTHONPATH=os.pathsep.join(map(str, sys.path)))
   command = [sys.executable, '-m', 'o1jax.text.render']
   words = _json(asked | dict(limits=limits)).encode('utf-8', 'surrogatepass')
   try:
@@ -212,8 +211,7 @@ def _told(asked, seconds) -> list[str]:
   except subprocess.TimeoutExpired:
     raise ValueError(
       f'the chat template took more than {seconds:g} s: it may never end. Give it more '
-      f'(`seconds`), or '
-      'fewer conversations at a time.'
+      '(`seconds`), or fewer conversations at a time.'
     ) from None
   trouble = done.stderr.decode(errors='replace').strip()
   if done.returncode and "No module named 'jinja2'" in trouble:
@@ -243,8 +241,7 @@ def _as_text(tokenizer, control) -> list[int]:
   if tokenizer.added[control] in ids:
     raise ValueError(
       f'a message holds {control!r}, which the tokenizer can write as a control token only: leave '
-      f'it '
-      'out.'
+      'it out.'
     )
   return ids
 

@@ -60,8 +60,7 @@ def load(path) -> Tokenizer:
   if tokenizer.decode(tokenizer.encode('\n')) != '\n':
     raise ValueError(
       f'the tokenizer {file} cannot write a newline, which closes a step (it brings text to the '
-      f'form '
-      f'{vocabulary.normalizer or "of its tokens"}): take a model with another.'
+      f'form {vocabulary.normalizer or "of its tokens"}): take a model with another.'
     )
   return dataclasses.replace(
     tokenizer, frame=lambda prompts: [_framed(tokenizer, start, text) for text in prompts]
@@ -108,7 +107,7 @@ def _find(path: pathlib.Path) -> pathlib.Path:
     if path.suffix not in ('.json', '.model'):
       raise ValueError(
         f'the tokenizer {path} is of a kind that is not known: give a tokenizer.json or a .model '
-        f'file.'
+        'file.'
       )
     return path
   models = (
@@ -155,7 +154,7 @@ def _ends(folder, vocabulary: Vocabulary, named) -> tuple[int, ...]:
   if first is not None and first not in vocabulary.added:
     raise ValueError(
       f'the eos_token {first!r} of {folder} is no token of its tokenizer: are the files of one '
-      f'model?'
+      'model?'
     )
   told = [
     _ids(read_object(folder / name).get('eos_token_id'))
@@ -167,8 +166,7 @@ def _ends(folder, vocabulary: Vocabulary, named) -> tuple[int, ...]:
   if not ends:
     raise ValueError(
       f'no end token in {folder}: tokenizer_config.json has no eos_token, and '
-      f'generation_config.json no '
-      'eos_token_id: write one of them.'
+      'generation_config.json no eos_token_id: write one of them.'
     )
   beyond = [i for i in ends if i >= len(vocabulary.pieces)]
   if beyond:

@@ -80,9 +80,8 @@ def main() -> None:
   rendered("{{ '\\n' + undefined.more }}", [{}], now=asked['now'], characters=1)
   limits = asked.pop('limits')
   for name, limit in limits.items():
-    with contextlib.suppress(
-      ValueError
-    ):  # a lower one stands already, or the system knows no such limit
+    # A lower limit is set already, or the system knows no such limit.
+    with contextlib.suppress(ValueError):
       resource.setrlimit(getattr(resource, name), (limit, limit))
   told = rendered(**asked)
   if 'error' in told:

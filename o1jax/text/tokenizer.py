@@ -17,9 +17,8 @@ import sentencepiece
 from o1jax.text import spm, steps
 
 _SYMBOLS = re.compile('|'.join(map(re.escape, steps.SYMBOLS)))
-_MOST_PIECES = (
-  1 << 20
-)  # 'as many as there are characters': the character model stops there by itself
+# Stands for 'as many as there are characters', where the character model stops by itself.
+_MOST_PIECES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -96,8 +95,7 @@ class Tokenizer:
       if vocab_size < least:
         raise ValueError(
           f'vocab_size={vocab_size} cannot hold the characters of the corpus: give at least '
-          f'{least}, '
-          'or None for the smallest vocabulary.'
+          f'{least}, or None for the smallest vocabulary.'
         )
     processor = _fit(texts, 'bpe', vocab_size) if vocab_size else _fit(texts, 'char', _MOST_PIECES)
     path = pathlib.Path(path)
@@ -154,8 +152,7 @@ class Tokenizer:
     if rows < self.vocab_size:
       raise ValueError(
         f'a table of rows={rows} cannot hold the {self.vocab_size} tokens of the tokenizer: is it '
-        f'that '
-        'of another model?'
+        'that of another model?'
       )
     table, length = np.zeros((rows, max(map(len, self.pieces))), np.uint8), np.zeros(rows, np.int32)
     for i, piece in enumerate(self.pieces):

@@ -102,8 +102,7 @@ def read_model(path: pathlib.Path, added: Mapping[str, int], special: Set[str]) 
   except Exception as error:  # protobuf and sentencepiece have errors of their own
     raise ValueError(
       f'{path} is no SentencePiece model ({error}). Some models name a file of another format so: '
-      f'take '
-      'their tokenizer.json.'
+      'take their tokenizer.json.'
     ) from None
   pieces = spm.pieces(processor)
   pieces += [b''] * (1 + max(added.values(), default=-1) - len(pieces))
@@ -178,7 +177,7 @@ def _json_pieces(path, spec, vocabulary, added, special):
   if kind not in ('BPE', 'Unigram') or not {'ByteLevel', 'Metaspace', 'Replace'} & set(decoder):
     raise ValueError(
       f'{path} holds a {kind} model with the decoder {"+".join(decoder) or None}, whose bytes are '
-      f'not '
+      'not '
       "known: byte-level BPE is, and BPE or unigram with '▁' for a space."
     )
   alphabet, fallback = _alphabet(), 'ByteFallback' in decoder or spec['model'].get('byte_fallback')

@@ -189,8 +189,7 @@ def _assertion(line):
     pass
   raise ValueError(
     f'{line[:80]!r} is not `assert f(literals) == literal`, and would have to run beside the '
-    f'program, '
-    'which could then decide it'
+    'program, which could then decide it'
   )
 
 

@@ -97,10 +97,11 @@ CLONE, SOCKET = (56, 220), (41, 198)
 # libraries do without them: io_uring, pidfds, the new mount calls, and clone3, whose flags a filter
 # cannot read.
 NEW_CALLS = 424
+# AUDIT_ARCH of linux/audit.h, column of the above.
 MACHINES = {
   'x86_64': (0xC000003E, 0),
   'aarch64': (0xC00000B7, 1),
-}  # AUDIT_ARCH of linux/audit.h, column of the above
+}
 
 _CLONE_NEW = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET
 _AF_UNIX = 1
@@ -120,9 +121,8 @@ def main(leader: int | None = None) -> None:
     request = json.load(file)
   confine(request['limits'], request['identity'])
   if leader is not None:
-    if select.select([leader], [], [], 0)[
-      0
-    ]:  # it has ended before `confine` could ask to be told of that
+    # The other end was closed before `confine` could ask to be told of that.
+    if select.select([leader], [], [], 0)[0]:
       os._exit(1)
     os.close(leader)
   # Children need not go through these objects at their end: it takes longer than most programs.
@@ -203,14 +203,14 @@ def filter_of(machine: str) -> bytes:
     (0x06, 0, 0, code)
     for code in (0x80000000, 0x7FFF0000, 0x50000 | errno.EPERM, 0x50000 | errno.ENOSYS)
   )
-  number, abi, argument = (
-    (0x20, 0, 0, offset) for offset in (0, 4, 16)
-  )  # loads; the low half of the first argument
+  # Loads; the low half of the first argument.
+  number, abi, argument = ((0x20, 0, 0, offset) for offset in (0, 4, 16))
+  # (jump, steps over if true, steps over if false, value).
   equal, at_least, any_bit = (
     0x15,
     0x35,
     0x45,
-  )  # (jump, steps over if true, steps over if false, value)
+  )
   rules = [abi, (equal, 1, 0, architecture), kill, number, (at_least, 0, 1, NEW_CALLS), absent]
   for numbers in DENIED.values():
     rules += [(equal, 0, 1, numbers[column]), refuse]

@@ -20,17 +20,15 @@ from o1jax.verify import inside
 
 STARTUP = 30.0  # seconds that a sandbox may take to start, to begin a program, and to end
 
-_EXECUTABLE = os.path.realpath(
-  sys._base_executable
-)  # of the interpreter behind a virtual environment
+# The interpreter itself, where this is a virtual environment.
+_EXECUTABLE = os.path.realpath(sys._base_executable)
 _PYTHON = (_EXECUTABLE, '-S', '-s', '-P', '-B', '-X', 'utf8')
 _SYSTEM = ('/usr', '/bin', '/sbin', '/lib', '/lib32', '/lib64', '/etc/ld.so.cache')
 _DEVICES = ('/dev/null', '/dev/zero', '/dev/urandom')
 _FIRST_TO_END = ('/bin/sh', '-c', 'echo 1000 > /proc/self/oom_score_adj; exec "$@"', 'sh')
 _NAMESPACES = (
   'import sys; sys.path.insert(0, sys.argv.pop(1)); from o1jax.verify import namespaces; del '
-  'sys.path[0]; '
-  'namespaces.main()'
+  'sys.path[0]; namespaces.main()'
 )
 
 

@@ -102,9 +102,8 @@ def _equal(one, other):
   if (value, other_value) != (one, other) and same_name and '=' not in value + other_value:
     return _equal(value, other_value)
   equations = ('=' in one) + ('=' in other)
-  if (
-    any(parts) or equations
-  ):  # the other of [1, 3] may be the union of [1, 2] and [2, 3], or 1 <= x <= 3
+  # The other of [1, 3] may be the union of [1, 2] and [2, 3], or 1 <= x <= 3.
+  if any(parts) or equations:
     return equations != 1 and _symbolic(one, other)
   return _same_quantity(one, other)
 

@@ -108,9 +108,8 @@ def _write(path, text):
 def _furnish(visible, links, disk):
   """Makes a root of `visible`, and an empty /tmp that takes `disk` bytes, and goes there."""
   call('mount', None, b'/', None, _MS_REC | _MS_PRIVATE, None)
-  sources = [
-    os.open(path, os.O_PATH) for path in visible
-  ]  # now, as the room may come to lie upon one
+  # Opened now, because the room may be mounted over one of them.
+  sources = [os.open(path, os.O_PATH) for path in visible]
   _mount_tmpfs(_ROOM, 'size=1m,mode=755')
   for path, source in zip(visible, sources):
     place, kind = _ROOM + path, os.fstat(source).st_mode

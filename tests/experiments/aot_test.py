@@ -206,9 +206,8 @@ def test_a_job_is_compiled_for_chips_that_are_not_here(tmp_path):
   assert {message['turns'] for message in simulation} <= {1, length, length - 1}
   assert {message['times'] for message in simulation} == {3}
   searching = [message for message in fused['messages'] if message['phase'] == 'search']
-  assert {(m['kind'], m['turns']) for m in searching if m['group'] != 2} == {
-    ('all-gather', 1)
-  }  # the parameters
+  # The parameters.
+  assert {(m['kind'], m['turns']) for m in searching if m['group'] != 2} == {('all-gather', 1)}
   sent = sum(message['sent'] * message['times'] for message in fused['messages'])
   assert fused['floors']['learn']['network'] + fused['floors']['search'][
     'network'

@@ -106,9 +106,8 @@ def test_steps_are_full_and_paths_are_those_of_the_leaves():
   """Every leaf's text appears once, whole, among rows of its own length."""
   w = work()
   tree = w.mcts(w.params)
-  made = np.asarray(
-    (tree.expanded >= 0)[..., None] & (tree.length > 0)
-  )  # chains that end a search have A = 1
+  # Chains that end a search have A = 1.
+  made = np.asarray((tree.expanded >= 0)[..., None] & (tree.length > 0))
   assert (np.asarray(tree.length)[made] == w.sizes.step_length).all() and made[:, 0].all()
   rows = learning._paths(w, tree)
   expanded = np.asarray(tree.expanded)

@@ -43,10 +43,11 @@ def test_from_import_to_report(material, tmp_path):
   learned = [
     json.loads(line) for line in (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()
   ]
+  # The checkpoint was trained before.
   assert {row['stage'] for row in learned} == {
     'reward',
     'learn',
-  }  # the checkpoint was trained before
+  }
 
 
 @pytest.mark.parametrize(

@@ -42,9 +42,8 @@ SETTINGS = {
   'talk': {'add_generation_prompt': False},
   'tools': {'tools': TOOLS, 'enable_thinking': False},
 }
-WRITTEN = [
-  kind for kind in TEMPLATES if not kind.endswith('.model')
-]  # those that transformers opens
+# Those that transformers opens.
+WRITTEN = [kind for kind in TEMPLATES if not kind.endswith('.model')]
 TYPED = ['qwen2', 'mistral', 'gemma']
 
 

@@ -107,9 +107,8 @@ class TestMuon:
     gradient = {'embedding': jax.random.normal(jax.random.key(0), (5, 3)), 'scale': jnp.ones(3)}
     step = self.step(gradient)
     for name, x in step.items():
-      np.testing.assert_allclose(
-        x, -0.5 * np.sign(gradient[name]), rtol=0.2
-      )  # Nesterov goes a little further
+      # Nesterov goes a little further.
+      np.testing.assert_allclose(x, -0.5 * np.sign(gradient[name]), rtol=0.2)
 
 
 class TestApply:

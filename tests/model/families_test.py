@@ -185,9 +185,8 @@ def test_all_that_differs_is_listed(folder):
   del weights['model.norm.weight'], weights['model.layers.1.mlp.up_proj.weight']
   weights['model.layers.0.self_attn.q_proj.bias'] = np.zeros(32, np.float32)
   weights['lm_head.weight'] = np.zeros((12, 16), np.float32)
-  weights['model.layers.0.self_attn.rotary_emb.inv_freq'] = np.zeros(
-    4, np.float32
-  )  # old checkpoints hold it
+  # Old checkpoints hold it.
+  weights['model.layers.0.self_attn.rotary_emb.inv_freq'] = np.zeros(4, np.float32)
   save_file(weights, file)
   with pytest.raises(ValueError) as error:
     load(folder)

@@ -19,9 +19,8 @@ def _split(scores):
 
 def test_scores_and_their_gradients_are_those_of_log_softmax():
   rng = np.random.default_rng(0)
-  logits = jnp.asarray(
-    20 * rng.normal(size=(3, 4, 7)) + 300, jnp.float32
-  )  # too large for exp alone
+  # Too large for exp alone.
+  logits = jnp.asarray(20 * rng.normal(size=(3, 4, 7)) + 300, jnp.float32)
   tokens = jnp.asarray(rng.integers(0, 7, (3, 4)))
   pulls = tuple(jnp.asarray(rng.normal(size=(3, 4)), jnp.float32) for _ in range(2))
   got, back, top = jax.vjp(

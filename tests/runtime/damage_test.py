@@ -19,10 +19,11 @@ from tests.runtime.walking import walking
 # (checkpoint.py).
 pytestmark = pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
 
+# Checkpoints of updates 5 and 6 are there after the cut, and the permanent one of 3.
 UPDATES, CUT = (
   8,
   6,
-)  # checkpoints of updates 5 and 6 are there after the cut, and the permanent one of 3
+)
 WIDTH = 3000  # too many numbers for TensorStore to put beside the names
 fresh, walk = walking(WIDTH)
 

@@ -55,10 +55,11 @@ def walk(state):
   state = state.replace(
     update=state.update + 1, params=params, optimizer={'count': state.optimizer['count'] + 2}
   )
+  # The same number however w is split, which a sum is not.
   return state, {
     'loss': w.max(),
     'skipped': 0,
-  }  # the same number however w is split, which a sum is not
+  }
 
 
 def speak_through_a_pipe():

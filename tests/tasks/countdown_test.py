@@ -106,9 +106,8 @@ def walk(problem, steps):
         r'(\d+)([-+*/])(\d+)=(\d+)(?:;([\d,]+))?', content
       ).groups()
       left, right, result = int(left), int(right), int(result)
-      state = (
-        list(map(int, state.split(','))) if state else [result]
-      )  # the last number is the result
+      # The last number is the result.
+      state = list(map(int, state.split(','))) if state else [result]
       assert (
         {'+': left + right, '-': left - right, '*': left * right, '/': left / (right or 1)}[op]
         == result

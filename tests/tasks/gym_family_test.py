@@ -58,10 +58,11 @@ FAMILIES = (
   'tower_of_hanoi',
   'word_sorting',
 )
+# An answer to one problem may well be right for another.
 LENIENT = (
   'graph_color',
   'propositional_logic',
-)  # an answer to one problem may well be right for another
+)
 EACH = 2
 
 
@@ -129,12 +130,10 @@ def test_references_are_right_through_our_verifier_and_wrong_answers_are_not(dra
 
 def test_an_entry_is_kept_as_a_literal(drawn):
   entries = {item: ast.literal_eval(entry.entry) for item, entry in drawn.items() if not entry.flaw}
-  assert {type(entries['rearc', i]['metadata']['output']) for i in range(EACH)} == {
-    tuple
-  }  # which its scorer compares
-  assert all(
-    type(name) is str for name in entries['knights_knaves', 0]['metadata']['names']
-  )  # numpy.str_ there
+  # The scorer compares tuples.
+  assert {type(entries['rearc', i]['metadata']['output']) for i in range(EACH)} == {tuple}
+  # They are numpy.str_ in the library.
+  assert all(type(name) is str for name in entries['knights_knaves', 0]['metadata']['names'])
   odd = {
     1: (True, None, {2.5}),
     'of': gym_family.np.float64('nan'),
@@ -180,9 +179,8 @@ def test_what_the_scorer_would_let_pass(name, metadata, answer, right, wrong):
   chosen, entry = default(name), {'answer': answer, 'metadata': metadata}
   assert all(chosen.score(text, entry) == 1 for text in right)
   assert all(chosen.score(text, entry) < 1 for text in wrong)
-  assert (
-    chosen._scorer.score_answer(wrong[0], entry) == 1.0
-  )  # or there is no need for a rule any more
+  # Else the rule is no longer needed.
+  assert chosen._scorer.score_answer(wrong[0], entry) == 1.0
 
 
 # --- answers that a scorer would evaluate ---

@@ -92,9 +92,8 @@ def test_an_answer_of_several_lines_is_several_steps(task):
     assert not task.check(problem, join_steps(steps[:-1])) and not task.check(
       problem, join_steps(steps[1:])
     )
-    assert task.check(
-      problem, f'{ANSWER}1{DELIMITER}{join_steps(steps)} {DELIMITER}'
-    )  # the last answer counts
+    # The last answer counts.
+    assert task.check(problem, f'{ANSWER}1{DELIMITER}{join_steps(steps)} {DELIMITER}')
     assert not task.check(gym.ask(problem.prompt), join_steps(steps))
 
 

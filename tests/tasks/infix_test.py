@@ -145,9 +145,8 @@ def fuzzed(count):
     ]
     answer = _expression(rng, [int(n) for n in rng.permutation(given)])
     try:
-      target = max(
-        min(int(eval(answer)), 2 * infix.LIMIT), 0
-      )  # mostly reachable, so that many a verdict is yes
+      # Mostly reachable, so that many a verdict is yes.
+      target = max(min(int(eval(answer)), 2 * infix.LIMIT), 0)
     except ZeroDivisionError:
       target = 10
     for _ in range(int(rng.integers(0, 3)) if i % 3 else 0):

@@ -34,9 +34,8 @@ def test_after_last_is_rpartition(size):
     b''.join(parts[i] for i in rng.integers(len(parts), size=n)) for n in rng.integers(9, size=300)
   ]
   rows = np.array([list(text.ljust(40, b'\0')) for text in texts], np.uint8)
-  rows = np.where(
-    np.arange(40) < np.array([[len(t)] for t in texts]), rows, ord('b')
-  )  # not to be read
+  # Not to be read.
+  rows = np.where(np.arange(40) < np.array([[len(t)] for t in texts]), rows, ord('b'))
   lengths = np.array([len(text) for text in texts], np.int32)
   found, length = jax.vmap(lambda t, n: after_last(t, n, b'ab', size=size))(rows, lengths)
   for i, text in enumerate(texts):

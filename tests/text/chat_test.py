@@ -81,9 +81,8 @@ def test_ids_are_those_of_the_text(kind, tokenizer, template):
     if not tokenizer.pieces[tokenizer.added[control]]:
       text = text.replace(control, '')
   said = tokenizer.decode(ids)
-  assert (
-    said.split() == text.split() if kind == 'llama2' else said == text
-  )  # whose library adds spaces
+  # Llama 2's library adds spaces.
+  assert said.split() == text.split() if kind == 'llama2' else said == text
   assert len(control_ids(tokenizer, ids)) > 1
 
 

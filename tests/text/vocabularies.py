@@ -109,13 +109,14 @@ ENDS = {
   'plain.model': ['</s>'],
 }
 JSON = [kind for kind in ENDS if not kind.endswith('.model')]
+# Those whose libraries add a space.
 PREFIXED = [
   'llama2',
   'mistral',
   'unigram',
   'llama2.model',
   'unigram.model',
-]  # those whose libraries add a space
+]
 TEMPLATES = {
   'qwen2': CHATML,
   'llama3': HEADERS,
