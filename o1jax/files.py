@@ -1,4 +1,4 @@
-"""What a file is, apart from any format."""
+"""Facts about a file that hold for any format."""
 
 import pathlib
 

@@ -8,8 +8,8 @@ import optax.contrib
 from o1jax.types import Array, Metrics, Params, TrainState
 
 OPTIMIZERS = ('muon', 'adamw')
-# The five equal steps of Jordan et al. (2024), a row each: optax loops over rows, a lone one it
-# unrolls five times.
+# The five equal steps of Jordan et al. (2024), one row each: optax loops over rows, and would
+# unroll a single one five times.
 NEWTON_SCHULZ = ((3.4445, -4.7750, 2.0315),) * 5
 
 
@@ -94,7 +94,7 @@ def init_state(
 def apply_gradients(
   state: TrainState, grads: Params, optimizer: optax.GradientTransformation, *, loss: Array
 ) -> tuple[TrainState, Metrics]:
-  """One optimizer step; what is frozen stays. Does not count as an update by itself.
+  """One optimizer step; what is frozen stays. It does not count as an update by itself.
 
   A step whose loss or gradient norm is not finite changes nothing.
 
@@ -102,7 +102,7 @@ def apply_gradients(
     state: before the step.
     grads: of `state.params`.
     optimizer: which made `state.optimizer`.
-    loss: [], what the gradients are of.
+    loss: [], of which these are the gradients.
 
   Returns:
     The state, and the metrics gradient_norm [] and skipped [] (1 where the step changed nothing,
@@ -113,8 +113,8 @@ def apply_gradients(
   before = state.params, state.optimizer
   changes, opt_state = optimizer.update(grads, state.optimizer, before[0])
   after = optax.apply_updates(before[0], changes), opt_state
-  # A choice and not a branch: it goes into the loops that write the new values, where a branch
-  # would copy the old.
+  # A choice, not a branch. It fuses into the loops that write the new values; a branch would copy
+  # the old ones.
   params, opt_state = jax.tree.map(lambda new, old: jnp.where(good, new, old), after, before)
   state = state.replace(params=params, optimizer=opt_state)
   return state, {'gradient_norm': norm, 'skipped': 1 - good.astype(jnp.float32)}

@@ -1,4 +1,4 @@
-"""When to move on: cloning warms up the policy, policy gradient takes over once cloning stops
+"""When to move on: cloning warms up the policy, and policy gradient takes over once cloning stops
 paying."""
 
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ def plateaued(history: Sequence[float], *, patience: int = 2, min_gain: float = 
   """True once the best of the last `patience` validations gains less than `min_gain` over the best
   before them.
 
-  The roadmap's guess at o1 (arXiv:2412.14135, section 6): behaviour cloning first, then policy
-  gradient when its improvement plateaus.
+  This is the roadmap's guess at o1 (arXiv:2412.14135, section 6): behaviour cloning first, then
+  policy gradient when its improvement plateaus.
 
   Args:
     history: validation accuracies in [0, 1], oldest first.
@@ -24,8 +24,7 @@ def plateaued(history: Sequence[float], *, patience: int = 2, min_gain: float = 
 
 
 def ever_plateaued(history: Sequence[float], *, patience: int = 2, min_gain: float = 0.01) -> bool:
-  """True from the first plateau on: what policy gradient gains afterwards must not bring cloning
-  back."""
+  """True from the first plateau on: a later gain by policy gradient must not bring cloning back."""
   return any(
     plateaued(history[:n], patience=patience, min_gain=min_gain) for n in range(1, len(history) + 1)
   )

@@ -13,13 +13,13 @@ from o1jax.types import Array, Params, Sequences
 
 
 def next_token_loss(model, params: Params, rows: Sequences) -> tuple[Array, dict[str, Array]]:
-  """Mean cross-entropy in nats over the masked target tokens, and the share of them predicted
-  exactly."""
+  """Mean cross-entropy in nats over the masked target tokens, and the share of them that is
+  predicted exactly."""
   out = forward_rows(model, params, rows.tokens, rows.length, rows.segment, with_value=False)
   hidden = out.hidden[:, 0, 0]
   target = rows.tokens[:, 1:]
   scores = score_tokens(model, params, hidden[:, :-1], target)
-  # The first token of a text has nothing to be predicted from but the text packed before it.
+  # The first token of a text could only be predicted from the text packed before it.
   mask = rows.mask[:, 1:] & (rows.segment[:, 1:] == rows.segment[:, :-1])
   count = jnp.maximum(mask.sum(), 1)
   loss = -jnp.sum(jnp.where(mask, scores.logprob, 0)) / count

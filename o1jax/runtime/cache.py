@@ -1,9 +1,9 @@
 """Compiled programs that outlive the job: one folder for all runs, kept by JAX's persistent cache.
 
-JAX knows an entry by the program, the compiler's options and jaxlib. It does not look at the
-processor of a host, whose instructions XLA compiles for, so programs of each kind of processor lie
-in a folder of their own. JAX reads and writes entries one by one and leaves a damaged one where it
-is; so entries are looked through here before they are used, and what is too much is deleted.
+JAX identifies an entry by the program, the compiler's options and jaxlib. It does not look at the
+processor of a host, whose instructions XLA compiles for. So programs of each kind of processor have
+a folder of their own. JAX reads and writes entries one by one and leaves a damaged one where it is.
+So entries are checked here before they are used, and what is too much is deleted.
 """
 
 import contextlib
@@ -25,8 +25,8 @@ from o1jax.runtime.storage import writing
 
 LIMIT = 4 * 2**30  # bytes of all programs; beyond it the oldest are deleted
 _ENTRIES = '*-cache'  # as JAX names them
-_ZSTANDARD = b'\x28\xb5\x2f\xfd'  # what such data begin with
-_CHECKED = 'checked.json'  # of a folder: the size and time of each entry that was found whole
+_ZSTANDARD = b'\x28\xb5\x2f\xfd'  # the first bytes of such data
+_CHECKED = 'checked.json'  # size and time of each entry of a folder that was found whole
 
 
 def default_folder() -> pathlib.Path:
@@ -37,13 +37,14 @@ def default_folder() -> pathlib.Path:
 
 
 def keep_programs(folder: str | os.PathLike, *, limit: int = LIMIT) -> pathlib.Path:
-  """Has JAX look up in a folder what it is to compile, and keep there what it has compiled.
+  """Lets JAX look up programs in a folder before it compiles them, and keep there what it has
+  compiled.
 
-  Call it before the first program and after `XLA_FLAGS` are set. Damaged entries are deleted, and
-  so are the oldest of all folders below this one until they take `limit` bytes at most.
+  Call it before the first program and after `XLA_FLAGS` are set. Damaged entries are deleted. So
+  are the oldest of all folders below this one, until they take at most `limit` bytes.
 
   Args:
-    folder: made if need be. Whoever may write there can have this process run any code.
+    folder: made if need be. Whoever may write there can make this process run any code.
     limit: bytes that all programs may take.
 
   Returns:
@@ -62,8 +63,8 @@ def keep_programs(folder: str | os.PathLike, *, limit: int = LIMIT) -> pathlib.P
     probe.unlink()
     _drop_damaged(own)
     _drop_oldest(root, limit)
-  # What goes wrong with an entry costs the time to compile it again, and no word in between: a
-  # damaged one is deleted at the next start.
+  # A fault of an entry costs the time to compile it again, and no message in between. A damaged one
+  # is deleted at the next start.
   warnings.filterwarnings('ignore', message='Error (reading|writing) persistent compilation cache')
   jax.config.update('jax_compilation_cache_dir', str(own))
   # A search of one question runs many small programs, which add up to seconds.
@@ -73,20 +74,20 @@ def keep_programs(folder: str | os.PathLike, *, limit: int = LIMIT) -> pathlib.P
 
 
 def forget_programs() -> None:
-  """Has JAX compile everything anew, and keep nothing."""
+  """Lets JAX compile everything anew, and keep nothing."""
   jax.config.update('jax_enable_compilation_cache', False)
 
 
 def machine() -> str:
-  """A digest of what compiled programs depend on beside themselves: the kind of processor and what
-  it can do, jaxlib, and XLA's flags. Programs of another machine are never looked at."""
+  """A digest of what compiled programs depend on besides themselves: the kind of processor and its
+  features, jaxlib, and XLA's flags. Programs of another machine are never loaded."""
   found = _processor(), jaxlib.__version__, sorted(os.environ.get('XLA_FLAGS', '').split())
   return hashlib.sha256(repr(found).encode()).hexdigest()[:16]
 
 
 @functools.cache
 def _processor() -> tuple[str, ...]:
-  """Model and features of all cores of this host, without what varies by the moment."""
+  """Model and features of all cores of this host, without what changes from moment to moment."""
   kinds = 'vendor_id', 'cpu family', 'model', 'model name', 'stepping', 'flags'
   kinds += 'Features', 'CPU implementer', 'CPU architecture', 'CPU variant', 'CPU part'
   found = {platform.machine(), platform.processor()}
@@ -102,8 +103,8 @@ def _processor() -> tuple[str, ...]:
 
 
 def _drop_damaged(folder):
-  """Deletes entries that are not as JAX wrote them. Each is read once: its size and time are noted
-  then, and a change of these is damage too, since JAX never writes an entry again."""
+  """Deletes entries that are not as JAX wrote them. Each is read once, and its size and time are
+  noted. A later change of these is damage too, since JAX never writes an entry again."""
   try:
     checked = dict(json.loads((folder / _CHECKED).read_text()))
   except (OSError, ValueError, TypeError):

@@ -1,5 +1,5 @@
-"""Checksums of arrays where they lie: a number that any other bits, at any place, would almost
-surely change."""
+"""Checksums of arrays, computed on their own devices. Almost any change of the bits or their places
+changes the number."""
 
 from collections.abc import Mapping
 
@@ -16,9 +16,8 @@ _GOLDEN, _FIRST, _SECOND = np.uint32(0x9E3779B9), np.uint32(0x85EBCA6B), np.uint
 def checksums(leaves: Mapping[str, Array]) -> dict[str, int]:
   """Returns the checksum of each array, computed on its own devices and fetched in one go.
 
-  It depends on the bits and their places in row-major order alone. The sum is of integers, so it is
-  the same however an array is split among devices and processes, all of which must call this where
-  arrays span processes.
+  It depends only on the bits and their places in row-major order. The sum is of integers, so it is
+  the same however an array is sharded. Where arrays span processes, all of them must call this.
   """
   return {
     name: int(value)
@@ -30,8 +29,8 @@ def checksums(leaves: Mapping[str, Array]) -> dict[str, int]:
 def checksum(x: Array) -> Array:
   """The sum modulo 2**32 of the 32-bit words of x, each mixed with its place: uint32 [].
 
-  Mixing is one-to-one for a place, so a change within one word always shows; any other does but
-  once in 2**32.
+  Mixing is one-to-one for a place, so a change within one word always shows. Any other change is
+  missed once in 2**32.
   """
   if x.dtype == bool:
     x = x.astype(jnp.uint8)  # a bool has no bits to look at

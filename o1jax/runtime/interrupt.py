@@ -11,14 +11,14 @@ class Interrupt:
   """A context in which the first SIGINT or SIGTERM sets `requested` instead of stopping the
   program.
 
-  The loop looks at `requested` after each call, which may make several updates, saves and leaves. A
-  SIGINT after the first signal raises KeyboardInterrupt at once; a SIGTERM, which schedulers
-  repeat, does not. The handlers found on entry are put back on exit. Off the main thread, where
-  Python takes no signals, nothing changes.
+  The loop looks at `requested` after each call, which may make several updates. It then saves and
+  leaves. A SIGINT after the first signal raises KeyboardInterrupt at once; a SIGTERM does not,
+  because schedulers repeat it. The handlers found on entry are put back on exit. Off the main
+  thread, where Python receives no signals, nothing changes.
 
-    with Interrupt() as interrupt:
-      while update < updates and not interrupt.requested:
-        ...
+      with Interrupt() as interrupt:
+        while update < updates and not interrupt.requested:
+          ...
   """
 
   def __init__(self):

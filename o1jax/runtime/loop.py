@@ -1,5 +1,5 @@
-"""The loop of every training stage: update, measure, save, and leave cleanly when asked to or when
-all goes wrong."""
+"""The loop of every training stage: update, measure, save, and stop cleanly when asked to or when
+something fails."""
 
 import contextlib
 import pathlib
@@ -33,9 +33,9 @@ class Diverged(Exception):
 
 
 class Keeping(NamedTuple):
-  """What a run keeps of its state, and when it gives up."""
+  """How much a run keeps of its state, and when it gives up."""
 
-  seconds: float  # between temporary checkpoints; of all, the newest two stay
+  seconds: float  # between temporary checkpoints; the newest two of all stay
   updates: int = (
     0  # between permanent ones: the first state of a call that reaches a multiple; 0 = none
   )
@@ -64,42 +64,40 @@ def run_updates(
   profile: bool = False,
   failure: Callable[[], VerifierError | None] = lambda: None,
 ) -> TrainState:
-  """Runs a stage to `updates`, from its newest good checkpoint if there is one. The last state is
-  saved.
+  """Runs a stage to `updates`, from its newest good checkpoint if there is one, and saves the last
+  state.
 
   Args:
     state: where the stage starts; donated.
-    update: makes `updates_per_call` updates; besides the state it is told `state.update`, so that
-      its batch can be made while the device is still busy with the update before. Randomness and
-      data come from that number. Among its metrics are `loss` and `skipped`: an update in which
-      that is not 0 may have changed nothing but the number.
+    update: makes `updates_per_call` updates. It is given the state and the number `state.update`,
+      so that its batch can be made while the device is still busy with the update before.
+      Randomness and data come from that number. Its metrics include `loss` and `skipped`. An update
+      whose `skipped` is not 0 may have changed only the number.
     stage: its name, and its folder under checkpoints/.
     updates: how many in all.
     workdir: of the run.
     writer: of metrics.
     keeping: when to save, and when to give up.
-    batch: what an update learned from, given the number of updates before it: any pytree of arrays.
-    show: metrics on the progress bar; of one that only `after` gives, the newest stays.
-    after: called with (state, metrics) before the first and after each `after_every` updates; what
-      it returns joins the metrics.
+    batch: the number of updates before an update -> what it learned from: any pytree of arrays.
+    show: metrics on the progress bar. One that only `after` gives keeps its newest value.
+    after: called with (state, metrics) before the first update and after every `after_every` of
+      them; what it returns joins the metrics.
     after_every: 0 = never.
-    updates_per_call: divides `updates` and `after_every`; if it is not 1, metrics have so many
-      entries each.
-    sharding: where `update` wants the state: one for all of it, or a pytree of them, which may end
+    updates_per_call: divides `updates` and `after_every`. If it is not 1, each metric has so many
+      entries.
+    sharding: how `update` wants the state: one for all of it, or a pytree of them, which may end
       above the leaves. None = on the first device.
     profile: trace a few updates to profile/STAGE in the workdir, see `runtime.profile`.
-    failure: says after each call why there are no verdicts, if there are none.
+    failure: returns after each call why there are no verdicts, or None.
 
   Raises:
-    VerifierError: there are none; what the call made of that, which skips its updates, is not
-      saved.
-    Stopped: after Ctrl-C or SIGTERM, sent to any process; the state of the last finished update is
-      saved.
-    Diverged: at the limit of skipped updates; the state is saved, and offending/ has the batch of
+    VerifierError: there are no verdicts. The call skipped its updates, and its result is not saved.
+    Stopped: after Ctrl-C or SIGTERM to any process. The state of the last finished update is saved.
+    Diverged: at the limit of skipped updates. The state is saved, and offending/ has the batch of
       the last of them.
-    StorageError: something could not be written, or a checkpoint not be read; the last good
+    StorageError: something could not be written, or a checkpoint not be read. The last good
       checkpoint stays.
-    ConfigError: there is a checkpoint, but of something else.
+    ConfigError: there is a checkpoint of something else.
   """
   if updates % updates_per_call or after_every % updates_per_call:
     raise ValueError(
@@ -145,7 +143,7 @@ def run_updates(
             record(*last, state)
           last = None
         if saving:
-          wish()  # again, since now the call has ended
+          wish()  # asked again, since the call has ended now
           with noted:
             checkpoints.save(done, state)
           saved = time.monotonic()
@@ -174,8 +172,8 @@ def run_updates(
 
 
 class _Noted:
-  """A context that keeps the first StorageError raised in it: alone, a process that left would keep
-  others waiting."""
+  """A context that keeps the first StorageError raised in it. If a process left because of it
+  alone, the others would wait for that process."""
 
   def __init__(self):
     self.error = None
@@ -190,13 +188,12 @@ class _Noted:
 
 
 class _Record:
-  """Writes the metrics of calls, each update once, and notices when there is no hope of learning
-  any more."""
+  """Writes the metrics of calls, each update once, and notices when learning has no hope left."""
 
   def __init__(self, writer, show, after, after_every, updates_per_call, limit):
     self.progress = None
-    self._newest = {}  # of what is shown, that which not every update gives
-    self.hopeless = 0  # the update that was the last of `limit` in a row with something skipped
+    self._newest = {}  # newest values of shown metrics that not every update gives
+    self.hopeless = 0  # the last of `limit` updates in a row with something skipped
     self.trouble = ''  # in words
     self._writer, self._show, self._after, self._after_every = writer, show, after, after_every
     self._updates_per_call, self._limit, self._in_a_row = updates_per_call, limit, 0
@@ -235,9 +232,9 @@ class _Record:
 
 
 def _resume(checkpoints, state, sharding):
-  """The newest good state, or the one given, where `update` wants it."""
-  # Restored arrays are committed to their device and fresh ones are not: mixed, the second update
-  # would compile anew.
+  """The newest good state, or the one given, put where `update` wants it."""
+  # Restored arrays are committed to their device and fresh ones are not. If they were mixed, the
+  # second update would compile anew.
   state = jax.device_put(state, jax.local_devices()[0] if sharding is None else sharding)
   template = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
@@ -247,8 +244,8 @@ def _resume(checkpoints, state, sharding):
 
 
 def _wish(noted, checkpoints, interrupt, failure, *, due):
-  """What all processes do after a call. An error for all where writing, or the verifier, has failed
-  for one."""
+  """What all processes do after a call. Raises in all of them where writing, or the verifier, has
+  failed for one."""
   cause = noted.error or checkpoints.failure() or failure()
   wish = agree(FAIL if cause else STOP if interrupt.requested else SAVE if due else GO)
   if wish == FAIL:
@@ -257,7 +254,7 @@ def _wish(noted, checkpoints, interrupt, failure, *, due):
 
 
 def _keep_batch(batch, folder, stage, number):
-  """Writes what update `number` learned from, and tells where."""
+  """Writes what update `number` learned from, and says where."""
   if batch is None:
     return ''
   leaves = by_path(jax.device_get(batch(number - 1)))

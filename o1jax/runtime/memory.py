@@ -1,4 +1,4 @@
-"""Host memory that is kept between updates instead of being handed back to the system."""
+"""Host memory that is kept between updates, not returned to the system."""
 
 import ctypes
 import sys
@@ -14,13 +14,15 @@ def keep_freed_memory() -> bool:
 
   XLA's CPU takes each program's temporaries from malloc and frees them after the call. By default
   glibc maps blocks of that size afresh from the system, so every page of them faults again at every
-  update: 28,000 faults and a quarter of the time of a supervised update of 15 rows of 128 tokens
-  (experiments/LOG.md). Only the main thread's heap can hold blocks of any size, so XLA's CPU is
-  told to run a program on the thread that calls it. (One heap for all threads would do as well, but
-  threads that compile side by side then wait for each other.)
+  update. That was 28,000 faults and a quarter of the time of a supervised update of 15 rows of 128
+  tokens (experiments/LOG.md).
+
+  Only the main thread's heap can hold blocks of any size, so XLA's CPU is told to run a program on
+  the thread that calls it. One heap for all threads would do as well, but threads that compile side
+  by side would wait for each other.
 
   Returns:
-    Whether it took effect: False where the C library is not glibc, whose own ways stay as they are.
+    Whether it took effect. False where the C library is not glibc; it then behaves as usual.
   """
   if not sys.platform.startswith('linux'):
     return False

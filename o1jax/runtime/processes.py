@@ -1,5 +1,4 @@
-"""The processes of one job: which of them writes what is written once, and how they come to one
-decision."""
+"""The processes of one job: which one writes what is written once, and how they agree."""
 
 import os
 import pathlib
@@ -13,8 +12,8 @@ from jax.experimental import multihost_utils
 
 from o1jax.runtime.config import ConfigError, require
 
-# What tells that a process is one of several: of SLURM, GKE with TPUs, several TPU slices, Open
-# MPI. A Cloud TPU VM has no such sign.
+# Variables that show that a process is one of several: of SLURM, GKE with TPUs, several TPU slices,
+# Open MPI. A Cloud TPU VM has no such sign.
 CLUSTERS = (
   'SLURM_STEP_NODELIST',
   'TPU_WORKER_HOSTNAMES',
@@ -22,7 +21,7 @@ CLUSTERS = (
   'OMPI_COMM_WORLD_SIZE',
 )
 AUTO = 'auto'
-SIGN = '.job'  # the file by which processes tell that they see the same folder
+SIGN = '.job'  # the file by which processes check that they see the same folder
 
 
 def join(coordinator: str = '', processes: int = 0, process: int = -1) -> None:
@@ -30,7 +29,7 @@ def join(coordinator: str = '', processes: int = 0, process: int = -1) -> None:
 
   Args:
     coordinator: host:port at which process 0 can be reached; 'auto' = as the cluster says; '' =
-      that too, where `CLUSTERS` show that there is one.
+      'auto' where `CLUSTERS` show that there is a cluster.
     processes: how many; with a coordinator.
     process: which of them this is, from 0; with a coordinator.
 
@@ -74,8 +73,7 @@ def agree(value: int, how: Callable[[list[int]], int] = max) -> int:
 
   Args:
     value: of this process, within int32.
-    how: of all values, by process; what one process makes of its own value alone must be that
-      value.
+    how: of all values, by process. Of one value alone it must return that value.
   """
   if jax.process_count() == 1:
     return value
@@ -83,11 +81,11 @@ def agree(value: int, how: Callable[[list[int]], int] = max) -> int:
 
 
 def once(action: Callable, *given: Any, failed: type[Exception] = ConfigError) -> Any:
-  """Has the first process call `action(*given)`, and all wait until it has. What it gives there;
-  None for the others.
+  """Lets the first process call `action(*given)` while all others wait. Returns its result there,
+  None on the others.
 
   Raises:
-    Exception: whatever the first process met; for the others a `failed` that says so.
+    Exception: whatever the first process met. The others raise a `failed` that says so.
   """
   result = failure = None
   if first():
@@ -101,8 +99,8 @@ def once(action: Callable, *given: Any, failed: type[Exception] = ConfigError) -
 
 
 def in_turn(action: Callable[[], Any]) -> Any:
-  """What `action` gives: the first process calls it, and when it is done with that, the others do.
-  Raises as `once`."""
+  """The result of `action`. The first process calls it, and the others when the first is done.
+  Raises as `once` does."""
   result = once(action)
   return result if first() else action()
 
@@ -112,12 +110,12 @@ def check_shared(folder: pathlib.Path, *, patience: float = 60.0) -> None:
 
   Args:
     folder: exists.
-    patience: seconds until what the first process writes may be seen by all: network file systems
-      take some.
+    patience: seconds until what the first process writes must be visible to all: network file
+      systems take some.
 
   Raises:
-    ConfigError: in all processes, if it is not for one of them.
-    OSError: the first process cannot write there; for the others that is a ConfigError.
+    ConfigError: in all processes, if the folder differs for one of them.
+    OSError: the first process cannot write there. For the others that is a ConfigError.
   """
   if jax.process_count() == 1:
     return

@@ -1,4 +1,4 @@
-"""Traces of what the devices do, for XProf and Perfetto."""
+"""Traces of the devices' work, for XProf and Perfetto."""
 
 import contextlib
 import pathlib
@@ -10,10 +10,10 @@ import jax
 
 @contextlib.contextmanager
 def trace(folder: pathlib.Path) -> Iterator[None]:
-  """Writes a trace of what runs inside to `folder`; wait for the devices before you leave.
+  """Writes a trace of what runs inside to `folder`. Wait for the devices before you leave.
 
-  `plugins/profile/DATE/` in it then holds `*.xplane.pb`, which `xprof FOLDER` opens, and
-  `perfetto_trace.json.gz` for https://ui.perfetto.dev.
+  The folder then holds `plugins/profile/DATE/*.xplane.pb`, which `xprof FOLDER` opens, and
+  `perfetto_trace.json.gz` beside it for https://ui.perfetto.dev.
   """
   with jax.profiler.trace(str(folder), create_perfetto_trace=True):
     yield
@@ -21,10 +21,10 @@ def trace(folder: pathlib.Path) -> Iterator[None]:
 
 
 class Traced:
-  """A few calls of a stage's update, traced as they pass; the first two are left out, since they
+  """Traces a few calls of a stage's update as they pass. The first two are left out, since they
   warm up.
 
-  A stage that has no more than those leaves no trace.
+  A stage with no more than those leaves no trace.
   """
 
   SKIP, COUNT = 2, 3
@@ -40,7 +40,7 @@ class Traced:
     self._open.close()
 
   def passed(self, state) -> None:
-    """One more call is over, or under way on the devices; it makes `state`."""
+    """One more call is over, or under way on the devices. `state` is its result."""
     self._calls += 1
     if self._folder is None or self._calls not in (self.SKIP, self.SKIP + self.COUNT):
       return

@@ -1,5 +1,5 @@
-"""What goes wrong with files, in words for people: what cannot be written or read, and what is not
-what was written."""
+"""Faults of files in words for people: what cannot be written or read, and what is not what was
+written."""
 
 import contextlib
 import errno
@@ -11,18 +11,18 @@ from typing import Any
 
 from o1jax.runtime.processes import agree
 
-# What shows that data are not there, or not what was written; any other error is one of the system
-# or of the code.
+# Errors which show that data are missing or are not what was written. Any other error is one of the
+# system or of the code.
 _ABSENT = FileNotFoundError, NotADirectoryError, IsADirectoryError
 _DATA = (*_ABSENT, ValueError, LookupError, EOFError)
-# What TensorStore puts into the text of an error: the system's number, where there was one, and a
-# status code. Of the codes, those that tell of the system rather than of the data.
+# The parts of a TensorStore error: the system's number, where there was one, and a status code. The
+# codes listed here speak of the system rather than of the data.
 _NUMBER = re.compile(r"os_error_code='(\d+)'")
 _ABSENT_NUMBERS = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 _REFUSED = re.compile(
   '(PERMISSION_DENIED|UNAUTHENTICATED|UNAVAILABLE|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED|ABORTED):'
 )
-# What the system says of a place that cannot be written, whatever is written there.
+# The system's errors for a place that cannot be written, whatever is written there.
 REFUSALS = (
   errno.ENOSPC,
   errno.EDQUOT,
@@ -35,11 +35,11 @@ REFUSALS = (
 
 
 class StorageError(OSError):
-  """The system would not write or read. The message is one line: what, and why."""
+  """The system refused to write or read. The message is one line: what, and why."""
 
 
 class Damaged(Exception):
-  """What is on disk is not what was saved. The message says how that shows."""
+  """What is on disk is not what was saved. The message says how that was seen."""
 
 
 @contextlib.contextmanager
@@ -59,7 +59,7 @@ def reading(path: pathlib.Path) -> Iterator[None]:
   """A context in which an error of the data becomes Damaged, and one of the system, which may pass,
   StorageError.
 
-  Any other (no memory left, a library that is not there, a bug) would befall all good data too, and
+  Any other error (no memory left, a missing library, a bug) would befall all good data too, and
   stays what it is.
   """
   try:
@@ -76,7 +76,7 @@ def reading(path: pathlib.Path) -> Iterator[None]:
 
 
 def together(action: Callable[[], Any]) -> Any:
-  """What `action` gives. Where it is Damaged or a StorageError for one process, it is for all."""
+  """The result of `action`. If it is Damaged or a StorageError for one process, it is for all."""
   kinds = Damaged, StorageError
   result = failure = None
   try:
@@ -91,7 +91,7 @@ def together(action: Callable[[], Any]) -> Any:
 
 
 def cause(error: BaseException) -> str:
-  """Why it went wrong, in a line: the system's own words where it had any."""
+  """The cause of an error in one line: the system's own words where there are any."""
   error = first_cause(error)
   code = _NUMBER.search(str(error))
   if code:
@@ -101,7 +101,7 @@ def cause(error: BaseException) -> str:
 
 
 def first_cause(error: BaseException) -> BaseException:
-  """The error that the others were raised from."""
+  """The error from which the others were raised."""
   return error if error.__cause__ is None else first_cause(error.__cause__)
 
 
