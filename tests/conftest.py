@@ -27,7 +27,7 @@ if 'O1JAX_CACHE' not in os.environ:
   atexit.register(shutil.rmtree, os.environ['O1JAX_CACHE'], ignore_errors=True)
 
 
-# `.ci/run` sets it: what cannot be tested there fails.
+# `.ci/run` sets it: what cannot be tested there fails, but for what only root may do.
 _NO_SKIPS = os.environ.get('O1JAX_TESTS_NO_SKIPS') == '1'
 
 
@@ -35,7 +35,8 @@ def _failed(report):
   """A report of a skipped test, or of a skipped file, as one of a failure."""
   if _NO_SKIPS and report.skipped and not hasattr(report, 'wasxfail'):
     *_, reason = report.longrepr if isinstance(report.longrepr, tuple) else (report.longrepr,)
-    report.outcome, report.longrepr = 'failed', f'no test may be skipped here. {reason}'
+    if os.getuid() == 0 or 'needs root' not in str(reason):
+      report.outcome, report.longrepr = 'failed', f'no test may be skipped here. {reason}'
   return report
 
 

@@ -157,7 +157,7 @@ def little_disk(tmp_path):
       capture_output=True,
     )
   except (OSError, subprocess.CalledProcessError):
-    pytest.skip('mounting needs root')
+    pytest.skip('needs root, who may mount a disk')
   yield folder
   subprocess.run(['umount', '-l', str(folder)], check=True)
 

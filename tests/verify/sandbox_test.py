@@ -211,7 +211,7 @@ def f():
     found = called(backend, program)
     assert found == dict.fromkeys(found, [-1, 1])
 
-  @pytest.mark.skipif(os.getuid() != 0, reason='only root can have groups to give up')
+  @pytest.mark.skipif(os.getuid() != 0, reason='needs root, who has groups to give up')
   def test_groups_are_left(self, backend, monkeypatch):
     monkeypatch.setattr(
       launch.subprocess, 'Popen', functools.partial(subprocess.Popen, extra_groups=[0, 12345])
