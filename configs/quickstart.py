@@ -89,10 +89,18 @@ def running(c: ConfigDict) -> None:
   # cores), which costs time; there an answer that takes over `seconds` is wrong, and all answers of
   # a call have `patience` seconds. `memory`: GiB for an answer. `by`: the task's own check, 'math'
   # (numbers, units, LaTeX) or 'code' (unit tests, in `sandbox`: 'bubblewrap', 'namespaces', or
-  # 'auto' for the one that works).
+  # 'auto' for the one that works). `unjudged`: share of answers on which the host may have no
+  # verdict, since its check raised an error; with more the job ends.
   c.verifier = ConfigDict(
     dict(
-      where='device', by='task', sandbox='off', seconds=5.0, patience=600.0, workers=0, memory=1.0
+      where='device',
+      by='task',
+      sandbox='off',
+      seconds=5.0,
+      patience=600.0,
+      workers=0,
+      memory=1.0,
+      unjudged=0.1,
     )
   )
   c.profile = False  # trace a few updates of each stage to WORKDIR/profile

@@ -177,14 +177,13 @@ def learn(
 
 def search_metrics(tree: Tree) -> Metrics:
   """What a judged search found and what it cost; `runtime.metrics.METRICS` says what each means."""
-  done, over = tree_lib.finished(tree), ended(tree)
-  right, unjudged = tree.outcome > 0, done & jnp.isnan(tree.outcome)
+  done, right = tree_lib.finished(tree), tree.outcome > 0
   used = tree.expanded >= 0
   made = jnp.maximum(jnp.sum(used[..., None] & (tree.length > 0)), 1)
   return {
-    'right': right.sum() / jnp.maximum((over & ~unjudged).sum(), 1),
-    'right_of_finished': right.sum() / jnp.maximum((done & ~unjudged).sum(), 1),
-    'unjudged': unjudged.sum() / jnp.maximum(done.sum(), 1),
+    'right': right.sum() / jnp.maximum(ended(tree).sum(), 1),
+    'right_of_finished': right.sum() / jnp.maximum(tree_lib.judged(tree).sum(), 1),
+    'unjudged': tree.unjudged.sum() / jnp.maximum(done.sum(), 1),
     'solved': jnp.mean(jnp.any(right, axis=(1, 2))),
     'finished': jnp.mean(jnp.any(done, axis=(1, 2))),
     'distinct': jnp.sum(tree.mask & used[..., None]) / made,

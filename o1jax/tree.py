@@ -39,6 +39,7 @@ def empty(
     value=count(),
     reward=count(),
     outcome=count(),
+    unjudged=count(bool),
     visits=count(jnp.int32),
     q=count(),
     root_value=jnp.zeros(batch),
@@ -109,6 +110,11 @@ def expandable(tree: Tree, ids: Array) -> Array:
 def finished(tree: Tree) -> Array:
   """Real candidates at which a solution is complete, [B, X, A]."""
   return tree.mask & tree.terminal
+
+
+def judged(tree: Tree) -> Array:
+  """Finished candidates on which there is a verdict, [B, X, A]."""
+  return finished(tree) & ~tree.unjudged
 
 
 def sum_below(tree: Tree, values: Array) -> tuple[Array, Array]:

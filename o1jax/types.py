@@ -117,6 +117,7 @@ class Tree:
   value: Array  # [B, X, A] float32: the critic's P(correct | prefix), in [0, 1]
   reward: Array  # [B, X, A] float32: what search backs up on reaching the node
   outcome: Array  # [B, X, A] float32: exact verdict on a terminal node, 0 elsewhere
+  unjudged: Array  # [B, X, A] bool: a terminal node on which the verifier has no verdict
   visits: Array  # [B, X, A] int32
   q: Array  # [B, X, A] float32: mean backed-up return through the node, 0 where unvisited
   root_value: Array  # [B] float32: the critic's P(correct | prompt)
@@ -174,5 +175,20 @@ class TrainState:
 
 
 Metrics = dict[str, Array]
-# (reference, tree, ids [B, N]) -> verdicts [B, N]
+# (reference, tree, ids [B, N]) -> verdicts [B, N] float32, see `verify.outcome`
 OutcomeFn = Callable[[Reference, Tree, Array], Array]
+
+
+class Verifier(NamedTuple):
+  """What judges solutions, in training and evaluation.
+
+  Attributes:
+    outcome: gives verdicts on nodes. It runs inside compiled programs.
+    failure: tells why the verifier has stopped working, as an error of the host; None while it
+      works.
+    name: for people.
+  """
+
+  outcome: OutcomeFn
+  failure: Callable[[], Exception | None] = lambda: None
+  name: str = ''

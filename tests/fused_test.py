@@ -342,7 +342,7 @@ def test_search_metrics_are_what_a_hand_drawn_tree_says():
 
 def test_what_is_not_judged_is_neither_right_nor_wrong():
   tree = hand_tree()
-  lost = tree.replace(outcome=tree.outcome.at[0, 0, 1].set(jnp.nan))
+  lost = tree.replace(unjudged=tree.unjudged.at[0, 0, 1].set(True))
   found = fused.search_metrics(lost)
   for name, expected in dict(right=1 / 3, right_of_finished=1 / 2, unjudged=1 / 3).items():
     np.testing.assert_allclose(found[name], expected, rtol=1e-6)

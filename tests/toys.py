@@ -13,7 +13,7 @@ from o1jax.learning.optimizer import init_state
 from o1jax.model import forward
 from o1jax.model.transformer import LanguageModel
 from o1jax.model.variants import ModelConfig
-from o1jax.types import Params, Prompt, Reference, TrainState, Tree
+from o1jax.types import Params, Prompt, Reference, TrainState, Tree, Verifier
 from o1jax.verify.outcome import outcome
 
 PAD, EOS, NEWLINE = 0, 1, 2
@@ -79,6 +79,7 @@ def contains(reference, text, length):
 
 
 OUTCOME = functools.partial(outcome, verify=contains, table=TABLE)
+VERIFIER = Verifier(OUTCOME)
 
 
 # --- trees ---
@@ -122,6 +123,7 @@ def hand_tree(
     value=float,
     reward=float,
     outcome=float,
+    unjudged=bool,
     visits=int,
     q=float,
     length=int,
@@ -141,10 +143,10 @@ def batch_tree(expanded, max_steps: int, step: int, shape, **fields) -> Tree:
   each_token = ('tokens', 'logprob', 'token_value', 'given')
   zeros = {name: np.zeros((*shape, step)) for name in each_token}
   zeros['root_value'] = np.zeros(shape[0])
-  for name in ('length', 'terminal', 'mask', 'prior', 'value', 'reward', 'outcome', 'visits', 'q'):
-    zeros[name] = np.zeros(shape)
+  numbers = ('length', 'prior', 'value', 'reward', 'outcome', 'visits', 'q')
+  zeros |= {name: np.zeros(shape) for name in (*numbers, 'terminal', 'mask', 'unjudged')}
   kinds = dict.fromkeys(('tokens', 'length', 'visits'), jnp.int32) | dict.fromkeys(
-    ('terminal', 'mask', 'given'), bool
+    ('terminal', 'mask', 'given', 'unjudged'), bool
   )
   arrays = {
     name: jnp.asarray(x, kinds.get(name, jnp.float32)) for name, x in (zeros | fields).items()

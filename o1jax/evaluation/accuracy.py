@@ -15,7 +15,7 @@ from o1jax.fused import problem_keys
 from o1jax.model.compute import search_cost
 from o1jax.model.sharding import fetch, lay
 from o1jax.reward.process import solution_score
-from o1jax.types import Params, Prompt, Reference, Tree
+from o1jax.types import Params, Prompt, Reference, Tree, Verifier
 from o1jax.verify.host import VerifierError, check_verdicts
 from o1jax.verify.outcome import judge
 
@@ -36,15 +36,31 @@ class Verdicts(NamedTuple):
   """One search over all problems, on the host."""
 
   correct: dict[Readout, np.ndarray]  # [N] bool
+  known: dict[Readout, np.ndarray]  # [N] bool: False where the answer is unjudged
   tokens: np.ndarray  # [N]
   flops: np.ndarray  # [N]
   samples: np.ndarray  # [N] slots that expand the root: the chains of a best-of-N tree
   right: np.ndarray  # [N] finished solutions that are correct
+  unjudged: np.ndarray  # [N] finished solutions without a verdict, which count as neither
   scores: np.ndarray  # [M] critic score of every finished solution
   outcomes: np.ndarray  # [M] its verdict
   chosen: np.ndarray  # [N] node id chosen by the first readout, 0 = none
   seconds: float  # per problem, without compilation
   trees: Tree  # judged, of the first batch of problems
+
+  def judged(self, readout: Readout) -> np.ndarray:
+    """Whether the answer is right, bool, of the problems whose answer has a verdict.
+
+    Raises:
+      VerifierError: there is none.
+    """
+    right = self.correct[readout][self.known[readout]]
+    if not len(right):
+      raise VerifierError(
+        f'none of {len(self.known[readout])} answers of {readout.method} has a verdict: mend the '
+        'check of the verifier'
+      )
+    return right
 
 
 def equal_batches(count: int, most: int, *, of: int = 1) -> int:
@@ -70,14 +86,13 @@ class Evaluator:
     model_config,
     search: Callable,
     *,
-    outcome,
+    verifier: Verifier,
     choose,
     readouts: list[Readout],
     aggregate: str = 'last',
     batch: int = 128,
     spread: Callable = lambda run: run,
     budgets: tuple[int, ...] = (),
-    failure: Callable[[], VerifierError | None] = lambda: None,
   ):
     """Compiles nothing yet.
 
@@ -85,7 +100,7 @@ class Evaluator:
       model_config: for the cost.
       search: (params, keys, prompt) -> Tree; with `budgets` it is told, as a fourth, the place of
         one among them.
-      outcome: (reference, tree, ids) -> verdicts.
+      verifier: judges, afterwards.
       choose: `search.choose.choose` of solutions as they are to be read.
       readouts: what to read off the trees.
       aggregate: how step values make a solution's score.
@@ -93,13 +108,17 @@ class Evaluator:
       spread: makes a function (params, ...) by problem one that several devices share, see
         `runtime.mesh`.
       budgets: of a search that can spend one of several, which then is a call's `spend`.
-      failure: says why there are no verdicts, if there are none.
     """
-    self._readouts, self._batch, self._budgets, self._failure = readouts, batch, budgets, failure
+    self._readouts, self._batch, self._budgets, self._failure = (
+      readouts,
+      batch,
+      budgets,
+      verifier.failure,
+    )
     self._compiled = None
 
     def run(params, keys, prompt, reference, *which):
-      tree = judge(reference, search(params, keys, prompt, *which), outcome)
+      tree = judge(reference, search(params, keys, prompt, *which), verifier.outcome)
       ids = jnp.broadcast_to(
         tree_lib.node_ids(tree).reshape(-1), (prompt.length.shape[0], tree.mask[0].size)
       )
@@ -110,10 +129,14 @@ class Evaluator:
           [tree_lib.pick(tree.outcome, pick[:, None])[:, 0] > 0 for pick in picks], axis=1
         ),
         tokens=tokens,
+        known=jnp.stack(
+          [~tree_lib.pick(tree.unjudged, pick[:, None], fill=False)[:, 0] for pick in picks], axis=1
+        ),
         flops=flops,
         samples=jnp.sum(tree.expanded == tree_lib.ROOT, axis=1),
         right=jnp.sum(tree.outcome > 0, axis=(1, 2)),
-        done=tree_lib.finished(tree),
+        unjudged=jnp.sum(tree.unjudged, axis=(1, 2)),
+        done=tree_lib.judged(tree),
         scores=solution_score(tree, ids, aggregate=aggregate).reshape(tree.mask.shape),
         outcomes=tree.outcome,
         chosen=picks[0],
@@ -190,6 +213,7 @@ class Evaluator:
     done = whole.pop('done')
     whole |= dict(
       correct=dict(zip(readouts, whole['correct'].T)),
+      known=dict(zip(readouts, whole['known'].T)),
       scores=whole['scores'][done],
       outcomes=whole['outcomes'][done],
     )
@@ -198,8 +222,8 @@ class Evaluator:
 
 def result(stage: str, task: str, readout: Readout, verdicts: Verdicts, *, seed: int) -> Result:
   """The table row of one readout. A readout of some of the chains is billed for its share of the
-  search."""
-  right = verdicts.correct[readout]
+  search. Accuracy is over the problems whose answer has a verdict."""
+  right = verdicts.judged(readout)
   share = readout.chains / verdicts.samples.max() if readout.chains else 1.0
   low, high = wilson_interval(int(right.sum()), len(right))
   return Result(
@@ -223,12 +247,16 @@ def coverage(
 ) -> list[Result]:
   """pass@k of a best-of-N search by the unbiased estimator (arXiv:2107.03374), one row a budget.
 
-  The interval is normal over problems.
+  The interval is normal over problems. Samples without a verdict are no samples; a problem with
+  fewer than k others is left out.
   """
   samples = int(verdicts.samples.max())
   rows = []
   for k in budgets:
-    each = pass_at_k(np.full(len(verdicts.right), samples), verdicts.right, k)
+    judged = samples - verdicts.unjudged
+    if not (judged >= k).any():
+      continue
+    each = pass_at_k(judged[judged >= k], verdicts.right[judged >= k], k)
     spread = 1.96 * each.std(ddof=min(1, len(each) - 1)) / np.sqrt(len(each))
     mean = float(each.mean())
     rows.append(

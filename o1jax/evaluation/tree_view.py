@@ -68,6 +68,7 @@ def drawn_nodes(tree, decode, *, chosen=None, prompt='prompt'):
   """
   mask, visits, q, value = (np.asarray(x) for x in (tree.mask, tree.visits, tree.q, tree.value))
   terminal, outcome = np.asarray(tree.terminal), np.asarray(tree.outcome)
+  unjudged = np.asarray(tree.unjudged)
   tokens, length, expanded = (np.asarray(x) for x in (tree.tokens, tree.length, tree.expanded))
   if mask.ndim != 2:
     raise ValueError(
@@ -98,7 +99,7 @@ def drawn_nodes(tree, decode, *, chosen=None, prompt='prompt'):
     DrawnNode(
       *(1 + x * width + a, int(expanded[x]), decode(tokens[x, a, : length[x, a]].tolist())),
       *(int(visits[x, a]), float(value[x, a]), float(q[x, a]), bool(terminal[x, a])),
-      correct=bool(outcome[x, a] > 0.5) if terminal[x, a] else None,
+      correct=bool(outcome[x, a] > 0.5) if terminal[x, a] and not unjudged[x, a] else None,
       chosen=1 + x * width + a in path,
     )
     for x, a in real

@@ -181,7 +181,7 @@ def train_search(experiment: Experiment, search: ConfigDict) -> Callable:
       params,
       keys,
       prompt,
-      **(dict(verify=experiment.outcome, reference=reference) if verified else {}),
+      **(dict(verify=experiment.verifier.outcome, reference=reference) if verified else {}),
     )
 
   return train
@@ -220,7 +220,7 @@ def fused_update(experiment: Experiment, section: ConfigDict, *, sharding: Any =
   return search_and_learn(
     experiment.model,
     search=spread(experiment.model, train_search(experiment, section.search)),
-    outcome=experiment.outcome,
+    outcome=experiment.verifier.outcome,
     optimizer=fused_optimizer(section),
     batch=section.batch,
     minibatches=section.minibatches,

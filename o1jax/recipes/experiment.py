@@ -26,10 +26,10 @@ from o1jax.tasks import cipher, countdown, gym, programs, questions
 from o1jax.text import chat, pretrained
 from o1jax.text.steps import Behaviours
 from o1jax.text.tokenizer import Tokenizer
-from o1jax.types import Array, OutcomeFn, Prompt, Reference, Sequences, Task
+from o1jax.types import Array, Prompt, Reference, Sequences, Task, Verifier
 from o1jax.verify import code, math
 from o1jax.verify import sandbox as sandboxes
-from o1jax.verify.host import HostVerifier, VerifierError
+from o1jax.verify.host import HostVerifier
 from o1jax.verify.outcome import outcome
 
 TASKS = {'countdown': countdown.task, 'cipher': cipher.task, 'gym': gym.task}
@@ -79,9 +79,7 @@ class Experiment(NamedTuple):
   data: Data
   model: LanguageModel
   choose: Callable  # `search.choose.choose`, of solutions as the task has them
-  outcome: OutcomeFn
-  failure: Callable[[], VerifierError | None]  # why there are no verdicts, see `verify.host`
-  judge: str  # what judges, for people
+  verifier: Verifier
   key: Array
 
 
@@ -123,7 +121,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path) -> Experiment:
   )
   shape = model_shape(config, tokenizer, workdir)
   table = tokenizer.bytes_table(rows=shape.vocab_size)
-  judge, failure, name = _judge(config, task)
+  verifier = _verifier(config, task, table)
   if config.verifier.by == 'code':
     _check_tests(task, itertools.chain(*problems.values()))
   return Experiment(
@@ -133,9 +131,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path) -> Experiment:
     data=data,
     model=LanguageModel(shape),
     choose=functools.partial(choose, table=table, marker=task.marker, reads=task.reads),
-    outcome=functools.partial(judge, table=table),
-    failure=failure,
-    judge=name,
+    verifier=verifier,
     key=jax.random.key(config.seed),
   )
 
@@ -229,9 +225,8 @@ def build_task(config: ConfigDict) -> Task:
   return TASKS[name](behaviours=behaviours, **settings)
 
 
-def _judge(config, task):
-  """The verdicts of the config's verifier on nodes, what says why there are none, and what
-  judges."""
+def _verifier(config, task, table) -> Verifier:
+  """What judges, by the config."""
   settings = config.verifier.to_dict()
   where, by, sandbox = (settings.pop(key) for key in ('where', 'by', 'sandbox'))
   require(where in ('device', 'host'), f'config.verifier.where is {where!r}: choose device or host')
@@ -242,11 +237,8 @@ def _judge(config, task):
       f'answers of the task {task.name!r} are judged by {by} on the '
       'host alone: set config.verifier.where=host',
     )
-    return (
-      functools.partial(outcome, verify=task.verify, size=task.reads),
-      lambda: None,
-      f'{task.name} on devices',
-    )
+    rule = functools.partial(outcome, verify=task.verify, table=table, size=task.reads)
+    return Verifier(rule, name=f'{task.name} on devices')
   require(
     by == 'code' or task.check is not None,
     f'answers of the task {task.name!r} are programs: set '
@@ -260,10 +252,11 @@ def _judge(config, task):
   settings['workers'] = settings['workers'] or cores()
   if by == 'code':  # the sandbox has its own time limit, within which a slow start is not to count
     settings['seconds'] = max(settings['seconds'], sandboxes.LIMITS.seconds + 3 * sandboxes.STARTUP)
-  verifier = HostVerifier(check, size=task.reads, **settings)
+  host = HostVerifier(check, size=task.reads, **settings)
   name = {'task': task.name, 'math': 'math-verify'}.get(by)
   name = name or f'unit tests in {sandboxes.describe(sandboxes.choose(sandbox))}'
-  return verifier.outcome, lambda: verifier.failure, f'{name} on the host'
+  rule = functools.partial(host.outcome, table=table)
+  return Verifier(rule, lambda: host.failure, f'{name} on the host')
 
 
 def _sandboxed(backend):

@@ -151,7 +151,7 @@ def picture(run: Run, tree: Tree, chosen: np.ndarray, prompt: Prompt, i: int) ->
   one = jax.tree.map(lambda x: x[i], tree)
   question = e.tokenizer.decode(prompt.tokens[i, : prompt.length[i]]).strip()
   nodes = drawn_nodes(one, e.tokenizer.decode, chosen=node or None, prompt=question)
-  right, over = int((one.outcome > 0).sum()), int(tree_lib.finished(one).sum())
+  right, over = int((one.outcome > 0).sum()), int(tree_lib.judged(one).sum())
   solution = ''.join(drawn.text for drawn in nodes[1:] if drawn.chosen)
   correct = bool(node) and bool(one.outcome.reshape(-1)[node - 1] > 0)
   return Picture(

@@ -165,14 +165,13 @@ class Programs:
       evaluator = Evaluator(
         e.model.config,
         test_search(e, search.method, budgets or search.budget, greedy=search.greedy),
-        outcome=e.outcome,
+        verifier=e.verifier,
         choose=e.choose,
         readouts=list(search.readouts),
         aggregate=section.aggregate,
         batch=batch,
         spread=functools.partial(spread, e.model),
         budgets=budgets,
-        failure=e.failure,
       )
       mesh = build_mesh(batch, **e.config.mesh)
       with jax.set_mesh(mesh):

@@ -63,7 +63,9 @@ class Run:
     run = cls(experiment, workdir, MetricsWriter(workdir), Programs(experiment), looking)
     once(run._refuse_others)
     if not looking:
-      once(record, workdir / 'judges.json', dict(judge=experiment.judge), failed=StorageError)
+      once(
+        record, workdir / 'judges.json', dict(judge=experiment.verifier.name), failed=StorageError
+      )
     return run
 
   @functools.cached_property

@@ -78,7 +78,7 @@ def reward(run: Run) -> None:
     updates_per_call=section.updates_per_call,
     sharding=program.lies[0],
     profile=e.config.profile,
-    failure=e.failure,
+    failure=e.verifier.failure,
   )
   run.finish('reward', state.params)
 
@@ -134,7 +134,7 @@ def search_and_learn(run: Run) -> Params:
     updates_per_call=section.updates_per_call,
     sharding=program.lies[0],
     profile=e.config.profile,
-    failure=e.failure,
+    failure=e.verifier.failure,
   )
   return state.params
 
@@ -158,7 +158,7 @@ class Curve:
     is replaced."""
     update = int(state.update)
     e = self._run.experiment
-    right = self._evaluate(state.params, *e.data.validation, e.key).correct[GREEDY]
+    right = self._evaluate(state.params, *e.data.validation, e.key).judged(GREEDY)
     low, high = wilson_interval(int(right.sum()), len(right))
     point = dict(
       method=self._method, update=update, accuracy=float(right.mean()), ci_low=low, ci_high=high

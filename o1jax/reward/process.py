@@ -10,10 +10,10 @@ AGGREGATES = ('last', 'min', 'product')
 
 
 def ended(tree: Tree) -> Array:
-  """Candidates at which a solution has ended, [B, X, A]: finished, or cut off at depth R (which
-  counts as wrong)."""
+  """Candidates at which a solution has ended with a verdict, [B, X, A]: finished, or cut off at
+  depth R, which counts as wrong. A solution that the verifier could not judge is left out."""
   too_deep = 1 + tree_lib.parent_depth(tree) >= tree.path.shape[-1]
-  return tree.mask & (tree.terminal | too_deep[..., None])
+  return tree.mask & (tree.terminal | too_deep[..., None]) & ~tree.unjudged
 
 
 def monte_carlo(tree: Tree) -> tuple[Array, Array]:

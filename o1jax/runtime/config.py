@@ -70,6 +70,8 @@ def check_config(config: ConfigDict) -> None:
     require(
       leaves.get(key, least) >= least, f'config.{key} is {leaves.get(key)}: give at least {least}'
     )
+  share = leaves.get('verifier.unjudged', 0)
+  require(0 <= share <= 1, f'config.verifier.unjudged is {share}: give a share, in [0, 1]')
   for key in ('verifier.seconds', 'verifier.patience'):
     require(leaves.get(key, 1) > 0, f'config.{key} is {leaves.get(key)}: give more than 0')
   candidates = leaves.get('search.candidates')

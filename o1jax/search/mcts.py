@@ -243,11 +243,12 @@ def _prior_logits(prior: Array) -> Array:
 
 
 def _reward_by(verify, reference, tree: Tree, ids: Array) -> Tree:
-  """Rewards the finished ones among nodes `ids` [N] by the verifier."""
+  """Rewards the finished ones among nodes `ids` [N] by the verifier; the critic's reward stays
+  where it has no verdict."""
   ids = jnp.broadcast_to(ids, (tree.mask.shape[0], ids.shape[0]))
-  verdict = jnp.where(
-    tree_lib.pick(tree.terminal, ids, fill=False), verify(reference, tree, ids), 0
-  )
+  verdict = verify(reference, tree, ids)
+  verdict = jnp.where(jnp.isnan(verdict), tree_lib.pick(tree.reward, ids), verdict)
+  verdict = jnp.where(tree_lib.pick(tree.terminal, ids, fill=False), verdict, 0)
   return tree.replace(reward=tree_lib.put(tree.reward, ids, verdict))
 
 

@@ -3,11 +3,14 @@
 This is for verdicts that jnp cannot give. A check runs in other processes, so none can hold up or
 take down the job. One answer costs at most `seconds` and `memory`, and a call at most `patience`.
 
-If the check itself fails, verdicts are NaN, an update with them is skipped, and
-`HostVerifier.failure` says why. An error raised in a callback would leave other devices waiting for
-this one.
+If the check raises an error for an answer, that answer is unjudged. Counted as wrong it would teach
+a policy the verifier's faults (github.com/NVIDIA-NeMo/RL/issues/431). If the verifier itself cannot
+work, or leaves too many answers unjudged, all verdicts are `outcome.BROKEN`. An update with them is
+skipped, and `HostVerifier.failure` says why. An error raised in a callback would leave other
+devices waiting for this one.
 """
 
+import collections
 import json
 import os
 import pickle
@@ -26,10 +29,15 @@ from absl import logging
 from o1jax import tree as tree_lib
 from o1jax.model.sharding import TENSOR, each_part
 from o1jax.types import UNUSED, Array, Problem, Reference, Tree
-from o1jax.verify.outcome import solution_bytes
+from o1jax.verify.outcome import BROKEN, UNJUDGED, solution_bytes
 from o1jax.verify.worker import READY
 
 REMEMBERED = 1 << 16  # answers whose verdicts are kept
+RECENT = 1000  # answers of which a share may be unjudged
+_FEW = 10  # with fewer of them unjudged than that, nothing is said of the verifier
+_CAUSES = 20  # different ones that are told
+# Verdicts on their way from the host: of several the least is the one to believe.
+_UNJUDGED, _BROKEN = -1.0, -2.0
 
 
 class VerifierError(RuntimeError):
@@ -50,6 +58,7 @@ class HostVerifier:
   Attributes:
     failure: a VerifierError once a call has had no verdicts; all later calls then have none. Else
       None.
+    causes: why answers are unjudged, in words, and how many are for each cause.
   """
 
   def __init__(
@@ -61,6 +70,7 @@ class HostVerifier:
     workers: int = 2,
     memory: float | None = 1.0,
     size: int = 128,
+    unjudged: float = 0.1,
   ):
     """Starts nothing yet.
 
@@ -75,6 +85,8 @@ class HostVerifier:
         each may use as much. An answer that runs out of it is wrong. None sets no limit. There is
         none on systems other than Linux.
       size: bytes of a solution that the check is given: its end, if it is longer.
+      unjudged: share of the last `RECENT` answers that may be unjudged. If more are, or all of a
+        call, the verifier is broken. Fewer than `_FEW` never break it.
 
     Raises:
       ValueError: the check cannot be passed to other processes.
@@ -87,8 +99,9 @@ class HostVerifier:
         f'or a '
         'functools.partial of one'
       ) from None
-    self.failure = None
+    self.failure, self.causes = None, collections.Counter()
     self._patience, self._count, self._size = patience, workers, size
+    self._share, self._recent = unjudged, collections.deque(maxlen=RECENT)
     self._asked, self._lock = queue.SimpleQueue(), threading.Lock()
     self._verdicts, self._threads = {}, []
 
@@ -98,8 +111,8 @@ class HostVerifier:
     """Verdicts on nodes: an `OutcomeFn` once it has the `table`. See `verify.outcome.outcome`.
 
     Returns:
-      [B, N] float32: 1 where the node finishes a correct solution, 0 elsewhere, NaN everywhere
-      after a failure.
+      [B, N] float32: 1 where the node finishes a correct solution, `UNJUDGED` where the check has
+        no verdict, 0 elsewhere; `BROKEN` everywhere after a failure.
     """
     text, length = solution_bytes(tree, ids, table, size=self._size)
     done = tree_lib.pick(tree_lib.finished(tree), ids, fill=False)
@@ -111,21 +124,23 @@ class HostVerifier:
     verdicts = jax.pure_callback(self._judge, shape, reference, text, length, done)
     mesh = jax.sharding.get_abstract_mesh()
     # Devices of several processes that share a problem may differ in which answers took too long.
-    return jax.lax.pmin(verdicts, TENSOR) if mesh.shape.get(TENSOR, 1) > 1 else verdicts
+    if mesh.shape.get(TENSOR, 1) > 1:
+      verdicts = jax.lax.pmin(verdicts, TENSOR)
+    verdicts = jnp.where(verdicts == _UNJUDGED, UNJUDGED, verdicts)
+    return jnp.where(verdicts == _BROKEN, BROKEN, verdicts)
 
   def _judge(self, reference, text, length, done):
     reference, text, length, done = jax.tree.map(np.asarray, (reference, text, length, done))
     rows = np.argwhere(done)
     problems = {b: _problem(reference, b) for b in set(rows[:, 0].tolist())}
     verdicts = np.zeros(done.shape, np.float32)
-    verdicts[done] = self.verdicts(
-      [(problems[b], _text(text[b, n], length[b, n])) for b, n in rows]
-    )
-    return verdicts if self.failure is None else np.full_like(verdicts, np.nan)
+    found = self.verdicts([(problems[b], _text(text[b, n], length[b, n])) for b, n in rows])
+    verdicts[done] = np.where(np.isnan(found), _UNJUDGED, found)
+    return verdicts if self.failure is None else np.full_like(verdicts, _BROKEN)
 
   def verdicts(self, answers: list[tuple[Problem, str]]) -> np.ndarray:
-    """Waits for the verdicts on (problem, text) pairs: bool [N]. They mean nothing after a
-    failure."""
+    """Waits for the verdicts on (problem, text)s: float32 [N], 1, 0 or `UNJUDGED`. After a failure
+    they mean nothing."""
     futures = [] if self.failure else [self._verdict(answer) for answer in answers]
     late = wait(set(futures), timeout=self._patience).not_done
     if late:
@@ -137,8 +152,31 @@ class HostVerifier:
         )
       )
     if self.failure:
-      return np.zeros(len(answers), bool)
-    return np.array([future.result() for future in futures], bool)
+      return np.zeros(len(answers), np.float32)
+    self._count_unjudged(dict(zip(answers, futures)))
+    return np.array([future.result() for future in futures], np.float32)
+
+  def _count_unjudged(self, futures):
+    """Forgets the answers of a call that are unjudged, so that they are asked again, and fails
+    where they are too many."""
+    bad = {answer: future for answer, future in futures.items() if np.isnan(future.result())}
+    with self._lock:
+      for answer, future in bad.items():
+        if self._verdicts.get(answer) is future:
+          del self._verdicts[answer]
+      self._recent.extend(np.isnan(future.result()) for future in futures.values())
+      count, asked = sum(self._recent), len(self._recent)
+    if len(bad) == len(futures) >= _FEW:
+      count, asked = len(bad), len(futures)
+    elif count < _FEW or count <= self._share * asked:
+      return
+    cause, _ = self.causes.most_common(1)[0]
+    self._fail(
+      VerifierError(
+        f'the verifier on the host has no verdict on {count} of the last {asked} answers, most '
+        f'often because {cause}: mend the check, or raise config.verifier.unjudged={self._share:g}'
+      )
+    )
 
   def _verdict(self, answer):
     with self._lock:
@@ -160,7 +198,7 @@ class HostVerifier:
     process = None
     while True:
       answer, future = self._asked.get()
-      verdict = False
+      verdict = UNJUDGED
       try:
         if not self.failure:
           process, verdict = self._check(process, answer)
@@ -184,15 +222,25 @@ class HostVerifier:
       raise VerifierError(
         f'a process of the verifier on the host ended with status {process.wait()}'
       )
-    verdict, words = told
-    shown = repr(answer[1][-80:])
+    verdict, words, broken = told
+    words, shown = ' '.join(words.split()), repr(answer[1][-80:])
+    if broken:
+      raise VerifierError(f'the verifier on the host cannot work: {words} for the answer {shown}')
     if verdict is None:
-      raise VerifierError(
-        f'the verifier on the host raised {" ".join(words.split())} for the answer {shown}'
-      )
-    if words:
+      self._note(words, shown)
+    elif words:
       logging.warning('the verifier %s, so this answer is wrong: %s', words, shown)
-    return process, verdict
+    return process, UNJUDGED if verdict is None else float(verdict)
+
+  def _note(self, cause, shown):
+    """Counts a cause of an answer without verdict, and tells of it the first time."""
+    with self._lock:
+      new = cause not in self.causes
+      if new and len(self.causes) >= _CAUSES:
+        cause, new = 'of other causes', False
+      self.causes[cause] += 1
+    if new:
+      logging.warning('%s, so this answer is not judged: %s', cause, shown)
 
   def _start(self):
     command = [sys.executable, '-m', 'o1jax.verify.worker']

@@ -1,5 +1,9 @@
 """Outcome reward: the exact verdict on finished solutions (arXiv:2412.14135, section 4, from the
-environment)."""
+environment).
+
+A verdict is 1 (right), 0 (wrong) or `UNJUDGED`: the verifier could not tell, which is not the
+solution's fault. A verifier that has stopped working says `BROKEN` for every node.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +11,10 @@ import jax.numpy as jnp
 from o1jax import tree as tree_lib
 from o1jax.text.bytes import token_bytes
 from o1jax.types import Array, Reference, Tree
+
+# No number, so that a sum which forgets to leave it out shows it.
+UNJUDGED = jnp.nan
+BROKEN = jnp.inf
 
 
 def solution_bytes(
@@ -48,7 +56,14 @@ def outcome(
 
 
 def judge(reference: Reference, tree: Tree, outcome_fn) -> Tree:
-  """Fills `outcome` on every node of a tree with `outcome_fn(reference, tree, ids)`."""
+  """Fills `outcome` and `unjudged` on every node of a tree with `outcome_fn(reference, tree, ids)`.
+
+  The outcome is 0 where it is unjudged, and NaN everywhere where the verifier is broken: a loss of
+  it is no number, so the update is skipped.
+  """
   batch = tree.mask.shape[0]
   ids = jnp.broadcast_to(tree_lib.node_ids(tree).reshape(-1), (batch, tree.mask[0].size))
-  return tree.replace(outcome=outcome_fn(reference, tree, ids).reshape(tree.mask.shape))
+  verdicts = outcome_fn(reference, tree, ids).reshape(tree.mask.shape)
+  unjudged = jnp.isnan(verdicts)
+  outcome = jnp.select([unjudged, jnp.isinf(verdicts)], [0.0, jnp.nan], verdicts)
+  return tree.replace(outcome=outcome, unjudged=unjudged)

@@ -2,14 +2,15 @@
 `python -m o1jax.verify.worker`.
 
 It reads pickles from its standard input: first (seconds, memory, check), then one (problem, text)
-after the other. It writes lines of JSON to its standard output: READY, then [verdict, words] for
-each answer.
+after the other. It writes lines of JSON to its standard output: READY, then
+[verdict, words, broken] for each answer.
 
 A check runs in a child that is made for one answer. When its seconds are over, the child and all
 that it started are ended. The verdict is False if the child ends so, or by itself, or runs out of
-memory, and the words say how. If the check raises anything else, the verdict is null and the words
-are the error's. A function `check.prepare` runs before the first child, and loads what each child
-would load anew.
+memory, and the words say how. The verdict is null, since nothing is known of the answer, if the
+check raises anything else or if the machine held this process up meanwhile. Broken is true for
+errors that say that the check can judge no answer at all. A function `check.prepare` runs before
+the first child, and loads what each child would load anew.
 """
 
 import json
@@ -20,9 +21,13 @@ import resource
 import select
 import signal
 import sys
+import time
 from collections.abc import Callable
 
+from o1jax.verify.launch import SandboxError
+
 READY = 'ready'
+_BROKEN = (SandboxError, ImportError)
 _MOST = 1000  # most characters of an error, so that a pipe takes it at once
 
 
@@ -49,10 +54,11 @@ def main() -> None:
 
 def judged(
   check: Callable, problem, text: str, *, seconds: float, memory: float | None = None
-) -> tuple[bool | None, str]:
-  """The verdict of a check, and words about it. See the module docstring, and `HostVerifier` for
-  the limits."""
+) -> tuple[bool | None, str, bool]:
+  """(verdict, words, broken) of a check. See the module docstring, and `HostVerifier` for the
+  limits."""
   receive, send = os.pipe()
+  began = time.monotonic()
   child = os.fork()
   if not child:
     _check(check, problem, text, send, seconds, memory)
@@ -60,16 +66,18 @@ def judged(
   ready, _, _ = select.select([receive], [], [], seconds)
   told = os.read(receive, 4 * _MOST) if ready else b''
   os.close(receive)
-  late = not ready
+  late, took = not ready, time.monotonic() - began
   if late or told:
     _end(child)
   _, status = os.waitpid(child, 0)
   if told:
     return tuple(json.loads(told))
+  if late and took > 1.5 * seconds + 1:  # the child may have stood still as long
+    return None, f'the machine stood still for {took - seconds:.0f} s', False
   if late:
-    return False, f'took over {seconds:g} s'
+    return False, f'took over {seconds:g} s', False
   code = os.waitstatus_to_exitcode(status)
-  return False, f'ended with status {code}' if code >= 0 else f'was ended by signal {-code}'
+  return False, f'ended with status {code}' if code >= 0 else f'was ended by signal {-code}', False
 
 
 def _check(check, problem, text, send, seconds, memory):
@@ -83,11 +91,11 @@ def _check(check, problem, text, send, seconds, memory):
   for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, signal.SIG_DFL)
   try:
-    told = [bool(check(problem, text)), '']
+    told = [bool(check(problem, text)), '', False]
   except MemoryError:
-    told = [False, 'found no more memory']
+    told = [False, 'found no more memory', False]
   except Exception as error:
-    told = [None, f'{type(error).__name__}: {error}'[:_MOST]]
+    told = [None, f'it raised {type(error).__name__}: {error}'[:_MOST], isinstance(error, _BROKEN)]
   os.write(send, json.dumps(told).encode())
   os._exit(0)
 

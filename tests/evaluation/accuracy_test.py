@@ -16,6 +16,7 @@ from o1jax.fused import problem_keys
 from o1jax.model.compute import search_cost
 from o1jax.search.best_of_n import best_of_n
 from o1jax.search.choose import choose
+from o1jax.verify.host import VerifierError
 from tests import toys
 
 COUNT, SAMPLES = 11, 6
@@ -52,7 +53,7 @@ def evaluate(search):
   """By batch size; the function compiles once a size."""
   return functools.cache(
     lambda batch: Evaluator(
-      toys.CONFIG, search, outcome=toys.OUTCOME, choose=CHOOSE, readouts=READOUTS, batch=batch
+      toys.CONFIG, search, verifier=toys.VERIFIER, choose=CHOOSE, readouts=READOUTS, batch=batch
     )
   )
 
@@ -168,7 +169,7 @@ def test_the_search_is_never_handed_the_reference(problems):
     raise InterruptedError
 
   run = Evaluator(
-    toys.CONFIG, spy, outcome=toys.OUTCOME, choose=CHOOSE, readouts=READOUTS, batch=COUNT
+    toys.CONFIG, spy, verifier=toys.VERIFIER, choose=CHOOSE, readouts=READOUTS, batch=COUNT
   )
   with pytest.raises(InterruptedError):
     run(toys.params(), *problems, KEY)
@@ -185,7 +186,7 @@ def test_what_was_compiled_ahead_serves_any_parameters(search, problems):
     return search(*args)
 
   run = Evaluator(
-    toys.CONFIG, counted, outcome=toys.OUTCOME, choose=CHOOSE, readouts=READOUTS, batch=4
+    toys.CONFIG, counted, verifier=toys.VERIFIER, choose=CHOOSE, readouts=READOUTS, batch=4
   )
   run.compile(jax.eval_shape(toys.params), *problems)
   for seed in (0, 1):
@@ -207,7 +208,7 @@ def test_a_search_of_several_budgets_spends_the_one_that_a_call_names(problems):
   run = Evaluator(
     toys.CONFIG,
     search,
-    outcome=toys.OUTCOME,
+    verifier=toys.VERIFIER,
     choose=CHOOSE,
     batch=4,
     budgets=(2, 8),
@@ -234,6 +235,8 @@ class TestRows:
     }
     return Verdicts(
       correct=correct,
+      known={readout: np.ones(4, bool) for readout in correct},
+      unjudged=np.zeros(4, int),
       tokens=np.array([60, 80, 100, 120]),
       flops=np.array([6e3, 8e3, 1e4, 1.2e4]),
       samples=np.full(4, 6),
@@ -264,3 +267,18 @@ class TestRows:
       assert 0 <= row.ci_low <= row.accuracy <= row.ci_high <= 1
     np.testing.assert_allclose(rows[0].accuracy, self.RIGHT.mean() / 6)
     np.testing.assert_allclose(rows[2].accuracy, 3 / 4)
+
+  def test_what_is_unjudged_is_neither_right_nor_wrong(self, verdicts):
+    """As if its problem, or its sample, had not been asked."""
+    readout, _ = verdicts.correct
+    known = {readout: np.array([True, True, True, False])}
+    row = result('learned', 'toy', readout, verdicts._replace(known=known), seed=0)
+    assert (row.accuracy, row.problems, row.tokens) == (2 / 3, 3, 90)
+    none = verdicts._replace(known={readout: np.zeros(4, bool)})
+    with pytest.raises(VerifierError, match='none of 4 answers of vote has a verdict'):
+      result('learned', 'toy', readout, none, seed=0)
+    lost = verdicts._replace(unjudged=np.array([0, 6, 1, 0]))
+    one, six = coverage('learned', 'toy', lost, [1, 6], seed=0)
+    assert (one.problems, six.problems) == (3, 2)
+    np.testing.assert_allclose(one.accuracy, (6 / 6 + 2 / 5 + 1 / 6) / 3)
+    assert coverage('l', 't', verdicts._replace(unjudged=np.full(4, 6)), [1], seed=0) == []

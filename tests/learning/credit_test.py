@@ -91,6 +91,21 @@ class TestExpertWeight:
     )
 
 
+def test_a_solution_without_a_verdict_is_as_if_it_had_not_been_sampled():
+  """The last chain is unjudged, whatever its outcome says; the others fare as without it."""
+  tree, fewer = (toys.chains(ENDS[:n], RIGHT[:n], max_steps=3) for n in (len(ENDS), len(ENDS) - 1))
+  chain = jnp.arange(tree.mask.shape[1]) % len(ENDS) == len(ENDS) - 1
+  lost = tree.replace(
+    unjudged=tree.terminal & chain[:, None],
+    outcome=jnp.where(chain[:, None], 0, tree.outcome),
+  )
+  with_it, without = assign_credit(lost), assign_credit(fewer)
+  for name in ('expert', 'advantage', 'value_mask', 'value_target'):
+    found, expected = getattr(with_it, name), getattr(without, name)
+    np.testing.assert_allclose(found[:, ~chain], expected, rtol=1e-6)
+    assert name == 'value_target' or not found[:, chain].any()
+
+
 class TestGroupAdvantage:
   @pytest.mark.parametrize('normalise', [True, False])
   def test_is_grpo_on_chains(self, normalise):

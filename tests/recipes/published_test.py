@@ -51,7 +51,7 @@ def tree_of(solutions, tokenizer, *, step_length, max_steps):
 
 def test_programs_are_judged_by_their_tests(config, tmp_path):
   e = build(config, tmp_path)
-  assert e.judge == f'unit tests in {sandbox.describe("unsafe_local")} on the host'
+  assert e.verifier.name == f'unit tests in {sandbox.describe("unsafe_local")} on the host'
   prompt, reference = e.data.validation
   problems = e.task.problems('validation', len(prompt.length), config.seed)
   asked = e.tokenizer.decode(prompt.tokens[0, : prompt.length[0]])
@@ -61,8 +61,8 @@ def test_programs_are_judged_by_their_tests(config, tmp_path):
   for solutions, verdict in ((right, 1), (wrong, 0)):
     tree = tree_of(solutions, e.tokenizer, step_length=48, max_steps=8)
     last = np.array([[len(steps)] for steps in solutions])
-    found = jit(lambda *arguments: e.outcome(*arguments))(reference, tree, last)
-    assert e.failure() is None and found.tolist() == [[verdict]] * len(problems)
+    found = jit(lambda *arguments: e.verifier.outcome(*arguments))(reference, tree, last)
+    assert e.verifier.failure() is None and found.tolist() == [[verdict]] * len(problems)
   assert told(DELIMITER.join(right[0]), e.task.marker) == DELIMITER.join(right[0])
 
 

@@ -37,6 +37,13 @@ class TestEnded:
     for b, x, a in toys.nodes(tree):
       assert found[b, x, a] == toys.over(toys.problem(tree, b), x, a)
 
+  def test_what_is_unjudged_has_not_ended_whatever_its_outcome_says(self):
+    tree = toys.hand_tree(**DRAWN, unjudged=[[0, 0], [1, 0], [0, 0], [0, 0], [0, 0]])
+    assert not ended(tree)[0, 1, 0] and ended(tree).sum() == 3
+    mean, count = monte_carlo(tree)
+    np.testing.assert_array_equal(count[0], [[0, 3], [0, 0], [2, 1], [1, 1], [0, 0]])
+    np.testing.assert_allclose(mean[0, 0], [0, 1 / 3], rtol=1e-6)
+
 
 class TestMonteCarlo:
   def test_hand_drawn(self):

@@ -8,6 +8,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import flax.linen as nn
@@ -46,6 +47,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 STARTED = ['sleep', '61.25']
 PROBLEM = Problem('', numbers=(1, 2))
+CAUSE = 'it raised ZeroDivisionError: of all'
 
 
 def naughty(problem, text):
@@ -71,6 +73,8 @@ def naughty(problem, text):
     print('true')
   if text == 'raise':
     raise ZeroDivisionError('of\nall')
+  if text == 'import':
+    raise ImportError('no library')
   if text == 'spin':
     sum(range(10**12))  # does not let another thread of the interpreter in
   return text != 'wrong'
@@ -129,12 +133,47 @@ def test_memory_without_a_limit_and_what_is_loaded_before_the_first_answer():
   assert told(HostVerifier(ready, workers=1), 'a') == [True] and not ready.loaded
 
 
-def test_a_check_that_fails_ends_all_verdicts():
-  verifier = HostVerifier(naughty, workers=1)
-  assert told(verifier, 'a') == [True] and verifier.failure is None
-  told(verifier, 'raise', 'b')
+def test_an_answer_on_which_the_check_fails_is_unjudged_and_no_other(caplog):
+  verifier = HostVerifier(naughty, workers=2)
+  for _ in range(2):
+    found = verifier.verdicts([(PROBLEM, text) for text in ('a', 'raise', 'wrong', 'raise')])
+    np.testing.assert_array_equal(found, [1, np.nan, 0, np.nan])
+  # It is asked again by each call, as the next try may succeed, and told of once.
+  assert verifier.failure is None and verifier.causes == {CAUSE: 2}
+  assert caplog.text.count(f"{CAUSE}, so this answer is not judged: 'raise'") == 1
+
+
+@pytest.mark.parametrize('share, few, many', [(0.0, 9, 1), (0.5, 20, 20), (1.0, 9, 10)])
+def test_a_check_that_fails_too_often_ends_all_verdicts(share, few, many):
+  """Of the answers of late, or on all of a call."""
+  verifier = HostVerifier(naughty, workers=1, unjudged=share)
+  raising = [(Problem('', numbers=(n,)), 'raise') for n in range(few + many)]
+  fine = [(Problem('', numbers=(n,)), 'a') for n in range(20)]
+  verifier.verdicts(raising[:few] + fine)
+  assert verifier.failure is None
+  verifier.verdicts(raising[few:])
   assert isinstance(verifier.failure, VerifierError) and '\n' not in str(verifier.failure)
-  assert "raised ZeroDivisionError: of all for the answer 'raise'" in str(verifier.failure)
+  assert f'most often because {CAUSE}: mend the check' in str(verifier.failure)
+
+
+def test_a_check_that_cannot_work_ends_all_verdicts():
+  verifier = HostVerifier(naughty, workers=1)
+  told(verifier, 'import', 'b')
+  assert "cannot work: it raised ImportError: no library for the answer 'import'" in str(
+    verifier.failure
+  )
+
+
+def test_an_answer_that_the_machine_held_up_is_unjudged():
+  before, verifier = children(), HostVerifier(naughty, seconds=1.0, workers=1)
+  assert told(verifier, 'a') == [True]
+  (worker,) = children() - before
+  held = threading.Timer(0.3, os.kill, (worker, signal.SIGSTOP))
+  freed = threading.Timer(4.0, os.kill, (worker, signal.SIGCONT))
+  held.start()
+  freed.start()
+  assert np.isnan(told(verifier, 'sleep')).all() and verifier.failure is None
+  assert 'the machine stood still' in next(iter(verifier.causes))
 
 
 def test_a_wedged_check_costs_no_more_than_its_patience():

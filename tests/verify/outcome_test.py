@@ -12,7 +12,7 @@ from o1jax.data import pipeline
 from o1jax.tasks import countdown
 from o1jax.text.steps import ANSWER, DELIMITER, join_steps
 from o1jax.text.tokenizer import Tokenizer
-from o1jax.verify.outcome import judge, outcome, solution_bytes
+from o1jax.verify.outcome import BROKEN, UNJUDGED, judge, outcome, solution_bytes
 from tests import toys
 
 PROBLEMS, WIDTH, STEP, DEPTH = 12, 4, 24, 10
@@ -131,6 +131,17 @@ def test_verdicts_do_not_depend_on_which_nodes_are_asked(drawn, reference, rule)
   size = tree.mask[0].size
   ids = jnp.asarray(np.random.default_rng(0).integers(-1, 1 + size, (PROBLEMS, size)))
   np.testing.assert_array_equal(rule(reference, tree, ids), tree_lib.pick(whole, ids))
+
+
+def test_a_verdict_that_is_no_number_is_unjudged_and_a_broken_verifier_spoils_the_outcome():
+  tree = toys.random_tree(batch=4)
+  _, reference = toys.problems(4)
+  drawn = np.random.default_rng(0).choice([0, 1, UNJUDGED], tree.mask.shape)
+  found = judge(reference, tree, lambda reference, tree, ids: jnp.asarray(drawn, jnp.float32))
+  np.testing.assert_array_equal(found.unjudged, np.isnan(drawn))
+  np.testing.assert_array_equal(found.outcome, drawn == 1)
+  broken = judge(reference, tree, lambda reference, tree, ids: jnp.full(ids.shape, BROKEN))
+  assert np.isnan(broken.outcome).all() and not broken.unjudged.any()
 
 
 def test_the_root_and_no_node_are_never_right():
