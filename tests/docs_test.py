@@ -248,6 +248,11 @@ def too_wide(page):
   return [line for line in text.splitlines() if len(line) > 100 and not line.startswith('|')]
 
 
+def contents():
+  """The table of contents: the docstring of o1jax."""
+  return ast.get_docstring(ast.parse((ROOT / 'o1jax/__init__.py').read_text(encoding='utf-8')))
+
+
 def offenders(law):
   return [f'{name}: {found}' for name in PAGES for found in law((ROOT / name).read_text())]
 
@@ -278,6 +283,19 @@ def test_the_house_is_drawn_as_it_stands():
 )
 def test_prose_has_the_width_of_the_code(name):
   assert too_wide((ROOT / name).read_text()) == []
+
+
+@pytest.mark.parametrize('law', LAWS)
+def test_what_the_table_of_contents_names_exists(law):
+  assert [*law(contents())] == []
+
+
+def test_the_table_of_contents_has_every_floor_and_its_imports_run():
+  floors = {path.stem for path in (ROOT / 'o1jax').iterdir() if path.name[0] not in '_.'}
+  assert floors <= set(re.findall(r'\w+', contents().partition('The floors')[2]))
+  imports = re.findall(r'^    (from o1jax.* import .*)$', contents(), re.M)
+  assert imports
+  exec('\n'.join(imports), {})
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def read_config(folder: str | pathlib.Path, **changes) -> ModelConfig:
   if not isinstance(settings, dict):
     raise ValueError(
       f'{path} holds no settings but {str(settings)[:40]!r}: give the folder of a model of '
-      f'transformers'
+      'transformers'
     )
   try:
     return config_of(settings, **changes)
@@ -284,6 +284,5 @@ def _same(config, settings):
   if differ:
     raise ValueError(
       f'no model of transformers that o1jax knows has {", ".join(differ)} beside the rest (the '
-      f'nearest '
-      f'is {settings["model_type"]}): it cannot be written for transformers'
+      f'nearest is {settings["model_type"]}): it cannot be written for transformers'
     )

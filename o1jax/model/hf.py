@@ -244,17 +244,15 @@ def save(
   names = names if len(names) > 1 else [_SINGLE]
   for number, name in enumerate(names, 1):
     (folder / f'{number}.part').rename(folder / name)
-    (folder / name).chmod(
-      folder.stat().st_mode & 0o666
-    )  # safetensors makes files that others cannot read
+    # safetensors makes files that other users cannot read.
+    (folder / name).chmod(folder.stat().st_mode & 0o666)
   if len(names) > 1:
     where = {tensor: name for name, group in zip(names, places) for tensor in group}
     (folder / _INDEX).write_text(
       json.dumps(dict(metadata=dict(total_size=total), weight_map=where), indent=2) + '\n'
     )
-  (folder / 'config.json').write_text(
-    json.dumps(settings, indent=2) + '\n'
-  )  # last: it makes the folder a model
+  # Written last: it makes the folder a model.
+  (folder / 'config.json').write_text(json.dumps(settings, indent=2) + '\n')
 
 
 def exported(

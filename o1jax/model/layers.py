@@ -70,9 +70,8 @@ def _norm(x, scale, epsilon):
 def _norm_back(epsilon, kept, given):
   x, scale, factor = kept
   both = given * x
-  total = functools.partial(
-    jnp.matmul, precision=jax.lax.Precision.HIGHEST
-  )  # in float32 on accelerators too
+  # Sums are exact float32, on accelerators too.
+  total = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
   mean = total(both, scale[:, None]) * factor**2 / x.shape[-1]
   return factor * (given * scale - x * mean), total(factor.T, both)[0]
 

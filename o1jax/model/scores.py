@@ -82,9 +82,8 @@ def scores_in_parts(
       x.reshape(-1, *last), [(0, -tokens.size % count)] + [(0, 0)] * len(last)
     )
     given = rows(hidden, hidden.shape[-1]), rows(tokens)
-    wide = jax.tree.map(
-      lambda x: x.astype(jnp.float32), head
-    )  # the gradients of the parts are summed in float32
+    # The gradients of the parts are summed in float32.
+    wide = jax.tree.map(lambda x: x.astype(jnp.float32), head)
 
     @jax.checkpoint
     def some(given):

@@ -36,12 +36,12 @@ class Keeping(NamedTuple):
   """How much a run keeps of its state, and when it gives up."""
 
   seconds: float  # between temporary checkpoints; the newest two of all stay
-  updates: int = (
-    0  # between permanent ones: the first state of a call that reaches a multiple; 0 = none
-  )
-  skip_limit: int = (
-    10  # updates in a row with something skipped that stop a run, or all of a stage that has fewer
-  )
+  # Updates between permanent checkpoints: the first state of a call that reaches a multiple is
+  # kept. 0 = none.
+  updates: int = 0
+  # So many updates in a row with something skipped stop a run. A stage that has fewer is stopped by
+  # all of them.
+  skip_limit: int = 10
   identity: dict[str, Any] | None = None  # what a checkpoint belongs to
   notes: dict[str, Any] | None = None  # what else it records
 

@@ -31,9 +31,8 @@ from o1jax.text.steps import ANSWER
 
 SIZE = 48
 DEPTH = 4
-LIMIT = (
-  1_000_000  # float32 is exact up to 16 times that, so one multiplication cannot hide an overflow
-)
+# float32 is exact up to 16 times that, so one multiplication cannot hide an overflow.
+LIMIT = 1_000_000
 
 
 class _Frame(NamedTuple):

@@ -16,9 +16,8 @@ import sys
 from o1jax.verify import inside
 from o1jax.verify.inside import call
 
-_CLONE_NEW = (
-  0x7E020000  # linux/sched.h: CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET
-)
+# linux/sched.h: CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET.
+_CLONE_NEW = 0x7E020000
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC, _MS_PRIVATE = (
   2,
   4,
