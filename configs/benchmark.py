@@ -1,8 +1,9 @@
 """Speed of search and learning at the size that experiments/LOG.md quotes.
 
-`python -m experiments.benchmark --config=configs/benchmark.py --workdir=runs/benchmark`; section
-`peers` needs `pip install -e '.[parity]'`. `--config.trained=DIR` of a finished job times its
-policy too.
+`python -m experiments.benchmark --config=configs/benchmark.py --workdir=runs/benchmark`
+
+Section `peers` needs `pip install -e '.[parity]'`. `--config.trained=DIR` of a finished job times
+its policy too.
 """
 
 from ml_collections import ConfigDict

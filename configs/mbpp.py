@@ -1,15 +1,16 @@
-"""MBPP (arXiv:2108.07732) with a checkpoint of Hugging Face: programs, judged by unit tests in a
+r"""MBPP (arXiv:2108.07732) with a checkpoint of Hugging Face: programs, judged by unit tests in a
 sandbox.
 
   pip install -e '.[hf]'
   python -m experiments.o1 --config=configs/mbpp.py:qwen2.5-coder-0.5b --workdir=runs/mbpp \\
-    --config.model.pretrained=models/Qwen2.5-Coder-0.5B-Instruct --config.task.train=data/mbpp.jsonl
-    \\ --config.task.test=data/mbpp.jsonl
+    --config.model.pretrained=models/Qwen2.5-Coder-0.5B-Instruct \\
+    --config.task.train=data/mbpp.jsonl --config.task.test=data/mbpp.jsonl
 
-What: the job of configs/gsm8k.py, where a line of a program is a step and the critic's best program
-is the answer. Problems whose tests are no calls with literal values would have to run beside the
-program, which could then decide them; they are counted and left out. `config.verifier.sandbox` is
-'auto': bubblewrap, else namespaces with seccomp; without either the job does not start.
+This is the job of configs/gsm8k.py. A line of a program is a step, and the critic's best program is
+the answer. Tests that are not calls with literal values would have to run beside the program, which
+could then decide them. Problems with such tests are counted and left out. `config.verifier.sandbox`
+is 'auto': bubblewrap, else namespaces with seccomp. Without either the job does not start.
+
 Hardware: written for one GPU of 80 GB. Not run yet; the tests run `:smoke`, with a random model of
 two layers.
 """

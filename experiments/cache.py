@@ -20,8 +20,8 @@ _CACHE = flags.DEFINE_string(
 
 
 def open_cache() -> None:
-  """Does what the flag says, after the devices are prepared and before a program is made. What
-  cannot be kept is a warning."""
+  """Does what the flag says. Call it after the devices are prepared and before a program is made. A
+  folder that cannot be used is a warning."""
   if _CACHE.value == OFF:
     forget_programs()
   elif _CACHE.value or not jax.config.jax_compilation_cache_dir:  # or who started it has chosen one

@@ -8,7 +8,7 @@ from o1jax.runtime.config import ConfigError
 
 class Chip(NamedTuple):
   """memory: HBM in bytes; flops: of bfloat16 products, a second; bandwidth: of HBM, bytes a second;
-  links: of all links to other chips together, bytes a second and direction."""
+  links: bytes a second and direction, of all links to other chips together."""
 
   memory: float
   flops: float
@@ -24,7 +24,7 @@ CHIPS = {
 
 
 def devices_of(topology: str) -> tuple[Chip, list]:
-  """The chip of a topology such as 'v5e:4x4', and its devices, of which none is here.
+  """The chip of a topology such as 'v5e:4x4', and its devices, which are all absent.
 
   Raises:
     ConfigError: there is no such topology.

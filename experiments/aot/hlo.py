@@ -1,4 +1,4 @@
-"""What a compiled program sends between devices, and how often, read from its text
+"""The messages that a compiled program sends between devices, and how often, read from its text
 (`Compiled.as_text()`)."""
 
 import math
@@ -31,9 +31,9 @@ _TURNS = re.compile(r'turns_(\d+)/while$')
 class Collective(NamedTuple):
   """One kind of message.
 
-  kind: of `KINDS`; scope: where in the source it comes from; size: bytes of what a device has
-  before it, or, for an all-gather, after it; group: how many devices take part in each; turns: how
-  often it is sent at most.
+  kind: of `KINDS`. scope: the place in the source. size: bytes that a device holds before it, or,
+  for an all-gather, after it. group: devices that take part in each. turns: how often it is sent at
+  most.
   """
 
   kind: str
@@ -56,17 +56,17 @@ class _Line(NamedTuple):
 
 
 def collectives(text: str) -> list[Collective]:
-  """All of a program; of several branches, those of the one that sends most.
+  """All messages of a program. Of several branches, those of the one that sends most.
 
-  How often a loop turns at most is read from its condition, or from a scope `turns_N` around it
-  where it may end early.
+  A loop's condition says how often it runs at most. A loop that may end early has a scope `turns_N`
+  around it that says so.
   """
   parts, entry = _parse(text)
   return list(_walk(parts, entry, 1).values())
 
 
 def bytes_of(shape: str) -> int:
-  """Of a type as the text writes it, tuples included."""
+  """Bytes of a type as the text writes it, tuples included."""
   sizes = _SHAPE.findall(shape)
   return sum(
     math.prod(map(int, filter(None, dims.split(',')))) * _bits(kind) // 8 for kind, dims in sizes
@@ -90,12 +90,12 @@ def _parse(text: str) -> tuple[dict[str, list[_Line]], str]:
 
 
 def _walk(parts, name, turns) -> dict[str, Collective]:
-  """What a computation that is run so often sends, by the number of each."""
+  """The messages of a computation that runs `turns` times, by the number of each."""
   shapes, found = {line.name: line.shape for line in parts[name]}, {}
 
   def add(more):
-    # On a TPU the loops that an asynchronous one is spread over repeat it, under the same number;
-    # it begins outside.
+    # On a TPU, the loops that an asynchronous message overlaps with repeat it under the same
+    # number. It begins outside of them.
     for key, one in more.items():
       if key not in found or one.turns < found[key].turns:
         found[key] = one
@@ -139,8 +139,8 @@ def _size(line: _Line, kind: str, shapes: dict[str, str]) -> int:
 
 
 def _group(rest: str) -> int:
-  """Devices in one of the `replica_groups`, which are lists or a grid whose last axis is a group; 1
-  = a permutation."""
+  """Devices in one of the `replica_groups`, which are lists, or a grid whose last axis is a group.
+  1 = a permutation."""
   grid = re.search(r'replica_groups=\[(\d+),(\d+)\]', rest)
   if grid:
     return int(grid[2])
@@ -150,7 +150,7 @@ def _group(rest: str) -> int:
   axes = re.search(r'replica_groups=mesh\[([^\]]*)\](?:, device_ids=\([^{]*\))? ?\{([^}]*)\}', rest)
   if axes:
     sizes = dict(re.findall(r"'(\w+)'=(\d+)", axes[1]))
-    # A part of an axis reads 'axis':(what lies before it)its size.
+    # A part of an axis is written 'axis':(size before it)its size.
     return math.prod(
       int(part or sizes[axis]) for axis, part in re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", axes[2])
     )

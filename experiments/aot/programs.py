@@ -15,7 +15,7 @@ from o1jax.recipes.build import build, fused_mesh, supervised_mesh
 from o1jax.recipes.programs import lower_searching, lower_supervised
 from o1jax.runtime.config import ConfigError, check_config, require
 
-# What it may take to make a program fit.
+# Ways to make a program fit.
 ADVICE = dict(
   fused='raise config.mesh.fsdp or tensor or config.learn.minibatches, '
   'lower config.learn.batch, or take more chips',
@@ -25,7 +25,7 @@ PROGRAMS = tuple(ADVICE)
 
 
 def run(config, topology: str, programs: list[str]) -> list[dict]:
-  """Compiles the programs; prints and returns what is known of each.
+  """Compiles the programs, and prints and returns what is known of each.
 
   Raises:
     ConfigError: the config does not fit itself or the topology, libtpu is missing, or a program
@@ -79,7 +79,7 @@ def run(config, topology: str, programs: list[str]) -> list[dict]:
 
 
 def too_large(text: str, arrays: str, name: str, advice: str) -> str | None:
-  """What the compiler says of a program that no chip has room for, in one line; None if it says
+  """The compiler's words for a program that does not fit a chip, in one line; None if it says
   something else.
 
   Args:

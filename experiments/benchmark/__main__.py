@@ -1,8 +1,8 @@
-"""How fast search and learning are on this machine, against its limit and against what is used
+r"""How fast search and learning are on this machine, against its limit and against what is used
 today.
 
-  python -m experiments.benchmark --config=configs/benchmark.py --workdir=runs/benchmark
-  [--config.a.b=value]
+  python -m experiments.benchmark --config=configs/benchmark.py --workdir=runs/benchmark \\
+    [--config.a.b=value]
 
 Prints a table and writes WORKDIR/benchmark.json, a list of {"name", "value", "unit", "shape",
 "low", "high"}: medians of repeats, and their quartiles.
@@ -101,8 +101,8 @@ def measure(config, workdir: pathlib.Path) -> list[Row]:
 
 
 def line(row: Row) -> str:
-  """A row for people: its name, its median and quartiles, and the size that tells it from its
-  like."""
+  """A row for people: its name, its median and quartiles, and the size that distinguishes it from
+  similar rows."""
   told = row.shape.get('axis')
   size = f'{told}={row.shape[told]}' if told in row.shape else ''
   size = (

@@ -1,4 +1,4 @@
-"""What the machine can do at most: large matrix products, and reading and writing memory."""
+"""The limits of the machine: large matrix products, and reading and writing memory."""
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +8,8 @@ from experiments.benchmark.timing import Limit, Row, row, seconds, seconds_once
 
 
 def matmul_rate(dtype: str, size: int) -> Limit:
-  """Measures GFLOP/s of square products of a size: the best of three, lest a disturbed one make
-  shares look good."""
+  """Measures GFLOP/s of square products of a size. It takes the best of three: a disturbed one
+  would make shares look good."""
   x = jax.random.normal(jax.random.key(size), (size, size)).astype(dtype)
   multiply = jax.jit(jnp.matmul)
   jax.block_until_ready(multiply(x, x))
@@ -28,7 +28,7 @@ def matmul_peak(dtype: str, sizes, *, repeats: int) -> Row:
 
 
 def memory_bandwidth(megabytes: int, *, repeats: int) -> Row:
-  """GB/s of an addition to a large array: each number is read once and written once."""
+  """GB/s of an addition to a large array, which reads and writes each number once."""
   x = jnp.zeros(megabytes * 250_000, jnp.float32)
   add = jax.jit(lambda x: x + 1)
   rate = 2e-9 * x.nbytes / seconds(lambda: add(x), repeats)

@@ -1,8 +1,9 @@
-"""The way it is done today, beside ours: a Hugging Face Llama, a plain Python tree, `generate`.
-Needs extra `parity`.
+"""Today's usual way beside ours: a Hugging Face Llama, a plain Python tree, `generate`. Needs the
+extra `parity`.
 
-Same weights, prompts, candidates, simulations and tokens a step. The peer keeps the keys and values
-of every node, so no prefix is computed twice, and samples the A candidates of a node as one batch.
+Weights, prompts, candidates, simulations and tokens a step are the same. The peer keeps the keys
+and values of every node, so it computes no prefix twice. It samples the A candidates of a node as
+one batch.
 """
 
 import copy
@@ -73,7 +74,7 @@ class Peer:
     return root
 
   def generate(self, samples: int):
-    """N samples for each of all problems at once, [B*N, T], by the library's own `generate`; none
+    """N samples for each of all problems at once, [B*N, T], by the library's own `generate`. None
     is chosen."""
     s = self._sizes
     tokens = s.max_steps * s.step_length
@@ -90,7 +91,7 @@ class Peer:
       )
 
   def best_of_n(self, samples: int):
-    """The solution [T] of each problem that its critic likes best, by a pass of its own over all of
+    """The solution [T] of each problem that its critic likes best, after a pass over all of
     them."""
     torch = self._torch
     rows = self.generate(samples)
@@ -124,8 +125,8 @@ def peer_rows(work: Work, *, problems: int, samples: int, repeats: int) -> list[
   """Ours over theirs in problems a second, and both speeds. The peer's MCTS is timed on the first
   `problems`.
 
-  Our best-of-N knows what its critic thinks of each solution; `generate` alone, with which it is
-  compared as well, does not.
+  Our best-of-N includes what its critic thinks of each solution. It is also compared with
+  `generate` alone, which does not.
   """
   peer, count = Peer(work), work.sizes.batch
   mcts, best_of_n = work.mcts, work.best_of_n(samples)

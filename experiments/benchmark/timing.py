@@ -11,7 +11,7 @@ Limit = Callable[[], float]  # GFLOP/s, measured anew at each call
 
 
 class Row(NamedTuple):
-  """One measured number. `low` and `high` are the quartiles of its repeats; `shape` says of what
+  """One measured number. `low` and `high` are the quartiles of its repeats; `shape` names its
   size."""
 
   name: str
@@ -23,7 +23,7 @@ class Row(NamedTuple):
 
 
 def seconds(call: Callable[[], Any], repeats: int) -> np.ndarray:
-  """Seconds of each of `repeats` calls, after one that is not counted; each waits for the
+  """Seconds of each of `repeats` calls, after one that is not counted. Each call waits for the
   device."""
   jax.block_until_ready(call())
   return np.array([seconds_once(call) for _ in range(repeats)])
@@ -37,10 +37,10 @@ def seconds_once(call: Callable[[], Any]) -> float:
 
 
 def beside(limit: Limit, call: Callable[[], Any], repeats: int) -> tuple[np.ndarray, np.ndarray]:
-  """Seconds of each call, as `seconds`, and the limit right before it.
+  """Seconds of each call, as in `seconds`, and the limit measured right before it.
 
-  A shared machine changes its speed within minutes: a limit measured once would make shares of
-  another hour.
+  A shared machine changes its speed within minutes. A limit measured once would belong to another
+  hour.
   """
   jax.block_until_ready(call())
   pairs = [(limit(), seconds_once(call)) for _ in range(repeats)]
@@ -57,7 +57,7 @@ def row(name: str, samples, unit: str, shape: dict[str, Any]) -> Row:
 def share_row(
   name: str, flops: float, took: np.ndarray, limits: np.ndarray, shape: dict[str, Any]
 ) -> Row:
-  """The share of the matmul peak that some FLOPs reached, by what `beside` measured."""
+  """The share of the matmul peak that FLOPs reached, from what `beside` measured."""
   return row(
     name,
     1e-9 * flops / took / limits,
