@@ -2,8 +2,8 @@ r"""MBPP (arXiv:2108.07732) with a checkpoint of Hugging Face: programs, judged 
 sandbox.
 
   pip install -e '.[hf]'
-  python -m experiments.o1 --config=configs/mbpp.py:qwen2.5-coder-0.5b --workdir=runs/mbpp \\
-    --config.model.pretrained=models/Qwen2.5-Coder-0.5B-Instruct \\
+  python -m experiments.o1 --config=configs/mbpp.py:qwen2.5-coder-0.5b --workdir=runs/mbpp \
+    --config.model.pretrained=models/Qwen2.5-Coder-0.5B-Instruct \
     --config.task.train=data/mbpp.jsonl --config.task.test=data/mbpp.jsonl
 
 This is the job of configs/gsm8k.py. A line of a program is a step, and the critic's best program is

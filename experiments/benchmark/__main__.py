@@ -1,7 +1,7 @@
 r"""How fast search and learning are on this machine, against its limit and against what is used
 today.
 
-  python -m experiments.benchmark --config=configs/benchmark.py --workdir=runs/benchmark \\
+  python -m experiments.benchmark --config=configs/benchmark.py --workdir=runs/benchmark \
     [--config.a.b=value]
 
 Prints a table and writes WORKDIR/benchmark.json, a list of {"name", "value", "unit", "shape",
