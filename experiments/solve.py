@@ -14,7 +14,7 @@ from absl import app, flags, logging
 
 from o1jax.data.pipeline import encode_problems
 from o1jax.evaluation.tree_view import DrawnNode, tree_text
-from o1jax.recipes.build import METHODS, POLICIES
+from o1jax.recipes.build import POLICIES
 from o1jax.recipes.measure import load_run, picture, search_one
 from o1jax.recipes.run import Run
 from o1jax.runtime.checkpoint import quiet_orbax
@@ -22,6 +22,7 @@ from o1jax.runtime.config import ConfigError, require
 from o1jax.runtime.mesh import prepare_cpu
 from o1jax.runtime.storage import StorageError
 from o1jax.runtime.workdir import load_config
+from o1jax.search import SEARCHES
 from o1jax.text.steps import TAGS
 from o1jax.verify.host import VerifierError
 
@@ -29,7 +30,9 @@ _WORKDIR = flags.DEFINE_string('workdir', None, 'folder of a run')
 _BUDGET = flags.DEFINE_integer(
   'budget', 0, 'simulations or samples; 0 = those of the config', lower_bound=0
 )
-_METHOD = flags.DEFINE_enum('method', None, METHODS, 'of search; by default that of the config')
+_METHOD = flags.DEFINE_enum(
+  'method', None, list(SEARCHES), 'of search; by default that of the config'
+)
 _POLICY = flags.DEFINE_enum(
   'policy', None, list(POLICIES), 'by default the last one that the run has made'
 )
@@ -72,7 +75,7 @@ def solve(run: Run, question: str) -> str:
     'steps': _steps(thought),
     'tree': ['', tree_text(found.nodes)],
   }[_SHOW.value]
-  unit = 'solutions' if method == 'best_of_n' else 'simulations'
+  unit = SEARCHES[method].unit
   lines.append(
     f'\nspent: {budget} {unit} ({method}, {policy} policy), {int(verdicts.tokens[0]):,} tokens, '
     f'{float(verdicts.flops[0]):.2g} FLOPs, {verdicts.seconds:.2g} s'

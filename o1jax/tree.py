@@ -71,8 +71,9 @@ def pick(field: Array, ids: Array, fill=0) -> Array:
 
 
 def put(field: Array, ids: Array, values: Array) -> Array:
-  """Writes a node field by id. field [B, X, A], ids [B, N], values [B, N]; ids < 1 are left out."""
-  flat = field.reshape(field.shape[0], -1)
+  """Writes a node field by id. field [B, X, A, ...], ids [B, N], values [B, N, ...]; ids < 1 are
+  left out."""
+  flat = field.reshape(field.shape[0], -1, *field.shape[3:])
   write = jax.vmap(lambda nodes, at, new: nodes.at[at].set(new, mode='drop'))
   return write(flat, jnp.where(ids > 0, ids - 1, flat.shape[1]), values).reshape(field.shape)
 

@@ -11,13 +11,13 @@ import pytest
 
 from o1jax import fused
 from o1jax import tree as tree_lib
-from o1jax.decode.grow import expand, start
+from o1jax.decode.grow import grower, start
 from o1jax.learning.objective import Weights
 from o1jax.learning.optimizer import build_optimizer
 from o1jax.runtime.metrics import describe
-from o1jax.search.mcts import mcts
 from o1jax.verify.outcome import judge
 from tests import toys
+from tests.helpers import mcts
 
 POOL, BATCH, WIDTH = 12, 8, 4
 OPTIMIZER = build_optimizer(
@@ -33,12 +33,11 @@ def bush(params, keys, prompt, reference):
   tree, cache = start(
     toys.MODEL, params, prompt, slots=1 + WIDTH, candidates=WIDTH, step_length=3, max_steps=2
   )
+  grow = grower(toys.MODEL, params, prompt, sampling=toys.SAMPLING)
   root = jnp.zeros((BATCH, 1), jnp.int32)
   for slot, parents in ((0, root), (1, root + jnp.arange(1, 1 + WIDTH))):
     keys = jax.vmap(jax.random.fold_in, (0, None))(keys, slot)
-    tree, cache = expand(
-      toys.MODEL, params, keys, tree, cache, parents, slot=slot, sampling=toys.SAMPLING
-    )
+    tree, cache = grow(tree, cache, keys, parents, slot=slot)
   q = judge(reference, tree, toys.OUTCOME).outcome
   return tree.replace(visits=tree.mask.astype(jnp.int32), q=jnp.where(tree.mask, q, 0))
 
@@ -198,7 +197,7 @@ class TestUpdate:
 def test_mcts_and_learning_are_one_program(setup, pool):
   batch = BATCH // 2  # like the trees of `bush`, so that `setup.learn` serves
   search = functools.partial(
-    _mcts, simulations=3, candidates=WIDTH, sampling=toys.SAMPLING, step_length=3, max_steps=2
+    _mcts, units=3, candidates=WIDTH, sampling=toys.SAMPLING, step_length=3, max_steps=2
   )
   update = fused.search_and_learn(
     toys.MODEL, search=search, outcome=toys.OUTCOME, optimizer=OPTIMIZER, batch=batch
@@ -219,7 +218,7 @@ def test_mcts_and_learning_are_one_program(setup, pool):
 
 def _mcts(params, keys, prompt, reference, **settings):
   return mcts(
-    toys.MODEL, params, keys, prompt, verify=toys.OUTCOME, reference=reference, **settings
+    toys.MODEL, params, keys, prompt, reward=functools.partial(toys.OUTCOME, reference), **settings
   )
 
 

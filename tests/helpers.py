@@ -10,12 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from o1jax import tree as tree_lib
-from o1jax.decode.grow import expand, start
-from o1jax.decode.sampling import Sampling, Steps
+from o1jax.decode.grow import grower, growing, start
+from o1jax.decode.loop import Steps
+from o1jax.decode.rules import Sampling
 from o1jax.model import forward
 from o1jax.model.transformer import LanguageModel, Output
 from o1jax.model.variants import ModelConfig
-from o1jax.types import KeyValue, Params, Prompt, Tree
+from o1jax.search import SEARCHES, run
+from o1jax.types import KeyValue, Params, Prompt, Tree, TreeCache
+
+# (model, params, keys, prompt, *, units, ...) -> Tree
+best_of_n, mcts, puct, beam, dvts = (
+  functools.partial(run, SEARCHES[name]) for name in ('best_of_n', 'gumbel', 'puct', 'beam', 'dvts')
+)
 
 EOS, DELIMITER, VOCAB = 1, 2, 11
 LINE = Sampling(eos_id=EOS, delimiter_id=DELIMITER)
@@ -70,18 +77,9 @@ def growers(model, *, sampling=LINE, merge=True, slots=6, candidates=3, step_len
   shape = dict(slots=slots, candidates=candidates, step_length=step_length, max_steps=max_steps)
   begin = jit(functools.partial(start, model, **shape))
 
-  def grow(params, keys, tree, cache, parents, slot):
-    return expand(
-      model,
-      params,
-      keys,
-      tree,
-      cache,
-      jnp.asarray(parents),
-      slot=slot,
-      sampling=sampling,
-      merge=merge,
-    )
+  def grow(params, keys, prompt, tree, cache, parents, slot):
+    expand = grower(model, params, prompt, sampling=sampling, merge=merge)
+    return expand(tree, cache, keys, jnp.asarray(parents), slot=slot)
 
   return begin, jit(grow)
 
@@ -96,7 +94,7 @@ def bushy_tree(model, params, prompt, *, seed=0, **settings):
   every = tree_lib.node_ids(tree).reshape(1, -1).repeat(batch, 0)
   parents = np.broadcast_to([tree_lib.ROOT, tree_lib.NONE], (batch, 2))
   for slot in range(0, slots, 2):
-    tree, cache = grow(params, keys(batch, seed + slot), tree, cache, parents, slot)
+    tree, cache = grow(params, keys(batch, seed + slot), prompt, tree, cache, parents, slot)
     leaf, expanded = np.array(tree_lib.expandable(tree, every)), np.asarray(tree.expanded)
     for b, x in np.argwhere(expanded > 0):
       leaf[b, expanded[b, x] - 1] = False
@@ -175,47 +173,53 @@ class World(NamedTuple):
   values: np.ndarray
   terminal: np.ndarray
 
-  def ask(self, root_value=0.5) -> tuple[Params, Prompt]:
-    """What `search` and `Markov` make this world's search out of."""
-    batch = self.values.shape[0]
-    prompt = Prompt(tokens=jnp.ones((batch, 1), jnp.int32), length=jnp.ones(batch, jnp.int32))
-    logit = np.log(root_value / (1 - root_value))
-    params = tables(np.zeros((2, 2)), np.full(2, logit))
-    return params | dict(world=jax.tree.map(jnp.asarray, self)), prompt
+  def start(self, room, max_steps: int, root_value=0.5) -> tuple[Tree, TreeCache]:
+    """An empty tree of steps of one token, and a cache of nothing."""
+    batch = len(self.values)
+    tree = tree_lib.empty(batch, room.slots, room.candidates, 1, max_steps)
+    nodes = jnp.zeros((batch, room.slots, room.candidates, 0))
+    nothing = TreeCache({}, {}, jnp.ones(batch, jnp.int32), jnp.zeros((batch, 0)), nodes)
+    return tree.replace(root_value=jnp.full(batch, root_value)), nothing
 
+  def grow(self, **settings):
+    """The `Grow` of this world."""
+    return growing(functools.partial(self._sample, jax.tree.map(jnp.asarray, self)), **settings)
 
-def decode_in_world(
-  model, params, keys, tree, cache, parents, path, *, sampling, candidates=None, steps=1, depth=None
-) -> Steps:
-  """Stands in for `decode_steps`: a step is one token, the state it leads to; the world is
-  `params['world']`. With several steps, each candidate goes on to the first child of its state
-  until one ends or is at depth R."""
-  world = params['world']
-  kids = world.children[tree_lib.pick(tree.tokens[..., 0], parents)][..., :candidates]
-  lead, limit = kids.shape, 1 + path.shape[-1] - jnp.sum(path >= 0, axis=-1)[..., None]
-  tokens, goes_on, ended = [], [], []
-  alive = (parents >= 0)[..., None] & jnp.ones(lead, bool)
-  for step in range(steps):
-    alive &= step < limit
-    tokens.append(kids)
-    goes_on.append(alive)
-    ended.append(alive & world.terminal[kids])
-    alive &= ~world.terminal[kids]
-    kids = world.children[kids][..., 0]
-  tokens, goes_on = jnp.stack(tokens, axis=-1), jnp.stack(goes_on, axis=-1)
-  values = world.values[jnp.arange(lead[0])[:, None, None, None], tokens]
-  return Steps(
-    tokens=jnp.where(goes_on, tokens, 0).astype(jnp.int32),
-    length=goes_on.sum(-1).astype(jnp.int32),
-    logprob=jnp.zeros(tokens.shape),
-    place=jnp.broadcast_to(jnp.arange(steps), tokens.shape),
-    value=jnp.log(values / (1 - values)).astype(jnp.float32),
-    terminal=jnp.stack(ended, axis=-1).any(-1),
-    hidden=jnp.zeros((*lead, cache.hidden.shape[-1])),
-    cache=jax.tree.map(
-      lambda x: x[:, :, : lead[1] * lead[2]].reshape(*x.shape[:2], *lead[1:], 1, -1), cache.nodes
-    ),
-  )
+  @staticmethod
+  def _sample(world, keys, tree, cache, parents, path, *, candidates=None, steps=1, depth=None):
+    """A step is one token, the state it leads to. With several steps, each candidate goes on to the
+    first child of its state until one ends or is at depth R."""
+    kids = world.children[tree_lib.pick(tree.tokens[..., 0], parents)][..., :candidates]
+    lead, limit = kids.shape, 1 + path.shape[-1] - jnp.sum(path >= 0, axis=-1)[..., None]
+    tokens, goes_on, ended = [], [], []
+    alive = (parents >= 0)[..., None] & jnp.ones(lead, bool)
+    for step in range(steps):
+      alive &= step < limit
+      tokens.append(kids)
+      goes_on.append(alive)
+      ended.append(alive & world.terminal[kids])
+      alive &= ~world.terminal[kids]
+      kids = world.children[kids][..., 0]
+    tokens, goes_on = jnp.stack(tokens, axis=-1), jnp.stack(goes_on, axis=-1)
+    values = world.values[jnp.arange(lead[0])[:, None, None, None], tokens]
+    return Steps(
+      tokens=jnp.where(goes_on, tokens, 0).astype(jnp.int32),
+      length=goes_on.sum(-1).astype(jnp.int32),
+      logprob=jnp.zeros(tokens.shape),
+      place=jnp.broadcast_to(jnp.arange(steps), tokens.shape),
+      value=jnp.log(values / (1 - values)).astype(jnp.float32),
+      terminal=jnp.stack(ended, axis=-1).any(-1),
+      hidden=jnp.zeros((*lead, 0)),
+      cache={},
+    )
+
+  def search(self, method: str, keys, *, units, max_steps: int, most=None, reward=None, **settings):
+    """The tree of a method in this world, which has no model."""
+    row = SEARCHES[method]
+    room = row.room(most or units, candidates=self.children.shape[1], max_steps=max_steps)
+    tree, cache = self.start(room, max_steps)
+    grow = self.grow(reward=reward)
+    return row.search(grow, tree, cache, keys, units=units, **settings)
 
 
 def random_world(batch=4, *, states=40, multiplicity=(2, 1, 1), ends=0.25, seed=0) -> World:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from o1jax.decode.sampling import Sampling
+from o1jax.decode.rules import Sampling
 from o1jax.learning.optimizer import init_state
 from o1jax.model import forward
 from o1jax.model.transformer import LanguageModel

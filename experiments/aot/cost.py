@@ -86,15 +86,20 @@ class Decoding(NamedTuple):
   context: float
 
 
-def decoding_of_mcts(
-  *, simulations: int, candidates: int, step_length: int, max_steps: int, prompt: int
+def decoding_of_tree(
+  expansions: int,
+  candidates: int,
+  *,
+  finish: bool,
+  step_length: int,
+  max_steps: int,
+  prompt: int,
 ):
-  """The largest tree: expansions, and the chain that finishes it."""
+  """The largest tree: expansions one after the other, and a chain that finishes it."""
   path = prompt + (max_steps - 1) / 2 * step_length
-  return [
-    Decoding((1 + simulations) * step_length, path + candidates * step_length / 2),
-    Decoding((max_steps - 1) * step_length, path + step_length / 2),
-  ]
+  grown = Decoding(expansions * step_length, path + candidates * step_length / 2)
+  chain = Decoding((max_steps - 1) * step_length, path + step_length / 2)
+  return [grown, chain] if finish else [grown]
 
 
 def decoding_of_chains(*, chains: int, step_length: int, max_steps: int, prompt: int):

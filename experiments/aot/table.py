@@ -9,6 +9,7 @@ from o1jax import tree as tree_lib
 from o1jax.recipes.experiment import Experiment
 from o1jax.runtime.config import ConfigDict
 from o1jax.runtime.mesh import shares
+from o1jax.search import SEARCHES
 
 
 def describe(
@@ -68,15 +69,16 @@ def _fused(experiment, section, mesh, messages):
   config, shapes, search = experiment.model.config, experiment.config.shapes, section.search
   sizes = shapes.step_length, shapes.max_steps, shapes.prompt_length
   given = dict(zip(('step_length', 'max_steps', 'prompt'), sizes))
-  if search.method == 'best_of_n':
+  row = SEARCHES[search.method]
+  room = row.room(search.budget, candidates=search.candidates, max_steps=shapes.max_steps)
+  if row.independent:
     found = cost.full_tree(1, search.budget * shapes.max_steps, 1, *sizes)
     learned = cost.full_tree(search.budget, shapes.max_steps, 1, *sizes)  # each chain apart
     parts = cost.decoding_of_chains(chains=search.budget, **given)
   else:
-    found = learned = cost.full_tree(
-      1, search.budget + shapes.max_steps, search.candidates, *sizes, chain=shapes.max_steps - 1
-    )
-    parts = cost.decoding_of_mcts(simulations=search.budget, candidates=search.candidates, **given)
+    found = learned = cost.full_tree(1, room.slots, room.candidates, *sizes, chain=room.last)
+    expansions = (room.slots - room.last) // room.width
+    parts = cost.decoding_of_tree(expansions, search.candidates, finish=room.last > 0, **given)
   if section.tokens:
     learned = learned[0], tree_lib.crop(learned[1], section.tokens)
   made, learned = (section.batch * cost.tree_flops(config, *trees) for trees in (found, learned))

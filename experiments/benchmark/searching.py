@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from experiments.benchmark.timing import Limit, Row, beside, row, seconds, share_row
 from experiments.benchmark.work import FULL, Sizes, Work, make
-from o1jax.decode.sampling import decode, prompt_context
+from o1jax.decode.loop import decode, prompt_context
 from o1jax.model.compute import search_cost, token_flops
 from o1jax.model.forward import decoder, start_cache
 from o1jax.model.variants import ModelConfig
@@ -93,7 +93,8 @@ def bytes_per_node(config: ModelConfig, sizes: Sizes) -> float:
   `Tree` slot."""
   width = jnp.dtype(config.dtype).itemsize
   cache = 2 * config.layers * config.kv_heads * config.head_width * sizes.step_length * width
-  fields = 8 * sizes.step_length + 4 * 7 + 2  # tokens and log-probs; seven numbers and two flags
+  # Tokens, log-probs, values and whether they were given; seven numbers and two flags.
+  fields = 13 * sizes.step_length + 4 * 7 + 2
   slot = 4 * (1 + sizes.max_steps)
   return cache + config.width * width + fields + slot / sizes.candidates
 

@@ -11,13 +11,12 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from o1jax.decode.sampling import Sampling
+from o1jax.decode.rules import Sampling
 from o1jax.fused import problem_keys
 from o1jax.model import forward
 from o1jax.model.transformer import LanguageModel
 from o1jax.runtime.mesh import build_mesh, by_problem, everywhere, spread
-from o1jax.search.best_of_n import best_of_n
-from o1jax.search.mcts import mcts
+from o1jax.search import SEARCHES, run
 from o1jax.types import Array, Params, Prompt, Tree
 
 # No token closes a step, so that the program is measured and not the text.
@@ -48,8 +47,9 @@ class Work:
 
   def search(self, params: Params, keys: Array, prompt: Prompt) -> Tree:
     """Gumbel MCTS."""
-    spend = dict(simulations=self.sizes.simulations, candidates=self.sizes.candidates)
-    return spread(self.model, self._of_size(mcts, **spend, gumbel_scale=0.0))(params, keys, prompt)
+    spend = dict(units=self.sizes.simulations, candidates=self.sizes.candidates)
+    search = self._of_size('gumbel', **spend, **SEARCHES['gumbel'].quiet)
+    return spread(self.model, search)(params, keys, prompt)
 
   @functools.cached_property
   def program(self):
@@ -62,13 +62,13 @@ class Work:
 
   def best_of_n(self, samples: int) -> Callable[[Params], Tree]:
     """Best-of-N of all problems, compiled."""
-    run = self._compile(spread(self.model, self._of_size(best_of_n, samples=samples)))
+    run = self._compile(spread(self.model, self._of_size('best_of_n', units=samples)))
     return lambda params: run(params, self.keys, self.prompt)
 
-  def _of_size(self, search, **settings):
+  def _of_size(self, method, **settings):
     s, model = self.sizes, forward.decoder(self.model)
     settings |= dict(sampling=FULL, step_length=s.step_length, max_steps=s.max_steps)
-    return functools.partial(search, model, **settings)
+    return functools.partial(run, SEARCHES[method], model, **settings)
 
   def _compile(self, search):
     with jax.set_mesh(self.mesh):

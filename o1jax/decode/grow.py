@@ -1,15 +1,74 @@
-"""Expansion: the one way a tree grows. Every search algorithm is a rule for which nodes to hand to
-it."""
+"""The one way a tree grows. Every search is a rule for which nodes to hand to `Grow`."""
+
+from collections.abc import Callable
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 
 from o1jax import tree as tree_lib
-from o1jax.decode.sampling import Sampling, decode_steps
+from o1jax.decode.chains import cut, write_chains
+from o1jax.decode.loop import Steps, decode_steps
+from o1jax.decode.rules import Sampling
+from o1jax.decode.world import World, append
 from o1jax.model.attention import as_blocks
 from o1jax.model.forward import start_cache
 from o1jax.model.transformer import each_layer
-from o1jax.types import Array, Params, Prompt, Tree, TreeCache
+from o1jax.types import Array, KeyValue, Params, Prompt, Tree, TreeCache
+
+# (tree, ids [B, N]) -> [B, N]: what search backs up on reaching a finished node. NaN = unknown, and
+# the critic's value stays.
+Reward = Callable[[Tree, Array], Array]
+
+
+class Grow(Protocol):
+  """Expands nodes; a search knows the policy by this function alone."""
+
+  def __call__(
+    self,
+    tree: Tree,
+    cache: TreeCache,
+    keys: Array,
+    parents: Array,
+    *,
+    slot: Array | int,
+    candidates: int | None = None,
+    steps: int | None = None,
+    depth: int | None = None,
+  ) -> tuple[Tree, TreeCache]:
+    """Samples steps under W nodes of every problem.
+
+    Args:
+      tree: grows in the returned copy.
+      cache: what the policy remembers of it.
+      keys: [B] one key a problem, already specific to this expansion.
+      parents: [B, W] node ids. An id that cannot be expanded (finished, masked, at depth R, -1)
+        leaves its slot unused.
+      slot: [] first slot to write, the same for all problems.
+      candidates: sampled under each parent; None = A, the room of a slot.
+      steps: None = one, and the candidates of parent w fill slot `slot + w`. With a number, each
+        parent is continued by a chain of up to so many steps instead: step s of parent w is the
+        only candidate of slot `slot + s*W + w`. What a chain holds is never expanded.
+      depth: no parent is deeper; None = unknown.
+    """
+
+
+class Sample(Protocol):
+  """Where `growing` has its steps from: `loop.decode_steps` of a model, or a drawn world."""
+
+  def __call__(
+    self,
+    keys: Array,
+    tree: Tree,
+    cache: TreeCache,
+    parents: Array,
+    path: Array,
+    *,
+    candidates: int | None,
+    steps: int,
+    depth: int | None,
+  ) -> Steps:
+    """See `loop.decode_steps`."""
 
 
 def start(
@@ -22,64 +81,126 @@ def start(
   step_length: int,
   max_steps: int,
   last: int = 0,
+  scores: tuple[str, ...] = (),
 ) -> tuple[Tree, TreeCache]:
   """Reads the prompt and returns an empty tree [B, X, A, L] with its cache. No slot is used yet.
 
   What the `last` slots will hold is never expanded, so that their keys need not be kept.
   """
-  tree = tree_lib.empty(prompt.length.shape[0], slots, candidates, step_length, max_steps)
+  batch = prompt.length.shape[0]
+  tree = tree_lib.empty(batch, slots, candidates, step_length, max_steps, scores=scores)
   cache, value = start_cache(model, params, prompt, slots - last, candidates, step_length)
-  return tree.replace(root_value=jax.nn.sigmoid(value)), cache
+  tree = tree.replace(root_value=jax.nn.sigmoid(value))
+  # XLA would make the first write into empty arrays one that pads them, number by number.
+  return jax.lax.optimization_barrier((tree, cache))
 
 
-def expand(
+def grower(
   model,
   params: Params,
-  keys: Array,
-  tree: Tree,
-  cache: TreeCache,
-  parents: Array,
+  prompt: Prompt,
   *,
-  slot: Array,
   sampling: Sampling,
   merge: bool = True,
-  depth: int | None = None,
-) -> tuple[Tree, TreeCache]:
-  """Samples A candidate steps under W nodes of every problem and writes them into slots `slot ..
-  slot+W-1`.
+  reward: Reward | None = None,
+  world: World | None = None,
+) -> Grow:
+  """The `Grow` of a policy on B problems.
 
   Args:
     model: the language model.
     params: policy and critic are read.
-    keys: [B] one key a problem, already specific to this expansion.
-    tree: grows in the returned copy.
-    cache: likewise.
-    parents: [B, W] node ids. Ids that cannot be expanded (finished, masked, at depth R, -1) leave
-      their slot unused.
-    slot: [] first slot to write, the same for all problems.
+    prompt: B problems.
     sampling: see `Sampling`.
     merge: siblings with equal tokens become one candidate whose `prior` is their share; the copies
       are masked.
-    depth: no parent is deeper; None = unknown.
-
-  Returns:
-    The grown tree (value = P(correct), reward = value at finished nodes, 0 elsewhere) and cache.
+    reward: of finished nodes; None = the critic's value.
+    world: what is said after a step; None = nothing.
   """
-  parents = jnp.where(tree_lib.expandable(tree, parents), parents, tree_lib.NONE)
-  path = tree_lib.path_to(tree, parents)
-  steps = decode_steps(
-    model, params, keys, tree, cache, parents, path, sampling=sampling, depth=depth
-  )
+
+  def sample(keys, tree, cache, parents, path, **settings):
+    own = tree.tokens.shape[-1] - (world.tokens if world else 0)
+    return decode_steps(
+      model, params, keys, tree, cache, parents, path, sampling=sampling, own=own, **settings
+    )
+
+  def answer(tree, cache, ids):
+    return append(model, params, prompt, tree, cache, ids, world, temperature=sampling.temperature)
+
+  return growing(sample, merge=merge, reward=reward, answer=answer if world else None)
+
+
+def growing(
+  sample: Sample,
+  *,
+  merge: bool = True,
+  reward: Reward | None = None,
+  answer: Callable | None = None,
+) -> Grow:
+  """The `Grow` of any source of steps: what it gives is written into the tree, and rewarded.
+
+  answer: (tree, cache, ids [B, N]) -> the same with given text after the steps that end at `ids`.
+  """
+
+  def grow(tree, cache, keys, parents, *, slot, candidates=None, steps=None, depth=None):
+    if steps and answer is not None:
+      return _step_by_step(grow, tree, cache, keys, parents, slot=slot, steps=steps)
+    parents = jnp.where(tree_lib.expandable(tree, parents), parents, tree_lib.NONE)
+    path = tree_lib.path_to(tree, parents)
+    how = dict(candidates=1 if steps else candidates, steps=steps or 1, depth=depth)
+    made = sample(keys, tree, cache, parents, path, **how)
+    if steps:
+      tree = write_chains(tree, cut(made, tree.tokens.shape[-1]), parents, path, slot)
+    else:
+      tree, cache = _write(tree, cache, made, parents, path, slot, merge)
+    width = tree_lib.candidates(tree)
+    ids = 1 + slot * width + jnp.arange((steps or 1) * parents.shape[1] * width)
+    ids = jnp.broadcast_to(ids, (parents.shape[0], ids.shape[0]))
+    if answer is not None:
+      tree, cache = answer(tree, cache, ids)
+    if reward is not None:
+      tree = tree.replace(reward=tree_lib.put(tree.reward, ids, _rewarded(tree, ids, reward)))
+    return tree, cache
+
+  return grow
+
+
+def _rewarded(tree: Tree, ids: Array, reward: Reward) -> Array:
+  """Rewards of nodes [B, N]: 0 where nothing is finished; where there is none, what the node has."""
+  found = reward(tree, ids)
+  found = jnp.where(jnp.isnan(found), tree_lib.pick(tree.reward, ids), found)
+  return jnp.where(tree_lib.pick(tree_lib.finished(tree), ids, fill=False), found, 0)
+
+
+def _step_by_step(grow, tree, cache, keys, parents, *, slot, steps):
+  """A chain where something is said between its steps: one expansion after the other."""
+  width, candidates = parents.shape[1], tree_lib.candidates(tree)
+
+  def step(s, carry):
+    tree, cache, parents = carry
+    own = jax.vmap(jax.random.fold_in, (0, None))(keys, s)
+    here = slot + s * width
+    tree, cache = grow(tree, cache, own, parents, slot=here, candidates=1)
+    made = 1 + (here + jnp.arange(width)) * candidates
+    grown = jax.lax.dynamic_slice_in_dim(tree.expanded, here, width, axis=1) >= 0
+    return tree, cache, jnp.where(grown, made, tree_lib.NONE)
+
+  tree, cache, _ = jax.lax.fori_loop(0, steps, step, (tree, cache, parents))
+  return tree, cache
+
+
+def _write(tree: Tree, cache: TreeCache, steps: Steps, parents, path, slot, merge: bool):
+  """Writes candidates [B, W, A, L] of one step into slots `slot .. slot+W-1`."""
+  width, room = tree_lib.candidates(tree), tree.tokens.shape[-1]
   made = jnp.broadcast_to((parents >= 0)[..., None], steps.length.shape)
   prior = jnp.where(made, 1 / steps.length.shape[-1], 0)
   if merge:
     prior, made = merge_duplicates(steps.tokens, prior, made)
   last = jnp.maximum(steps.length - 1, 0)[..., None]
   real = jnp.arange(steps.tokens.shape[-1]) < steps.length[..., None]
-  value = jax.nn.sigmoid(jnp.take_along_axis(steps.value, last, axis=-1)[..., 0])
+  token_value = jnp.where(real, jax.nn.sigmoid(steps.value), 0)
+  value = jnp.take_along_axis(token_value, last, axis=-1)[..., 0]
   fields = dict(
-    expanded=parents,
-    path=path,
     tokens=steps.tokens,
     length=steps.length,
     logprob=steps.logprob,
@@ -87,22 +208,41 @@ def expand(
     mask=made,
     prior=prior,
     value=jnp.where(made, value, 0),
-    token_value=jnp.where(real, jax.nn.sigmoid(steps.value), 0),
+    token_value=token_value,
     reward=jnp.where(made & steps.terminal, value, 0),
   )
+
+  def wide(x):
+    """With room for all the candidates and tokens that a slot has."""
+    more = [(0, 0), (0, 0), (0, width - x.shape[2]), (0, room - x.shape[-1])][: x.ndim]
+    return jnp.pad(x, more)
 
   def write(old, new, at=slot, axis=1):
     return jax.lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), at, axis=axis)
 
-  tree = tree.replace(**{name: write(getattr(tree, name), new) for name, new in fields.items()})
+  tree = tree.replace(
+    expanded=write(tree.expanded, parents),
+    path=write(tree.path, path),
+    **{name: write(getattr(tree, name), wide(new)) for name, new in fields.items()},
+  )
 
   def write_blocks(old, new):
-    return jax.tree.map(
-      lambda x, y: write(x, y, slot * tree_lib.candidates(tree), axis=2), old, as_blocks(new)
-    )
+    new = as_blocks(_wide(new, width, room))
+    return jax.tree.map(lambda x, y: write(x, y, slot * width, axis=2), old, new)
 
+  hidden = jnp.pad(steps.hidden, [(0, 0), (0, 0), (0, width - steps.hidden.shape[2]), (0, 0)])
   nodes = each_layer(write_blocks, cache.nodes, steps.cache)
-  return tree, cache.replace(nodes=nodes, hidden=write(cache.hidden, steps.hidden))
+  return tree, cache.replace(nodes=nodes, hidden=write(cache.hidden, hidden))
+
+
+def _wide(kv: KeyValue, candidates: int, tokens: int) -> KeyValue:
+  """Keys [B, K, W, a, E, l] and values [B, K, W, a, l, E] with room for A candidates of L
+  tokens."""
+  more = (0, candidates - kv.key.shape[3]), (0, tokens - kv.key.shape[5])
+  lead = [(0, 0)] * 3 + [more[0]]
+  return KeyValue(
+    jnp.pad(kv.key, [*lead, (0, 0), more[1]]), jnp.pad(kv.value, [*lead, more[1], (0, 0)])
+  )
 
 
 def merge_duplicates(tokens: Array, prior: Array, mask: Array) -> tuple[Array, Array]:

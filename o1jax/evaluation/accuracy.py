@@ -156,7 +156,7 @@ class Evaluator:
   def _which(self, spend):
     if spend not in self._budgets:
       raise ValueError(f'spend={spend} is not one of the budgets {self._budgets}')
-    return (np.int32(self._budgets.index(spend)),)
+    return (np.int32(spend),)
 
   def __call__(
     self,

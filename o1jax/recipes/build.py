@@ -10,7 +10,7 @@ import jax
 import optax
 from jax.sharding import Mesh
 
-from o1jax.decode.sampling import Sampling
+from o1jax.decode.rules import Sampling
 from o1jax.fused import search_and_learn
 from o1jax.learning.credit import check_credit
 from o1jax.learning.objective import Objective, Weights
@@ -23,12 +23,10 @@ from o1jax.recipes.pretrained import load_policy
 from o1jax.reward.process import AGGREGATES
 from o1jax.runtime.config import ConfigDict, ConfigError, require
 from o1jax.runtime.mesh import at_rest, build_mesh, placed, spread
-from o1jax.search.best_of_n import best_of_n
-from o1jax.search.choose import RULES
-from o1jax.search.mcts import mcts
-from o1jax.types import Array, Params, Prompt, Reference
+from o1jax.search import CHOICES, SEARCHES
+from o1jax.search import run as search_run
+from o1jax.types import Array, Params, Prompt, Reference, Tree
 
-METHODS = ('best_of_n', 'gumbel', 'puct')
 POLICIES = {
   'initialised': 'reward',
   'control': 'control',
@@ -93,8 +91,8 @@ def check(experiment: Experiment, devices: Sequence[jax.Device] | None = None) -
   check_search(section.search, config)
   require(section.rows >= 1, f'config.evaluate.rows={section.rows}: give at least 1')
   require(
-    section.rule in RULES,
-    f'config.evaluate.rule is {section.rule!r}: choose one of {", ".join(RULES)}',
+    section.rule in CHOICES,
+    f'config.evaluate.rule is {section.rule!r}: choose one of {", ".join(CHOICES)}',
   )
   require(
     section.aggregate in AGGREGATES,
@@ -104,10 +102,9 @@ def check(experiment: Experiment, devices: Sequence[jax.Device] | None = None) -
   require(
     not unknown, f'config.evaluate.policies names {unknown}: choose from {", ".join(POLICIES)}'
   )
-  bad = [method for method in section.tree_methods if method not in METHODS[1:]]
-  require(
-    not bad, f'config.evaluate.tree_methods names {bad}: choose from {", ".join(METHODS[1:])}'
-  )
+  trees = [name for name, row in SEARCHES.items() if not row.independent]
+  bad = [method for method in section.tree_methods if method not in trees]
+  require(not bad, f'config.evaluate.tree_methods names {bad}: choose from {", ".join(trees)}')
 
 
 def check_mesh(shape: ModelConfig, mesh: Mesh) -> None:
@@ -124,8 +121,8 @@ def check_mesh(shape: ModelConfig, mesh: Mesh) -> None:
 def check_search(search: ConfigDict, config: ConfigDict) -> None:
   """Refuses searches that cannot work, before anything is compiled."""
   require(
-    search.method in METHODS,
-    f'search method {search.method!r} is unknown: choose one of {", ".join(METHODS)}',
+    search.method in SEARCHES,
+    f'search method {search.method!r} is unknown: choose one of {", ".join(SEARCHES)}',
   )
   require(
     search.method == 'best_of_n' or search.candidates >= 2,
@@ -152,65 +149,50 @@ def sampling(experiment: Experiment, *, greedy: bool = False) -> Sampling:
 
 
 def test_search(
-  experiment: Experiment, method: str, budget: int | tuple[int, ...], *, greedy: bool = False
+  experiment: Experiment, method: str, budget: int, *, greedy: bool = False
 ) -> Callable:
   """A search (params, keys, prompt) -> Tree of `forward.for_search` parameters. It has no way to
   see a reference.
 
-  A tree search of several budgets takes one more argument, the place of the one to spend.
+  Of a method whose program serves several budgets, `budget` is the most, and the search takes one
+  more argument, what to spend.
   """
-  return _search(
-    experiment,
-    experiment.config.evaluate.search,
-    method,
-    budget,
-    greedy=greedy,
-    gumbel_scale=0.0,
-    dirichlet_fraction=0.0,
-  )
+  section, row = experiment.config.evaluate.search, SEARCHES[method]
+  search = _search(experiment, section, method, budget, greedy=greedy, **row.quiet)
+  if row.several:
+    return search
+  return lambda params, keys, prompt: search(params, keys, prompt, budget)
 
 
-def train_search(experiment: Experiment, search: ConfigDict) -> Callable:
-  """A search (params, keys, prompt, reference) -> Tree; with `verify_leaves` MCTS is rewarded by
-  the verifier."""
-  run = _search(experiment, search, search.method, search.budget)
-  verified = search.method != 'best_of_n' and search.verify_leaves
+def train_search(experiment: Experiment, section: ConfigDict) -> Callable:
+  """A search (params, keys, prompt, reference) -> Tree; with `verify_leaves` the finished nodes of
+  a tree search are rewarded by the verifier."""
+  verified = not SEARCHES[section.method].independent and section.verify_leaves
+  search = _search(experiment, section, section.method, section.budget)
 
-  def train(params: Params, keys: Array, prompt: Prompt, reference: Reference):
-    return run(
-      params,
-      keys,
-      prompt,
-      **(dict(verify=experiment.verifier.outcome, reference=reference) if verified else {}),
-    )
+  def train(params: Params, keys: Array, prompt: Prompt, reference: Reference) -> Tree:
+    reward = functools.partial(experiment.verifier.outcome, reference) if verified else None
+    return search(params, keys, prompt, section.budget, reward=reward)
 
   return train
 
 
-def _search(experiment, search, method, budget, *, greedy=False, **tree_search):
-  shapes, model = experiment.config.shapes, forward.decoder(experiment.model)
-  common = dict(
+def _search(experiment, section, method, most, *, greedy=False, **settings):
+  shapes, row = experiment.config.shapes, SEARCHES[method]
+  own = {name: section[name] for name in row.settings if name in section}
+  run = functools.partial(
+    search_run,
+    row,
+    forward.decoder(experiment.model),
+    most=most,
+    candidates=section.candidates,
     sampling=sampling(experiment, greedy=greedy),
     step_length=shapes.step_length,
     max_steps=shapes.max_steps,
+    **(own | settings),
   )
-  if method == 'best_of_n':
-    return functools.partial(_run, best_of_n, model, samples=budget, **common)
-  return functools.partial(
-    _run,
-    mcts,
-    model,
-    simulations=budget,
-    candidates=search.candidates,
-    algorithm=method,
-    **tree_search,
-    **common,
-  )
-
-
-def _run(search, model, params, keys, prompt, which=None, **settings):
-  return search(
-    model, params, keys, prompt, **settings, **({} if which is None else dict(which=which))
+  return lambda params, keys, prompt, units, **given: run(
+    params, keys, prompt, units=units, **given
   )
 
 
@@ -225,7 +207,7 @@ def fused_update(experiment: Experiment, section: ConfigDict, *, sharding: Any =
     batch=section.batch,
     minibatches=section.minibatches,
     updates=section.updates_per_call,
-    chains=section.search.budget if section.search.method == 'best_of_n' else 0,
+    chains=section.search.budget if SEARCHES[section.search.method].independent else 0,
     credit=section.credit.to_dict(),
     objective=Objective(
       clip=section.clip,

@@ -20,6 +20,7 @@ from o1jax.recipes.programs import Search, searches_of
 from o1jax.recipes.run import Run
 from o1jax.runtime.metrics import Progress
 from o1jax.runtime.processes import first, once
+from o1jax.search import SEARCHES
 from o1jax.text.answer import told
 from o1jax.text.steps import count_behaviours
 from o1jax.types import Params, Prompt, Reference, Tree
@@ -71,7 +72,7 @@ def evaluate_policy(run: Run, name: str, params: Params):
     rows += [
       result(name, e.task.name, readout, verdicts, seed=e.config.seed) for readout in readouts
     ]
-    if method == 'best_of_n' and not greedy:
+    if SEARCHES[method].independent and not greedy:
       samples = list(section.policies[name].samples)
       rows += coverage(name, e.task.name, verdicts, samples, seed=e.config.seed)
       sampled_verdicts = verdicts

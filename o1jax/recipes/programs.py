@@ -38,6 +38,7 @@ from o1jax.runtime.mesh import (
   shares,
   spread,
 )
+from o1jax.search import SEARCHES
 from o1jax.types import Params, Prompt, Reference, TrainState
 
 GREEDY = Readout('greedy', 1, 'first')
@@ -64,10 +65,12 @@ class Search(NamedTuple):
   @property
   def spend(self) -> int | None:
     """What to tell its evaluator: tree searches of all budgets share one."""
-    return None if self.method == 'best_of_n' else self.budget
+    return self.budget if SEARCHES[self.method].several else None
 
 
-GREEDY_SEARCH = Search('best_of_n', 1, (GREEDY,), greedy=True)
+# Chains of one solution each.
+CHAINS = next(name for name, row in SEARCHES.items() if row.independent)
+GREEDY_SEARCH = Search(CHAINS, 1, (GREEDY,), greedy=True)
 
 
 class Programs:
@@ -157,14 +160,15 @@ class Programs:
     budgets = tree_budgets(e.config) if search.spend else ()
     if search.spend and search.spend not in budgets:
       budgets = (search.spend,)
-    width = search.budget if search.method == 'best_of_n' else section.search.candidates
+    row = SEARCHES[search.method]
+    width = search.budget if row.independent else section.search.candidates
     most = max(section.rows // width, 1)
     batch = equal_batches(problems[0].length.shape[0], most, of=shares(build_mesh(**e.config.mesh)))
 
     def make():
       evaluator = Evaluator(
         e.model.config,
-        test_search(e, search.method, budgets or search.budget, greedy=search.greedy),
+        test_search(e, search.method, max(budgets or [search.budget]), greedy=search.greedy),
         verifier=e.verifier,
         choose=e.choose,
         readouts=list(search.readouts),
@@ -196,7 +200,7 @@ class Programs:
       keys = problem_keys(e.key, prompt.length.shape[0])
       mesh = build_mesh(prompt.length.shape[0], **e.config.mesh)
       with jax.set_mesh(mesh):
-        search = jax.jit(spread(e.model, test_search(e, 'best_of_n', 1)))
+        search = jax.jit(spread(e.model, test_search(e, CHAINS, 1)))
         run = search.lower(abstract_params(e, mesh), keys, prompt).compile()
       return lambda *args: run(*lay(args, run.input_shardings[0]))
 
@@ -279,7 +283,7 @@ def searches_of(config: ConfigDict, policy: str) -> list[Search]:
   searches = [GREEDY_SEARCH]
   if budgets.samples:
     readouts = [Readout(rule, n, rule, n) for n in budgets.samples for rule in SAMPLED]
-    searches.append(Search('best_of_n', max(budgets.samples), tuple(readouts)))
+    searches.append(Search(CHAINS, max(budgets.samples), tuple(readouts)))
   for method in section.tree_methods:
     searches += [
       Search(method, n, (Readout(f'mcts_{method}', n, section.rule),)) for n in budgets.simulations

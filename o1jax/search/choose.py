@@ -1,17 +1,19 @@
 """The final answer of a search: which finished solution to give, without ground truth."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from o1jax import tree as tree_lib
 from o1jax.reward.process import solution_score
+from o1jax.search.method import Look
 from o1jax.text.bytes import after_last
 from o1jax.text.steps import ANSWER
 from o1jax.types import Array, Tree
 from o1jax.verify.outcome import solution_bytes
-
-RULES = ('first', 'majority', 'best', 'weighted')
 
 _PRIME = 16777619
 _ANSWER_BYTES = 64
@@ -32,9 +34,7 @@ def choose(
 
   Args:
     tree: a finished search.
-    rule: 'first' takes the first; 'majority' the answer found most often (arXiv:2203.11171); 'best'
-      the solution of highest critic score; 'weighted' the answer of highest summed score
-      (arXiv:2408.03314).
+    rule: a row of `CHOICES`.
     table: bytes of every token, from `Tokenizer.bytes_table`.
     aggregate: how step values make a solution's score, see `reward.process.solution_score`.
     first: with a positive number, only solutions of the first so many chains of a best-of-N tree
@@ -45,24 +45,23 @@ def choose(
   Returns:
     Node ids [B], 0 where no solution was finished.
   """
-  if rule not in RULES:
-    raise ValueError(f'rule {rule!r} is unknown; choose one of {", ".join(RULES)}')
+  if rule not in CHOICES:
+    raise ValueError(f'rule {rule!r} is unknown; choose one of {", ".join(CHOICES)}')
   batch, slots, width = tree.mask.shape
   ids = jnp.broadcast_to(tree_lib.node_ids(tree).reshape(-1), (batch, slots * width))
   done = tree_lib.finished(tree)
   if first:
     done &= (chain_of(tree) < first)[..., None]
   done = done.reshape(batch, -1)
-  if rule == 'first':
-    support = jnp.ones(ids.shape)
-  else:
-    score = solution_score(tree, ids, aggregate=aggregate)
-    keys = lambda: answer_keys(tree, ids, table, marker=marker, reads=reads)
-    support = (
-      score if rule == 'best' else _votes(ids, done, keys(), 1.0 if rule == 'majority' else score)
-    )
-    if rule == 'weighted':
-      support += 1e-4 * score  # of the solutions that share the chosen answer, the likeliest stands
+  score = solution_score(tree, ids, aggregate=aggregate)
+
+  def votes(weight):
+    """The summed weight of the solutions that share each one's answer."""
+    keys = answer_keys(tree, ids, table, marker=marker, reads=reads)
+    same = (keys[:, :, None] == keys[:, None, :]) & done[:, None, :]
+    return jnp.sum(jnp.where(same, weight[:, None, :], 0), axis=-1)
+
+  support = CHOICES[rule].support(score, votes)
   best = jnp.argmax(jnp.where(done, support, -1), axis=-1)
   return jnp.where(done.any(-1), 1 + best, 0)
 
@@ -101,6 +100,34 @@ def answer_keys(
   return jax.vmap(jax.vmap(one))(ids, *solution_bytes(tree, ids, table, size=reads))
 
 
-def _votes(ids, done, keys, weight):
-  same = (keys[:, :, None] == keys[:, None, :]) & done[:, None, :]
-  return jnp.sum(jnp.where(same, jnp.broadcast_to(weight, ids.shape)[:, None, :], 0), axis=-1)
+class Choice(NamedTuple):
+  """A rule by which a finished solution is chosen.
+
+  Attributes:
+    support: (score [B, N], votes) -> [B, N]: the solution of most support is chosen, and of several
+      the first. `votes(weight)` sums a weight over the solutions of one answer.
+    words: what people call it.
+    look: see `Look`.
+    reads_critic: whether it depends on the critic's scores.
+  """
+
+  support: Callable[[Array, Callable[[Array], Array]], Array]
+  words: str
+  look: Look
+  reads_critic: bool
+
+
+CHOICES: dict[str, Choice] = {
+  'first': Choice(
+    lambda score, votes: jnp.ones_like(score), 'first solution', Look('ink', 'o'), False
+  ),
+  # arXiv:2203.11171
+  'majority': Choice(
+    lambda score, votes: votes(jnp.ones_like(score)), 'majority vote', Look('orange', 's'), False
+  ),
+  'best': Choice(lambda score, votes: score, "critic's best", Look('green', '^'), True),
+  # arXiv:2408.03314. Of the solutions that share the chosen answer, the likeliest stands.
+  'weighted': Choice(
+    lambda score, votes: votes(score) + 1e-4 * score, 'critic-weighted vote', Look('red', 'D'), True
+  ),
+}

@@ -102,7 +102,7 @@ def test_what_cannot_be_expanded_leaves_its_slot_unused():
   tree, cache = begin(SURE, prompt)
 
   def at(tree, cache, slot, parents):
-    return grow(SURE, keys(), tree, cache, np.array([parents] * 3), slot)
+    return grow(SURE, keys(), prompt, tree, cache, np.array([parents] * 3), slot)
 
   tree, cache = at(
     tree, cache, 0, [0, 0]
@@ -124,9 +124,9 @@ def test_an_expansion_touches_its_own_slots_only():
   prompt = _prompt()
   begin, grow = growers(Markov())
   tree, cache = begin(RANDOM, prompt)
-  after, _ = grow(RANDOM, keys(), tree, cache, np.zeros((3, 2), int), 1)
+  after, _ = grow(RANDOM, keys(), prompt, tree, cache, np.zeros((3, 2), int), 1)
   assert (after.expanded == jnp.array([-1, 0, 0, -1, -1, -1])).all()
-  moved, _ = grow(RANDOM, keys(), tree, cache, np.zeros((3, 2), int), 2)
+  moved, _ = grow(RANDOM, keys(), prompt, tree, cache, np.zeros((3, 2), int), 2)
   for old, late in zip(of_slots(after), of_slots(moved)):
     np.testing.assert_array_equal(
       old[:, 1:3], late[:, 2:4]

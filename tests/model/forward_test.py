@@ -8,21 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from o1jax.decode.sampling import Sampling
+from o1jax.decode.rules import Sampling
 from o1jax.model.forward import decoder, for_search, forward_rows, forward_tree, init, logits_of
 from o1jax.model.variants import RopeScaling
-from o1jax.search.best_of_n import best_of_n
-from o1jax.search.mcts import mcts
 from o1jax.types import Prompt
 from tests.helpers import (
   CONFIG,
   DELIMITER,
   EOS,
   LINE,
+  best_of_n,
   bushy_tree,
   climb,
   jit,
   keys,
+  mcts,
   prompts,
   real_nodes,
   spell,
@@ -149,7 +149,7 @@ def _chains(granularity, step_length, max_steps):
   model, params = tiny(layers=1)
   sampling = Sampling(eos_id=EOS, delimiter_id=DELIMITER, granularity=granularity)
   run = functools.partial(
-    best_of_n, model, samples=4, sampling=sampling, step_length=step_length, max_steps=max_steps
+    best_of_n, model, units=4, sampling=sampling, step_length=step_length, max_steps=max_steps
   )
   return jit(functools.partial(run, params))
 
@@ -181,7 +181,7 @@ def test_on_a_searched_tree_and_in_any_batch():
   prompt = prompts(width=6)
   prompt = prompt.replace(length=jnp.minimum(prompt.length, 5))
   settings = dict(
-    simulations=6, candidates=2, sampling=LINE, step_length=4, max_steps=3, gumbel_scale=0.0
+    units=6, candidates=2, sampling=LINE, step_length=4, max_steps=3, gumbel_scale=0.0
   )
   run = jit(functools.partial(mcts, model, **settings))
   together = run(params, keys(), prompt)
@@ -324,7 +324,7 @@ def test_what_a_search_reads_is_cast_and_apart_and_makes_the_same_search(changes
   for path, x in jax.tree_util.tree_leaves_with_path(ready):
     assert x.dtype == (jnp.float32 if 'scale' in jax.tree_util.keystr(path) else model.config.dtype)
   run = lambda model, params: best_of_n(
-    model, params, keys(), prompts(), samples=2, sampling=LINE, step_length=4, max_steps=2
+    model, params, keys(), prompts(), units=2, sampling=LINE, step_length=4, max_steps=2
   )
   trees = [
     jit(functools.partial(run, form))(weights)

@@ -3,10 +3,9 @@ import numpy as np
 import pytest
 
 from o1jax import tree as tree_lib
-from o1jax.decode.sampling import Sampling
+from o1jax.decode.rules import Sampling
 from o1jax.model import groups
-from o1jax.search.mcts import mcts
-from tests.helpers import climb, jit, keys, prompts, tiny
+from tests.helpers import climb, jit, keys, mcts, prompts, tiny
 
 
 @pytest.fixture(scope='module')
@@ -15,7 +14,7 @@ def tree():
   model, params = tiny()
   endless = Sampling(eos_id=-1, delimiter_id=-1, granularity='tokens')
   search = lambda *data: mcts(
-    model, *data, simulations=3, candidates=3, sampling=endless, step_length=2, max_steps=6
+    model, *data, units=3, candidates=3, sampling=endless, step_length=2, max_steps=6
   )
   return jit(search)(params, keys(), prompts())
 

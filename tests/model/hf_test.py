@@ -13,15 +13,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from o1jax.decode.sampling import Sampling
+from o1jax.decode.rules import Sampling
 from o1jax.model import families, forward, hf
 from o1jax.model.transformer import LanguageModel
-from o1jax.search.best_of_n import best_of_n
-from o1jax.search.mcts import mcts
 from o1jax.types import Prompt
 from tests.golden import models
 from tests.golden.models import NEW, PROMPT, SHOWN
-from tests.helpers import jit, spell, tiny
+from tests.helpers import best_of_n, jit, mcts, spell, tiny
 
 STEP, VOCAB = 8, models.SMALL['vocab_size']
 
@@ -76,7 +74,7 @@ def test_texts_go_on_as_in_transformers(case):
   search = functools.partial(
     best_of_n,
     forward.decoder(ours),
-    samples=1,
+    units=1,
     sampling=greedy,
     step_length=STEP,
     max_steps=NEW // STEP,
@@ -148,7 +146,7 @@ def test_a_tree_is_decoded_and_learned_as_they_read_its_paths(name, transformers
   search = functools.partial(
     mcts,
     forward.decoder(ours),
-    simulations=6,
+    units=6,
     candidates=2,
     sampling=sampling,
     step_length=STEP,

@@ -18,9 +18,9 @@ from o1jax.learning.supervised import supervised_update
 from o1jax.model import forward
 from o1jax.model.transformer import LanguageModel
 from o1jax.runtime.mesh import at_rest, build_mesh, by_problem, everywhere, spread
-from o1jax.search.mcts import mcts
 from o1jax.types import Sequences
 from tests import toys
+from tests.helpers import mcts
 
 BATCH, LAYERS, KEY = 8, 2, jax.random.key(5)
 MODEL = LanguageModel(
@@ -57,7 +57,7 @@ def search(params, keys, prompt, reference=None, **settings):
     params,
     keys,
     prompt,
-    simulations=3,
+    units=3,
     candidates=2,
     sampling=toys.SAMPLING,
     step_length=3,

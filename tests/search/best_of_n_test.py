@@ -5,9 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from o1jax.search.best_of_n import best_of_n
 from o1jax.search.choose import chain_of
-from tests.helpers import LINE, Markov, jit, keys, prompts, spell, tables
+from tests.helpers import LINE, Markov, best_of_n, jit, keys, prompts, spell, tables
 
 N, R, L = 6, 4, 3
 RANDOM = tables(np.random.default_rng(0).normal(size=(5, 5)), np.linspace(-2, 2, 5))
@@ -22,7 +21,7 @@ def _compiled(samples, temperature):
   sampling = dataclasses.replace(LINE, temperature=temperature)
   return jit(
     functools.partial(
-      best_of_n, Markov(), samples=samples, sampling=sampling, step_length=L, max_steps=R
+      best_of_n, Markov(), units=samples, sampling=sampling, step_length=L, max_steps=R
     )
   )
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from o1jax.reward.process import solution_score
-from o1jax.search.choose import RULES, answer_keys, choose
+from o1jax.search.choose import CHOICES as RULES
+from o1jax.search.choose import answer_keys, choose
 from tests.helpers import jit
 from tests.toys import hand_tree
 

@@ -8,23 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from mctx._src.seq_halving import get_sequence_of_considered_visits
 
 from o1jax import tree as tree_lib
 from o1jax.decode import grow
-from o1jax.decode.sampling import decode_steps
-from o1jax.search import best_of_n, choose, mcts
+from o1jax.decode.loop import decode_steps
+from o1jax.search import SEARCHES, choose, mcts
 from o1jax.search.mcts import likeliest_leaf
-from tests.helpers import (
-  LINE,
-  Markov,
-  World,
-  climb,
-  decode_in_world,
-  jit,
-  keys,
-  random_world,
-  real_nodes,
-)
+from tests.helpers import World, climb, jit, keys, random_world, real_nodes
 from tests.toys import hand_tree
 
 
@@ -39,11 +30,11 @@ def _verify(reference, tree, ids):
 
 
 @functools.cache
-def _compiled(simulations, candidates, max_steps, algorithm):
-  """The real search without a language model, and mctx's own tree beside ours."""
+def _compiled(max_steps, method, most):
+  """The real search, without a language model, and mctx's own tree beside ours."""
 
-  def run(params, keys, prompt, noise, reference, which):
-    settings = dict(gumbel_scale=noise) if algorithm == 'gumbel' else dict(dirichlet_fraction=noise)
+  def run(world, keys, units, noise, reference):
+    settings = dict.fromkeys(SEARCHES[method].quiet, noise)
     kept = []
     search = mcts._search
 
@@ -53,25 +44,10 @@ def _compiled(simulations, candidates, max_steps, algorithm):
       return carry, searched
 
     with pytest.MonkeyPatch.context() as patch:
-      patch.setattr(grow, 'decode_steps', decode_in_world)
-      patch.setattr(mcts, 'decode_steps', decode_in_world)
       patch.setattr(mcts, '_search', spy)
-      tree = mcts.mcts(
-        Markov(),
-        params,
-        keys,
-        prompt,
-        simulations=simulations,
-        candidates=candidates,
-        max_steps=max_steps,
-        sampling=LINE,
-        step_length=1,
-        algorithm=algorithm,
-        verify=_verify,
-        reference=reference,
-        which=which,
-        **settings,
-      )
+      reward = functools.partial(_verify, reference)
+      settings |= dict(units=units, most=most, max_steps=max_steps, reward=reward)
+      tree = world.search(method, keys, **settings)
     return tree, kept[0]
 
   return jit(run)
@@ -86,12 +62,11 @@ def search_both(
   noise=0.0,
   verified=False,
   seed=0,
-  which=0,
+  most=None,
 ):
   """(our tree, mctx's tree) of a search in a world."""
-  params, prompt = world.ask()
-  run = _compiled(simulations, world.children.shape[1], max_steps, algorithm)
-  return jax.device_get(run(params, keys(len(world.values), seed), prompt, noise, verified, which))
+  run = _compiled(max_steps, algorithm, most or simulations)
+  return jax.device_get(run(world, keys(len(world.values), seed), simulations, noise, verified))
 
 
 def search(world, **settings):
@@ -241,15 +216,14 @@ def test_gumbel_improves_a_bandit_at_every_budget(simulations, floor):
 
 
 @pytest.mark.parametrize('algorithm', ['gumbel', 'puct'])
-@pytest.mark.parametrize('which, budget', enumerate((1, 7, 20)))
-def test_a_budget_among_several_is_a_search_with_that_budget(algorithm, which, budget):
+@pytest.mark.parametrize('budget', [1, 7, 20])
+def test_a_budget_among_several_is_a_search_with_that_budget(algorithm, budget):
   settings = dict(algorithm=algorithm, noise=0.5, seed=2)
   world = random_world(ends=0.1)
   alone = search(world, simulations=budget, **settings)
-  among = search(world, simulations=(1, 7, 20), which=which, **settings)
-  used = (
-    budget + 1
-  )  # slots of the root and the simulations; those of going on stand behind the room for 20
+  among = search(world, simulations=budget, most=20, **settings)
+  # Slots of the root and the simulations; those of going on stand behind the room for 20.
+  used = budget + 1
   jax.tree.map(
     lambda x, y: np.testing.assert_array_equal(x[:, :used], y[:, :used]),
     *map(_slots, (alone, among)),
@@ -302,28 +276,23 @@ def test_the_verifier_replaces_the_score_of_finished_nodes():
   assert set(tree.reward[tree.terminal & tree.mask]) == {0.0, 1.0}
 
 
-class _GroundTruth:
-  """Whatever reads it, fails."""
-
-  def __getattr__(self, name):
-    raise AssertionError(f'the search looked for {name} in the reference')
-
-
-def test_ground_truth_is_out_of_reach(monkeypatch):
-  monkeypatch.setattr(grow, 'decode_steps', decode_in_world)
-  params, prompt = random_world().ask()
-  settings = dict(simulations=2, candidates=4, max_steps=2, sampling=LINE, step_length=1)
-  run = functools.partial(mcts.mcts, Markov(), reference=_GroundTruth(), **settings)
-  jax.eval_shape(run, params, keys(4), prompt)
-  with pytest.raises(AssertionError, match='looked for text'):
-    jax.eval_shape(
-      functools.partial(run, verify=lambda reference, tree, ids: reference.text),
-      params,
-      keys(4),
-      prompt,
-    )
-  for function in (best_of_n.best_of_n, choose.choose, grow.expand, grow.start, decode_steps):
+def test_ground_truth_is_out_of_reach():
+  """No search has an argument through which a reference, parameters or a model could come."""
+  for row in SEARCHES.values():
+    assert list(inspect.signature(row.search).parameters)[:4] == ['grow', 'tree', 'cache', 'keys']
+    own = set(inspect.signature(row.search).parameters) - {'grow', 'tree', 'cache', 'keys', 'units'}
+    assert own == set(row.settings)
+  for function in (choose.choose, grow.grower, grow.start, decode_steps):
     assert not {'reference', 'verify', 'outcome'} & set(inspect.signature(function).parameters)
+
+
+@pytest.mark.parametrize('actions', range(18))
+def test_halving_is_planned_as_by_mctx(actions):
+  for units in (1, 2, 3, 7, 16, 33, 64):
+    plan = jax.vmap(lambda i, units=units: mcts.considered_visit(actions, units, i))
+    np.testing.assert_array_equal(
+      plan(jnp.arange(units)), get_sequence_of_considered_visits(actions, units)
+    )
 
 
 # --- after the simulations: going on until something is finished ---
@@ -392,19 +361,3 @@ def test_a_problem_does_not_know_its_batch():
   for b in range(4):
     alone = search(world._replace(values=world.values[[b] * 4]))
     jax.tree.map(lambda x, y, b=b: np.testing.assert_array_equal(x[b], y[0]), together, alone)
-
-
-def test_unknown_algorithm():
-  with pytest.raises(ValueError, match='alphago'):
-    mcts.mcts(
-      None,
-      None,
-      None,
-      None,
-      simulations=1,
-      candidates=2,
-      sampling=LINE,
-      step_length=1,
-      max_steps=1,
-      algorithm='alphago',
-    )

@@ -12,7 +12,7 @@ import pytest
 import sentencepiece
 
 from o1jax.data import pipeline
-from o1jax.decode.sampling import Sampling
+from o1jax.decode.rules import Sampling
 from o1jax.text import pretrained
 from o1jax.text.steps import DELIMITER, join_steps, split_steps
 from o1jax.text.tokenizer import Tokenizer

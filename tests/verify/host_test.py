@@ -23,13 +23,12 @@ from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.model import forward
 from o1jax.model.transformer import LanguageModel
 from o1jax.runtime.mesh import at_rest, build_mesh, by_problem, spread
-from o1jax.search.best_of_n import best_of_n
-from o1jax.search.mcts import mcts
 from o1jax.tasks import cipher, countdown
 from o1jax.types import Problem, Reference
 from o1jax.verify.host import HostVerifier, VerifierError
 from o1jax.verify.outcome import judge
 from tests import toys
+from tests.helpers import best_of_n, mcts
 from tests.procs import alive, children
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -296,14 +295,13 @@ def searched(where):
       params,
       keys,
       prompt,
-      simulations=3,
+      units=3,
       candidates=2,
       sampling=toys.SAMPLING,
       step_length=3,
       max_steps=3,
       gumbel_scale=0.0,
-      verify=verify,
-      reference=reference,
+      reward=functools.partial(verify, reference),
     )
 
   data = jax.device_put(
@@ -347,7 +345,7 @@ def without_verdicts():
       params,
       keys,
       prompt,
-      samples=4,
+      units=4,
       sampling=toys.SAMPLING,
       step_length=3,
       max_steps=2,

@@ -8,12 +8,22 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from o1jax.decode.sampling import GRANULARITIES, Sampling, sample_token, truncate
+from o1jax.decode.rules import GRANULARITIES, Sampling, sample_token, truncate
 from o1jax.model.attention import path_rooms
 from o1jax.model.forward import forward_tree
-from o1jax.search.best_of_n import best_of_n
-from o1jax.search.mcts import mcts
-from tests.helpers import DELIMITER, EOS, LINE, Markov, jit, keys, prompts, tables, tiny
+from tests.helpers import (
+  DELIMITER,
+  EOS,
+  LINE,
+  Markov,
+  best_of_n,
+  jit,
+  keys,
+  mcts,
+  prompts,
+  tables,
+  tiny,
+)
 
 V = 5  # of the Markov model below; tokens 1 and 2 end a solution and a line
 
@@ -98,7 +108,7 @@ def _compiled(sampling, samples, step_length, watch):
     functools.partial(
       best_of_n,
       Markov(watch),
-      samples=samples,
+      units=samples,
       sampling=sampling,
       step_length=step_length,
       max_steps=1,
@@ -235,8 +245,8 @@ def test_the_loop_ends_as_soon_as_every_step_is_closed():
     calls.clear()
 
 
-CHAINS = functools.partial(best_of_n, samples=7, step_length=6, max_steps=1)
-TREES = functools.partial(mcts, simulations=2, candidates=3, step_length=6, max_steps=3)
+CHAINS = functools.partial(best_of_n, units=7, step_length=6, max_steps=1)
+TREES = functools.partial(mcts, units=2, candidates=3, step_length=6, max_steps=3)
 
 
 @pytest.mark.parametrize('kv_heads', [1, 2])
@@ -274,7 +284,7 @@ def test_paths_of_any_depth_are_read_whole():
   search = functools.partial(
     mcts,
     model,
-    simulations=8,
+    units=8,
     candidates=2,
     sampling=full,
     step_length=step_length,

@@ -1,0 +1,249 @@
+"""The loop of decoding: candidates under W nodes of every problem, until each has closed its
+steps."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from o1jax import tree as tree_lib
+from o1jax.decode.rows import lay_rows, lengthen, own_blocks, places_at, shown_at
+from o1jax.decode.rules import Sampling, next_token
+from o1jax.model.attention import Context, gather_path, path_rooms
+from o1jax.model.forward import apply, logits_of, path_mask, shared_mask
+from o1jax.model.transformer import each_layer
+from o1jax.types import Array, Tree, TreeCache
+
+
+class Steps(NamedTuple):
+  """Freshly decoded candidates. All [B, W, A, ...]; S tokens in a row, which may hold several steps
+  of L."""
+
+  tokens: Array  # [B, W, A, S] int32
+  length: Array  # [B, W, A] int32, of S
+  logprob: Array  # [B, W, A, S]
+  place: Array  # [B, W, A, S] int32: number of the token's step * L + number of the token in it
+  value: Array  # [B, W, A, S] logits of P(correct) after each token
+  terminal: Array  # [B, W, A] bool
+  hidden: Array  # [B, W, A, D] after the last token
+  cache: Any  # keys and values, each layer [B, K, W, A, ...]
+
+
+def decode_steps(
+  model,
+  params,
+  keys: Array,
+  tree: Tree,
+  cache: TreeCache,
+  parents: Array,
+  path: Array,
+  *,
+  sampling: Sampling,
+  candidates: int | None = None,
+  steps: int = 1,
+  depth: int | None = None,
+  own: int | None = None,
+) -> Steps:
+  """Decodes candidates under each parent.
+
+  What a candidate reads: the prompt, its parent's path (gathered once, shared by the siblings) and
+  its own tokens so far.
+
+  Args:
+    model: the language model.
+    params: policy and critic are read.
+    keys: [B] one key a problem, so that a problem's samples do not depend on its batch.
+    tree: the tree so far.
+    cache: its keys and values.
+    parents: [B, W] ids of the nodes to expand, -1 = none (nothing is decoded there).
+    path: [B, W, R] from the root to each parent.
+    sampling: see `Sampling`.
+    candidates: for each parent; None = A.
+    steps: most steps in a row for each candidate, which never goes below depth R.
+    depth: no parent is deeper; None = unknown, which takes programs for several, since every token
+      reads all the room that there is for a path.
+    own: most tokens of a step; None = L.
+
+  Returns:
+    See `Steps`, with S = steps * L; candidates under parent -1 have length 0.
+  """
+  lead = (*parents.shape, candidates or tree.mask.shape[-1])
+  start = cache.prompt_length[:, None] + tree_lib.pick(tree.length, path).sum(-1)
+  root = (parents == tree_lib.ROOT)[..., None]
+  if depth == 0:  # there may be no room for the hidden states of nodes
+    hidden = jnp.broadcast_to(
+      cache.root_hidden[:, None], (*parents.shape, cache.root_hidden.shape[-1])
+    )
+  else:
+    hidden = jnp.where(root, cache.root_hidden[:, None], tree_lib.pick(cache.hidden, parents))
+  hidden = jnp.broadcast_to(hidden[:, :, None], (*lead, hidden.shape[-1]))
+  closed = jnp.broadcast_to((parents < 0)[..., None], lead)
+  deep = jnp.sum(path >= 0, axis=-1)  # a parent at depth d has a path of d + 1 ids
+  limit = 1 + path.shape[-1] - deep
+
+  def run(nodes):
+    return decode(
+      model,
+      params,
+      keys,
+      shared_context(tree, cache, path[..., : 1 + nodes]),
+      start,
+      hidden,
+      closed,
+      sampling=sampling,
+      step_length=own or tree.tokens.shape[-1],
+      steps=steps,
+      limit=limit if steps > 1 else None,
+    )
+
+  rooms = path_rooms(path.shape[-1] - 1, tree.tokens.shape[-1]) if depth is None else (depth,)
+  enough = sum(jnp.max(deep) - 1 > room for room in rooms[:-1])
+  return jax.lax.switch(enough, [functools.partial(run, room) for room in rooms])
+
+
+def decode(
+  model,
+  params,
+  keys: Array,
+  context: Context,
+  start: Array,
+  hidden: Array,
+  closed: Array,
+  *,
+  sampling: Sampling,
+  step_length: int,
+  steps: int = 1,
+  limit: Array | None = None,
+) -> Steps:
+  """Decodes up to `steps` steps in a row for every candidate; the loop ends as soon as all have
+  closed their last.
+
+  Args:
+    model: the language model.
+    params: policy and critic are read.
+    keys: [B] one key a problem.
+    context: what candidates read besides their own tokens; it holds at least the prompt.
+    start: [B, W] position of the first token.
+    hidden: [B, W, A, D] after the token before it.
+    closed: [B, W, A] candidates for which nothing is decoded.
+    sampling: see `Sampling`.
+    step_length: L.
+    steps: most steps in a row; S = steps * L.
+    limit: [B, W] most steps of each parent's candidates, at least 1; None = `steps` for all.
+
+  Returns:
+    See `Steps`.
+  """
+  lead, size = closed.shape, steps * step_length
+  room = size if limit is None else jnp.minimum(limit, steps)[..., None] * step_length
+  at = functools.partial(jax.lax.dynamic_update_index_in_dim, axis=3)
+
+  uniform = _uniforms(keys, size, lead[1:]) if sampling.temperature else jnp.zeros((size, *lead))
+  shared = [mask for mask in (context.prompt_mask, context.path_mask) if mask is not None]
+  longest = sum(mask.shape[-1] for mask in shared) + size
+  widths = _widths(size)
+  rows, shown, context = lay_rows(context, lead, widths[0])
+  first = shown.shape[-1]  # where the candidates' own tokens begin in the rows
+
+  def body(visible, places, carry):
+    t, closed, place, made = carry
+    logits = logits_of(model, params, made.hidden)
+    token, logprob = next_token(uniform[t], logits, sampling)
+    token = jnp.where(closed, 0, token)
+    own = dict(rows=made.cache, rows_at=places, at=first + t * lead[-1])
+    reads = context._replace(self_mask=(visible <= t)[:, :, :, None], **own)
+    positions = jnp.broadcast_to((start + t)[..., None, None], (*lead, 1))
+    out = apply(model, params, token[..., None], positions, reads, longest=longest)
+    made = Steps(
+      tokens=at(made.tokens, token, t),
+      length=made.length + ~closed,
+      logprob=at(made.logprob, jnp.where(closed, 0, logprob), t),
+      place=at(made.place, place, t),
+      value=at(made.value, out.value[..., 0], t),
+      terminal=made.terminal | (~closed & sampling.ends(token)),
+      hidden=jnp.where(closed[..., None], made.hidden, out.hidden[..., 0, :]),
+      cache=out.cache,
+    )
+    over = sampling.closes(token)
+    place = jnp.where(over, (place // step_length + 1) * step_length, place + 1)
+    return t + 1, closed | sampling.ends(token) | (place >= room), place, made
+
+  made = _nothing(lead, size, hidden, rows)
+  carry = jnp.int32(0), closed, jnp.zeros(lead, jnp.int32), made
+
+  def unfinished(width, carry):
+    return (carry[0] < width) & ~jnp.all(carry[1])
+
+  # Every token reads the whole of its rows, so they start short and grow.
+  for before, width in zip([0, *widths], widths):
+    *carry, made = carry
+    if width > widths[0]:
+      made = made._replace(
+        cache=each_layer(functools.partial(lengthen, first + width * lead[-1]), made.cache)
+      )
+    step = functools.partial(
+      body, shown_at(shown, lead, width), places_at(context.rows_at, lead, start, width)
+    )
+    with jax.named_scope(f'turns_{width - before}'):  # at most: who reads the program cannot know
+      carry = jax.lax.while_loop(functools.partial(unfinished, width), step, (*carry, made))
+  made = carry[-1]
+  return made._replace(cache=each_layer(functools.partial(own_blocks, lead, first), made.cache))
+
+
+def _nothing(lead: tuple[int, int, int], size: int, hidden: Array, rows: Any) -> Steps:
+  """Room for S = `size` tokens of each candidate, none of which is written."""
+  row = functools.partial(jnp.zeros, (*lead, size))
+  return Steps(
+    tokens=row(jnp.int32),
+    length=jnp.zeros(lead, jnp.int32),
+    logprob=row(),
+    place=row(jnp.int32),
+    value=row(),
+    terminal=jnp.zeros(lead, bool),
+    hidden=hidden,
+    cache=rows,
+  )
+
+
+def _widths(size: int) -> list[int]:
+  widths = [64]
+  while widths[-1] < size:
+    widths.append(2 * widths[-1])
+  return [*widths[:-1], size]
+
+
+def shared_context(tree: Tree, cache: TreeCache, path: Array) -> Context:
+  """What the A siblings of each expansion read in common, gathered once: the prompt and their
+  parent's path."""
+  ids, step = path[..., 1:], tree.tokens.shape[-1]
+  context = prompt_context(cache)
+  if not ids.shape[-1]:
+    return context
+  length = tree_lib.pick(tree.length, ids)
+  start = cache.prompt_length[:, None, None] + jnp.cumsum(length, axis=-1) - length
+  return context._replace(
+    path=each_layer(lambda kv: gather_path(kv, ids, step), cache.nodes),
+    path_mask=path_mask(tree.length, ids, step)[:, :, None, None],
+    path_at=(start[..., None] + jnp.arange(step)).reshape(*ids.shape[:2], -1),
+  )
+
+
+def prompt_context(cache: TreeCache) -> Context:
+  """What a candidate under the root reads besides its own tokens."""
+  width = jax.tree.leaves(cache.prompt)[0].shape[-1]
+  return Context(
+    self_mask=jnp.ones((1, 1, 1, 1, 1), bool),
+    prompt=cache.prompt,
+    prompt_mask=shared_mask(jnp.arange(width) < cache.prompt_length[:, None]),
+  )
+
+
+def _uniforms(keys: Array, size: int, shape: tuple[int, ...]) -> Array:
+  """A uniform number for each token, [S, B, W, A], by key and token: in the loop, each would be a
+  loop of its own."""
+
+  def draw(t, key):
+    return jax.random.uniform(jax.random.fold_in(key, t), shape)
+
+  return jax.vmap(jax.vmap(draw, (None, 0)), (0, None))(jnp.arange(size), keys)

@@ -1,0 +1,110 @@
+"""What a row of the table of searches holds, and what is made of it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from o1jax.decode.grow import Reward, grower, start
+from o1jax.decode.rules import Sampling
+from o1jax.decode.world import World
+from o1jax.types import Array, Params, Prompt, Tree
+
+
+class Look(NamedTuple):
+  """How a plot shows it: a colour of `evaluation.figures.PALETTE`, and a marker of Matplotlib."""
+
+  colour: str
+  marker: str
+
+
+class Method(NamedTuple):
+  """A search.
+
+  Attributes:
+    search: (grow, tree, cache, keys, *, units, **settings) -> Tree. It knows no model, no
+      parameters and no reference.
+    room: (units, *, candidates, max_steps) -> `Room`: the tree that it needs.
+    words: what people call it.
+    look: see `Look`.
+    unit: what `units` counts, in the plural.
+    steps: (units, *, candidates, max_steps) -> the steps of a solution that it samples, as a
+      multiple of a problem's own mean, so that a budget in tokens becomes units.
+    settings: its own, with their defaults.
+    quiet: settings that leave its noise out, for evaluation.
+    least: candidates that it needs at least.
+    several: one program searches with any number of units up to that of its room.
+    provides: what a loss may ask of its trees: 'solutions' of a problem to compare, 'siblings' to
+      compare, 'improved', statistics over siblings.
+  """
+
+  search: Callable[..., Tree]
+  room: Callable
+  words: str
+  look: Look
+  unit: str
+  steps: Callable
+  settings: Mapping[str, Any] = {}
+  quiet: Mapping[str, Any] = {}
+  least: int = 1
+  several: bool = False
+  provides: frozenset[str] = frozenset()
+
+  @property
+  def independent(self) -> bool:
+    """Whether its solutions are independent samples, so that a part of them is a smaller search."""
+    return 'siblings' not in self.provides
+
+
+def run(
+  method: Method,
+  model,
+  params: Params,
+  keys: Array,
+  prompt: Prompt,
+  *,
+  units: Array | int,
+  step_length: int,
+  max_steps: int,
+  sampling: Sampling,
+  candidates: int = 1,
+  most: int | None = None,
+  merge: bool = True,
+  reward: Reward | None = None,
+  world: World | None = None,
+  **settings,
+) -> Tree:
+  """Searches B problems with a policy.
+
+  Args:
+    method: a row of `search.SEARCHES`.
+    model: the language model.
+    params: policy and critic are read.
+    keys: [B] one key a problem.
+    prompt: B problems.
+    units: [] what the method may spend, see `Method.unit`.
+    step_length: L.
+    max_steps: R.
+    sampling: see `Sampling`; temperature must be positive where there are several candidates.
+    candidates: A, for methods that branch.
+    most: units that the tree has room for; None = `units`, which is then a number.
+    merge: merge equal siblings.
+    reward: of finished nodes; None = the critic's value. At test time there is no other.
+    world: what is said after a step; None = nothing.
+    **settings: of the method.
+
+  Returns:
+    Tree [B, X, A, L], with X and A as its `room` says.
+  """
+  room = method.room(most or units, candidates=candidates, max_steps=max_steps)
+  tree, cache = start(
+    model,
+    params,
+    prompt,
+    slots=room.slots,
+    candidates=room.candidates,
+    step_length=step_length,
+    max_steps=max_steps,
+    # What a world says is read by what comes after it.
+    last=0 if world else room.last,
+  )
+  grow = grower(model, params, prompt, sampling=sampling, merge=merge, reward=reward, world=world)
+  return method.search(grow, tree, cache, keys, units=units, **settings)
