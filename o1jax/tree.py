@@ -220,5 +220,12 @@ def split_chains(fields, chains: int):
 
 
 def generated_tokens(tree: Tree) -> Array:
-  """Tokens generated for each problem, [B]: every branch counts, pruned and duplicate ones too."""
-  return jnp.sum(jnp.where(tree.expanded[..., None] >= 0, tree.length, 0), axis=(1, 2))
+  """Tokens sampled for each problem, [B]: every branch counts, pruned and duplicate ones too."""
+  length = jnp.sum(jnp.where(tree.expanded[..., None] >= 0, tree.length, 0), axis=(1, 2))
+  return length - given_tokens(tree)
+
+
+def given_tokens(tree: Tree) -> Array:
+  """Tokens that were written for each problem and not sampled, [B]."""
+  used = (tree.expanded >= 0)[..., None, None]
+  return jnp.sum(tree.given & used, axis=(1, 2, 3), dtype=jnp.int32)

@@ -34,6 +34,21 @@ class Problem:
   note: str = ''
 
 
+class TextWorld(NamedTuple):
+  """What a task says after a step, in text, so that it works with any tokenizer.
+
+  Attributes:
+    answer: (text uint8 [reads], length []) of one step -> (text uint8 [says], length []), 0 where
+      it says nothing. jnp, and ASCII.
+    reads: bytes of the end of a step that it is told.
+    says: bytes of its longest answer.
+  """
+
+  answer: Callable[[Array, Array], tuple[Array, Array]]
+  reads: int
+  says: int
+
+
 class Task(NamedTuple):
   """A task generates problems, demonstrates, states facts, and verifies, twice if it can; it may
   have problems worth a look.
@@ -57,6 +72,7 @@ class Task(NamedTuple):
     marker: what stands before the answer in a solution; solutions vote for what follows the last
       one. '' where each is an answer of its own.
     reads: bytes of the end of a solution that a verifier and a vote are told.
+    world: what is said after a step, if anything; `demonstrate` gives it as `text.steps.Given`.
   """
 
   name: str
@@ -69,6 +85,7 @@ class Task(NamedTuple):
   ask: Callable[[str], Problem] | None = None
   marker: str = '<answer>'
   reads: int = 128
+  world: TextWorld | None = None
 
 
 @struct.dataclass

@@ -23,8 +23,8 @@ def token_flops(config: ModelConfig, context, *, critic: bool = True):
 
 
 def search_cost(config: ModelConfig, prompt: Prompt, tree: Tree) -> tuple[Array, Array]:
-  """Tokens generated and FLOPs spent on each problem, ([B], [B]). The FLOPs include the prompt's
-  own pass.
+  """Tokens sampled and FLOPs spent on each problem, ([B], [B]). The FLOPs include the prompt's own
+  pass and the reading of given text.
 
   Every branch counts, pruned and duplicate ones too.
   """
@@ -33,7 +33,8 @@ def search_cost(config: ModelConfig, prompt: Prompt, tree: Tree) -> tuple[Array,
   size = prompt.length.astype(jnp.float32)
   tokens = length.sum(axis=(1, 2))
   read = _triangle(size) + jnp.sum(length * start + _triangle(length), axis=(1, 2))
-  return tokens, _cost(config, tokens + size, read)
+  sampled = tree_lib.generated_tokens(tree).astype(jnp.float32)
+  return sampled, _cost(config, tokens + size, read)
 
 
 def supervised_flops(config: ModelConfig, rows: Sequences) -> Array:

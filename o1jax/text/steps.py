@@ -19,6 +19,10 @@ DELIMITER = '\n'
 SYMBOLS = (*TAGS.values(), ANSWER, DELIMITER)
 
 
+class Given(str):
+  """A line that a world says behind the step before it. It is read and not learned."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Behaviours:
   """How often demonstrations show each behaviour. Completion is always there: it solves the
