@@ -14,10 +14,10 @@ from o1jax.evaluation.accuracy import Evaluator, Readout, Verdicts, coverage, eq
 from o1jax.evaluation.statistics import pass_at_k, wilson_interval
 from o1jax.fused import problem_keys
 from o1jax.model.compute import search_cost
-from o1jax.search.best_of_n import best_of_n
 from o1jax.search.choose import choose
 from o1jax.verify.host import VerifierError
 from tests import toys
+from tests.helpers import best_of_n
 
 COUNT, SAMPLES = 11, 6
 KEY = jax.random.key(3)
@@ -39,7 +39,7 @@ def problems():
 def search():
   return jax.jit(
     functools.partial(
-      _drop_model, samples=SAMPLES, sampling=toys.SAMPLING, step_length=3, max_steps=3
+      _drop_model, units=SAMPLES, sampling=toys.SAMPLING, step_length=3, max_steps=3
     )
   )
 

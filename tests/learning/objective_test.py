@@ -11,8 +11,8 @@ from o1jax import tree as tree_lib
 from o1jax.learning.credit import assign_credit
 from o1jax.learning.objective import Objective, Weights, reference_logprob, tree_loss
 from o1jax.reward import process
-from o1jax.search.best_of_n import best_of_n
 from tests import toys
+from tests.helpers import best_of_n
 
 WEIGHTS = Weights(clone=1.0, distill=0.5, gradient=2.0, kl=0.3, value=0.7, entropy=0.1)
 # Nothing is cut off at depth R, so that a larger R changes no verdict.
@@ -97,7 +97,7 @@ def test_chains_apart_lose_what_they_lose_together(params, loss):
   """A best-of-4 search as 12 trees of one chain: the same losses, and each chain's own tokens in
   order."""
   search = functools.partial(
-    best_of_n, toys.MODEL, samples=4, sampling=toys.SAMPLING, step_length=4, max_steps=3
+    best_of_n, toys.MODEL, units=4, sampling=toys.SAMPLING, step_length=4, max_steps=3
   )
   keys = jax.random.split(jax.random.key(0), 3)
   tree = jax.jit(search)(params, keys, PROMPT)
