@@ -6,7 +6,7 @@ The story, in ten lines:
  2. A `types.Prompt` is what a policy is asked. It never holds the answer.
  3. A policy writes a solution as steps; `policy.initialise` teaches it to, from text.
  4. `decode.grow` samples steps under nodes. That is the one way a `types.Tree` grows.
- 5. A search, such as `search.mcts`, is a rule for which nodes to expand.
+ 5. A search, a row of `search.SEARCHES`, is a rule for which nodes to expand.
  6. `verify.outcome` writes exact verdicts on finished solutions.
  7. `reward.process` turns verdicts into labels of the critic: the chance to be right after a step.
  8. `learning.credit` turns the numbers on a tree into weights and targets, and
@@ -33,9 +33,7 @@ Nothing is imported here. Import what you need from the module that has it:
     from o1jax.model.transformer import LanguageModel
     from o1jax.model.variants import variant
     from o1jax.model.forward import init, forward_tree
-    from o1jax.search.mcts import mcts
-    from o1jax.search.best_of_n import best_of_n
-    from o1jax.search.choose import choose
+    from o1jax.search import CHOICES, SEARCHES, run
     from o1jax.learning.credit import assign_credit
     from o1jax.learning.objective import tree_loss
     from o1jax.fused import search_and_learn

@@ -166,7 +166,7 @@ def growing(
 
 
 def _rewarded(tree: Tree, ids: Array, reward: Reward) -> Array:
-  """Rewards of nodes [B, N]: 0 where nothing is finished; where there is none, what the node has."""
+  """Rewards of nodes [B, N]: 0 where nothing is finished; an unknown one is what the node has."""
   found = reward(tree, ids)
   found = jnp.where(jnp.isnan(found), tree_lib.pick(tree.reward, ids), found)
   return jnp.where(tree_lib.pick(tree_lib.finished(tree), ids, fill=False), found, 0)
