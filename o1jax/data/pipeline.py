@@ -4,7 +4,6 @@ batches of them."""
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-import grain
 import jax
 import numpy as np
 from absl import logging
@@ -134,6 +133,8 @@ def batches(rows, *, batch_size: int, seed: int = 0) -> Callable[[int], types.Se
     raise ValueError(
       f'batches of batch_size={batch_size} from {count} rows: give at least 1 of each.'
     )
+  import grain  # late: it takes half a second
+
   order = grain.MapDataset.range(count).seed(seed).shuffle().repeat().batch(batch_size)
   stream = order.map(lambda chosen: jax.tree.map(lambda leaf: leaf[chosen], rows))
   return lambda update: stream[int(update)]

@@ -2,7 +2,7 @@
 NumPy, host side."""
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 
 def wilson_interval(successes, count, *, confidence=0.95):
@@ -82,7 +82,9 @@ def seeds_interval(values, *, confidence=0.95):
   if values.size == 1:
     return float('nan'), float('nan')
   half = (
-    stats.t.ppf((1 + confidence) / 2, values.size - 1) * values.std(ddof=1) / np.sqrt(values.size)
+    special.stdtrit(values.size - 1, (1 + confidence) / 2)
+    * values.std(ddof=1)
+    / np.sqrt(values.size)
   )
   return float(values.mean() - half), float(values.mean() + half)
 
@@ -162,4 +164,4 @@ def calibration(scores, outcomes, *, bins=10):
 def _normal_quantile(confidence):
   if not 0 < confidence < 1:
     raise ValueError(f'confidence must lie between 0 and 1, got {confidence}: write 0.95 for 95%')
-  return stats.norm.ppf((1 + confidence) / 2)
+  return special.ndtri((1 + confidence) / 2)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import jax
 
-from o1jax.data import builder, pipeline
+from o1jax.data import pipeline
 from o1jax.data.problems import read_gsm8k, read_math
 from o1jax.data.programs import read_apps, read_mbpp
 from o1jax.model.transformer import LanguageModel
@@ -70,17 +70,23 @@ class Data(NamedTuple):
   fixed: tuple[Prompt, Reference] | None  # the task's fixed problems
 
 
-class Experiment(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Experiment:
   """A config as functions and data."""
 
   config: ConfigDict
   task: Task
   tokenizer: Tokenizer
-  data: Data
+  load: Callable[[], Data]
   model: LanguageModel
   choose: Callable  # `search.choose.choose`, of solutions as the task has them
   verifier: Verifier
   key: Array
+
+  @functools.cached_property
+  def data(self) -> Data:
+    """Made when it is first asked for: one question to a run needs none of it."""
+    return self.load()
 
 
 def assemble(config: ConfigDict, workdir: pathlib.Path) -> Experiment:
@@ -99,8 +105,26 @@ def assemble(config: ConfigDict, workdir: pathlib.Path) -> Experiment:
   )
   if config.model.pretrained:
     _keep_pretrained(config, workdir)
-  texts, demonstrations, problems = _data(config, task, workdir)
-  tokenizer = _tokenizer(config, workdir, pipeline.corpus(texts, demonstrations))
+  material = functools.cache(functools.partial(_material, config, task, workdir))
+  tokenizer = _tokenizer(config, workdir, material)
+  shape = model_shape(config, tokenizer, workdir)
+  table = tokenizer.bytes_table(rows=shape.vocab_size)
+  verifier = _verifier(config, task, table)
+  return Experiment(
+    config=config,
+    task=task,
+    tokenizer=tokenizer,
+    load=functools.partial(_data, config, task, tokenizer, material),
+    model=LanguageModel(shape),
+    choose=functools.partial(choose, table=table, marker=task.marker, reads=task.reads),
+    verifier=verifier,
+    key=jax.random.key(config.seed),
+  )
+
+
+def _data(config, task, tokenizer, material) -> Data:
+  """What a run learns from and is measured on, as arrays."""
+  texts, demonstrations, problems = material()
   shapes = config.shapes
   sizes = dict(step_length=shapes.step_length, max_steps=shapes.max_steps)
   if config.model.pretrained:
@@ -109,35 +133,23 @@ def assemble(config: ConfigDict, workdir: pathlib.Path) -> Experiment:
     )
   else:
     pipeline.check_steps(tokenizer, demonstrations, **sizes)
+  if config.verifier.by == 'code':
+    _check_tests(task, itertools.chain(*problems.values()))
   encode = functools.partial(
     pipeline.encode_problems, tokenizer, prompt_length=shapes.prompt_length
   )
-  data = Data(
+  return Data(
     texts,
     pipeline.instruction_rows(tokenizer, demonstrations, row_length=shapes.row_length),
     *(encode(problems[split]) for split in ('pool', 'validation', 'test')),
     test_prompts=[problem.prompt for problem in problems['test']],
     fixed=encode(list(task.fixed)) if task.fixed else None,
   )
-  shape = model_shape(config, tokenizer, workdir)
-  table = tokenizer.bytes_table(rows=shape.vocab_size)
-  verifier = _verifier(config, task, table)
-  if config.verifier.by == 'code':
-    _check_tests(task, itertools.chain(*problems.values()))
-  return Experiment(
-    config=config,
-    task=task,
-    tokenizer=tokenizer,
-    data=data,
-    model=LanguageModel(shape),
-    choose=functools.partial(choose, table=table, marker=task.marker, reads=task.reads),
-    verifier=verifier,
-    key=jax.random.key(config.seed),
-  )
 
 
-def _tokenizer(config, workdir, corpus) -> Tokenizer:
-  """That of the checkpoint that the run starts from, or one of its own, trained on the corpus."""
+def _tokenizer(config, workdir, material) -> Tokenizer:
+  """That of the checkpoint that the run starts from, or one of its own, trained on
+  what the run learns from."""
   path = workdir / 'tokenizer.model'
   if config.model.pretrained:
     tokenizer = pretrained.load(workdir / 'pretrained')
@@ -152,6 +164,8 @@ def _tokenizer(config, workdir, corpus) -> Tokenizer:
     )
   if not path.exists():
     draft = workdir / '.tokenizer.model.draft'
+    texts, demonstrations, _ = material()
+    corpus = pipeline.corpus(texts, demonstrations)
     with writing(path):
       Tokenizer.train(corpus, draft, vocab_size=config.tokenizer.vocab_size or None)
       draft.replace(path)
@@ -276,9 +290,11 @@ def _check_tests(task, problems):
       ) from None
 
 
-def _data(config, task, workdir):
+def _material(config, task, workdir):
   """Demonstrations come first in the training split, so the pool after them shares none of their
   problems."""
+  from o1jax.data import builder  # late: tensorflow_datasets takes half a second
+
   size = config.data
   with writing(workdir / 'data', RuntimeError):  # what array_record makes of a full disk
     builder.write(

@@ -10,7 +10,6 @@ import numpy as np
 from o1jax import tree as tree_lib
 from o1jax.evaluation import results
 from o1jax.evaluation.accuracy import Readout, Verdicts, coverage, result
-from o1jax.evaluation.report import build_report
 from o1jax.evaluation.statistics import calibration
 from o1jax.evaluation.tree_view import DrawnNode, drawn_nodes
 from o1jax.fused import problem_keys
@@ -153,11 +152,11 @@ def picture(run: Run, tree: Tree, chosen: np.ndarray, prompt: Prompt, i: int) ->
   question = e.tokenizer.decode(prompt.tokens[i, : prompt.length[i]]).strip()
   nodes = drawn_nodes(one, e.tokenizer.decode, chosen=node or None, prompt=question)
   right, over = int((one.outcome > 0).sum()), int(tree_lib.judged(one).sum())
-  solution = ''.join(drawn.text for drawn in nodes[1:] if drawn.chosen)
+  answer = told(''.join(drawn.text for drawn in nodes[1:] if drawn.chosen), e.task.marker)
+  if not answer:  # then a search that had to choose has chosen nothing
+    nodes = [dataclasses.replace(drawn, chosen=False) for drawn in nodes]
   correct = bool(node) and bool(one.outcome.reshape(-1)[node - 1] > 0)
-  return Picture(
-    question, told(solution, e.task.marker), correct, nodes, wrong=(over - right) * (right > 0)
-  )
+  return Picture(question, answer, correct, nodes, wrong=(over - right) * (right > 0))
 
 
 def draw_search(run: Run, policy: str, searched: Verdicts) -> None:
@@ -190,6 +189,8 @@ def report(run: Run) -> None:
   does."""
   if not first():
     return
+  from o1jax.evaluation.report import build_report  # late: it imports matplotlib
+
   path = build_report(run.workdir)
   table, fixed = run.workdir / 'results.csv', run.workdir / 'report' / 'data' / 'fixed.json'
   if table.exists():

@@ -9,7 +9,7 @@ from o1jax.recipes.build import abstract_params, build
 from o1jax.recipes.experiment import Experiment, tokenizer_digest
 from o1jax.recipes.programs import Programs
 from o1jax.runtime.checkpoint import Checkpoints
-from o1jax.runtime.config import FREE_KEYS, ConfigDict, ConfigError, flatten, is_under
+from o1jax.runtime.config import FREE_KEYS, ConfigDict, ConfigError, flatten, is_under, require
 from o1jax.runtime.loop import Keeping
 from o1jax.runtime.metrics import MetricsWriter
 from o1jax.runtime.processes import agree, first, in_turn, once
@@ -55,8 +55,8 @@ class Run:
       ConfigError: there is none, or there are checkpoints of something else.
     """
     workdir = pathlib.Path(workdir).expanduser().resolve()
-    config = load_config(workdir)
-    return cls._of(in_turn(lambda: build(config, workdir)), workdir, looking=True)
+    config = config_of(workdir)
+    return cls._of(in_turn(lambda: build(config, workdir, looking=True)), workdir, looking=True)
 
   @classmethod
   def _of(cls, experiment, workdir, *, looking=False):
@@ -137,3 +137,17 @@ class Run:
     where it cannot."""
     path = self.workdir / 'report' / 'data' / f'{name}.json'
     once(write_atomic, path, json.dumps(data), failed=StorageError)
+
+
+def config_of(workdir: str | pathlib.Path) -> ConfigDict:
+  """The config of the run in a workdir. ConfigError where it holds none, or something else, such as
+  a model."""
+  config = load_config(workdir)
+  lacks = [name for name in ('task', 'model', 'evaluate', 'stages') if name not in config]
+  what = 'a model' if 'model_type' in config or 'architectures' in config else 'something else'
+  require(
+    not lacks,
+    f'{workdir} holds {what}, not a run: its config.json has no {", ".join(lacks)}; pass the '
+    'workdir of a run as --workdir',
+  )
+  return config

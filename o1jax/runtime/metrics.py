@@ -1,7 +1,6 @@
 """What a run writes down while it goes: metrics.jsonl, TensorBoard events, and a bar with the
 numbers that matter."""
 
-import contextlib
 import json
 import math
 import pathlib
@@ -12,9 +11,6 @@ from typing import Any, TextIO
 
 import jax
 import numpy as np
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary, SummaryMetadata
 from tqdm import tqdm
 
 from o1jax.runtime.processes import first, once
@@ -87,6 +83,9 @@ class MetricsWriter:
       self._file = self._path.open('ab', buffering=0)
     # A folder a stage: TensorBoard's purge, which drops the later updates, takes all of a folder
     # with it.
+    # Late: tensorboardX imports torch where that is installed, which takes longer than all else.
+    from o1jax.runtime.events import Events
+
     self._events = Events(self._workdir / 'tensorboard' / stage, purge=update + 1)
 
   def write(self, update: int, values: Mapping[str, Any]) -> None:
@@ -119,48 +118,6 @@ class MetricsWriter:
       if file is not None:
         file.close()
     self._stage = self._file = self._events = None
-
-
-class Events:
-  """The TensorBoard events of a stage.
-
-  Written on the spot: tensorboardX's own writer has a thread for it, which dies of a full disk, and
-  a queue, which then blocks the run for ever.
-  """
-
-  def __init__(self, folder: pathlib.Path, purge: int):
-    """Opens a file in the folder; what TensorBoard has of updates from `purge` on is dropped."""
-    self._folder, self._described = folder, set()
-    with writing(folder):
-      folder.mkdir(parents=True, exist_ok=True)
-      # The suffix keeps two openings within one second from writing the same file.
-      self._writer = EventsWriter(str(folder / 'events'), f'.{time.time_ns()}')
-      self._write(purge, session_log=SessionLog(status=SessionLog.START))
-
-  def write(self, update: int, numbers: Mapping[str, float]) -> None:
-    """Writes the numbers of an update. StorageError where they could not be written."""
-    values = [
-      Summary.Value(tag=name, simple_value=number, metadata=self._first(name))
-      for name, number in numbers.items()
-    ]
-    with writing(self._folder):
-      self._write(update, summary=Summary(value=values))
-
-  def close(self) -> None:
-    """Closes the file, in which all is written."""
-    with contextlib.suppress(OSError):  # what failed was told when it did
-      self._writer.close()
-
-  def _first(self, name):
-    """What TensorBoard wants to hear of a curve once."""
-    if name in self._described:
-      return None
-    self._described.add(name)
-    return SummaryMetadata(summary_description=describe(name))
-
-  def _write(self, update, **what):
-    self._writer.write_event(Event(wall_time=time.time(), step=update, **what))
-    self._writer.flush()
 
 
 def read_metrics(workdir: str | pathlib.Path, stage: str | None = None) -> list[dict[str, Any]]:

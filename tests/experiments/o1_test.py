@@ -3,8 +3,11 @@ refuses."""
 
 import csv
 import json
+import os
 import pathlib
 import shutil
+import subprocess
+import sys
 
 import nbclient
 import nbformat
@@ -243,7 +246,7 @@ def test_the_benchmark_names_what_a_folder_lacks(tmp_path):
     ),
     (
       ['--show=tree', '--method=best_of_n', '--policy=initialised'],
-      '● make 24 from 3,5,7',
+      ' make 24 from 3,5,7',
       '4 solutions (best_of_n, initialised policy)',
     ),
   ],
@@ -251,11 +254,32 @@ def test_the_benchmark_names_what_a_folder_lacks(tmp_path):
 def test_a_question_is_answered_with_its_bill(run, flags, shown, spent):
   done = jobs.run('experiments.solve', f'--workdir={run[0]}', 'make 24 from 3 5 7', *flags)
   assert done.returncode == 0, done.stderr
-  assert done.stdout.startswith('make 24 from 3,5,7\n\nanswer: ')
+  assert done.stdout.startswith('make 24 from 3,5,7\nnote: no way leads to 24\n\nanswer: ')
   assert f'spent: {spent}, ' in done.stdout and 'FLOPs' in done.stdout
-  assert (
-    shown in done.stdout or 'no solution was finished' in done.stdout or 'none found' in done.stdout
+  assert shown in done.stdout or 'none found' in done.stdout
+  assert ('●' in done.stdout) == ('--show=tree' in flags and 'none found' not in done.stdout)
+
+
+def test_questions_are_answered_one_by_one_through_a_pipe(run):
+  asked = (
+    b'make 24 from 3 5 7\n\nhello\n:tree\n24 from 3 5 8\n:all\n\xff\nquit\nmake 9 from 2 3 4\n'
   )
+  done = subprocess.run(
+    [sys.executable, '-m', 'experiments.solve', f'--workdir={run[0]}', '--interactive'],
+    input=asked,
+    capture_output=True,
+    env={**os.environ, 'JAX_NUM_CPU_DEVICES': '2'},
+    cwd=ROOT,
+  )
+  told, errors = done.stdout.decode(), done.stderr.decode().splitlines()
+  assert done.returncode == 0, errors
+  assert told.count('answer: ') == told.count('spent: ') == 2
+  assert told.index('from 3,5,7') < told.index('from 3,5,8') < told.index('visits')
+  assert [line[:14] for line in errors if line.startswith('error: ')] == [
+    "error: 'hello'",
+    "error: ':all' ",
+    "error: '\ufffd' can",
+  ]
 
 
 @pytest.fixture(scope='module')
@@ -305,8 +329,28 @@ def test_transformers_goes_on_with_a_run(run, theirs, tmp_path):
 
 
 @pytest.mark.parametrize(
-  'question, word', [('make 24', 'ask such as "make 12 from 3 4 5"'), ('5', 'make 12 from')]
+  'question, word',
+  [
+    ('make 24', 'ask such as "make 12 from 3 4 5"'),
+    ('make 2.5 from 3 5 7', 'ask such as "make 12 from 3 4 5"'),
+    ('make 24 from 3 5 7', 'has no policy to ask: run the job first'),
+  ],
 )
-def test_what_cannot_be_asked_is_told_in_a_line(run, question, word):
-  done = jobs.run('experiments.solve', f'--workdir={run[0]}', question)
-  assert done.returncode == 1 and done.stderr.startswith('error:') and word in done.stderr
+def test_what_cannot_be_asked_is_told_in_a_line_before_anything_is_built(
+  run, tmp_path, question, word
+):
+  for name in ('config.json', 'tokenizer.model'):
+    shutil.copy(run[0] / name, tmp_path / name)
+  # A question is refused without a device, and without a policy.
+  no_device = {} if 'policy' in word else dict(JAX_PLATFORMS='none')
+  done = jobs.run('experiments.solve', f'--workdir={tmp_path}', question, **no_device)
+  (line,) = done.stderr.splitlines()
+  assert done.returncode == 1 and line.startswith('error: ') and word in line
+  assert sorted(path.name for path in tmp_path.iterdir()) == ['config.json', 'tokenizer.model']
+
+
+def test_a_folder_of_a_model_is_no_run(tmp_path):
+  (tmp_path / 'config.json').write_text('{"model_type": "qwen2"}')
+  done = jobs.run('experiments.solve', f'--workdir={tmp_path}', 'make 24 from 3 5 7')
+  (line,) = done.stderr.splitlines()
+  assert done.returncode == 1 and line.startswith(f'error: {tmp_path} holds a model, not a run')

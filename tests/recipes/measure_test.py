@@ -3,7 +3,9 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
+from o1jax.evaluation.tree_view import DrawnNode
 from o1jax.recipes import measure
 from o1jax.tasks import cipher
 from o1jax.types import Prompt
@@ -35,3 +37,27 @@ def test_the_ciphers_sentences_are_fixed_problems():
 def test_a_task_without_fixed_problems_has_none_to_show():
   run = SimpleNamespace(experiment=SimpleNamespace(data=SimpleNamespace(fixed=None)))
   assert measure.solve_fixed(run, 'learned', None) == []
+
+
+@pytest.mark.parametrize('text, answer', [('<answer>24', '24'), ('24', ''), ('<answer>', '')])
+def test_a_path_is_chosen_only_where_it_ends_in_an_answer(monkeypatch, text, answer):
+  def drawn_nodes(tree, decode, *, chosen, prompt):
+    root = DrawnNode(0, -1, prompt, 0, 0.5, 0.5, False, None, chosen is not None)
+    return [root, DrawnNode(1, 0, text, 0, 0.5, 0.5, True, False, chosen == 1)]
+
+  monkeypatch.setattr(measure, 'drawn_nodes', drawn_nodes)
+  tree = SimpleNamespace(
+    outcome=np.zeros((1, 1)),
+    mask=np.ones((1, 1), bool),
+    terminal=np.ones((1, 1), bool),
+    unjudged=np.zeros((1, 1), bool),
+  )
+  monkeypatch.setattr(measure.jax.tree, 'map', lambda _, tree: tree)
+  task = SimpleNamespace(marker='<answer>')
+  run = SimpleNamespace(
+    experiment=SimpleNamespace(task=task, tokenizer=SimpleNamespace(decode=lambda _: 'asked'))
+  )
+  prompt = Prompt(tokens=np.zeros((1, 3), int), length=np.array([3]))
+  found = measure.picture(run, tree, np.array([1]), prompt, 0)
+  assert found.answer == answer
+  assert [node.chosen for node in found.nodes] == [bool(answer)] * 2
