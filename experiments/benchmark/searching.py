@@ -93,8 +93,8 @@ def bytes_per_node(config: ModelConfig, sizes: Sizes) -> float:
   `Tree` slot."""
   width = jnp.dtype(config.dtype).itemsize
   cache = 2 * config.layers * config.kv_heads * config.head_width * sizes.step_length * width
-  # Tokens, log-probs, values and whether they were given; seven numbers and two flags.
-  fields = 13 * sizes.step_length + 4 * 7 + 2
+  # Tokens, log-probs, values and whether they were given; seven numbers and three flags.
+  fields = 13 * sizes.step_length + 4 * 7 + 3
   slot = 4 * (1 + sizes.max_steps)
   return cache + config.width * width + fields + slot / sizes.candidates
 

@@ -132,14 +132,15 @@ def check_search(search: ConfigDict, config: ConfigDict) -> None:
     search.method in SEARCHES,
     f'search method {search.method!r} is unknown: choose one of {", ".join(SEARCHES)}',
   )
+  row = SEARCHES[search.method]
+  others = ', '.join(name for name, other in SEARCHES.items() if other.least == 1)
   require(
-    search.method == 'best_of_n' or search.candidates >= 2,
+    search.candidates >= row.least,
     f'{search.method} with candidates={search.candidates} has nothing to choose from: give at '
-    f'least 2 candidates, or '
-    'use method best_of_n',
+    f'least {row.least} candidates, or use method {others}',
   )
   require(search.budget >= 1, f'search budget={search.budget}: give at least 1')
-  sampled = search.method != 'best_of_n' or search.budget > 1
+  sampled = not row.independent or search.budget > 1
   require(
     config.sampling.temperature > 0 or not sampled,
     f'sampling.temperature=0 makes all candidates of {search.method} equal: give a positive '
