@@ -18,16 +18,16 @@ def of_problems(key: Array, count: int) -> Array:
 
 
 def of_update(key: Array, update: Array | int) -> tuple[Array, Array]:
-  """The keys of an update, 0 the first: of which problems it draws, and of their search."""
+  """The keys of an update, 0 the first: one draws its problems, one is for their search."""
   draw, search = jax.random.split(jax.random.fold_in(key, update))
   return draw, search
 
 
 def of_slot(keys: Array, slot: Array | int) -> Array:
-  """Keys [B] of problems as those of what fills a slot."""
+  """Keys [B] of problems -> keys of what fills a slot."""
   return jax.vmap(jax.random.fold_in, (0, None))(keys, slot)
 
 
 def of_noise(keys: Array) -> Array:
-  """Keys [B] of problems as those of a search's own noise."""
+  """Keys [B] of problems -> keys of a search's own noise."""
   return jax.vmap(jax.random.fold_in, (0, None))(keys, _NOISE)

@@ -64,7 +64,7 @@ def pick(field: Array, ids: Array, fill=0) -> Array:
   """Reads a node field by id. field [B, X, A, ...], ids [B, ...ids]; ids < 1 (the root, none) read
   `fill`."""
   flat = field.reshape(field.shape[0], -1, *field.shape[3:])
-  # Mapped, so that the compiler sees that no problem reads of another, which may lie on another
+  # Mapped, so that the compiler sees that no problem reads of another, which may be on another
   # device.
   found = jax.vmap(lambda nodes, at: nodes[at])(flat, jnp.maximum(ids - 1, 0))
   return jnp.where((ids > 0).reshape(ids.shape + (1,) * (found.ndim - ids.ndim)), found, fill)

@@ -56,14 +56,14 @@ def cut(rows: Steps, step_length: int) -> Chains:
 
 
 def write_chains(tree: Tree, chains: Chains, parents: Array, path: Array, slot) -> Tree:
-  """Writes W chains below their parents [B, W], whose path is `path` [B, W, R]: step s of chain w
+  """Writes W chains below their parents [B, W], whose path is `path` [B, W, R]. Step s of chain w
   becomes the only candidate of slot `slot + s*W + w`."""
   batch, steps, width = chains.length.shape
   room, candidates = tree.path.shape[-1], tree_lib.candidates(tree)
   made = 1 + (slot + jnp.arange(steps * width).reshape(steps, width)) * candidates
   before = jnp.broadcast_to(made[:-1], (batch, steps - 1, width))
   above = jnp.concatenate([parents[:, None], before], axis=1)
-  # A column of a path: the parent's own, and from there on the chain's.
+  # The columns of a path: first the parent's own, then the chain's.
   behind = jnp.arange(room) - jnp.sum(path >= 0, axis=-1, keepdims=True)
   chain = jnp.arange(width)[:, None]
   own = 1 + (slot + behind * width + chain) * candidates

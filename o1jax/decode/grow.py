@@ -54,7 +54,7 @@ class Grow(Protocol):
 
 
 class Sample(Protocol):
-  """Where `growing` has its steps from: `loop.decode_steps` of a model, or a drawn world."""
+  """The source of steps of `growing`: `loop.decode_steps` of a model, or a drawn world."""
 
   def __call__(
     self,
@@ -85,13 +85,14 @@ def start(
 ) -> tuple[Tree, TreeCache]:
   """Reads the prompt and returns an empty tree [B, X, A, L] with its cache. No slot is used yet.
 
-  What the `last` slots will hold is never expanded, so that their keys need not be kept.
+  The content of the `last` slots is never expanded, so their keys are not kept.
   """
   batch = prompt.length.shape[0]
   tree = tree_lib.empty(batch, slots, candidates, step_length, max_steps, scores=scores)
   cache, value = start_cache(model, params, prompt, slots - last, candidates, step_length)
   tree = tree.replace(root_value=jax.nn.sigmoid(value))
-  # XLA would make the first write into empty arrays one that pads them, number by number.
+  # Without the barrier XLA would turn the first write into empty arrays into a padding, done number
+  # by number.
   return jax.lax.optimization_barrier((tree, cache))
 
 
@@ -137,9 +138,9 @@ def growing(
   reward: Reward | None = None,
   answer: Callable | None = None,
 ) -> Grow:
-  """The `Grow` of any source of steps: what it gives is written into the tree, and rewarded.
+  """The `Grow` of any source of steps. What the source gives is written into the tree and rewarded.
 
-  answer: (tree, cache, ids [B, N]) -> the same with given text after the steps that end at `ids`.
+  answer: (tree, cache, ids [B, N]) -> the same, with given text after the steps that end at `ids`.
   """
 
   def grow(tree, cache, keys, parents, *, slot, candidates=None, steps=None, depth=None):
@@ -166,14 +167,15 @@ def growing(
 
 
 def _rewarded(tree: Tree, ids: Array, reward: Reward) -> Array:
-  """Rewards of nodes [B, N]: 0 where nothing is finished; an unknown one is what the node has."""
+  """Rewards of nodes [B, N]: 0 where nothing is finished. Where the reward is unknown, a node keeps
+  its own."""
   found = reward(tree, ids)
   found = jnp.where(jnp.isnan(found), tree_lib.pick(tree.reward, ids), found)
   return jnp.where(tree_lib.pick(tree_lib.finished(tree), ids, fill=False), found, 0)
 
 
 def _step_by_step(grow, tree, cache, keys, parents, *, slot, steps):
-  """A chain where something is said between its steps: one expansion after the other."""
+  """A chain with something said between its steps: one expansion after the other."""
   width, candidates = parents.shape[1], tree_lib.candidates(tree)
 
   def step(s, carry):

@@ -1,5 +1,4 @@
-"""The loop of decoding: candidates under W nodes of every problem, until each has closed its
-steps."""
+"""The decoding loop: candidates under W nodes of every problem, until each has closed its steps."""
 
 import functools
 from typing import Any, NamedTuple
@@ -17,8 +16,8 @@ from o1jax.types import Array, Tree, TreeCache
 
 
 class Steps(NamedTuple):
-  """Freshly decoded candidates. All [B, W, A, ...]; S tokens in a row, which may hold several steps
-  of L."""
+  """Freshly decoded candidates, all [B, W, A, ...]. A row has S tokens, which may hold several
+  steps of L."""
 
   tokens: Array  # [B, W, A, S] int32
   length: Array  # [B, W, A] int32, of S
@@ -47,8 +46,8 @@ def decode_steps(
 ) -> Steps:
   """Decodes candidates under each parent.
 
-  What a candidate reads: the prompt, its parent's path (gathered once, shared by the siblings) and
-  its own tokens so far.
+  A candidate reads the prompt, its parent's path (gathered once, shared by the siblings) and its
+  own tokens so far.
 
   Args:
     model: the language model.
@@ -61,12 +60,12 @@ def decode_steps(
     sampling: see `Sampling`.
     candidates: for each parent; None = A.
     steps: most steps in a row for each candidate, which never goes below depth R.
-    depth: no parent is deeper; None = unknown, which takes programs for several, since every token
-      reads all the room that there is for a path.
+    depth: no parent is deeper. None = unknown: several sizes of path then have a program each,
+      since every token reads the whole room of its path.
     own: most tokens of a step; None = L.
 
   Returns:
-    See `Steps`, with S = steps * L; candidates under parent -1 have length 0.
+    See `Steps`, with S = steps * L. Candidates under parent -1 have length 0.
   """
   lead = (*parents.shape, candidates or tree.mask.shape[-1])
   start = cache.prompt_length[:, None] + tree_lib.pick(tree.length, path).sum(-1)
@@ -116,7 +115,7 @@ def decode(
   steps: int = 1,
   limit: Array | None = None,
 ) -> Steps:
-  """Decodes up to `steps` steps in a row for every candidate; the loop ends as soon as all have
+  """Decodes up to `steps` steps in a row for every candidate. The loop ends as soon as all have
   closed their last.
 
   Args:
@@ -185,7 +184,9 @@ def decode(
     step = functools.partial(
       body, shown_at(shown, lead, width), places_at(context.rows_at, lead, start, width)
     )
-    with jax.named_scope(f'turns_{width - before}'):  # at most: who reads the program cannot know
+    with jax.named_scope(
+      f'turns_{width - before}'
+    ):  # at most; a reader of the program could not tell
       carry = jax.lax.while_loop(functools.partial(unfinished, width), step, (*carry, made))
   made = carry[-1]
   return made._replace(cache=each_layer(functools.partial(own_blocks, lead, first), made.cache))
@@ -214,7 +215,7 @@ def _widths(size: int) -> list[int]:
 
 
 def shared_context(tree: Tree, cache: TreeCache, path: Array) -> Context:
-  """What the A siblings of each expansion read in common, gathered once: the prompt and their
+  """The context that the A siblings of each expansion share, gathered once: the prompt and their
   parent's path."""
   ids, step = path[..., 1:], tree.tokens.shape[-1]
   context = prompt_context(cache)
@@ -230,7 +231,7 @@ def shared_context(tree: Tree, cache: TreeCache, path: Array) -> Context:
 
 
 def prompt_context(cache: TreeCache) -> Context:
-  """What a candidate under the root reads besides its own tokens."""
+  """The context of a candidate under the root."""
   width = jax.tree.leaves(cache.prompt)[0].shape[-1]
   return Context(
     self_mask=jnp.ones((1, 1, 1, 1, 1), bool),
@@ -240,8 +241,8 @@ def prompt_context(cache: TreeCache) -> Context:
 
 
 def _uniforms(keys: Array, size: int, shape: tuple[int, ...]) -> Array:
-  """A uniform number for each token, [S, B, W, A], by key and token: in the loop, each would be a
-  loop of its own."""
+  """A uniform number for each token, [S, B, W, A], by key and token. Drawn inside the loop, each
+  would be a loop of its own."""
 
   def draw(t, key):
     return jax.random.uniform(jax.random.fold_in(key, t), shape)

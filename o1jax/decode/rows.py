@@ -1,8 +1,8 @@
-"""Rows of keys for decoding: all that the A siblings of an expansion read, own tokens included,
-lies in one array.
+"""Rows of keys for decoding: all that the A siblings of an expansion read, their own tokens
+included, in one array.
 
-One product over a row is faster than one for each of its parts, though each sibling then meets the
-own tokens of the others, which a mask hides. A token is written where it lies, see
+One product over a row is faster than one for each of its parts. Each sibling then meets the own
+tokens of the others, which a mask hides. A token's keys are written in place, see
 `attention.Context`.
 """
 
@@ -18,12 +18,13 @@ from o1jax.types import Array, KeyValue
 
 
 def lay_rows(context: Context, lead: tuple[int, int, int], room: int) -> tuple[Any, Array, Context]:
-  """Rows of the keys that siblings share, with room for some tokens of each; who may read what they
-  share [B, W, S]; and what of the context is left, with the positions of what they share in
-  `rows_at`.
+  """Rows of the keys that siblings share, with room for some tokens of each.
 
-  The prompt, which all of a problem share, joins the rows where there is one for each problem, or
-  where it is short beside them: one product is faster than two.
+  Returns the rows; who may read the shared part [B, W, S]; and the rest of the context, with the
+  positions of the shared part in `rows_at`.
+
+  The prompt, which all of a problem share, joins the rows where there is one row for each problem,
+  or where it is short beside them: one product is faster than two.
   """
   batch, width, siblings = lead
   parts, masks, places = [], [], []
@@ -69,10 +70,10 @@ def lengthen(size: int, kv: KeyValue) -> KeyValue:
 
 
 def shown_at(shown: Array, lead: tuple[int, int, int], width: int) -> Array:
-  """From which token on each candidate reads each column of its rows, [B, W, A, S]; `width` and
+  """The token from which on each candidate reads each column of its rows, [B, W, A, S]; `width` and
   more = never.
 
-  Column `t * A + a` of the own part is candidate a's token t.
+  Column `t * A + a` of the own part is token t of candidate a.
   """
   siblings = lead[-1]
   shared = jnp.where(shown, 0, width)[:, :, None]
@@ -85,14 +86,14 @@ def shown_at(shown: Array, lead: tuple[int, int, int], width: int) -> Array:
 
 
 def places_at(places: Array, lead: tuple[int, int, int], start: Array, width: int) -> Array:
-  """Positions of all columns of rows [B, W, S]; `places` of what siblings share, `start` [B, W] of
-  their own."""
+  """Positions of all columns of rows [B, W, S]. `places` are those of the shared part, `start`
+  [B, W] is where the own part begins."""
   own = start[..., None] + jnp.repeat(jnp.arange(width), lead[-1])
   return jnp.concatenate([places, own], axis=-1)
 
 
 def own_blocks(lead: tuple[int, int, int], first: int, kv: KeyValue) -> KeyValue:
-  """The candidates' own tokens out of the rows, [B, K, W, A, ...]."""
+  """The candidates' own tokens, taken out of the rows, [B, K, W, A, ...]."""
   batch, width, siblings = lead
   key = kv.key[..., first:].reshape(batch, -1, width, kv.key.shape[-2], kv.key.shape[-1] - first)
   key = jnp.moveaxis(key.reshape(*key.shape[:-1], -1, siblings), -1, 3)

@@ -60,8 +60,8 @@ class Sampling:
 
 
 def _is_any(token: Array, ids: int | tuple[int, ...]) -> Array:
-  """One id or a few are compared; the thousand tokens of some vocabularies that hold a newline are
-  looked up."""
+  """Whether a token is one of some ids. A few ids are compared. Some vocabularies have thousands of
+  tokens with a newline, which are looked up."""
   ids = (ids,) if isinstance(ids, int) else ids
   if len(ids) <= _FEW:
     return functools.reduce(jnp.logical_or, [token == i for i in ids], jnp.zeros(token.shape, bool))
@@ -86,12 +86,12 @@ def truncate(logits: Array, *, top_k: int = 0, top_p: float = 1.0) -> Array:
 
 
 def sample_token(uniform: Array, mass: Array) -> Array:
-  """Inverse-CDF sample: one uniform number a token instead of V Gumbels. uniform [...], mass [...,
-  V] >= 0 -> [...].
+  """Inverse-CDF sample, with one uniform number a token instead of V Gumbels. uniform [...], mass
+  [..., V] >= 0 -> [...].
 
-  First a block of tokens is drawn and then one in it: running sums along all of V are slow on a
-  CPU, and need the whole of V in one place where it is split among devices, which then only send
-  the sums of their blocks.
+  First a block of tokens is drawn, then one token in it. Running sums along all of V are slow on a
+  CPU. Where V is sharded, they would need all of it in one place; with blocks, devices only send
+  the sums of theirs.
   """
   vocab = mass.shape[-1]
   parts = ways('vocab') if vocab % ways('vocab') == 0 else 1
@@ -115,7 +115,8 @@ def sample_token(uniform: Array, mass: Array) -> Array:
 
 
 def _first_beyond(target: Array, reached: Array, mass: Array) -> Array:
-  """The first place at which the running sums pass the target, [...]; one without mass is never it.
+  """The first place at which the running sums pass the target, [...]. A place without mass is never
+  chosen.
 
   Sums taken in parallel may differ by a rounding where nothing was added, or fall short of the
   target at the end.
@@ -129,7 +130,7 @@ def _first_beyond(target: Array, reached: Array, mass: Array) -> Array:
 def next_token(uniform: Array, logits: Array, sampling: Sampling) -> tuple[Array, Array]:
   """Samples one token per candidate, [...], from logits [..., V] and one uniform number each.
 
-  Its log-prob, the second result, is that of the whole distribution at the sampling temperature.
+  The second result is its log-prob under the whole distribution at the sampling temperature.
   """
   scaled = logits / (sampling.temperature or 1.0)
   peak = jnp.max(scaled, axis=-1, keepdims=True)

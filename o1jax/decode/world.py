@@ -1,5 +1,5 @@
-"""Text that nobody sampled: what a world says after a step, read by the policy as if it had written
-it."""
+"""Text that nobody sampled: what a world says after a step. The policy reads it as if it had
+written it."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -68,10 +68,11 @@ def append(
   *,
   temperature: float = 1.0,
 ) -> tuple[Tree, TreeCache]:
-  """Writes what a world says behind the steps that end at nodes `ids` [B, N].
+  """Writes what a world says after the steps that end at nodes `ids` [B, N].
 
   Finished nodes, and those at depth R, are told nothing. The policy reads the text in one pass, so
-  that what follows depends on it; its own log-probs of it are kept, and `Tree.given` marks it.
+  that what follows depends on it. Its own log-probs of the text are kept, and `Tree.given` marks
+  the text.
   """
   tokens, length = world.answer(prompt, tree, ids)
   goes_on = tree_lib.expandable(tree, ids) & (ids > tree_lib.ROOT)
@@ -114,7 +115,7 @@ def _read(model, params, prompt, tree, cache, ids, tokens, temperature) -> _Read
 def _written(tree, cache, ids, tokens, length, said: _Read):
   step = tree.tokens.shape[-1]
   sampled = tree_lib.pick(tree.length, ids)
-  # Which of the given tokens stands at each place of the step, and where one does.
+  # The given token at each place of the step, and whether there is one.
   place = jnp.arange(step) - sampled[..., None]
   inside = (place >= 0) & (place < length[..., None])
   place = jnp.clip(place, 0, tokens.shape[-1] - 1)

@@ -1,5 +1,5 @@
 """Beam search over reasoning steps (arXiv:2408.03314), and diverse verifier tree search, which
-keeps the beams in subtrees of their own."""
+keeps each beam in a subtree of its own."""
 
 from collections.abc import Callable
 
@@ -25,13 +25,13 @@ def beam(
 ) -> Tree:
   """Keeps the K = `units` best of all candidates at each depth, and expands each into A.
 
-  The root is expanded K times, so that there are K*A candidates at every depth. A finished solution
-  among the best keeps its place, so that a problem ends with K beams whatever their lengths.
+  The root is expanded K times, so there are K*A candidates at every depth. A finished solution
+  among the best keeps its place. So a problem ends with K beams, whatever their lengths.
 
   Args:
     grow: the policy.
     tree: empty, [B, K*R, A, L], with room for the most beams.
-    cache: its.
+    cache: of the tree.
     keys: [B] one key a problem.
     units: [] K; beams beyond it are not expanded.
     aggregate: how step values make the score of a beam, see `reward.process.solution_score`.
@@ -117,8 +117,8 @@ def _beams(grow, tree, cache, keys, units, keep: Callable, *, aggregate, distinc
 
 
 def _twins(tree: Tree, slot, width: int) -> Array:
-  """Candidates of slots `slot` and on that repeat an earlier one under the same parent, [B, W*A]:
-  the root fills several slots, and a beam is not to be kept twice."""
+  """Candidates of slots `slot` and on that repeat an earlier one under the same parent, [B, W*A].
+  The root fills several slots, and a beam must not be kept twice."""
   part = lambda x: jax.lax.dynamic_slice_in_dim(x, slot, width, axis=1)
   tokens, mask = part(tree.tokens), part(tree.mask)
   parent = jnp.broadcast_to(part(tree.expanded)[..., None], mask.shape)

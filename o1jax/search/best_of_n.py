@@ -13,13 +13,13 @@ def best_of_n(grow: Grow, tree: Tree, cache: TreeCache, keys: Array, *, units: i
   """Samples N = `units` chains for every problem.
 
   Chains never branch, so each is decoded in one go: none waits for the others at the end of a step.
-  Slot `r*N + i` holds step r of chain i; the N slots of step 0 expand the root. Chains are
-  independent samples: they are never merged.
+  Slot `r*N + i` holds step r of chain i, and the N slots of step 0 expand the root. Chains are
+  independent samples and are never merged.
 
   Args:
     grow: the policy.
     tree: empty, [B, N*R, 1, L].
-    cache: its.
+    cache: of the tree.
     keys: [B] one key a problem.
     units: N.
   """
@@ -30,7 +30,7 @@ def best_of_n(grow: Grow, tree: Tree, cache: TreeCache, keys: Array, *, units: i
 
 
 def room(units: int, *, candidates: int, max_steps: int) -> Room:
-  """Chains are decoded in one go, so that no keys of their nodes are kept."""
+  """Chains are decoded in one go, so no keys of their nodes are kept."""
   del candidates
   slots = units * max_steps
   return Room(slots=slots, candidates=1, last=slots, width=units)

@@ -1,9 +1,9 @@
-"""Monte-Carlo tree search over reasoning steps, through mctx: a node is a step, an action picks one
-of A candidates.
+"""Monte-Carlo tree search over reasoning steps, through mctx: a node is a step, and an action picks
+one of A candidates.
 
-mctx keeps the statistics, our `Tree` keeps the text. mctx's `children_*[B, m, a]` is our node
-`1 + m*A + a`, because the node that simulation i visits becomes mctx's node i + 1 and fills our
-slot i + 1.
+mctx keeps the statistics, our `Tree` keeps the text. The node that simulation i visits becomes
+mctx's node i + 1 and fills our slot i + 1. So mctx's `children_*[B, m, a]` is our node
+`1 + m*A + a`.
 """
 
 import functools
@@ -50,7 +50,7 @@ def gumbel(
     draw = lambda key: jax.random.gumbel(key, root.prior_logits.shape[1:])
     return mctx.search(
       None,
-      noise_keys[0],  # of nothing that is used here
+      noise_keys[0],  # no number that we use comes from it
       root=root,
       recurrent_fn=recurrent,
       root_action_selection_fn=functools.partial(_halve, units),
@@ -108,14 +108,14 @@ def puct(
 
 
 def room(units: int, *, candidates: int, max_steps: int) -> Room:
-  """A slot for the root and for each simulation, and behind them those of the chain that finishes
-  an unfinished problem."""
+  """A slot for the root and for each simulation, and after them those of the chain that finishes an
+  unfinished problem."""
   return Room(slots=units + max_steps, candidates=candidates, last=max_steps - 1)
 
 
 def _mcts(grow, tree, cache, keys, units, run):
-  """The search that `run` does with mctx, and then, for problems without a finished solution, one
-  chain from the likeliest leaf. Those steps count in the tokens like all others."""
+  """The search that `run` does with mctx. Then, for problems without a finished solution, one chain
+  from the likeliest leaf. Its steps count in the tokens like all others."""
   batch, slots, _ = tree.mask.shape
   steps = tree.path.shape[-1]
   most = slots - steps
@@ -123,8 +123,8 @@ def _mcts(grow, tree, cache, keys, units, run):
   carry = grow(tree, cache, streams.of_slot(keys, 0), root, slot=0, depth=0)
   (tree, cache), searched = _search(carry, grow, units, most, keys, run)
   filled = most + 1
-  # Below a finished node mctx walks on through a slot that we left unused: those visits are
-  # nobody's.
+  # Below a finished node mctx walks on through a slot that we left unused. Those visits count for
+  # nobody.
   visits = jnp.where(tree.mask[:, :filled], searched.children_visits, 0)
   q = searched.children_rewards + searched.children_discounts * searched.children_values
   tree = tree.replace(
@@ -156,7 +156,7 @@ def _search(carry, grow, units, most, keys, run):
     prior = jax.lax.dynamic_index_in_dim(tree.prior, new, axis=1, keepdims=False)
     output = mctx.RecurrentFnOutput(
       reward=reward,
-      # Past a finished (or too deep) node nothing follows: mctx may still walk there, and must find
+      # Nothing follows a finished (or too deep) node. mctx may still walk there, and must find
       # zeros.
       discount=alive.astype(jnp.float32),
       prior_logits=_prior_logits(prior),
@@ -171,7 +171,9 @@ def _search(carry, grow, units, most, keys, run):
       return inner, cell['carry']
 
     del upper  # room for the largest budget
-    with jax.named_scope(f'simulations/turns_{most}'):  # at most: who reads the program cannot know
+    with jax.named_scope(
+      f'simulations/turns_{most}'
+    ):  # at most; a reader of the program could not tell
       inner, cell['carry'] = jax.lax.fori_loop(lower, units, threaded, (init, cell['carry']))
     return inner
 
@@ -192,8 +194,8 @@ def _search(carry, grow, units, most, keys, run):
 
 
 def _halve(units, key, tree, node):
-  """`mctx.gumbel_muzero_root_action_selection`, planned for a number of simulations that a program
-  is told when it runs."""
+  """`mctx.gumbel_muzero_root_action_selection`, planned for a number of simulations that is known
+  only when the program runs."""
   del key
   visits, prior = tree.children_visits[node], tree.children_prior_logits[node]
   valid = jnp.sum(1 - tree.root_invalid_actions, axis=-1).astype(jnp.int32)
@@ -234,13 +236,13 @@ def considered_visit(actions: int, units: Array | int, simulation: Array | int) 
 
 
 def _prior_logits(prior: Array) -> Array:
-  """mctx masks invalid candidates at the root only: inside, a finite minimum keeps them out of
-  every argmax."""
+  """Logits of the prior. mctx masks invalid candidates only at the root; inside, a finite minimum
+  keeps them out of every argmax."""
   return jnp.where(prior > 0, jnp.log(jnp.maximum(prior, 1e-9)), jnp.finfo(jnp.float32).min)
 
 
 def _finish(grow, tree: Tree, cache, keys, slot: int) -> Tree:
-  """Continues the likeliest leaf of each problem that has no finished solution to its end, in one
+  """Continues the likeliest leaf of each problem without a finished solution to its end, in one
   chain of steps.
 
   The steps fill the first candidate of slots `slot` and on.

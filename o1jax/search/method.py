@@ -1,4 +1,4 @@
-"""What a row of the table of searches holds, and what is made of it."""
+"""A row of the table of searches, and how it is run."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -10,7 +10,8 @@ from o1jax.types import Array, Params, Prompt, Tree
 
 
 class Look(NamedTuple):
-  """How a plot shows it: a colour of `evaluation.figures.PALETTE`, and a marker of Matplotlib."""
+  """How a plot shows a method: a colour of `evaluation.figures.PALETTE`, and a marker of
+  Matplotlib."""
 
   colour: str
   marker: str
@@ -50,7 +51,7 @@ class Method(NamedTuple):
 
   @property
   def independent(self) -> bool:
-    """Whether its solutions are independent samples, so that a part of them is a smaller search."""
+    """Whether its solutions are independent samples, so that some of them are a smaller search."""
     return 'siblings' not in self.provides
 
 
@@ -103,7 +104,7 @@ def run(
     candidates=room.candidates,
     step_length=step_length,
     max_steps=max_steps,
-    # What a world says is read by what comes after it.
+    # Later steps read what a world says, so the keys of all slots are kept.
     last=0 if world else room.last,
   )
   grow = grower(model, params, prompt, sampling=sampling, merge=merge, reward=reward, world=world)

@@ -1,15 +1,15 @@
-"""The tree that a search needs for what it may spend."""
+"""The size of tree that a search needs for what it may spend."""
 
 from typing import NamedTuple
 
 
 class Room(NamedTuple):
-  """A tree [B, X, A, L], to be made.
+  """The size of a tree [B, X, A, L].
 
   Attributes:
     slots: X.
     candidates: A.
-    last: how many slots at the end hold what is never expanded, so that its keys are not kept.
+    last: slots at the end whose content is never expanded, so that its keys are not kept.
     width: W, how many nodes are expanded at once.
   """
 

@@ -1,7 +1,7 @@
 """Countdown with a calculator: a task whose world answers.
 
-A policy may write a step `calc 7*8`, and the world says `= 56` behind it, which nobody sampled.
-What the policy must learn is when to ask, and to use what it was told:
+A policy may write a step `calc 7*8`. The world then says `= 56`, which nobody sampled. The policy
+must learn when to ask, and to use what it was told:
 
     make 26 from 7,3,5
     calc 3*7
@@ -22,7 +22,7 @@ from o1jax.tasks import countdown
 from o1jax.text.steps import DELIMITER, Given
 
 ASK = 'calc '
-_DIGITS = 5  # most of a number that it knows
+_DIGITS = 5  # most digits of a number that it knows
 LIMIT = 10**_DIGITS - 1
 _READS = 32
 _SAYS = len(f'= {LIMIT}{DELIMITER}')
@@ -52,7 +52,7 @@ def _asked(step: str) -> list[str]:
 
 
 def say(operation: str) -> str:
-  """What the calculator says of such as '7*8', in plain Python."""
+  """The calculator's answer to an operation such as '7*8', in plain Python."""
   left, sign, right = re.fullmatch('([0-9]+)([-+*/])([0-9]+)', operation).groups()
   if max(len(left), len(right)) > _DIGITS or (sign == '/' and int(right) == 0):
     return f'= {_NOTHING}'
@@ -68,7 +68,7 @@ class _Number(NamedTuple):
 
 
 def answer(text: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """The same compiled, of a step: `calc 7*8`, closed by the delimiter -> `= 56`, closed likewise.
+  """The calculator in jnp: a step `calc 7*8`, closed by the delimiter -> `= 56`, closed likewise.
 
   Args:
     text: uint8 [N], the end of a step.
