@@ -1,5 +1,5 @@
-"""What an update must cost at the least: the model's operations, what decoding reads, and what goes
-between chips."""
+"""The least that an update must cost: the model's operations, what decoding reads, and what chips
+send."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from o1jax.model.compute import search_cost, token_flops
 from o1jax.model.variants import ModelConfig, matmul_parameters
 from o1jax.types import Prompt, Tree
 
-# What a device sends of a message's `size` in a group of n, along a ring.
+# The part of a message's `size` that a device sends in a group of n, along a ring.
 SHARES = {
   'all-reduce': lambda n: 2 * (n - 1) / n,
   'all-gather': lambda n: (n - 1) / n,
@@ -23,8 +23,8 @@ SHARES = {
 
 
 class Floor(NamedTuple):
-  """Seconds that no such chip can do without: for products, for memory, for messages; the longest
-  bounds a phase."""
+  """The least seconds of a phase on such a chip: for products, for memory, for messages. The
+  longest bounds the phase."""
 
   compute: float
   memory: float
@@ -32,7 +32,7 @@ class Floor(NamedTuple):
 
   @property
   def bound(self) -> tuple[float, str]:
-    """The longest, and its name."""
+    """The longest of the three, and its name."""
     return max(zip(self, self._fields))
 
 
@@ -46,8 +46,8 @@ def full_tree(
   *,
   chain: int = 0,
 ) -> tuple[Prompt, Tree]:
-  """The largest tree that a search can leave: all slots used, one candidate in each of the last
-  `chain` and all in the others, depths up to R, all steps full. On the host."""
+  """The largest tree that a search can leave, on the host: all slots used and all steps full,
+  depths up to R, one candidate in each of the last `chain` slots and all in the others."""
   tree = jax.tree.map(
     lambda x: np.zeros(x.shape, x.dtype),
     jax.eval_shape(lambda: tree_lib.empty(batch, slots, candidates, step_length, max_steps)),
@@ -69,18 +69,19 @@ def full_tree(
 
 
 def tree_flops(config: ModelConfig, prompt: Prompt, tree: Tree) -> float:
-  """Of generating it; learning from it costs three times that."""
+  """FLOPs to generate a tree. To learn from it costs three times that."""
   return float(np.sum(np.asarray(search_cost(config, prompt, tree)[1], np.float64)))
 
 
 def row_flops(config: ModelConfig, rows: int, length: int) -> float:
-  """Of training on rows of text, forward and backward."""
+  """FLOPs to train on rows of text, forward and backward."""
   return 3.0 * rows * sum(token_flops(config, i + 1, critic=False) for i in range(length))
 
 
 class Decoding(NamedTuple):
-  """Tokens of a problem that are made one after the other, and of how many other tokens each reads
-  the keys, at a mean; candidates that are made side by side read those of their path together."""
+  """Tokens of a problem that are made one after the other, and the mean number of other tokens
+  whose keys each reads. Candidates that are made side by side read the keys of their path
+  together."""
 
   turns: int
   context: float
@@ -103,7 +104,7 @@ def decoding_of_tree(
 
 
 def decoding_of_chains(*, chains: int, step_length: int, max_steps: int, prompt: int):
-  """Best-of-N, whose chains go side by side."""
+  """Decoding of best-of-N, whose chains go side by side."""
   length = max_steps * step_length
   return [Decoding(length, prompt + chains * length / 2)]
 
@@ -111,8 +112,8 @@ def decoding_of_chains(*, chains: int, step_length: int, max_steps: int, prompt:
 def decode_bytes(
   config: ModelConfig, parts: list[Decoding], *, problems: float, ways: int
 ) -> float:
-  """What a chip reads for its problems: its part (one of `ways` along `tensor`) of all weights at
-  every token, and of keys and values."""
+  """Bytes that a chip reads for its problems: at every token its part (one of `ways` along
+  `tensor`) of all weights, and of keys and values."""
   weights = matmul_parameters(config) * (1 + config.own_critic)
   keys = 2 * config.layers * config.kv_heads * config.head_width * (1 + config.own_critic)
   read = sum(part.turns * (weights + problems * keys * part.context) for part in parts)
@@ -120,7 +121,7 @@ def decode_bytes(
 
 
 def sent(messages: list[Collective]) -> float:
-  """Bytes that a chip sends in all of them."""
+  """Bytes that a chip sends in all of the messages."""
   return sum(
     one.size * one.turns * SHARES.get(one.kind, lambda n: 1)(one.group) for one in messages
   )
@@ -129,5 +130,6 @@ def sent(messages: list[Collective]) -> float:
 def floor(
   chip: Chip, *, flops: float, chips: int, memory: float, messages: list[Collective]
 ) -> Floor:
-  """Of a phase: its FLOPs on all chips, the bytes that one reads, and what is sent."""
+  """The floor of a phase, from its FLOPs on all chips, the bytes that one reads, and what is
+  sent."""
   return Floor(flops / chips / chip.flops, memory / chip.bandwidth, sent(messages) / chip.links)

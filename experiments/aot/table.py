@@ -27,17 +27,17 @@ def describe(
 
   Args:
     experiment: the job.
-    section: of its config, of the update.
+    section: of its config, for the update.
     mesh: whose devices it was compiled for.
     chip: what one of them can do.
     compiled: the update.
     program: 'fused' or 'supervised'.
     topology: name of the devices.
-    seconds: that lowering and compiling took.
+    seconds: spent on lowering and compiling.
   """
   messages = collectives(compiled.as_text())
   memory = compiled.memory_analysis()
-  # By the peak: the sum of all temporaries may pass the capacity, since they need not be there at
+  # The peak counts: the sum of all temporaries may pass the capacity, since they need not exist at
   # one time.
   held = dict(
     arguments=memory.argument_size_in_bytes,
@@ -103,8 +103,8 @@ def _phase(one: Collective) -> str:
 
 
 def _grouped(messages: list[Collective], simulations: int) -> list[dict]:
-  """Messages of one phase, kind, group and number of turns together, with the bytes that a chip
-  sends in them."""
+  """Messages of the same phase, kind, group and number of turns added up, with the bytes that a
+  chip sends in them."""
   groups = collections.defaultdict(list)
   for one in messages:
     groups[_phase(one), one.kind, one.group, one.turns].append(one)
@@ -128,16 +128,15 @@ def _grouped(messages: list[Collective], simulations: int) -> list[dict]:
 
 
 def text(row: dict) -> str:
-  """The same for people."""
+  """The numbers of an update as text."""
   mesh = ' '.join(f'{axis}={size}' for axis, size in row['mesh'].items())
   held = row['hbm']
   lines = [
     f'{row["program"]} update on {row["topology"]}: {row["chips"]} chips, {mesh} '
     f'(compiled in {row["compile_seconds"]:.0f} s)',
     f'  HBM a chip: {size(held["total"])} of {size(held["capacity"])}, '
-    f'{held["total"] / held["capacity"]:.0%}: '
-    f'arguments {size(held["arguments"])}, temporaries {size(held["temporaries"])}, code '
-    f'{size(held["code"])}',
+    f'{held["total"] / held["capacity"]:.0%}: arguments {size(held["arguments"])}, temporaries '
+    f'{size(held["temporaries"])}, code {size(held["code"])}',
     '  FLOPs of the model: '
     + ', '.join(f'{name} {flops:.3g}' for name, flops in row['flops'].items()),
     '  a chip sends at most:                        messages x turns, in groups of, together; in '

@@ -1,4 +1,4 @@
-"""How fast search is: tokens a second, and the share of the machine's limit that its model FLOPs
+"""How fast search is: tokens a second, and the share of the machine's limit that the model's FLOPs
 reach."""
 
 import jax.numpy as jnp
@@ -13,7 +13,8 @@ from o1jax.runtime.mesh import spread
 
 
 def mcts_rows(work: Work, limit: Limit, *, repeats: int) -> list[Row]:
-  """Gumbel MCTS, and the share of its time that is not the model's. `limit` measures GFLOP/s."""
+  """Gumbel MCTS, and the share of its time that the model does not take. `limit` measures
+  GFLOP/s."""
   took, peak, tokens, flops = _search(work, work.mcts, limit, repeats)
   bare = _without_model(work.sizes)
   bookkeeping = seconds(lambda: bare.mcts(bare.params), repeats)
@@ -74,8 +75,8 @@ def decode_rows(work: Work, limit: Limit, *, repeats: int) -> list[Row]:
 
 
 def memory_rows(work: Work) -> list[Row]:
-  """Bytes that one more node takes in the compiled search, and how that compares with its keys,
-  values and fields."""
+  """Bytes that one more node takes in the compiled search, and their ratio to its keys, values and
+  fields."""
   s, config = work.sizes, work.model.config
   more = make(config, s._replace(simulations=2 * s.simulations))
   small, large = _peak_bytes(work), _peak_bytes(more)
@@ -114,8 +115,8 @@ def _search(work: Work, run, limit: Limit, repeats: int):
 
 
 def _without_model(sizes: Sizes) -> Work:
-  """The same search by a model of next to no size, a token a step: what remains is mctx's and our
-  bookkeeping."""
+  """The same search with a model of almost no size and one token a step. What remains is mctx's and
+  our bookkeeping."""
   config = ModelConfig(
     vocab_size=2, width=2, layers=1, heads=1, kv_heads=1, head_width=2, mlp_width=2
   )

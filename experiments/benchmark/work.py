@@ -1,4 +1,4 @@
-"""What is timed: random weights and prompts of a given size, and steps that always fill their L
+"""The timed work: random weights and prompts of a given size, and steps that always fill their L
 tokens."""
 
 import dataclasses
@@ -36,7 +36,7 @@ class Sizes(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-  """A model, and problems to search, which lie on the devices of a mesh."""
+  """A model, and problems to search, on the devices of a mesh."""
 
   model: LanguageModel
   params: Params
@@ -85,7 +85,7 @@ class Work:
     return call
 
   def shape(self, **more) -> dict:
-    """What a row of the table says of its size."""
+    """The size that a row of the table names."""
     c = self.model.config
     told = dict(
       width=c.width, layers=c.layers, vocabulary=c.vocab_size, dtype=c.dtype, devices=self.mesh.size
@@ -95,8 +95,8 @@ class Work:
 
 @functools.cache
 def make(model_config, sizes: Sizes, *, seed: int = 0) -> Work:
-  """Random weights, and prompts of full length. The same again is the same object, with what it
-  compiled."""
+  """Random weights, and prompts of full length. A second call with the same arguments returns the
+  same object, with what it compiled."""
   model, key = LanguageModel(model_config), jax.random.key(seed)
   init = jax.jit(lambda key: nn.unbox(forward.init(model, key)))
   tokens = jax.random.randint(key, (sizes.batch, sizes.prompt_length), 0, model_config.vocab_size)

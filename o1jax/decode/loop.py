@@ -184,9 +184,8 @@ def decode(
     step = functools.partial(
       body, shown_at(shown, lead, width), places_at(context.rows_at, lead, start, width)
     )
-    with jax.named_scope(
-      f'turns_{width - before}'
-    ):  # at most; a reader of the program could not tell
+    # The name tells how often the loop runs at most, which a reader of the program could not see.
+    with jax.named_scope(f'turns_{width - before}'):
       carry = jax.lax.while_loop(functools.partial(unfinished, width), step, (*carry, made))
   made = carry[-1]
   return made._replace(cache=each_layer(functools.partial(own_blocks, lead, first), made.cache))

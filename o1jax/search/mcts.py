@@ -171,9 +171,8 @@ def _search(carry, grow, units, most, keys, run):
       return inner, cell['carry']
 
     del upper  # room for the largest budget
-    with jax.named_scope(
-      f'simulations/turns_{most}'
-    ):  # at most; a reader of the program could not tell
+    # The name tells how often the loop runs at most, which a reader of the program could not see.
+    with jax.named_scope(f'simulations/turns_{most}'):
       inner, cell['carry'] = jax.lax.fori_loop(lower, units, threaded, (init, cell['carry']))
     return inner
 

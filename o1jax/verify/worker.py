@@ -33,10 +33,11 @@ _MOST = 1000  # most characters of an error, so that a pipe takes it at once
 
 def main() -> None:
   """Judges until the standard input ends."""
+  # The signals reach the whole job, whose first process decides.
   for number in (
     signal.SIGINT,
     signal.SIGTERM,
-  ):  # sent to the whole job, whose first process decides
+  ):
     signal.signal(number, signal.SIG_IGN)
   asked, answers = os.fdopen(os.dup(0), 'rb'), os.fdopen(os.dup(1), 'w')
   # A check must not read our questions, and what it prints must not be an answer.

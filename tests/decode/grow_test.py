@@ -8,9 +8,8 @@ from o1jax.decode.grow import merge_duplicates
 from tests.helpers import Markov, bushy_tree, growers, jit, keys, prompts, real_nodes, spell, tables
 
 RANDOM = tables(np.random.default_rng(0).normal(size=(5, 5)), np.linspace(-2, 2, 5))
-SURE = tables(
-  50 * np.eye(5)[[2, 2, 3, 4, 2]], np.linspace(-2, 2, 5)
-)  # 3 4 2, 3 4 2, ... without an end
+# 3 4 2, 3 4 2, ... without an end.
+SURE = tables(50 * np.eye(5)[[2, 2, 3, 4, 2]], np.linspace(-2, 2, 5))
 
 
 def _prompt(batch=3):
@@ -104,9 +103,8 @@ def test_what_cannot_be_expanded_leaves_its_slot_unused():
   def at(tree, cache, slot, parents):
     return grow(SURE, keys(), prompt, tree, cache, np.array([parents] * 3), slot)
 
-  tree, cache = at(
-    tree, cache, 0, [0, 0]
-  )  # candidates 1 to 3 and 4 to 6; the last two of each are twins
+  # Candidates 1 to 3 and 4 to 6; the last two of each are twins.
+  tree, cache = at(tree, cache, 0, [0, 0])
   tree, cache = at(tree, cache, 2, [1, 2])  # 7 to 9 under 1; nothing under the twin
   tree = tree.replace(terminal=tree.terminal.at[:, 1, 0].set(True))
   tree, cache = at(tree, cache, 4, [4, 7])  # nothing under the finished 4; 16 to 18 under 7
@@ -128,9 +126,8 @@ def test_an_expansion_touches_its_own_slots_only():
   assert (after.expanded == jnp.array([-1, 0, 0, -1, -1, -1])).all()
   moved, _ = grow(RANDOM, keys(), prompt, tree, cache, np.zeros((3, 2), int), 2)
   for old, late in zip(of_slots(after), of_slots(moved)):
-    np.testing.assert_array_equal(
-      old[:, 1:3], late[:, 2:4]
-    )  # what is sampled depends on the key, not on the slot
+    # What is sampled depends on the key, not on the slot.
+    np.testing.assert_array_equal(old[:, 1:3], late[:, 2:4])
     np.testing.assert_array_equal(old[:, 3:], late[:, [0, 4, 5]])
   # Two expansions of one node in one call are two samples.
   assert (after.tokens[:, 1] != after.tokens[:, 2]).any()

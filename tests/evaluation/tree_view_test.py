@@ -14,9 +14,8 @@ from o1jax.evaluation import tree_view
 EXPANDED = np.array([0, 2, -1])
 MASK = np.array([[1, 1], [1, 0], [1, 1]], bool)
 
-SVG = (
-  '{http://www.w3.org/2000/svg}'  # a picture that stands alone is not drawn without its namespace
-)
+# A picture that stands alone is not drawn without its namespace.
+SVG = '{http://www.w3.org/2000/svg}'
 
 
 def small_tree(**changes):

@@ -28,9 +28,8 @@ def test_a_search_says_how_long_its_chain_is(tree):
 def test_lay_and_back(tree):
   made = np.asarray(tree.length) > 0
   laid = groups.lay(tree, tree.tokens)
-  assert (
-    laid.shape[1] == tree.mask.shape[1] - tree.chain + 2
-  )  # five candidates in two groups of three
+  # Five candidates in two groups of three.
+  assert laid.shape[1] == tree.mask.shape[1] - tree.chain + 2
   np.testing.assert_array_equal(groups.unlay(tree, laid)[made], tree.tokens[made])
   whole = tree.replace(chain=0)
   assert (

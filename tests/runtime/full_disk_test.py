@@ -94,9 +94,8 @@ def test_a_save_that_fails_in_the_background_is_noticed_at_the_next_update(
   assert 'File too large' in words and str(tmp_path / 'checkpoints' / 'toy') in words
   good = Checkpoints(tmp_path / 'checkpoints' / 'toy').latest_step()
   assert f'the last good checkpoint is of update {good}:' in words and good >= 3
-  assert made == list(
-    range(good + 2)
-  )  # the save of the next update failed while the one after that was made
+  # The save of the next update failed while the one after that was made.
+  assert made == list(range(good + 2))
   resource.setrlimit(resource.RLIMIT_FSIZE, resource.getrlimit(resource.RLIMIT_FSIZE)[1:] * 2)
   ends_as_if_nothing_had_been(tmp_path, whole)
 
@@ -108,11 +107,12 @@ def test_metrics_that_cannot_be_written_stop_the_run(tmp_path, no_large_files, w
     and 'no checkpoint of this stage is on disk' in words
   )
   assert str(tmp_path / 'metrics.jsonl') in words
+  # The fourth save is written beside the fifth.
   assert [row['update'] for row in read_metrics(tmp_path)] == [
     1,
     2,
     3,
-  ]  # the fourth is written beside the fifth
+  ]
   resource.setrlimit(resource.RLIMIT_FSIZE, resource.getrlimit(resource.RLIMIT_FSIZE)[1:] * 2)
   ends_as_if_nothing_had_been(tmp_path, whole)
 

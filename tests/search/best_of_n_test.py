@@ -10,9 +10,8 @@ from tests.helpers import LINE, Markov, best_of_n, jit, keys, prompts, spell, ta
 
 N, R, L = 6, 4, 3
 RANDOM = tables(np.random.default_rng(0).normal(size=(5, 5)), np.linspace(-2, 2, 5))
-SURE = tables(
-  50 * np.eye(5)[[3, 0, 3, 4, 2]], np.linspace(-2, 2, 5)
-)  # 2 3 4 2 3 4 ... without an end
+# 2 3 4 2 3 4 ... without an end.
+SURE = tables(50 * np.eye(5)[[3, 0, 3, 4, 2]], np.linspace(-2, 2, 5))
 ENDING = tables(50 * np.eye(5)[[1, 1, 1, 1, 1]], np.linspace(-2, 2, 5))
 
 

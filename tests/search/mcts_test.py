@@ -247,9 +247,8 @@ def test_permuting_candidates_permutes_statistics(algorithm):
   found = []
   for children in (world.children, world.children[:, [3, 0, 2, 1]]):
     tree = search(world._replace(children=children), algorithm=algorithm)
-    slots = [
-      node for node in real_nodes(tree) if node[1] <= 20 and tree.mask[node[:3]]
-    ]  # those of simulations
+    # Those of simulations.
+    slots = [node for node in real_nodes(tree) if node[1] <= 20 and tree.mask[node[:3]]]
     lines = [
       (b, *(_node(tree, 'tokens', b, i).item() for i in climb(tree, b, node)))
       for b, _, _, node in slots

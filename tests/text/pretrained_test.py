@@ -437,6 +437,7 @@ def test_other_kinds_are_refused(tmp_path):
 
 def test_a_vocabulary_without_newlines_is_refused(tmp_path):
   out = io.BytesIO()
+  # T5's, which makes a newline a space.
   sentencepiece.SentencePieceTrainer.train(
     sentence_iterator=iter(corpus()),
     model_writer=out,
@@ -444,7 +445,7 @@ def test_a_vocabulary_without_newlines_is_refused(tmp_path):
     hard_vocab_limit=False,
     minloglevel=2,
     normalization_rule_name='nmt_nfkc',
-  )  # T5's, which makes a newline a space
+  )
   (tmp_path / 'spiece.model').write_bytes(out.getvalue())
   with pytest.raises(
     ValueError,

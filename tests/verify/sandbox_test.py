@@ -129,11 +129,12 @@ def is_open(fd):
       found['random'],
       found['null'],
     ) == ('000000', 3, 1)
+    # os.ST_NODEV is not there before Python 3.12.
     read_only, no_suid, no_device = (
       os.ST_RDONLY,
       os.ST_NOSUID,
       4,
-    )  # os.ST_NODEV is not there before Python 3.12
+    )
     assert found['mounts'] == {path: read_only | no_suid | no_device for path in ('/', '/usr')} | {
       '/tmp': no_suid | no_device
     }
@@ -185,10 +186,11 @@ def f(numbers):
       user=(inside.CLONE[column], 0x10000011, 0, 0, 0, 0), inet=(inside.SOCKET[column], 2, 1, 0)
     )
     assert called(backend, program, calls) == dict.fromkeys(calls, 1)  # EPERM
+    # ENOSYS.
     assert called(backend, program, {'clone3': (435, 0, 0), 'io_uring_setup': (425, 1, 0)}) == {
       'clone3': 38,
       'io_uring_setup': 38,
-    }  # ENOSYS
+    }
 
   def test_system_calls_are_refused_by_their_names(self, backend):
     """Numbers of another source, the C library. Without a filter these would not fail, or not with
