@@ -54,6 +54,7 @@ def work():
   return make(model, Sizes(**config.sizes))
 
 
+@pytest.mark.long
 def test_every_row_is_there_and_finite(tmp_path):
   done = benchmark(tmp_path / 'run', f'--config.sections={tuple(SECTIONS)}')
   assert done.returncode == 0, done.stderr

@@ -139,6 +139,7 @@ def test_the_same_command_does_nothing_again_and_another_config_is_refused(run):
   )
 
 
+@pytest.mark.long
 def test_the_second_job_of_the_same_shapes_compiles_nothing(run, tmp_path):
   again = job(tmp_path / 'again', forked=False, JAX_DEBUG_LOG_MODULES='jax._src.compiler')
   assert again.returncode == 0

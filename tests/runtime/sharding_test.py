@@ -22,6 +22,7 @@ from o1jax.types import Sequences
 from tests import toys
 from tests.helpers import mcts
 
+pytestmark = pytest.mark.long
 BATCH, LAYERS, KEY = 8, 2, jax.random.key(5)
 MODEL = LanguageModel(
   dataclasses.replace(
