@@ -17,7 +17,10 @@ import tensorflow_datasets as tfds
 
 from o1jax import types
 from o1jax.data.pipeline import Demonstration, demonstrate, plain_text
+from o1jax.text.steps import Given
 
+# Before a step that was given. It stands in no text.
+_GIVEN = '\x1f'
 PLAIN_TEXT = 'plain_text'  # the split of texts for pre-training: records without prompt and numbers
 
 
@@ -105,7 +108,7 @@ def read(name: str, data_dir, split: str) -> list[Demonstration]:
         text=record['text'].decode(),
         numbers=tuple(map(int, record['numbers'])),
       ),
-      [step.decode() for step in record['steps']],
+      [_from_disk(step.decode()) for step in record['steps']],
     )
     for record in _source(name, data_dir, split)
   ]
@@ -135,8 +138,12 @@ def _record(problem: types.Problem, steps: list[str]) -> dict:
     'prompt': problem.prompt,
     'text': problem.text,
     'numbers': list(problem.numbers),
-    'steps': steps,
+    'steps': [_GIVEN + step if isinstance(step, Given) else step for step in steps],
   }
+
+
+def _from_disk(step: str) -> str:
+  return Given(step.removeprefix(_GIVEN)) if step.startswith(_GIVEN) else step
 
 
 def _digest(records) -> str:

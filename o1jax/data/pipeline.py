@@ -9,7 +9,7 @@ import numpy as np
 from absl import logging
 
 from o1jax import types
-from o1jax.text.steps import join_steps
+from o1jax.text.steps import Given, join_steps
 from o1jax.text.tokenizer import Tokenizer
 
 
@@ -83,17 +83,16 @@ def plain_rows(tokenizer: Tokenizer, texts: Sequence[str], *, row_length: int) -
   """
   if not texts:
     raise ValueError('there is no plain text to make rows of: give at least one text.')
-  pieces = [
-    _Piece('plain text', text, [*tokenizer.encode(text), tokenizer.eos_id], 0) for text in texts
-  ]
+  rows = [[*tokenizer.encode(text), tokenizer.eos_id] for text in texts]
+  pieces = [_Piece('plain text', text, ids, [True] * len(ids)) for text, ids in zip(texts, rows)]
   return _pack(pieces, row_length, tokenizer.pad_id)
 
 
 def instruction_rows(
   tokenizer: Tokenizer, demonstrations: Sequence[Demonstration], *, row_length: int
 ) -> types.Sequences:
-  """Rows for instruction tuning: prompt, solution, end token, packed first-fit. Prompts are no
-  targets.
+  """Rows for instruction tuning: prompt, solution, end token, packed first-fit. Prompts, and
+  what a world says, are no targets.
 
   Prompts and steps are encoded separately, as sampling makes them.
 
@@ -105,10 +104,12 @@ def instruction_rows(
   prompts = tokenizer.encode_prompts([problem.prompt for problem, _ in demonstrations])
   pieces = []
   for prompt, (problem, steps) in zip(prompts, demonstrations):
-    solution = [token for step in tokenizer.encode_steps(steps) for token in step]
-    pieces.append(
-      _Piece('demonstration', problem.prompt + join_steps(steps), [*prompt, *solution], len(prompt))
-    )
+    ids, learned = list(prompt), [False] * len(prompt)
+    for step, line in zip(steps, tokenizer.encode_steps(steps)):
+      ids += line
+      learned += [not isinstance(step, Given)] * len(line)
+    text = problem.prompt + join_steps(steps)
+    pieces.append(_Piece('demonstration', text, ids, learned))
   return _pack(pieces, row_length, tokenizer.pad_id)
 
 
@@ -162,13 +163,20 @@ def mixed_batches(
 
 
 def check_steps(
-  tokenizer: Tokenizer, demonstrations: Iterable[Demonstration], *, step_length: int, max_steps: int
+  tokenizer: Tokenizer,
+  demonstrations: Iterable[Demonstration],
+  *,
+  step_length: int,
+  max_steps: int,
+  says: int = 0,
 ) -> None:
   """Checks that search can express every demonstration.
 
+  says: tokens of a step that are kept free for what a world says behind it.
+
   Raises:
-    ValueError: a step has more than `step_length` tokens, with its delimiter or end token. Or a
-      demonstration has more than `max_steps` steps. Or the tokenizer is that of another task.
+    ValueError: a step has more than `step_length - says` tokens, with its delimiter or end token.
+      Or a demonstration has more than `max_steps` steps. Or the tokenizer is that of another task.
   """
   demonstrations = list(demonstrations)
   check_tokenizer(tokenizer, (join_steps(d.steps) for d in demonstrations))
@@ -176,19 +184,22 @@ def check_steps(
     (len(ids), step)
     for d in demonstrations
     for ids, step in zip(tokenizer.encode_steps(d.steps), d.steps)
+    if not isinstance(step, Given)
   )
   length, step = max(lengths, default=(0, ''))
-  if length > step_length:
+  if length > step_length - says:
+    free = f' with {says} of them kept free for what the world says' if says else ''
     raise ValueError(
       f'the demonstrated step {step!r} has {length} tokens with its end, and '
-      f'step_length={step_length}: '
-      f'raise it to at least {length}, or make the problems of the task smaller.'
+      f'step_length={step_length}{free}: '
+      f'raise it to at least {length + says}, or make the problems of the task smaller.'
     )
-  most = max(demonstrations, key=lambda d: len(d.steps), default=None)
-  if most and len(most.steps) > max_steps:
+  count = lambda d: sum(not isinstance(step, Given) for step in d.steps)
+  most = max(demonstrations, key=count, default=None)
+  if most and count(most) > max_steps:
     raise ValueError(
-      f'the demonstration of {most.problem.prompt!r} has {len(most.steps)} steps, and '
-      f'max_steps={max_steps}: raise it to at least {len(most.steps)}, or show fewer dead ends.'
+      f'the demonstration of {most.problem.prompt!r} has {count(most)} steps, and '
+      f'max_steps={max_steps}: raise it to at least {count(most)}, or show fewer dead ends.'
     )
 
 
@@ -250,12 +261,12 @@ def check_tokenizer(tokenizer: Tokenizer, texts: Iterable[str]) -> None:
 
 
 class _Piece(NamedTuple):
-  """Tokens that stay together in a row. Those from `start` on are targets."""
+  """What stays together in a row: its tokens, and which of them are targets."""
 
   kind: str
   text: str
   ids: list[int]
-  start: int
+  learned: list[bool]
 
 
 _OPEN_ROWS = 32  # rows tried for a piece: enough to fill rows to about 98 %
@@ -277,7 +288,7 @@ def _pack(pieces: Sequence[_Piece], row_length: int, pad: int) -> types.Sequence
     rows[fit].append(piece)
     room[fit] -= len(piece.ids)
   flat = [[t for piece in row for t in piece.ids] for row in rows]
-  target = [[i >= piece.start for piece in row for i in range(len(piece.ids))] for row in rows]
+  target = [[learned for piece in row for learned in piece.learned] for row in rows]
   segment = [[n for n, piece in enumerate(row, 1) for _ in piece.ids] for row in rows]
   tokens, length = _pad(flat, row_length, pad)
   return types.Sequences(

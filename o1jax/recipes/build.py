@@ -198,6 +198,7 @@ def _search(experiment, section, method, most, *, greedy=False, **settings):
     sampling=sampling(experiment, greedy=greedy),
     step_length=shapes.step_length,
     max_steps=shapes.max_steps,
+    world=experiment.world,
     **(own | settings),
   )
   return lambda params, keys, prompt, units, **given: run(

@@ -15,6 +15,7 @@ import jax
 from o1jax.data import pipeline
 from o1jax.data.problems import read_gsm8k, read_math
 from o1jax.data.programs import read_apps, read_mbpp
+from o1jax.decode.world import World, text_world
 from o1jax.model.transformer import LanguageModel
 from o1jax.model.variants import ModelConfig, variant
 from o1jax.recipes.pretrained import check_policy, shape_of
@@ -22,7 +23,7 @@ from o1jax.runtime.config import ConfigDict, ConfigError, require
 from o1jax.runtime.mesh import cores
 from o1jax.runtime.storage import writing
 from o1jax.search.choose import choose
-from o1jax.tasks import cipher, countdown, gym, programs, questions
+from o1jax.tasks import calculator, cipher, countdown, gym, programs, questions
 from o1jax.text import chat, pretrained
 from o1jax.text.steps import Behaviours
 from o1jax.text.tokenizer import Tokenizer
@@ -32,7 +33,12 @@ from o1jax.verify import sandbox as sandboxes
 from o1jax.verify.host import HostVerifier
 from o1jax.verify.outcome import outcome
 
-TASKS = {'countdown': countdown.task, 'cipher': cipher.task, 'gym': gym.task}
+TASKS = {
+  'countdown': countdown.task,
+  'calculator': calculator.task,
+  'cipher': cipher.task,
+  'gym': gym.task,
+}
 # Published data: what makes a task of it, and the reader of a split.
 PUBLISHED = {
   'gsm8k': (questions.task, lambda split: read_gsm8k),
@@ -81,6 +87,7 @@ class Experiment:
   model: LanguageModel
   choose: Callable  # `search.choose.choose`, of solutions as the task has them
   verifier: Verifier
+  world: World | None  # what is said after a step
   key: Array
 
   @functools.cached_property
@@ -118,7 +125,20 @@ def assemble(config: ConfigDict, workdir: pathlib.Path) -> Experiment:
     model=LanguageModel(shape),
     choose=functools.partial(choose, table=table, marker=task.marker, reads=task.reads),
     verifier=verifier,
+    world=_world(task, tokenizer, table),
     key=jax.random.key(config.seed),
+  )
+
+
+def _world(task: Task, tokenizer: Tokenizer, table) -> World | None:
+  if task.world is None:
+    return None
+  return text_world(
+    task.world.answer,
+    table,
+    tokenizer.characters(),
+    reads=task.world.reads,
+    tokens=task.world.says,
   )
 
 
@@ -132,7 +152,8 @@ def _data(config, task, tokenizer, material) -> Data:
       tokenizer, demonstrations, **sizes, row_length=shapes.row_length
     )
   else:
-    pipeline.check_steps(tokenizer, demonstrations, **sizes)
+    says = task.world.says if task.world else 0
+    pipeline.check_steps(tokenizer, demonstrations, **sizes, says=says)
   if config.verifier.by == 'code':
     _check_tests(task, itertools.chain(*problems.values()))
   encode = functools.partial(

@@ -110,17 +110,40 @@ class Tokenizer:
   def encode_steps(self, parts: Sequence[str]) -> list[list[int]]:
     """The ids of each step of a solution. The delimiter closes each, and the end token the last.
 
-    Each step is encoded by itself. So its border is where a policy that samples step after step
+    A `steps.Given` line is spelled in characters, as a world says it. Each step is encoded by
+    itself. So its border is where a policy that samples step after step
     would close it: in many vocabularies a newline merges with its neighbours.
 
     Raises:
       ValueError: a step holds the delimiter.
     """
-    *early, last = steps.join_steps(parts).split(steps.DELIMITER)
-    return [
-      *(self.encode(step + steps.DELIMITER) for step in early),
-      [*self.encode(last), self.eos_id],
-    ]
+    steps.join_steps(parts)
+    *early, last = parts or ['']
+    return [*map(self._encode_line, early), [*self.encode(last), self.eos_id]]
+
+  def _encode_line(self, step: str) -> list[int]:
+    line = step + steps.DELIMITER
+    return self.spell(line) if isinstance(step, steps.Given) else self.encode(line)
+
+  def spell(self, text: str) -> list[int]:
+    """The ids of an ASCII text, a character each.
+
+    Raises:
+      ValueError: for a character that has no token of its own.
+    """
+    characters = self.characters()
+    ids = [int(characters[ord(character)]) for character in text]
+    if -1 in ids:
+      raise ValueError(
+        f'the tokenizer has no token of its own for {text[ids.index(-1)]!r}, and what a world says '
+        'is spelled in characters: use a tokenizer that has all of ASCII'
+      )
+    return ids
+
+  def characters(self) -> np.ndarray:
+    """The token of each byte, int [256]; -1 where no token is that byte alone."""
+    found = {piece: i for i, piece in reversed(list(enumerate(self.pieces))) if len(piece) == 1}
+    return np.array([found.get(bytes([byte]), -1) for byte in range(256)])
 
   def decode(self, ids: Sequence[int]) -> str:
     """Ids -> text. Special tokens have no text; bytes that are not UTF-8 become U+FFFD."""

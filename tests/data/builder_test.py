@@ -6,15 +6,16 @@ import sys
 import pytest
 
 from o1jax.data import builder, pipeline
-from o1jax.tasks import cipher, countdown
+from o1jax.tasks import calculator, cipher, countdown
 from o1jax.text.steps import Behaviours
 
+TASKS = {'countdown': countdown, 'cipher': cipher, 'calculator': calculator}
 COUNTS = {'train': 25, 'validation': 5}
 
 
-@pytest.fixture(scope='module', params=['countdown', 'cipher'])
+@pytest.fixture(scope='module', params=['countdown', 'cipher', 'calculator'])
 def written(request, tmp_path_factory):
-  task = {'countdown': countdown, 'cipher': cipher}[request.param].task()
+  task = TASKS[request.param].task()
   folder = tmp_path_factory.mktemp('data')
   builder.write(task, folder, counts=COUNTS, texts=12, seed=4)
   return task, folder
@@ -24,7 +25,10 @@ def test_what_is_read_is_what_was_generated(written):
   task, folder = written
   for split, count in COUNTS.items():
     expected = pipeline.demonstrate(task, task.problems(split, count, 4), seed=4)
-    assert builder.read(task.name, folder, split) == expected
+    found = builder.read(task.name, folder, split)
+    assert found == expected
+    # What was given is told from what was not.
+    assert all(type(a) is type(b) for x, y in zip(found, expected) for a, b in zip(x[1], y[1]))
   assert builder.read_text(task.name, folder) == pipeline.plain_text(task, 12, seed=4)
 
 
@@ -36,9 +40,7 @@ def test_the_same_again_is_kept_and_other_settings_are_refused(written):
   assert (
     sorted((path, path.stat().st_mtime_ns) for path in folder.rglob('*.array_record*')) == files
   )
-  other = {'countdown': countdown, 'cipher': cipher}[task.name].task(
-    behaviours=Behaviours(dead_end=1)
-  )
+  other = TASKS[task.name].task(behaviours=Behaviours(dead_end=1))
   for changed, seed in [(task, 5), (other, 4)]:
     with pytest.raises(ValueError, match='holds data of other settings: choose another data_dir'):
       builder.write(changed, folder, counts=COUNTS, texts=12, seed=seed)

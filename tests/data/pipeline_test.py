@@ -5,8 +5,8 @@ import pytest
 
 from o1jax import types
 from o1jax.data import pipeline
-from o1jax.tasks import cipher, countdown
-from o1jax.text.steps import join_steps
+from o1jax.tasks import calculator, cipher, countdown
+from o1jax.text.steps import Given, join_steps
 from o1jax.text.tokenizer import Tokenizer
 
 
@@ -220,3 +220,28 @@ def test_what_fits_is_kept_and_the_rest_counted(tmp_path, monkeypatch):
   assert pipeline.fitting(tokenizer, shown, **sizes, row_length=13) == shown[:1]
   with pytest.raises(ValueError, match='none of 4 demonstrations fits in max_steps=3'):
     pipeline.fitting(tokenizer, shown, **sizes, row_length=7)
+
+
+def test_what_a_world_says_is_read_and_not_learned(tmp_path):
+  task = calculator.task()
+  problems = task.problems('train', 30, 0)
+  demonstrations = pipeline.demonstrate(task, problems, seed=1)
+  texts = pipeline.plain_text(task, 100)
+  corpus = pipeline.corpus(texts, demonstrations)
+  tokenizer = Tokenizer.train(corpus, tmp_path / 'tokenizer.model', vocab_size=320)
+  for given, steps in demonstrations:
+    rows = pipeline.instruction_rows(
+      tokenizer, [pipeline.Demonstration(given, steps)], row_length=300
+    )
+    tokens, learned = rows.tokens[0, : rows.length[0]], rows.mask[0, : rows.length[0]]
+    assert tokenizer.decode(tokens) == given.prompt + join_steps(steps)
+    said = ''.join(step + '\n' for step in steps if isinstance(step, Given))
+    assert tokenizer.decode(tokens[~learned]) == given.prompt + said
+    assert said.count('= ') >= 2
+    # A world spells in characters, and so do the rows.
+    spelled = tokens[~learned][len(tokenizer.encode_prompts([given.prompt])[0]) :]
+    assert list(spelled) == tokenizer.spell(said)
+  sizes = dict(step_length=40, max_steps=20)
+  pipeline.check_steps(tokenizer, demonstrations, **sizes, says=8)
+  with pytest.raises(ValueError, match='8 of them kept free for what the world says'):
+    pipeline.check_steps(tokenizer, demonstrations, step_length=20, max_steps=20, says=8)
