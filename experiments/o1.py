@@ -17,7 +17,7 @@ from absl import app, flags, logging
 
 from experiments.cache import open_cache
 from experiments.door import ConfigFlag
-from o1jax.recipes import measure, stages
+from o1jax.recipes import measure, outlook, stages
 from o1jax.recipes.run import Run
 from o1jax.runtime.checkpoint import quiet_orbax
 from o1jax.runtime.config import ConfigError, check_config, require
@@ -59,6 +59,7 @@ def run(config, workdir: str) -> None:
   require(not unknown, f'config.stages names {unknown}: choose from {", ".join(STAGES)}')
   check_config(config)
   jax.config.update('jax_disable_most_optimizations', config.fast_compile)
+  say(outlook.setting(config, workdir))
   job = Run.open(config, workdir)
   workdir = job.workdir
   due = []
@@ -69,6 +70,8 @@ def run(config, workdir: str) -> None:
       say(f'{stage}: done before')
       continue
     due.append(stage)
+  if first() and set(due) - {'report'}:
+    say(outlook.outlook(job.experiment, due))
   try:
     for number, stage in enumerate(due):
       # No further ahead: pre-training keeps all cores busy, and searching, which comes later, does

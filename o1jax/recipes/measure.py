@@ -36,10 +36,8 @@ def evaluate(run: Run) -> None:
   searches = dict.fromkeys(
     search for name in policies for search in searches_of(run.experiment.config, name)
   )
-  with Progress(len(searches), description='evaluate: compile') as progress:
-    for search in searches:  # all of them first: a search that is timed has the machine for itself
-      run.programs.evaluator(search, run.experiment.data.test)
-      progress.advance(1)
+  for search in searches:  # all of them first: a search that is timed has the machine for itself
+    run.programs.evaluator(search, run.experiment.data.test)
   for name, stage in policies.items():
     params = run.params(stage)
     rows, sampled, searched = evaluate_policy(run, name, params)

@@ -38,6 +38,7 @@ from o1jax.runtime.mesh import (
   shares,
   spread,
 )
+from o1jax.runtime.waiting import waiting
 from o1jax.search import SEARCHES
 from o1jax.types import Params, Prompt, Reference, TrainState
 
@@ -104,9 +105,10 @@ class Programs:
   def once(self, name, make: Callable):
     """`make()` the first time and what it made from then on; an error in it is raised again to all
     who ask."""
-    if name not in self._made:
-      self._made[name] = make()
-    made = self._made[name]
+    made = self._made.get(name)
+    if made is None or isinstance(made, Future) and not made.done():
+      with waiting(f'compiling {_called(name)}'):
+        made = self._made[name] = make() if made is None else made.result()
     return made.result() if isinstance(made, Future) else made
 
   def ahead(self, stages: Iterable[str]) -> None:
@@ -205,6 +207,15 @@ class Programs:
       return lambda *args: run(*lay(args, run.input_shardings[0]))
 
     return 'sample', make
+
+
+def _called(name) -> str:
+  """A program of `Programs` in words."""
+  kind = name[0] if isinstance(name, tuple) else name
+  if isinstance(kind, Search):
+    return 'greedy decoding' if kind.greedy else f'the search by {SEARCHES[kind.method].words}'
+  kinds = {'supervised': 'the supervised update', 'sample': 'the sampling of solutions'}
+  return kinds.get(kind, f'the update of {kind}')
 
 
 def lower_supervised(

@@ -15,6 +15,7 @@ import pytest
 from safetensors import safe_open
 
 from experiments.benchmark.trained import trained_rows
+from o1jax.recipes import outlook
 from o1jax.recipes.measure import load_run
 from o1jax.runtime.config import ConfigError
 from o1jax.runtime.metrics import METRICS, describe
@@ -93,6 +94,21 @@ def test_every_metric_says_what_it_means_and_no_other_is_described(run):
   assert sorted(name for name in names if not describe(name)) == []
   logged = {'loss_*' if name.startswith('loss_') else name for name in names}
   assert logged == METRICS.keys()
+
+
+def test_a_job_tells_at_first_what_it_is_about_to_do(run):
+  first, second, *rest = run[1].stderr.splitlines()
+  assert first.startswith(f'countdown in {run[0]}: initialise, ') and '2 devices' in first
+  assert ' parameters; ' in second and '64 problems to learn from' in second
+  billed = {}
+  for row in metrics(run[0]):
+    stage = {'pretrain': 'initialise', 'instruct': 'initialise'}.get(row['stage'], row['stage'])
+    billed[stage] = billed.get(stage, 0) + row['flops']
+  billed['learn'] += billed.pop('control')
+  experiment = load_run(run[0]).experiment
+  for stage, flops in billed.items():
+    # An untrained policy fills its steps, where demonstrations do not.
+    assert flops / 8 < outlook.flops(experiment, stage) < 3 * flops, stage
 
 
 def test_policy_gradient_takes_over_when_cloning_gains_nothing(run):
@@ -243,12 +259,12 @@ def test_the_benchmark_names_what_a_folder_lacks(tmp_path):
     (
       ['--show=steps', '--budget=3', '--method=best_of_n'],
       '%  ',
-      '3 solutions (best_of_n, learned policy)',
+      '3 chains (best_of_n, learned policy)',
     ),
     (
       ['--show=tree', '--method=best_of_n', '--policy=initialised'],
       ' make 24 from 3,5,7',
-      '4 solutions (best_of_n, initialised policy)',
+      '4 chains (best_of_n, initialised policy)',
     ),
   ],
 )

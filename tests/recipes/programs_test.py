@@ -1,6 +1,7 @@
 """Programs made ahead: on another thread, once, shared by equal settings, and the same as those
 made on the spot."""
 
+import contextlib
 import threading
 
 import jax
@@ -169,3 +170,28 @@ def test_problems_of_other_shapes_have_a_search_of_their_own(experiment, monkeyp
   ):
     Programs(experiment).evaluator(GREEDY_SEARCH, problems)
     assert len(asked) == programs
+
+
+def test_who_waits_for_a_program_is_told_which(experiment, monkeypatch):
+  told = []
+
+  @contextlib.contextmanager
+  def waiting(words):
+    told.append(words)
+    yield
+
+  monkeypatch.setattr(programs_lib, 'waiting', waiting)
+  made = Programs(experiment)
+  names = [
+    name for stage in ('initialise', 'learn', 'evaluate') for name, _ in made._of_stage(stage)
+  ]
+  for name in (*names, *names):
+    made.once(name, lambda: 'made')
+  assert list(dict.fromkeys(told)) == [
+    'compiling the supervised update',
+    'compiling greedy decoding',
+    'compiling the update of learn',
+    'compiling the search by best-of-N',
+    'compiling the search by Gumbel MCTS',
+    'compiling the sampling of solutions',
+  ]

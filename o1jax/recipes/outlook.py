@@ -1,0 +1,106 @@
+"""What a job is about to do, in two lines: told before it begins, so that nobody has to guess."""
+
+import math
+import time
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from o1jax.model.compute import token_flops
+from o1jax.recipes.build import abstract_params
+from o1jax.recipes.experiment import Experiment
+from o1jax.recipes.programs import searches_of, supervised_section
+from o1jax.runtime.config import ConfigDict
+from o1jax.search import SEARCHES
+
+# The quickstart's 25 TFLOPs took 8 minutes, compiling left out, on 2 cores that reach 300 GFLOP/s.
+_REACHED = 0.18
+
+
+def setting(config: ConfigDict, workdir: str) -> str:
+  """Where a job runs, what it works on and which stages it is asked for. Needs no data."""
+  device = jax.devices()[0]
+  count = jax.device_count()
+  return (
+    f'{config.task.name} in {workdir}: {", ".join(config.stages)}; on {count} '
+    f'device{"s" * (count > 1)} ({device.device_kind}), jax {jax.__version__}'
+  )
+
+
+def outlook(experiment: Experiment, due: Sequence[str]) -> str:
+  """The size of the model and the data, and the work of the stages that are due."""
+  data, params = experiment.data, abstract_params(experiment)
+  count = sum(math.prod(x.shape) for x in jax.tree.leaves(params))
+  sizes = [
+    (len(data.instruction.length), 'rows of demonstrations'),
+    (len(data.texts), 'texts'),
+    (len(data.pool[0].length), 'problems to learn from'),
+    (len(data.test[0].length), 'to be tested on'),
+  ]
+  told = ', '.join(f'{size:,} {words}' for size, words in sizes if size)
+  work = sum(flops(experiment, stage) for stage in due)
+  lines = f'{count:,} parameters; {told}; roughly {work:.1g} FLOPs to do'
+  if jax.default_backend() != 'cpu':
+    return lines
+  minutes = seconds(work) / 60
+  took = f'{minutes:.0f} min' if minutes >= 1 else 'less than a minute'
+  return f'{lines}, {took} at the speed of this machine now, and compiling'
+
+
+def flops(experiment: Experiment, stage: str) -> float:
+  """About as many FLOPs as a stage takes, from its settings alone; 0 for one that reports."""
+  config, shapes = experiment.config, experiment.config.shapes
+  model = experiment.model.config
+  steps = _tokens_of_a_step(experiment)
+  if stage == 'initialise':
+    tokens = sum(config[name].updates * config[name].batch for name in ('pretrain', 'instruct'))
+    return 3 * tokens * shapes.row_length * _token(model, shapes.row_length, critic=False)
+  if stage in ('reward', 'learn'):
+    section = config[stage]
+    grown = _steps(section.search.method, section.search.budget, section.search, shapes)
+    solved = section.updates * section.batch * grown * steps
+    total = 4 * solved * _token(model, shapes.max_steps * steps)
+    if stage == 'learn' and section.control:
+      control = supervised_section(config, 'control')
+      tokens = control.updates * control.batch * shapes.row_length
+      total += 3 * tokens * _token(model, shapes.row_length, critic=False)
+    return total
+  if stage == 'evaluate':
+    settings = config.evaluate.search
+    searches = [s for policy in config.evaluate.policies for s in searches_of(config, policy)]
+    grown = sum(_steps(s.method, s.budget, settings, shapes) for s in searches)
+    problems = len(experiment.data.test[0].length)
+    return problems * grown * steps * _token(model, shapes.max_steps * steps)
+  return 0.0
+
+
+def seconds(work: float) -> float:
+  """About as long as so many FLOPs take on this CPU: measured on one product of matrices, of whose
+  speed a job reaches `_REACHED`."""
+  x = jax.numpy.ones((1024, 1024))
+  product = jax.jit(lambda x: x @ x).lower(x).compile()
+  times = []
+  for _ in range(5):
+    began = time.perf_counter()
+    product(x).block_until_ready()
+    times.append(time.perf_counter() - began)
+  return work * min(times) / (2 * 1024**3) / _REACHED
+
+
+def _steps(method, budget, search, shapes) -> float:
+  """Steps that a search decodes for a problem. A solution takes half of those that it may."""
+  candidates = search.get('candidates', 1)
+  return SEARCHES[method].steps(budget, candidates=candidates, max_steps=shapes.max_steps / 2)
+
+
+def _tokens_of_a_step(experiment) -> float:
+  """In the demonstrations, where steps are parted by the delimiter."""
+  rows, tokenizer = experiment.data.instruction, experiment.tokenizer
+  steps = np.isin(rows.tokens, (*tokenizer.delimiter_ids, *tokenizer.end_ids)).sum()
+  return float(np.sum(rows.length) / max(steps, 1))
+
+
+def _token(model, length, *, critic=True) -> float:
+  """FLOPs of a token, midway in a text of so many."""
+  return float(token_flops(model, length / 2, critic=critic))

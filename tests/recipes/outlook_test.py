@@ -1,0 +1,57 @@
+"""What is said of a job before it begins is read off its settings, and near what it then bills."""
+
+import jax
+import pytest
+
+from configs import quickstart
+from o1jax.recipes import outlook
+from o1jax.recipes.build import build
+
+
+@pytest.fixture(scope='module')
+def experiment(tmp_path_factory):
+  return build(quickstart.get_config('smoke'), tmp_path_factory.mktemp('outlook'))
+
+
+def changed(experiment, **settings):
+  config = experiment.config.copy_and_resolve_references().unlock()
+  config.update_from_flattened_dict({key.replace('__', '.'): x for key, x in settings.items()})
+  copy = object.__new__(type(experiment))
+  object.__setattr__(copy, '__dict__', {**experiment.__dict__, 'config': config})
+  return copy
+
+
+def test_the_setting_names_task_folder_stages_and_devices(experiment):
+  told = outlook.setting(experiment.config, 'runs/mine')
+  assert told.startswith('countdown in runs/mine: initialise, reward, learn, evaluate, report; on ')
+  assert f'{jax.device_count()} devices (cpu)' in told
+
+
+def test_the_outlook_counts_parameters_and_data(experiment):
+  told = outlook.outlook(experiment, experiment.config.stages)
+  data = experiment.data
+  assert f'{len(data.texts)} texts, 64 problems to learn from, 16 to be tested on' in told
+  assert told.endswith('at the speed of this machine now, and compiling')
+
+
+@pytest.mark.parametrize('stage, updates', [('initialise', 'pretrain'), ('reward', 'reward')])
+def test_work_grows_with_updates_and_batches(experiment, stage, updates):
+  one = outlook.flops(experiment, stage)
+  other = outlook.flops(changed(experiment, instruct__updates=0), stage)
+  twice = changed(experiment, instruct__updates=0, **{f'{updates}__batch': 16})
+  assert one >= other > 0 and outlook.flops(twice, stage) == pytest.approx(2 * other)
+
+
+def test_a_larger_budget_is_more_work_and_a_report_none(experiment):
+  assert outlook.flops(experiment, 'report') == 0
+  more = changed(experiment, evaluate__policies__learned__simulations=(4, 64))
+  assert outlook.flops(more, 'evaluate') > 2 * outlook.flops(experiment, 'evaluate')
+  without = changed(experiment, learn__control=False)
+  assert 0 < outlook.flops(without, 'learn') < outlook.flops(experiment, 'learn')
+
+
+def test_twice_the_work_takes_twice_the_time(monkeypatch):
+  clock = iter(range(1000))
+  monkeypatch.setattr(outlook.time, 'perf_counter', lambda: next(clock))
+  assert outlook.seconds(2.0 * 1024**3) == pytest.approx(1 / outlook._REACHED)
+  assert outlook.seconds(4.0 * 1024**3) == pytest.approx(2 / outlook._REACHED)
