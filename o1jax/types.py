@@ -26,12 +26,14 @@ class Problem:
     text: the exact answer where the task has one ('' otherwise).
     numbers: the integers a verifier needs, e.g. countdown's (target, n1, n2, n3).
     note: what a person who asked it should know, such as that training never showed the like.
+    task: which part of a mixture it is of, see `Task.parts`.
   """
 
   prompt: str
   text: str = ''
   numbers: tuple[int, ...] = ()
   note: str = ''
+  task: int = 0
 
 
 class TextWorld(NamedTuple):
@@ -73,6 +75,8 @@ class Task(NamedTuple):
       one. '' where each is an answer of its own.
     reads: bytes of the end of a solution that a verifier and a vote are told.
     world: what is said after a step, if anything; `demonstrate` gives it as `text.steps.Given`.
+    judges: rows of `verify.JUDGES` that may judge its answers.
+    parts: the tasks that it mixes, if it does; `Problem.task` is a place among them.
   """
 
   name: str
@@ -86,6 +90,12 @@ class Task(NamedTuple):
   marker: str = '<answer>'
   reads: int = 128
   world: TextWorld | None = None
+  judges: tuple[str, ...] = ('task',)
+  parts: tuple['Task', ...] = ()
+
+  def each(self) -> tuple['Task', ...]:
+    """Its parts, or itself alone where it has none."""
+    return self.parts or (self,)
 
 
 @struct.dataclass
@@ -104,6 +114,8 @@ class Reference:
   text: Array  # [B, Y] uint8, right-padded
   length: Array  # [B] int32
   numbers: Array  # [B, M] int32, -1 = unused
+  task: Array | None = None  # [B] int32: `Problem.task`; None stands for 0
+  task: Array | None = None  # [B] int32: `Problem.task`; None where there is no mixture
 
 
 @struct.dataclass

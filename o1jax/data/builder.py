@@ -6,6 +6,7 @@ lines = read_text(task.name, 'data')
 """
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
@@ -25,13 +26,14 @@ PLAIN_TEXT = 'plain_text'  # the split of texts for pre-training: records withou
 
 
 class TaskData(tfds.core.GeneratorBasedBuilder):
-  """The records of one task by split, in their order. A record has prompt, text, numbers and steps
-  (see `types.Problem`)."""
+  """The records of one task by split, in their order. A record has prompt, text, numbers, steps
+  and, of a mixture, task (see `types.Problem`)."""
 
   VERSION = tfds.core.Version('1.0.0')
 
   def __init__(self, *, records: Mapping[str, list[dict]], data_dir):
     self._records = records
+    self._mixed = any('task' in record for part in records.values() for record in part)
     super().__init__(data_dir=data_dir, file_format='array_record')
 
   def _info(self):
@@ -45,6 +47,7 @@ class TaskData(tfds.core.GeneratorBasedBuilder):
           'text': tfds.features.Text(),
           'numbers': tfds.features.Sequence(np.int32),
           'steps': tfds.features.Sequence(tfds.features.Text()),
+          **({'task': np.int32} if self._mixed else {}),
         }
       ),
       metadata=tfds.core.MetadataDict(digest=_digest(self._records)),
@@ -76,12 +79,13 @@ def write(
   Raises:
     ValueError: the folder holds data of other settings, or a split holds too few problems.
   """
+  record = functools.partial(_record, mixed=bool(task.parts))
   records = {
-    split: [_record(*d) for d in demonstrate(task, task.problems(split, count, seed), seed=seed)]
+    split: [record(*d) for d in demonstrate(task, task.problems(split, count, seed), seed=seed)]
     for split, count in counts.items()
   }
   records[PLAIN_TEXT] = [
-    _record(types.Problem(prompt='', text=text), []) for text in plain_text(task, texts, seed=seed)
+    record(types.Problem(prompt='', text=text), []) for text in plain_text(task, texts, seed=seed)
   ]
   root = pathlib.Path(data_dir) / task.name
   builder = TaskData(records=records, data_dir=root)
@@ -107,6 +111,7 @@ def read(name: str, data_dir, split: str) -> list[Demonstration]:
         prompt=record['prompt'].decode(),
         text=record['text'].decode(),
         numbers=tuple(map(int, record['numbers'])),
+        task=int(record.get('task', 0)),
       ),
       [_from_disk(step.decode()) for step in record['steps']],
     )
@@ -133,13 +138,14 @@ def _source(name, data_dir, split):
   return builder.as_data_source(split)
 
 
-def _record(problem: types.Problem, steps: list[str]) -> dict:
-  return {
+def _record(problem: types.Problem, steps: list[str], *, mixed: bool) -> dict:
+  record = {
     'prompt': problem.prompt,
     'text': problem.text,
     'numbers': list(problem.numbers),
     'steps': [_GIVEN + step if isinstance(step, Given) else step for step in steps],
   }
+  return record | {'task': problem.task} if mixed else record
 
 
 def _from_disk(step: str) -> str:

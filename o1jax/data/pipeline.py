@@ -70,7 +70,12 @@ def encode_problems(
   numbers, _ = _pad(numbers, max(1, *map(len, numbers)), types.UNUSED)
   return (
     types.Prompt(tokens=tokens, length=length),
-    types.Reference(text=text.astype(np.uint8), length=text_length, numbers=numbers),
+    types.Reference(
+      text=text.astype(np.uint8),
+      length=text_length,
+      numbers=numbers,
+      task=np.array([problem.task for problem in problems], np.int32),
+    ),
   )
 
 

@@ -122,7 +122,10 @@ class Evaluator:
       ids = jnp.broadcast_to(
         tree_lib.node_ids(tree).reshape(-1), (prompt.length.shape[0], tree.mask[0].size)
       )
-      picks = [choose(tree, rule=r.rule, aggregate=aggregate, first=r.chains) for r in readouts]
+      picks = [
+        choose(tree, rule=r.rule, aggregate=aggregate, first=r.chains, task=reference.task)
+        for r in readouts
+      ]
       tokens, flops = search_cost(model_config, prompt, tree)
       return tree, dict(
         correct=jnp.stack(

@@ -4,17 +4,15 @@ import dataclasses
 import datetime
 import functools
 import hashlib
-import itertools
 import pathlib
 import shutil
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import numpy as np
 
-from o1jax.data import pipeline
-from o1jax.data.problems import read_gsm8k, read_math
-from o1jax.data.programs import read_apps, read_mbpp
+from o1jax.data import FORMATS, pipeline
 from o1jax.decode.world import World, text_world
 from o1jax.model.transformer import LanguageModel
 from o1jax.model.variants import ModelConfig, variant
@@ -23,33 +21,16 @@ from o1jax.runtime.config import ConfigDict, ConfigError, require
 from o1jax.runtime.mesh import cores
 from o1jax.runtime.storage import writing
 from o1jax.search.choose import choose
-from o1jax.tasks import calculator, cipher, countdown, gym, programs, questions
+from o1jax.tasks import TASKS
 from o1jax.text import chat, pretrained
 from o1jax.text.steps import Behaviours
 from o1jax.text.tokenizer import Tokenizer
 from o1jax.types import Array, Prompt, Reference, Sequences, Task, Verifier
-from o1jax.verify import code, math
-from o1jax.verify import sandbox as sandboxes
+from o1jax.verify import JUDGES, code
 from o1jax.verify.host import HostVerifier
+from o1jax.verify.launch import SandboxError
 from o1jax.verify.outcome import outcome
 
-TASKS = {
-  'countdown': countdown.task,
-  'calculator': calculator.task,
-  'cipher': cipher.task,
-  'gym': gym.task,
-}
-# Published data: what makes a task of it, and the reader of a split.
-PUBLISHED = {
-  'gsm8k': (questions.task, lambda split: read_gsm8k),
-  'math': (questions.task, lambda split: read_math),
-  'mbpp': (
-    programs.task,
-    lambda split: functools.partial(read_mbpp, split=split, check=code.parse),
-  ),
-  'apps': (programs.task, lambda split: functools.partial(read_apps, check=code.parse)),
-}
-JUDGES = ('task', 'math', 'code')
 # What a run keeps of a checkpoint that it starts from, so that it can go on without.
 _KEPT = (
   'config.json',
@@ -73,6 +54,7 @@ class Data(NamedTuple):
   validation: tuple[Prompt, Reference]
   test: tuple[Prompt, Reference]
   test_prompts: list[str]
+  test_tasks: np.ndarray  # [N] which part of a mixture each test problem is of
   fixed: tuple[Prompt, Reference] | None  # the task's fixed problems
 
 
@@ -123,7 +105,12 @@ def assemble(config: ConfigDict, workdir: pathlib.Path) -> Experiment:
     tokenizer=tokenizer,
     load=functools.partial(_data, config, task, tokenizer, material),
     model=LanguageModel(shape),
-    choose=functools.partial(choose, table=table, marker=task.marker, reads=task.reads),
+    choose=functools.partial(
+      choose,
+      table=table,
+      marker=tuple(part.marker for part in task.each()),
+      reads=tuple(part.reads for part in task.each()),
+    ),
     verifier=verifier,
     world=_world(task, tokenizer, table),
     key=jax.random.key(config.seed),
@@ -154,8 +141,6 @@ def _data(config, task, tokenizer, material) -> Data:
   else:
     says = task.world.says if task.world else 0
     pipeline.check_steps(tokenizer, demonstrations, **sizes, says=says)
-  if config.verifier.by == 'code':
-    _check_tests(task, itertools.chain(*problems.values()))
   encode = functools.partial(
     pipeline.encode_problems, tokenizer, prompt_length=shapes.prompt_length
   )
@@ -164,6 +149,7 @@ def _data(config, task, tokenizer, material) -> Data:
     pipeline.instruction_rows(tokenizer, demonstrations, row_length=shapes.row_length),
     *(encode(problems[split]) for split in ('pool', 'validation', 'test')),
     test_prompts=[problem.prompt for problem in problems['test']],
+    test_tasks=np.array([problem.task for problem in problems['test']]),
     fixed=encode(list(task.fixed)) if task.fixed else None,
   )
 
@@ -242,22 +228,55 @@ def model_shape(config: ConfigDict, tokenizer: Tokenizer, workdir: pathlib.Path)
 
 
 def build_task(config: ConfigDict) -> Task:
-  """The config's task with its behaviours. ConfigError for an unknown name or setting."""
-  settings = config.task.to_dict()
+  """The config's task. ConfigError for an unknown name or setting."""
+  return _task(config.task.to_dict(), 'config.task')
+
+
+def _task(settings, where) -> Task:
+  """The task of a section, which is at `where` of the config."""
+  require('name' in settings, f'{where} names no task: give {where}.name')
   name = settings.pop('name')
-  if name in PUBLISHED:
-    make, reader = PUBLISHED[name]
-    for split in ('train', 'test'):
-      require(settings[split], f'config.task.{split} names no file of {name}: give its path')
-    read = lambda split: functools.partial(
-      reader(split), pathlib.Path(settings[split]).expanduser(), skip_bad=settings['skip_bad']
-    )
-    return make(name=name, train=read('train'), test=read('test'))
-  require(
-    name in TASKS, f'config.task.name is {name!r}: choose one of {", ".join((*TASKS, *PUBLISHED))}'
-  )
-  behaviours = Behaviours(**settings.pop('behaviours'))
-  return TASKS[name](behaviours=behaviours, **settings)
+  known = TASKS | FORMATS
+  require(name in known, f'{where}.name is {name!r}: choose one of {", ".join(known)}')
+  row = known[name]
+  settings = row.defaults | settings
+  if name in FORMATS:
+    return _published(name, row, settings, where)
+  if row.mixes:
+    settings = _parts(settings, where)
+  try:
+    if 'behaviours' in settings:
+      settings['behaviours'] = Behaviours(**settings['behaviours'])
+    return row.task(**settings)
+  except TypeError as error:  # a setting that is missing, or none of this task
+    raise ConfigError(f'{where} has no settings of the task {name!r}: {error}') from None
+
+
+def _published(name, row, settings, where):
+  """The task of published problems, whose files a section names."""
+  for split in ('train', 'test'):
+    require(settings[split], f'{where}.{split} names no file of {name}: give its path')
+
+  def read(split):
+    told = {'split': split, 'check': code.parse}
+    given = {need: told[need] for need in row.needs} | dict(skip_bad=settings['skip_bad'])
+    return functools.partial(row.read, pathlib.Path(settings[split]).expanduser(), **given)
+
+  return row.task(name=name, train=read('train'), test=read('test'))
+
+
+def _parts(settings, where):
+  """The settings of a mixture, in which each part is named and has a section of that name."""
+  require('parts' in settings, f'{where} names no parts: give {where}.parts and {where}.shares')
+  settings, names = dict(settings), settings['parts']
+  missing = [name for name in names if name not in settings]
+  require(not missing, f'{where}.parts names {missing}: give each a section of that name')
+  idle = [
+    name for name, section in settings.items() if isinstance(section, dict) and name not in names
+  ]
+  require(not idle, f'{where}.parts does not name {idle}: add them, or leave out their sections')
+  parts = [_task(settings.pop(n), f'{where}.{n}')._replace(name=n) for n in dict.fromkeys(names)]
+  return settings | dict(parts=parts)
 
 
 def _verifier(config, task, table) -> Verifier:
@@ -266,6 +285,11 @@ def _verifier(config, task, table) -> Verifier:
   where, by, sandbox = (settings.pop(key) for key in ('where', 'by', 'sandbox'))
   require(where in ('device', 'host'), f'config.verifier.where is {where!r}: choose device or host')
   require(by in JUDGES, f'config.verifier.by is {by!r}: choose one of {", ".join(JUDGES)}')
+  require(
+    by in task.judges,
+    f'answers of the task {task.name!r} are not judged by {by!r}: set config.verifier.by='
+    f'{" or ".join(task.judges) or "something that all of its parts have"}',
+  )
   if where == 'device':
     require(
       by == 'task' and task.verify is not None,
@@ -274,41 +298,15 @@ def _verifier(config, task, table) -> Verifier:
     )
     rule = functools.partial(outcome, verify=task.verify, table=table, size=task.reads)
     return Verifier(rule, name=f'{task.name} on devices')
-  require(
-    by == 'code' or task.check is not None,
-    f'answers of the task {task.name!r} are programs: set '
-    'config.verifier.by=code and name a sandbox',
-  )
-  check = {
-    'task': lambda: task.check,
-    'math': lambda: math.check,
-    'code': lambda: _sandboxed(sandbox),
-  }[by]()
-  settings['workers'] = settings['workers'] or cores()
-  if by == 'code':  # the sandbox has its own time limit, within which a slow start is not to count
-    settings['seconds'] = max(settings['seconds'], sandboxes.LIMITS.seconds + 3 * sandboxes.STARTUP)
-  host = HostVerifier(check, size=task.reads, **settings)
-  name = {'task': task.name, 'math': 'math-verify'}.get(by)
-  name = name or f'unit tests in {sandboxes.describe(sandboxes.choose(sandbox))}'
-  rule = functools.partial(host.outcome, table=table)
-  return Verifier(rule, lambda: host.failure, f'{name} on the host')
-
-
-def _sandboxed(backend):
   try:
-    return code.verifier(backend=backend)
-  except (sandboxes.SandboxError, ValueError) as error:
-    raise ConfigError(f'config.verifier.sandbox={backend!r}: {error}') from None
-
-
-def _check_tests(task, problems):
-  for problem in problems:
-    try:
-      code.parse(problem.text)
-    except ValueError as error:
-      raise ConfigError(
-        f'config.verifier.by=code, but the task {task.name!r} has {error}'
-      ) from None
+    chosen = JUDGES[by].choose(task, sandbox)
+  except (SandboxError, ValueError) as error:
+    raise ConfigError(f'config.verifier.sandbox={sandbox!r}: {error}') from None
+  settings['workers'] = settings['workers'] or cores()
+  settings['seconds'] = max(settings['seconds'], chosen.seconds)
+  host = HostVerifier(chosen.check, size=tuple(part.reads for part in task.each()), **settings)
+  rule = functools.partial(host.outcome, table=table)
+  return Verifier(rule, lambda: host.failure, f'{chosen.name} on the host')
 
 
 def _material(config, task, workdir):
@@ -335,5 +333,12 @@ def _material(config, task, workdir):
     'test': task.problems('test', size.test, config.seed)
     + (task.problems('test_targets', size.test_targets, config.seed) if size.test_targets else []),
   }
+  held = {p.prompt for split in ('validation', 'test') for p in problems[split]}
+  leaked = next((problem.prompt for problem in train if problem.prompt in held), None)
+  require(
+    leaked is None,
+    f'config.task has {leaked!r} in training and in a test: choose settings, or files, that keep '
+    'the parts of a mixture apart',
+  )
   texts = builder.read_text(task.name, workdir / 'data')
   return texts, builder.read(task.name, workdir / 'data', 'train'), problems

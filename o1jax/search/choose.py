@@ -27,8 +27,9 @@ def choose(
   table: tuple[Array, Array],
   aggregate: str = 'last',
   first: int = 0,
-  marker: str = ANSWER,
-  reads: int = 128,
+  marker: str | tuple[str, ...] = ANSWER,
+  reads: int | tuple[int, ...] = 128,
+  task: Array | None = None,
 ) -> Array:
   """Picks one finished solution a problem.
 
@@ -41,6 +42,8 @@ def choose(
       stand.
     marker: what an answer stands behind, see `answer_keys`.
     reads: bytes of the end of a solution in which it is looked for.
+    task: [B] int32, with a marker and reads for each part of a mixture: which part's are the
+      problem's.
 
   Returns:
     Node ids [B], 0 where no solution was finished.
@@ -57,7 +60,7 @@ def choose(
 
   def votes(weight):
     """The summed weight of the solutions that share each one's answer."""
-    keys = answer_keys(tree, ids, table, marker=marker, reads=reads)
+    keys = answer_keys(tree, ids, table, marker=marker, reads=reads, task=task)
     same = (keys[:, :, None] == keys[:, None, :]) & done[:, None, :]
     return jnp.sum(jnp.where(same, weight[:, None, :], 0), axis=-1)
 
@@ -79,7 +82,13 @@ def chain_of(tree: Tree) -> Array:
 
 
 def answer_keys(
-  tree: Tree, ids: Array, table: tuple[Array, Array], *, marker: str = ANSWER, reads: int = 128
+  tree: Tree,
+  ids: Array,
+  table: tuple[Array, Array],
+  *,
+  marker: str | tuple[str, ...] = ANSWER,
+  reads: int | tuple[int, ...] = 128,
+  task: Array | None = None,
 ) -> Array:
   """A hash of each solution's answer text, spaces left out. ids [B, N] -> uint32 [B, N].
 
@@ -87,6 +96,16 @@ def answer_keys(
   solution without an
   answer agrees with no other: its key is its own. So it is for all if `marker` is empty.
   """
+
+  if isinstance(marker, tuple):
+    own = list(zip(marker, reads, strict=True))
+    keys = {
+      place: answer_keys(tree, ids, table, marker=place[0], reads=place[1])
+      for place in dict.fromkeys(own)
+    }
+    if len(keys) == 1:
+      return keys[own[0]]
+    return jnp.stack([keys[place] for place in own])[task, jnp.arange(ids.shape[0])]
 
   def one(node, text, length):
     answer, rest = after_last(text, length, marker.encode(), size=_ANSWER_BYTES)

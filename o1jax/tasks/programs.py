@@ -20,4 +20,4 @@ def task(
   asked = questions.task(
     name=name, train=train, test=test, demonstrate=lambda solved: list(solved.steps)
   )
-  return asked._replace(check=None, marker='', reads=_READS)
+  return asked._replace(check=None, marker='', reads=_READS, judges=('code',))

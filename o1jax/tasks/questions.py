@@ -54,6 +54,7 @@ def task(
     ask=ask,
     marker=BOX,
     reads=_READS,
+    judges=('task', 'math'),
   )
 
 

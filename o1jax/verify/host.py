@@ -69,7 +69,7 @@ class HostVerifier:
     patience: float = 600.0,
     workers: int = 2,
     memory: float | None = 1.0,
-    size: int = 128,
+    size: int | tuple[int, ...] = 128,
     unjudged: float = 0.1,
   ):
     """Starts nothing yet.
@@ -84,7 +84,8 @@ class HostVerifier:
       memory: GiB for one answer, beyond what the process has. If the answer starts other processes,
         each may use as much. An answer that runs out of it is wrong. None sets no limit. There is
         none on systems other than Linux.
-      size: bytes of a solution that the check is given: its end, if it is longer.
+      size: bytes of a solution that the check is given: its end, if it is longer. Several numbers
+        are those of the parts of a mixture.
       unjudged: share of the last `RECENT` answers that may be unjudged. If more are, or all of a
         call, the verifier is broken. Fewer than `_FEW` never break it.
 
@@ -100,7 +101,8 @@ class HostVerifier:
         'functools.partial of one'
       ) from None
     self.failure, self.causes = None, collections.Counter()
-    self._patience, self._count, self._size = patience, workers, size
+    self._patience, self._count = patience, workers
+    self._sizes = size if isinstance(size, tuple) else (size,)
     self._share, self._recent = unjudged, collections.deque(maxlen=RECENT)
     self._asked, self._lock = queue.SimpleQueue(), threading.Lock()
     self._verdicts, self._threads = {}, []
@@ -114,7 +116,7 @@ class HostVerifier:
       [B, N] float32: 1 where the node finishes a correct solution, `UNJUDGED` where the check has
         no verdict, 0 elsewhere; `BROKEN` everywhere after a failure.
     """
-    text, length = solution_bytes(tree, ids, table, size=self._size)
+    text, length = solution_bytes(tree, ids, table, size=max(self._sizes))
     done = tree_lib.pick(tree_lib.finished(tree), ids, fill=False)
     part = ('batch',)
     return each_part(self._ask, part, *[part] * 4, alone=True)(reference, text, length, done)
@@ -134,9 +136,14 @@ class HostVerifier:
     rows = np.argwhere(done)
     problems = {b: _problem(reference, b) for b in set(rows[:, 0].tolist())}
     verdicts = np.zeros(done.shape, np.float32)
-    found = self.verdicts([(problems[b], _text(text[b, n], length[b, n])) for b, n in rows])
+    found = self.verdicts([self._answer(problems[b], text[b, n], length[b, n]) for b, n in rows])
     verdicts[done] = np.where(np.isnan(found), _UNJUDGED, found)
     return verdicts if self.failure is None else np.full_like(verdicts, _BROKEN)
+
+  def _answer(self, problem, text, length):
+    """A problem, and as much of the end of its answer as its own task reads."""
+    start = max(length - self._sizes[problem.task], 0)
+    return problem, _text(text[start:], length - start)
 
   def verdicts(self, answers: list[tuple[Problem, str]]) -> np.ndarray:
     """Waits for the verdicts on (problem, text)s: float32 [N], 1, 0 or `UNJUDGED`. After a failure
@@ -272,7 +279,9 @@ def _tell(process, words):
 def _problem(reference: Reference, b: int) -> Problem:
   """The part of problem b that a check may read."""
   numbers = tuple(int(number) for number in reference.numbers[b] if number != UNUSED)
-  return Problem(prompt='', text=_text(reference.text[b], reference.length[b]), numbers=numbers)
+  text = _text(reference.text[b], reference.length[b])
+  task = 0 if reference.task is None else int(reference.task[b])
+  return Problem(prompt='', text=text, numbers=numbers, task=task)
 
 
 def _text(text: np.ndarray, length: int) -> str:

@@ -4,7 +4,7 @@ compiling."""
 import jax
 import pytest
 
-from configs import cipher, countdown
+from configs import cipher, countdown, mixture
 from o1jax.learning.optimizer import init_state
 from o1jax.recipes import build
 from o1jax.runtime.config import ConfigError, check_config
@@ -18,6 +18,7 @@ def little(config, **settings):
 CONFIGS = {
   'countdown': lambda: little(countdown.get_config(), test_targets=8),
   'cipher': lambda: little(cipher.get_config()),
+  'mixture': lambda: little(mixture.get_config()),
 }
 
 
