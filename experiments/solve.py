@@ -82,7 +82,7 @@ class Solver(NamedTuple):
     lines.append(
       f'\nspent: {self.budget} {unit} ({self.method}, {self.policy} policy), '
       f'{int(verdicts.tokens[0]):,} tokens, {float(verdicts.flops[0]):.2g} FLOPs, '
-      f'{verdicts.seconds:.2g} s'
+      f'{float(verdicts.seconds[0]):.2g} s'
     )
     return '\n'.join(lines)
 

@@ -27,6 +27,8 @@ class Problem:
     numbers: the integers a verifier needs, e.g. countdown's (target, n1, n2, n3).
     note: what a person who asked it should know, such as that training never showed the like.
     task: which part of a mixture it is of, see `Task.parts`.
+    cluster: what it shares with problems like it, such as its template. Two problems of one
+      cluster are not independent measurements; '' = nothing is known.
   """
 
   prompt: str
@@ -34,6 +36,7 @@ class Problem:
   numbers: tuple[int, ...] = ()
   note: str = ''
   task: int = 0
+  cluster: str = dataclasses.field(default='', compare=False)
 
 
 class TextWorld(NamedTuple):

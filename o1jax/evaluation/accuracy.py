@@ -1,5 +1,6 @@
 """Accuracy of a policy under test-time search, problem by problem, with what it cost."""
 
+import functools
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from o1jax import tree as tree_lib
+from o1jax.evaluation.methods import COVERAGE
 from o1jax.evaluation.results import Result
-from o1jax.evaluation.statistics import pass_at_k, wilson_interval
+from o1jax.evaluation.statistics import mean_interval, pass_at_k, wilson_interval
 from o1jax.fused import problem_keys
-from o1jax.model.compute import search_cost
 from o1jax.model.sharding import fetch, lay
-from o1jax.reward.process import solution_score
-from o1jax.types import Params, Prompt, Reference, Tree, Verifier
+from o1jax.reward.process import monte_carlo
+from o1jax.types import Array, Params, Prompt, Reference, Tree, Verifier
 from o1jax.verify.host import VerifierError, check_verdicts
 from o1jax.verify.outcome import judge
 
@@ -32,21 +33,81 @@ class Readout(NamedTuple):
   chains: int = 0
 
 
-class Verdicts(NamedTuple):
-  """One search over all problems, on the host."""
+class Reading(NamedTuple):
+  """How a searched tree becomes rows of a table.
 
-  correct: dict[Readout, np.ndarray]  # [N] bool
-  known: dict[Readout, np.ndarray]  # [N] bool: False where the answer is unjudged
+  Attributes:
+    readouts: the rows.
+    verifier: judges, afterwards.
+    choose: (tree, rule=, first=, task=) -> node ids [B], see `search.choose.choose`.
+    spell: (tree, ids [B, N]) -> bytes [B, N, S] of each solution's end, and how many [B, N].
+    cost: (prompt, tree) -> tokens [B], FLOPs [B].
+  """
+
+  readouts: tuple[Readout, ...]
+  verifier: Verifier
+  choose: Callable[..., Array]
+  spell: Callable[[Tree, Array], tuple[Array, Array]]
+  cost: Callable[[Prompt, Tree], tuple[Array, Array]]
+
+
+class Answers(NamedTuple):
+  """What one readout answers to N problems, on the host."""
+
+  chosen: np.ndarray  # [N] node id, 0 = no solution was finished
+  verdict: np.ndarray  # [N] 1 = right, 0 = wrong, nan = the verifier had no verdict
+  text: list[str]  # the end of each chosen solution, '' = none
+
+  @property
+  def correct(self) -> np.ndarray:
+    """[N] bool."""
+    return self.verdict > 0
+
+  @property
+  def known(self) -> np.ndarray:
+    """[N] bool: there is a verdict. A problem without an answer is known to be wrong."""
+    return ~np.isnan(self.verdict)
+
+
+class States(NamedTuple):
+  """What the critic said of each of M states below which a solution ended, and what came of it."""
+
+  value: np.ndarray  # [M] P(correct | prefix)
+  right: np.ndarray  # [M] share right of the solutions that ended at or below it
+  depth: np.ndarray  # [M] steps from the prompt, from 1
+  finished: np.ndarray  # [M] bool: a finished solution; else a prefix
+
+
+class Verdicts(NamedTuple):
+  """One search over N problems, on the host."""
+
+  answers: dict[Readout, Answers]
   tokens: np.ndarray  # [N]
   flops: np.ndarray  # [N]
+  seconds: np.ndarray  # [N] those of the problem's batch, shared evenly; without compilation
   samples: np.ndarray  # [N] slots that expand the root: the chains of a best-of-N tree
   right: np.ndarray  # [N] finished solutions that are correct
   unjudged: np.ndarray  # [N] finished solutions without a verdict, which count as neither
-  scores: np.ndarray  # [M] critic score of every finished solution
-  outcomes: np.ndarray  # [M] its verdict
-  chosen: np.ndarray  # [N] node id chosen by the first readout, 0 = none
-  seconds: float  # per problem, without compilation
+  states: States
   trees: Tree  # judged, of the first batch of problems
+
+  @property
+  def chosen(self) -> np.ndarray:
+    """[N] node id that the first readout answers with, 0 = none."""
+    return next(iter(self.answers.values())).chosen
+
+  def of(self, rows: np.ndarray) -> 'Verdicts':
+    """The same search on some of its problems, `rows` [N] bool; states and trees stay those of
+    all."""
+    some = {
+      name: getattr(self, name)[rows]
+      for name in ('tokens', 'flops', 'seconds', 'samples', 'right', 'unjudged')
+    }
+    answers = {
+      readout: Answers(a.chosen[rows], a.verdict[rows], [a.text[i] for i in np.flatnonzero(rows)])
+      for readout, a in self.answers.items()
+    }
+    return self._replace(answers=answers, **some)
 
   def judged(self, readout: Readout) -> np.ndarray:
     """Whether the answer is right, bool, of the problems whose answer has a verdict.
@@ -54,13 +115,13 @@ class Verdicts(NamedTuple):
     Raises:
       VerifierError: there is none.
     """
-    right = self.correct[readout][self.known[readout]]
-    if not len(right):
+    answers = self.answers[readout]
+    if not answers.known.any():
       raise VerifierError(
-        f'none of {len(self.known[readout])} answers of {readout.method} has a verdict: mend the '
-        'check of the verifier'
+        f'none of {len(answers.known)} answers of {readout.method} has a verdict: mend the check '
+        'of the verifier'
       )
-    return right
+    return answers.correct[answers.known]
 
 
 def equal_batches(count: int, most: int, *, of: int = 1) -> int:
@@ -83,67 +144,30 @@ class Evaluator:
 
   def __init__(
     self,
-    model_config,
     search: Callable,
+    reading: Reading,
     *,
-    verifier: Verifier,
-    choose,
-    readouts: list[Readout],
-    aggregate: str = 'last',
     batch: int = 128,
-    spread: Callable = lambda run: run,
     budgets: tuple[int, ...] = (),
+    spread: Callable = lambda run: run,
   ):
     """Compiles nothing yet.
 
     Args:
-      model_config: for the cost.
       search: (params, keys, prompt) -> Tree; with `budgets` it is told, as a fourth, the place of
         one among them.
-      verifier: judges, afterwards.
-      choose: `search.choose.choose` of solutions as they are to be read.
-      readouts: what to read off the trees.
-      aggregate: how step values make a solution's score.
+      reading: what to read off the trees.
       batch: problems in a batch, see `equal_batches`.
+      budgets: of a search that can spend one of several, which then is a call's `spend`.
       spread: makes a function (params, ...) by problem one that several devices share, see
         `runtime.mesh`.
-      budgets: of a search that can spend one of several, which then is a call's `spend`.
     """
-    self._readouts, self._batch, self._budgets, self._failure = (
-      readouts,
-      batch,
-      budgets,
-      verifier.failure,
-    )
-    self._compiled = None
+    self._readouts, self._batch, self._budgets = reading.readouts, batch, budgets
+    self._failure, self._compiled = reading.verifier.failure, None
 
     def run(params, keys, prompt, reference, *which):
-      tree = judge(reference, search(params, keys, prompt, *which), verifier.outcome)
-      ids = jnp.broadcast_to(
-        tree_lib.node_ids(tree).reshape(-1), (prompt.length.shape[0], tree.mask[0].size)
-      )
-      picks = [
-        choose(tree, rule=r.rule, aggregate=aggregate, first=r.chains, task=reference.task)
-        for r in readouts
-      ]
-      tokens, flops = search_cost(model_config, prompt, tree)
-      return tree, dict(
-        correct=jnp.stack(
-          [tree_lib.pick(tree.outcome, pick[:, None])[:, 0] > 0 for pick in picks], axis=1
-        ),
-        tokens=tokens,
-        known=jnp.stack(
-          [~tree_lib.pick(tree.unjudged, pick[:, None], fill=False)[:, 0] for pick in picks], axis=1
-        ),
-        flops=flops,
-        samples=jnp.sum(tree.expanded == tree_lib.ROOT, axis=1),
-        right=jnp.sum(tree.outcome > 0, axis=(1, 2)),
-        unjudged=jnp.sum(tree.unjudged, axis=(1, 2)),
-        done=tree_lib.judged(tree),
-        scores=solution_score(tree, ids, aggregate=aggregate).reshape(tree.mask.shape),
-        outcomes=tree.outcome,
-        chosen=picks[0],
-      )
+      tree = judge(reference, search(params, keys, prompt, *which), reading.verifier.outcome)
+      return tree, _read(reading, prompt, reference, tree)
 
     self._run = jax.jit(spread(run))
 
@@ -193,9 +217,6 @@ class Evaluator:
     lies, *split = run.input_shardings[0]
     params = lay(params, lies)
     which = self._which(spend) if self._budgets or spend else ()
-    readouts = (
-      [readout._replace(budget=spend) for readout in self._readouts] if spend else self._readouts
-    )
 
     def search(start):
       rows = np.arange(start, start + size) % count
@@ -203,79 +224,136 @@ class Evaluator:
       tree, part = run(params, *lay(data, tuple(split)))
       return fetch(part), None if start else fetch(tree)
 
-    parts, trees, began = [], None, time.perf_counter()
+    parts, trees = [], None
     for start in range(0, count, size):
+      began = time.perf_counter()
       part, tree = search(start)
-      check_verdicts(part['outcomes'], self._failure)
-      trees = tree if tree is not None else trees
+      trees = tree if trees is None else trees
+      check_verdicts(part['outcome'], self._failure)
       keep = min(size, count - start)
-      parts.append({name: x[:keep] for name, x in part.items()})
+      part = {name: x[:keep] for name, x in part.items()}
+      part['seconds'] = np.full(keep, (time.perf_counter() - began) / keep)
+      parts.append(part)
       watch(keep)
-    seconds = (time.perf_counter() - began) / count
     whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    done = whole.pop('done')
-    whole |= dict(
-      correct=dict(zip(readouts, whole['correct'].T)),
-      known=dict(zip(readouts, whole['known'].T)),
-      scores=whole['scores'][done],
-      outcomes=whole['outcomes'][done],
+    readouts = [readout._replace(budget=spend or readout.budget) for readout in self._readouts]
+    return _verdicts(readouts, whole, trees)
+
+
+def _read(reading: Reading, prompt: Prompt, reference: Reference, tree: Tree) -> dict[str, Array]:
+  """All that `_verdicts` needs of a batch of judged trees, by problem; R readouts."""
+  choose = functools.partial(reading.choose, tree, task=reference.task)
+  chosen = jnp.stack([choose(rule=r.rule, first=r.chains) for r in reading.readouts], axis=1)
+  text, length = reading.spell(tree, chosen)
+  tokens, flops = reading.cost(prompt, tree)
+  below, ends = monte_carlo(tree)
+  return dict(
+    chosen=chosen,  # [B, R]
+    # [B, R]
+    verdict=jnp.where(
+      tree_lib.pick(tree.unjudged, chosen, fill=False),
+      jnp.nan,
+      tree_lib.pick(tree.outcome, chosen),
+    ),
+    text=text,  # [B, R, S]
+    length=length,  # [B, R]
+    tokens=tokens,
+    flops=flops,
+    samples=jnp.sum(tree.expanded == tree_lib.ROOT, axis=1),
+    right=jnp.sum(tree.outcome > 0, axis=(1, 2)),
+    unjudged=jnp.sum(tree.unjudged, axis=(1, 2)),
+    outcome=tree.outcome,  # [B, X, A], as all below
+    value=tree.value,
+    below=below,
+    known=tree.mask & (ends > 0),
+    done=tree_lib.finished(tree),
+    depth=jnp.broadcast_to(1 + tree_lib.parent_depth(tree)[..., None], tree.mask.shape),
+  )
+
+
+def _verdicts(readouts, whole, trees) -> Verdicts:
+  answers = {
+    readout: Answers(
+      whole['chosen'][:, i],
+      whole['verdict'][:, i],
+      [
+        bytes(text[:length]).decode(errors='replace') if node else ''
+        for node, text, length in zip(
+          whole['chosen'][:, i], whole['text'][:, i], whole['length'][:, i], strict=True
+        )
+      ],
     )
-    return Verdicts(**whole, seconds=seconds, trees=trees)
+    for i, readout in enumerate(readouts)
+  }
+  known = whole['known']
+  states = States(*(whole[name][known] for name in ('value', 'below', 'depth', 'done')))
+  names = ('tokens', 'flops', 'seconds', 'samples', 'right', 'unjudged')
+  by_problem = {name: whole[name] for name in names}
+  return Verdicts(answers, **by_problem, states=states, trees=trees)
 
 
-def result(stage: str, task: str, readout: Readout, verdicts: Verdicts, *, seed: int) -> Result:
-  """The table row of one readout. A readout of some of the chains is billed for its share of the
-  search. Accuracy is over the problems whose answer has a verdict."""
-  right = verdicts.judged(readout)
-  share = readout.chains / verdicts.samples.max() if readout.chains else 1.0
+def share_of(readout: Readout, verdicts: Verdicts) -> float:
+  """The share of a search that a readout is billed for: some of its chains, or all of it."""
+  return readout.chains / float(verdicts.samples.max()) if readout.chains else 1.0
+
+
+def result(readout: Readout, verdicts: Verdicts, *, stage: str, task: str, seed: int) -> Result:
+  """The table row of one readout. Accuracy is over the problems whose answer has a verdict; the
+  others are counted."""
+  right, share = verdicts.judged(readout), share_of(readout, verdicts)
   low, high = wilson_interval(int(right.sum()), len(right))
   return Result(
     stage=stage,
     task=task,
     method=readout.method,
     budget=readout.budget,
-    tokens=float(verdicts.tokens.mean() * share),
-    flops=float(verdicts.flops.mean() * share),
+    **_bill(verdicts, share),
     accuracy=float(right.mean()),
     ci_low=low,
     ci_high=high,
     problems=len(right),
     seed=seed,
-    seconds=verdicts.seconds * share,
+    unjudged=len(verdicts.tokens) - len(right),
   )
 
 
 def coverage(
-  stage: str, task: str, verdicts: Verdicts, budgets: list[int], *, seed: int
+  verdicts: Verdicts, budgets: list[int], *, stage: str, task: str, seed: int
 ) -> list[Result]:
   """pass@k of a best-of-N search by the unbiased estimator (arXiv:2107.03374), one row a budget.
 
   The interval is normal over problems. Samples without a verdict are no samples; a problem with
-  fewer than k others is left out.
+  fewer than k others is left out, and counted.
   """
   samples = int(verdicts.samples.max())
+  judged = samples - verdicts.unjudged
   rows = []
   for k in budgets:
-    judged = samples - verdicts.unjudged
-    if not (judged >= k).any():
+    enough = judged >= k
+    if not enough.any():
       continue
-    each = pass_at_k(judged[judged >= k], verdicts.right[judged >= k], k)
-    spread = 1.96 * each.std(ddof=min(1, len(each) - 1)) / np.sqrt(len(each))
-    mean = float(each.mean())
+    each = pass_at_k(judged[enough], verdicts.right[enough], k)
+    low, high = np.clip(mean_interval(each), 0, 1)
     rows.append(
       Result(
         stage=stage,
         task=task,
-        method='pass@k',
+        method=COVERAGE,
         budget=k,
-        tokens=float(verdicts.tokens.mean() * k / samples),
-        flops=float(verdicts.flops.mean() * k / samples),
-        accuracy=mean,
-        ci_low=max(mean - spread, 0.0),
-        ci_high=min(mean + spread, 1.0),
+        **_bill(verdicts, k / samples),
+        accuracy=float(each.mean()),
+        ci_low=float(low),
+        ci_high=float(high),
         problems=len(each),
         seed=seed,
-        seconds=verdicts.seconds * k / samples,
+        unjudged=int((~enough).sum()),
       )
     )
   return rows
+
+
+def _bill(verdicts, share):
+  """Means for one problem of a share of the search."""
+  return {
+    name: float(getattr(verdicts, name).mean() * share) for name in ('tokens', 'flops', 'seconds')
+  }

@@ -6,25 +6,37 @@ import html
 import itertools
 
 from o1jax.evaluation import figures, page, results, scaling
+from o1jax.evaluation.methods import looks, method
 
 SMALL = (
   'Small models reproduce the shape of a curve and the order of methods, not published percentages.'
 )
 BUDGET_CAPTION = (
-  'Budget: solutions sampled, or simulations run, for one problem; greedy is one solution. pass@k '
-  'counts a problem '
-  f'as solved if any of k samples is right, so it is the ceiling of choosing among samples. {SMALL}'
+  'Budget: solutions sampled, or simulations run, for one problem; greedy is one solution. The two '
+  'cost unlike amounts, so compare methods by tokens. pass@k counts a problem as solved if '
+  'any of k samples is right, so it is the ceiling of choosing among samples. '
+  f'{SMALL}'
+)
+TOKENS_CAPTION = (
+  'The same measurements against the tokens that were sampled for them: every branch, pruned ones '
+  'too. At equal tokens the higher curve is the better method.'
 )
 FLOPS_CAPTION = (
-  'The same measurements billed in arithmetic: every branch, pruned ones too, and the critic are '
-  'counted, so methods '
-  'with unlike budgets can be compared.'
+  'The same measurements against arithmetic: every branch, pruned ones too, and the critic are '
+  'counted.'
 )
+# What the training curves of a stage are called, and their look.
+TRAINING = {
+  'learn': ('search and learn', ('blue', 'o')),
+  'control': ('supervised control', ('orange', 's')),
+}
+# Runs of before named no stage.
+_OLDER = {'greedy': 'learn', 'supervised control': 'control'}
 
 
 def test_time(rows):
-  """Panels of accuracy against budget and FLOPs, a panel a stage, and the fitted slopes, for each
-  task.
+  """Panels of test accuracy against tokens, budget and FLOPs, a panel a stage, and the fitted
+  slopes, for each task.
 
   Args:
     rows: list of `results.Result`.
@@ -35,8 +47,9 @@ def test_time(rows):
   if not rows:
     return page.missing('results.csv', 'evaluate')
   summary = results.summarise(rows)
-  look = figures.looks(row.method for row in summary)
-  parts = [page.legend(look, page.method_words)]
+  look = looks(row.method for row in summary)
+  ceilings = [name for name in look if method(name).oracle]
+  parts = [page.legend(look, _words, dotted=ceilings)]
   for task in dict.fromkeys(row.task for row in summary):
     groups = collections.defaultdict(list)
     for row in summary:
@@ -45,18 +58,21 @@ def test_time(rows):
     parts.append(f'<h3>{html.escape(task)}</h3>')
     seeds = max(row.seeds for stage in groups.values() for row in stage)
     over = 'seeds' if seeds > 1 else 'problems'
-    shared = f'Bars: 95% intervals over {over}. Dashed: fit on the logarithm. '
-    parts.append(_stage_panels(groups, look, 'budget', shared + BUDGET_CAPTION))
-    parts.append(_stage_panels(groups, look, 'flops', shared + FLOPS_CAPTION))
+    shared = f' Bars: 95% intervals over {over}. Dashed: fit on the logarithm.'
+    parts.append(_stage_panels(groups, look, 'tokens', TOKENS_CAPTION + shared))
+    parts.append(_stage_panels(groups, look, 'budget', BUDGET_CAPTION))
+    parts.append(_stage_panels(groups, look, 'flops', FLOPS_CAPTION))
     parts.append(_fit_table(groups))
   return ''.join(parts)
 
 
 def _stage_panels(groups, look, axis, caption):
   limits = _limits([row for stage in groups.values() for row in stage])
-  base, label = (
-    (2, 'budget (solutions or simulations)') if axis == 'budget' else (10, 'FLOPs for one problem')
-  )
+  base, label = {
+    'tokens': (10, 'tokens sampled for one problem'),
+    'budget': (2, 'budget (solutions or simulations)'),
+    'flops': (10, 'FLOPs for one problem'),
+  }[axis]
   drawings, single = (
     [],
     [stage for stage, rows in groups.items() if len({row.budget for row in rows}) <= 2],
@@ -67,19 +83,30 @@ def _stage_panels(groups, look, axis, caption):
   for stage, rows in groups.items():
     curves = [
       figures.Curve(
-        method,
+        name,
         *zip(*((getattr(r, axis), r.accuracy, r.ci_low, r.ci_high) for r in mine), strict=True),
         fit=_fit(mine, axis),
+        ceiling=method(name).oracle,
       )
-      for method, mine in _by_method(rows)
+      for name, mine in _by_method(rows)
       if all(getattr(row, axis) > 0 for row in mine)
     ]
     drawings.append(
       figures.accuracy_figure(
-        curves, look, title=f'{stage} policy', x_label=label, base=base, limits=limits
+        curves,
+        look,
+        title=f'{stage} policy',
+        x_label=label,
+        problems='test',
+        base=base,
+        limits=limits,
       )
     )
   return page.panels(drawings, html.escape(caption))
+
+
+def _words(name):
+  return method(name).words
 
 
 def _by_method(rows):
@@ -101,29 +128,27 @@ def _limits(rows):
 def _fit_table(groups):
   cells = []
   for stage, rows in groups.items():
-    for method, mine in _by_method(rows):
-      budget, flops = _fit(mine, 'budget'), _fit(mine, 'flops')
+    for name, mine in _by_method(rows):
       if len(mine) > 1:
-        cells.append(
-          (stage, page.method_words(method), *_fit_cells(budget, 0.30103), *_fit_cells(flops, 1.0))
-        )
+        slopes = (_fit_cells(_fit(mine, axis), 0.30103) for axis in ('tokens', 'budget'))
+        cells.append((_words(name), *itertools.chain(*slopes), stage))
   heads = (
-    'stage',
     'method',
+    'points per doubling of tokens',
+    'R²',
     'points per doubling of budget',
     'R²',
-    'points per tenfold FLOPs',
-    'R²',
+    'policy',
   )
   laws = [
-    (stage, method, scaling.fit_power_law([r.budget for r in mine], [r.accuracy for r in mine]))
+    (stage, scaling.fit_power_law([r.budget for r in mine], [r.accuracy for r in mine]))
     for stage, rows in groups.items()
-    for method, mine in _by_method(rows)
-    if method == 'pass@k'
+    for name, mine in _by_method(rows)
+    if method(name).oracle
   ]
   coverage = ' '.join(
     f'{stage}: exp({law.a:.2f} · k^{law.b:.2f}), R² {law.r_squared:.2f}.'
-    for stage, _, law in laws
+    for stage, law in laws
     if not law.note
   )
   caption = 'Slopes of accuracy on the logarithm of compute, with 95% intervals of the slope.'
@@ -134,9 +159,7 @@ def _fit_table(groups):
       '<p class="caption">No method was measured at more than one budget, '
       'so there is no slope to fit.</p>'
     )
-  return (
-    page.table(heads, cells, words=2, group=1) + f'<p class="caption">{html.escape(caption)}</p>'
-  )
+  return page.table(heads, cells, words=(0, 5)) + f'<p class="caption">{html.escape(caption)}</p>'
 
 
 def _fit_cells(fit, scale):
@@ -149,7 +172,7 @@ def _fit_cells(fit, scale):
 
 
 def train_time(curve):
-  """Accuracy against FLOPs spent in training, with its fit.
+  """Validation accuracy of one greedy solution against FLOPs spent in training, with its fit.
 
   Args:
     curve: list of points as in train_curve.json (see `report.build_report`), or None.
@@ -159,14 +182,19 @@ def train_time(curve):
   """
   if not curve:
     return page.missing('report/data/train_curve.json', 'learn')
-  names = list(dict.fromkeys(point['method'] for point in curve))
+  stages = list(dict.fromkeys(_stage(point) for point in curve))
+  named = {
+    stage: TRAINING[stage] if stage in TRAINING else (stage, look)
+    for stage, look in looks(stages).items()
+  }
   curves, sentences = [], []
-  for name in names:
+  for stage in stages:
     mine = sorted(
-      (p for p in curve if p['method'] == name and p['flops'] > 0), key=lambda p: p['flops']
+      (p for p in curve if _stage(p) == stage and p['flops'] > 0), key=lambda p: p['flops']
     )
     if not mine:
       continue
+    name, _ = named[stage]
     fit = scaling.fit_log_compute([p['flops'] for p in mine], [p['accuracy'] for p in mine])
     values = zip(
       *((p['flops'], p['accuracy'], p['ci_low'], p['ci_high']) for p in mine), strict=True
@@ -178,28 +206,34 @@ def train_time(curve):
       if not fit.note
       else f'{name}: no slope, {fit.note}.'
     )
-  # The policy before the first update has spent nothing, and nothing has no logarithm: it is a
-  # level.
-  start = [point['accuracy'] for point in curve if point['flops'] <= 0]
   if not curves:
     return (
       '<p class="missing">Only the policy before the first update was measured: '
       'let the learn stage run on.</p>'
     )
+  # The policy before the first update has spent nothing, and nothing has no logarithm: it is a
+  # level.
+  start = [point['accuracy'] for point in curve if point['flops'] <= 0]
   every = [value for point in curve for value in (point['ci_low'], point['ci_high'])]
   drawing = figures.accuracy_figure(
     curves,
-    figures.looks(names),
-    title='during search-and-learn',
+    dict(named.values()),
+    title='greedy decoding while training goes on',
     x_label='FLOPs spent in training (search included)',
+    problems='validation',
     base=10,
     limits=(max(0.0, min(every) - 0.03), min(1.0, max(every) + 0.03)),
     level=('before the first update', start[0]) if start else None,
     alone=True,
   )
   caption = (
-    'Accuracy on held-out problems while training goes on. Bars: 95% intervals. Dashed: '
-    'least-squares fit on the '
+    'One greedy solution for each validation problem. Training is steered by this curve, so it is '
+    'not the test accuracy, and validation problems may be easier: where a task holds targets out, '
+    'only the test has them. Bars: 95% intervals over problems. Dashed: least-squares fit on the '
     'logarithm. ' + ' '.join(sentences) + ' ' + SMALL
   )
   return page.panels([drawing], html.escape(caption))
+
+
+def _stage(point):
+  return point.get('stage') or _OLDER.get(point['method'], point['method'])

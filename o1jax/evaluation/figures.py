@@ -30,18 +30,6 @@ PALETTE = {
   'sky': '#56b4e9',
 }
 
-# The known methods keep colour and marker in every report; others take what is left, in order.
-LOOKS = {
-  'greedy': ('ink', 'o'),
-  'majority': ('orange', 's'),
-  'best_of_n': ('green', '^'),
-  'weighted': ('red', 'D'),
-  'mcts_gumbel': ('blue', 'o'),
-  'mcts_puct': ('sky', 'v'),
-  'pass@k': ('pink', 'X'),
-  'supervised control': ('orange', 's'),
-}
-SPARE = ('green', 'red', 'pink', 'sky', 'blue', 'muted')
 SERIES = ('sky', 'blue', 'orange', 'green', 'pink', 'red')
 
 RC = {
@@ -72,7 +60,7 @@ RC = {
 @dataclasses.dataclass(frozen=True)
 class Curve:
   """Accuracies against compute, all of one length: `compute` > 0, the others shares in [0, 1];
-  `fit` is drawn thin."""
+  `fit` is drawn thin, and `ceiling` as dots: no method reaches it."""
 
   name: str
   compute: tuple[float, ...]
@@ -80,22 +68,20 @@ class Curve:
   low: tuple[float, ...]
   high: tuple[float, ...]
   fit: scaling.LogFit | None = None
+  ceiling: bool = False
 
 
-def looks(names):
-  """Colour (a key of PALETTE) and marker of each name, the same in every figure of a report."""
-  spare = itertools.cycle(zip(SPARE, 'PhdX*s', strict=True))
-  return {name: LOOKS[name] if name in LOOKS else next(spare) for name in dict.fromkeys(names)}
-
-
-def accuracy_figure(curves, look, *, title, x_label, base, limits, level=None, alone=False):
+def accuracy_figure(
+  curves, look, *, title, x_label, problems, base, limits, level=None, alone=False
+):
   """Accuracy with intervals against compute on a log axis.
 
   Args:
     curves: list of Curve.
-    look: what `looks` says of their names.
+    look: colour (a key of PALETTE) and marker of each of their names, see `methods.looks`.
     title: heading of the panel.
     x_label: axis label with its unit.
+    problems: which ones were asked: 'test' or 'validation'.
     base: 2 or 10, base of the axis.
     limits: (low, high) of the accuracy axis, shared by the panels to be compared.
     level: (name, accuracy) of a level to compare with, drawn as a dotted line, or None.
@@ -116,7 +102,7 @@ def accuracy_figure(curves, look, *, title, x_label, base, limits, level=None, a
       low, high = (
         np.maximum(np.abs(100 * np.asarray(end) - y), 0) for end in (curve.low, curve.high)
       )
-      dash = ':' if curve.name == 'pass@k' else '-'
+      dash = ':' if curve.ceiling else '-'
       axes.errorbar(
         *(x_shown, y),
         **dict(yerr=(low, high), color=colour, marker=marker, linestyle=dash, label=curve.name),
@@ -140,7 +126,7 @@ def accuracy_figure(curves, look, *, title, x_label, base, limits, level=None, a
       )
     _log_axis(axes, base)
     axes.set_ylim(100 * limits[0], 100 * limits[1])
-    axes.set(xlabel=x_label, ylabel='accuracy (% of problems)')
+    axes.set(xlabel=x_label, ylabel=f'right (% of {problems} problems)')
     if alone:
       figure.legend(
         loc='outside lower center', ncols=3, fontsize=9
@@ -217,14 +203,12 @@ def reliability_figure(table, *, title, most):
       transform=above.transAxes,
       fontsize=9,
     )
-    above.set(ylim=(0, 1), ylabel='share correct')
+    above.set(ylim=(0, 1), ylabel='share right')
     above.set_title(f'{title}: error {table["error"]:.3f}')
     edges, width = np.asarray(table['low']), np.subtract(table['high'], table['low'])
     below.bar(edges, table['count'], 0.92 * width, align='edge', color=PALETTE['sky'])
     below.grid(False, axis='x')
-    below.set(
-      xlim=(0, 1), ylim=(0, 1.1 * most), xlabel='critic’s P(correct | prefix)', ylabel='states'
-    )
+    below.set(xlim=(0, 1), ylim=(0, 1.1 * most), xlabel='critic’s P(correct)', ylabel='states')
     return _svg(figure, f'calibration of the critic, {title}')
 
 

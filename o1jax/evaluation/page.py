@@ -48,31 +48,17 @@ summary {cursor: pointer} code {font-family: ui-monospace, Menlo, Consolas, mono
 @media print {main {max-width: none} .scroll {overflow: visible}}
 """
 
+# The markers of the figures, as Matplotlib names them.
 SHAPES = {
   'o': '<circle cx="13" cy="7" r="4"/>',
   's': '<rect x="9.3" y="3.3" width="7.4" height="7.4"/>',
   '^': '<path d="M13 2.5L17.5 11H8.5Z"/>',
   'v': '<path d="M13 11.5L17.5 3H8.5Z"/>',
   'D': '<path d="M13 2L18 7L13 12L8 7Z"/>',
+  'h': '<path d="M13 2L17.3 4.5V9.5L13 12L8.7 9.5V4.5Z"/>',
+  'P': '<path d="M13 2.5V11.5M8.5 7H17.5" stroke-width="3.4"/>',
+  'X': '<path d="M9.5 3.5L16.5 10.5M16.5 3.5L9.5 10.5" stroke-width="3.4"/>',
 }
-CROSS = '<path d="M9 3L17 11M17 3L9 11" stroke-width="3.4"/>'
-
-
-# What a reader calls the methods of results.csv.
-METHODS = {
-  'greedy': 'greedy (one solution)',
-  'majority': 'majority vote',
-  'best_of_n': 'best of N by the critic',
-  'weighted': 'critic-weighted vote',
-  'mcts_gumbel': 'MCTS, Gumbel',
-  'mcts_puct': 'MCTS, PUCT',
-  'pass@k': 'pass@k (needs the answer)',
-}
-
-
-def method_words(method):
-  """Plain words for a method, the name itself where there are none."""
-  return METHODS.get(method, method)
 
 
 def document(title, body):
@@ -103,15 +89,16 @@ def panels(drawings, caption):
   return f'<figure><div class="panels">{"".join(drawings)}</div><figcaption>{caption}</figcaption></figure>'
 
 
-def legend(look, words):
-  """A line with its marker and its words for each name of `look` ({name: (colour, marker)})."""
+def legend(look, words, *, dotted=()):
+  """A line with its marker and its words for each name of `look` ({name: (colour, marker)}); those
+  of the names `dotted` are."""
   items = []
   for name, (colour, marker) in look.items():
-    dash = ' stroke-dasharray="3 3"' if name == 'pass@k' else ''
+    dash = ' stroke-dasharray="3 3"' if name in dotted else ''
     items.append(
       f'<li><svg width="26" height="14" style="fill: var(--{colour}); stroke: '
       f'var(--{colour})"><path d="M0 7H26" '
-      f'stroke-width="2"{dash}/>{SHAPES.get(marker, CROSS)}</svg>{html.escape(words(name))}</li>'
+      f'stroke-width="2"{dash}/>{SHAPES[marker]}</svg>{html.escape(words(name))}</li>'
     )
   return f'<ul class="legend">{"".join(items)}</ul>'
 
@@ -125,10 +112,16 @@ def tiles(pairs):
   return f'<div class="tiles">{body}</div>'
 
 
-def table(heads, rows, *, words, group):
-  """A table of plain text; the first `words` columns are words, and a line sets off a change of the
-  first `group`."""
-  kinds = ['word' if i < words else '' for i in range(len(heads))]
+def table(heads, rows, *, words, group=0):
+  """A table of plain text.
+
+  Args:
+    heads: of the columns.
+    rows: tuples of as many cells.
+    words: the places of the columns that hold words; all others are numbers.
+    group: a line sets off each change of the first so many cells.
+  """
+  kinds = ['word' if i in words else '' for i in range(len(heads))]
   head = ''.join(
     f'<th class="{k}">{html.escape(h)}</th>' for k, h in zip(kinds, heads, strict=True)
   )
@@ -140,4 +133,7 @@ def table(heads, rows, *, words, group):
     mark = ' class="first"' if before not in (None, row[:group]) else ''
     body.append(f'<tr{mark}>{cells}</tr>')
     before = row[:group]
-  return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+  return (
+    f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
+    f'<tbody>{"".join(body)}</tbody></table></div>'
+  )

@@ -4,14 +4,21 @@ import html
 import json
 import pathlib
 
-from o1jax.evaluation import curves, figures, page, results, tree_view
+from o1jax.evaluation import compare, curves, figures, page, results, tree_view
+from o1jax.evaluation.methods import BASELINE, GREEDY, method
+from o1jax.evaluation.problems import FILE, read_problems
 
+SETS = (
+  'Two sets of problems are kept apart. Validation problems steer the run: when cloning ends, and '
+  'what a rate should be. Test problems are asked once, at the end; nothing is chosen by them.'
+)
 CALIBRATION_CAPTION = (
   'Does a state to which the critic gives 0.7 lead to a right answer seven times out of ten? On '
-  'the diagonal, yes. '
-  'Bars: 95% intervals of the share; they treat states as independent, and states of one problem '
-  'are not, so they '
-  'are too narrow. Error: expected calibration error, the mean distance from the diagonal.'
+  'the diagonal, yes. The states are those of the solutions sampled for the test problems. A '
+  'finished solution shows all of its work; a prefix shows its first steps, and is right if the '
+  'solution that was sampled from it is. Bars: 95% intervals of the share; they treat states as '
+  'independent, and states of one problem are not, so they are too narrow. Error: expected '
+  'calibration error, the mean distance from the diagonal.'
 )
 TREE_CAPTION = (
   'Each row is a step below the step it continues: the path of the answer first, in blue, then the '
@@ -26,16 +33,17 @@ TREE_CAPTION = (
 def build_report(workdir):
   """Writes the report of a run from whatever the run has measured so far.
 
-  Reads from `workdir`: `results.csv`, `config.json`, `versions.json`, and in `report/data/`:
-    train_curve.json: list of {"update", "flops", "tokens", "accuracy", "ci_low", "ci_high",
-      "method"}; flops and tokens since the start of search-and-learn; one curve a method, e.g.
-      'greedy' and 'supervised control'.
-    behaviours.json: {stage: {behaviour: share of the samples}}.
-    calibration.json: {stage: what `statistics.calibration` returns}.
+  Reads from `workdir`: `results.csv`, `problems.csv.gz`, `config.json`, `versions.json`, and in
+  `report/data/`:
+    train_curve.json: list of {"stage", "update", "flops", "tokens", "accuracy", "ci_low",
+      "ci_high", "method"}, on validation problems; flops and tokens since the start of the stage;
+      one curve a stage.
+    behaviours.json: {policy: {behaviour: share of the samples}}.
+    calibration.json: {policy: what `statistics.calibration_of_states` returns}.
     fixed.json: list of {"policy", "prompt", "answer": text, '' where the search finished none,
       "verdict": bool}, of the task's fixed problems; most tasks have none.
-    tree.json: {"policy": name, "prompt": text, "nodes": DrawnNodes as dicts, "verdict": true, false
-      or null, "answer": text}.
+    tree.json: list of {"policy": name, "picked": how the problem was picked, "prompt": text,
+      "nodes": DrawnNodes as dicts, "verdict": true, false or null, "answer": text}.
   A file that is missing leaves a section that says so and names the stage that writes it.
 
   Args:
@@ -53,25 +61,30 @@ def build_report(workdir):
     raise FileNotFoundError(f'no run at {workdir}: pass the --workdir of a run')
   table = workdir / 'results.csv'
   rows = results.read_results(table) if table.exists() else []
+  answers = read_problems(workdir / FILE) if (workdir / FILE).exists() else None
   data = {
     name: _read_json(workdir / 'report' / 'data' / f'{name}.json')
     for name in ('train_curve', 'behaviours', 'calibration', 'fixed', 'tree')
   }
   sections = (
-    ('test-time', 'Accuracy against test-time compute', curves.test_time(rows)),
-    ('train-time', 'Accuracy against train-time compute', curves.train_time(data['train_curve'])),
-    ('behaviours', 'Reasoning behaviours', _behaviours(data['behaviours'])),
-    ('calibration', 'Calibration of the critic', _calibration(data['calibration'])),
-    ('tree', 'One searched problem', _tree(data['tree'])),
+    ('results', 'Test problems: all results', _results(rows, answers)),
+    ('test-time', 'Test problems: accuracy against test-time compute', curves.test_time(rows)),
+    (
+      'train-time',
+      'Validation problems: accuracy against train-time compute',
+      curves.train_time(data['train_curve']),
+    ),
+    ('behaviours', 'Validation problems: reasoning behaviours', _behaviours(data['behaviours'])),
+    ('calibration', 'Test problems: calibration of the critic', _calibration(data['calibration'])),
+    ('tree', 'Test problems: two searches', _trees(data['tree'])),
     *([('fixed', 'Fixed problems', _fixed(data['fixed']))] if data['fixed'] else []),
-    ('results', 'All results', _results(rows)),
   )
   links = ''.join(f'<a href="#{name}">{title}</a>' for name, title, _ in sections)
   name = workdir.resolve().name
   body = (
     f'<h1>Run {html.escape(name)}</h1><div class="subtitle">o1jax: policy initialisation, reward, '
     f'search and learning, '
-    f'after the roadmap of arXiv:2412.14135</div>{_summary(rows)}<nav>{links}</nav>'
+    f'after the roadmap of arXiv:2412.14135</div>{_summary(rows, answers)}<nav>{links}</nav>'
     + ''.join(page.section(*parts) for parts in sections)
     + _footer(_read_json(workdir / 'config.json'), _read_json(workdir / 'versions.json'))
   )
@@ -96,9 +109,17 @@ def _percent(row):
   return f'{100 * row.accuracy:.1f}% ({100 * row.ci_low:.1f} to {100 * row.ci_high:.1f})'
 
 
-def _summary(rows):
-  """The headline: what greedy decoding does before and after learning, and what the best fair
-  search adds."""
+def _points(pair):
+  """What the first of a pair has more, in points with its interval."""
+  interval = pair.difference and (
+    f' ({100 * pair.difference.low:+.1f} to {100 * pair.difference.high:+.1f})'
+  )
+  return f'{100 * pair.gain:+.1f}{interval or ""}'
+
+
+def _summary(rows, answers):
+  """The headline: what greedy decoding does before and after learning, and what search does at
+  equal tokens."""
   if not rows:
     return (
       '<p class="lead">This run has not been evaluated yet: '
@@ -107,41 +128,46 @@ def _summary(rows):
   summary = results.summarise(rows)
   tasks = dict.fromkeys(row.task for row in summary)
   return ''.join(
-    _task_summary(task, [row for row in summary if row.task == task]) for task in tasks
-  ) + ('<p class="subtitle">In brackets, 95% intervals. None of these methods sees the answer.</p>')
+    _task_summary(task, [row for row in summary if row.task == task], answers) for task in tasks
+  ) + (
+    f'<p class="subtitle">In brackets, 95% intervals. None of these methods sees the answer. '
+    f'{SETS}</p>'
+  )
 
 
-def _task_summary(task, rows):
-  greedy = [row for row in rows if row.method == 'greedy']
-  # pass@k picks with the answer in hand, so it is a ceiling and not a result.
-  fair = [row for row in rows if row.method not in ('greedy', 'pass@k')]
+def _task_summary(task, rows, answers):
+  greedy = [row for row in rows if row.method == GREEDY]
   parts, tiles = [], []
   if greedy:
     parts.append(
       f'the {greedy[0].stage} policy solves {_percent(greedy[0])} with one greedy solution'
     )
-    tiles.append((greedy[0], 'greedy'))
+    tiles.append((greedy[0], 'one greedy solution'))
   if len(greedy) > 1:
     gain = 100 * (greedy[-1].accuracy - greedy[0].accuracy)
     words = f'{abs(gain):.1f} points {"more" if gain >= 0 else "less"}'
     parts.append(f'the {greedy[-1].stage} policy {_percent(greedy[-1])}, {words}')
-    tiles.append((greedy[-1], f'greedy ({gain:+.1f} points)'))
-  if fair:
-    best = max(fair, key=lambda row: row.accuracy)
-    parts.append(
-      f'the best search, {page.method_words(best.method)} on the {best.stage} policy with budget '
-      f'{best.budget}, '
-      f'{_percent(best)} for {best.tokens:,.0f} tokens a problem'
-    )
-    tiles.append((best, f'{page.method_words(best.method)}, budget {best.budget}'))
+    tiles.append((greedy[-1], f'one greedy solution ({gain:+.1f} points)'))
+  for pair in compare.equal_tokens(rows, answers):
+    if method(pair.row.method).tree:
+      parts.append(
+        f'at about equal tokens, {_measured(pair.base)} solves {_percent(pair.base)} and '
+        f'{_measured(pair.row)} {_percent(pair.row)}, both with the {pair.row.stage} policy'
+      )
+      tiles += [(row, _measured(row)) for row in (pair.base, pair.row)]
   if not parts:
     return ''
   seeds = f' (mean of {rows[0].seeds} seeds)' if rows[0].seeds > 1 else ''
-  text = f'On {rows[0].problems:,} held-out {task} problems{seeds} ' + '; '.join(parts) + '.'
+  text = f'On {rows[0].problems:,} {task} test problems{seeds} ' + '; '.join(parts) + '.'
   numbers = [
     (f'{100 * row.accuracy:.1f}%', f'{task}, {row.stage}: {words}') for row, words in tiles
   ]
   return f'<p class="lead">{html.escape(text)}</p>{page.tiles(numbers)}'
+
+
+def _measured(row):
+  """A method with its budget and its cost."""
+  return f'{method(row.method).words}, budget {row.budget} ({row.tokens:,.0f} tokens)'
 
 
 def _behaviours(shares):
@@ -151,9 +177,9 @@ def _behaviours(shares):
   return page.panels(
     [drawing],
     html.escape(
-      'Behaviours are counted by their tags in sampled solutions. A behaviour that learning does '
-      'not reward may fade; '
-      'one that helps to reach right answers should stay or grow.'
+      'Behaviours are counted by their tags in one solution sampled for each validation problem. A '
+      'behaviour that learning does not reward may fade; one that helps to reach right answers '
+      'should stay or grow.'
     ),
   )
 
@@ -161,30 +187,54 @@ def _behaviours(shares):
 def _calibration(tables):
   if not tables:
     return page.missing('report/data/calibration.json', 'evaluate')
-  most = max(max(table['count']) for table in tables.values())
-  drawings = [
-    figures.reliability_figure(table, title=stage, most=most) for stage, table in tables.items()
+  # A run of before kept the table of finished solutions alone.
+  tables = {
+    policy: dict(finished=found, prefixes=None, depths=[]) if 'low' in found else found
+    for policy, found in tables.items()
+  }
+  words = {'finished': 'finished solutions', 'prefixes': 'prefixes'}
+  drawings = []
+  for kind, name in words.items():
+    shown = {policy: found[kind] for policy, found in tables.items() if found[kind]}
+    most = max((max(table['count']) for table in shown.values()), default=0)
+    drawings += [
+      figures.reliability_figure(table, title=f'{policy}, {name}', most=most)
+      for policy, table in shown.items()
+    ]
+  cells = [
+    (str(row['depth']), f'{row["states"]:,}', f'{row["score"]:.3f}', f'{row["accuracy"]:.3f}')
+    + (f'{row["error"]:.3f}', policy)
+    for policy, found in tables.items()
+    for row in found['depths']
   ]
-  return page.panels(drawings, html.escape(CALIBRATION_CAPTION))
+  heads = ('steps so far', 'prefixes', 'critic’s mean', 'share right', 'error', 'policy')
+  depths = page.table(heads, cells, words=(5,)) if cells else ''
+  return page.panels(drawings, html.escape(CALIBRATION_CAPTION)) + depths
+
+
+def _trees(trees):
+  if not trees:
+    return page.missing('report/data/tree.json', 'evaluate')
+  # A run of before kept one tree, of a problem that its search had solved.
+  trees = [trees] if isinstance(trees, dict) else trees
+  return ''.join(_tree(tree) for tree in trees) + f'<p class="caption">{TREE_CAPTION}</p>'
 
 
 def _tree(tree):
-  if not tree:
-    return page.missing('report/data/tree.json', 'evaluate')
   nodes = [tree_view.DrawnNode(**node) for node in tree['nodes']]
   verdict = {
-    True: '<span class="right">✓ correct</span>',
+    True: '<span class="right">✓ right</span>',
     False: '<span class="wrong">✗ wrong</span>',
-    None: 'not verified',
+    None: 'not judged',
   }[tree['verdict']]
   shown = sum(node.visits > 0 for node in nodes[1:])
+  picked = tree.get('picked', 'one of the first test problems, picked among those solved')
   return (
-    f'<p>Problem:</p><pre>{html.escape(tree["prompt"])}</pre>'
+    f'<p>This is {html.escape(picked)}:</p><pre>{html.escape(tree["prompt"])}</pre>'
     f'<p>Answer of the search with the {html.escape(tree["policy"])} policy: '
-    f'<code>{html.escape(str(tree["answer"]))}</code> — {verdict}</p>'
-    f'<div class="scroll">{tree_view.tree_svg(nodes)}</div><p class="caption">{len(nodes) - 1} '
-    f'steps were sampled '
-    f'and {shown} visited. {TREE_CAPTION}</p>'
+    f'<code>{html.escape(str(tree["answer"]) or "none")}</code> — {verdict}. {len(nodes) - 1} '
+    f'steps were sampled and {shown} visited.</p>'
+    f'<div class="scroll">{tree_view.tree_svg(nodes)}</div>'
   )
 
 
@@ -194,24 +244,56 @@ def _fixed(rows):
     for row in rows
   ]
   return page.table(
-    ('policy', 'problem', 'answer of its search', 'verdict'), cells, words=4, group=1
+    ('policy', 'problem', 'answer of its search', 'verdict'), cells, words=range(4), group=1
   )
 
 
-def _results(rows):
+def _results(rows, answers):
   if not rows:
     return page.missing('results.csv', 'evaluate')
-  cells = [
-    (stage, task, page.method_words(method), *rest)
-    for task, stage, method, *rest in results.table_cells(rows)
-  ]
-  heads = ('stage', 'task', 'method', *results.HEADINGS[3:])
-  return page.table(heads, cells, words=3, group=3) + (
-    '<p class="caption">Tokens, FLOPs and seconds are means for one problem; seconds are of this '
-    'machine and batch. '
+  parts = []
+  for (task, stage), mine in results.tables(rows).items():
+    heads, cells = results.table_cells(mine, lambda name: method(name).words)
+    parts.append(f'<h3>{html.escape(f"{task}, {stage} policy")}</h3>')
+    parts.append(page.table(heads, cells, words=(1,), group=1))
+  parts.append(
+    '<p class="caption">Tokens (sampled, pruned branches included), FLOPs and seconds are means '
+    'for one problem; seconds are of this machine and batch. Lines part unlike numbers of tokens. '
     'With several seeds the interval is Student’s over the seeds, with one it is Wilson’s over the '
-    'problems.</p>'
+    f'problems. <code>{FILE}</code> has every answer.</p>'
   )
+  return ''.join(parts) + _comparisons(rows, answers)
+
+
+def _comparisons(rows, answers):
+  summary = results.summarise(rows)
+  cells = []
+  for task in dict.fromkeys(row.task for row in summary):
+    mine = [row for row in summary if row.task == task]
+    for pair in compare.learned_gains(mine, answers):
+      words = f'{pair.row.stage} against {pair.base.stage}, greedy'
+      cells.append((_points(pair), words, *_tokens(pair), task))
+    for pair in compare.equal_tokens(mine, answers):
+      words = f'{_name(pair.row)} against {_name(pair.base)}, {pair.row.stage}'
+      cells.append((_points(pair), words, *_tokens(pair), task))
+  if not cells:
+    return ''
+  heads = ('points', 'what', 'tokens', 'against', 'task')
+  return (
+    '<h3>Side by side on the same problems</h3>'
+    + page.table(heads, cells, words=(1, 4))
+    + '<p class="caption">Points of accuracy, with the 95% interval of the paired difference where '
+    f'<code>{FILE}</code> has the answers of both. Each method at its largest budget stands '
+    f'against the {html.escape(method(BASELINE).words)} that spends about as many tokens.</p>'
+  )
+
+
+def _name(row):
+  return f'{method(row.method).words} ({row.budget})'
+
+
+def _tokens(pair):
+  return f'{pair.row.tokens:,.0f}', f'{pair.base.tokens:,.0f}'
 
 
 def _footer(config, versions):

@@ -3,6 +3,7 @@
 import collections
 import csv
 import dataclasses
+import io
 import os
 import pathlib
 
@@ -18,16 +19,17 @@ class Result:
   Attributes:
     stage: which policy, e.g. 'initialised' or 'learned'.
     task: name of the task.
-    method: how it was decoded, e.g. 'greedy', 'majority', 'weighted', 'mcts_gumbel', 'pass@k'.
+    method: how it was decoded, see `evaluation.methods`.
     budget: solutions sampled or simulations run a problem.
     tokens: mean tokens generated a problem, pruned branches included.
     flops: mean floating point operations a problem, the critic's included.
     accuracy: share of the problems solved, in [0, 1].
     ci_low: lower end of its 95% interval.
     ci_high: upper end.
-    problems: how many problems were asked.
+    problems: how many problems were asked and judged.
     seed: seed of the run.
     seconds: mean wall-clock seconds a problem.
+    unjudged: how many more were asked, on whose answers the verifier had no verdict.
   """
 
   stage: str
@@ -42,6 +44,7 @@ class Result:
   problems: int
   seed: int
   seconds: float
+  unjudged: int = 0
 
   @property
   def key(self):
@@ -53,7 +56,8 @@ class Result:
 class Summary:
   """The same measurement over `seeds` seeds: means, and the interval of the mean accuracy.
 
-  Fields as in `Result`; `problems` is how many a seed was asked, `seeds` how many seeds there were.
+  Fields as in `Result`; `problems` is a mean over the seeds, `unjudged` their sum, and `seeds` says
+  how many seeds there were.
   """
 
   stage: str
@@ -68,49 +72,64 @@ class Summary:
   problems: int
   seeds: int
   seconds: float
+  unjudged: int
 
 
+# What stood before the name of a tree search.
+_OLDER = 'mcts_'
 COLUMNS = tuple(field.name for field in dataclasses.fields(Result))
 
 
 def append_results(path, rows):
   """Adds rows to the csv file, made if absent. A row with the key of an older one takes its place.
 
-  The file is written beside itself and renamed, so an interruption leaves the old file or the new
-  one, never a half.
+  An interruption leaves the old file or the new one, never a half.
   """
   path = pathlib.Path(path)
   by_key = {row.key: row for row in read_results(path)} if path.exists() else {}
   by_key.update({row.key: row for row in rows})
+  text = io.StringIO(newline='')
+  writer = csv.DictWriter(text, COLUMNS)
+  writer.writeheader()
+  writer.writerows(dataclasses.asdict(row) for row in by_key.values())
+  replace_file(path, text.getvalue().encode())
+
+
+def replace_file(path, data):
+  """Writes the bytes beside the file and renames them, so that a reader meets the old file or the
+  new one. Its folder is made if need be."""
+  path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   beside = path.with_name(f'{path.name}.{os.getpid()}.tmp')
-  with beside.open('w', newline='') as file:
-    writer = csv.DictWriter(file, COLUMNS)
-    writer.writeheader()
-    writer.writerows(dataclasses.asdict(row) for row in by_key.values())
+  beside.write_bytes(data)
   os.replace(beside, path)
 
 
 def read_results(path):
-  """All rows of the csv file, in its order.
+  """All rows of the csv file, in its order. A column that an older file lacks has its default, and
+  a method has today's name.
 
   Raises:
     FileNotFoundError: there is no such file.
     ValueError: its columns are not those of `Result`, or a number is none.
   """
-  kinds = {field.name: field.type for field in dataclasses.fields(Result)}
+  fields = {field.name: field for field in dataclasses.fields(Result)}
+  needed = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
   with pathlib.Path(path).open(newline='') as file:
     reader = csv.DictReader(file)
-    if tuple(reader.fieldnames or ()) != COLUMNS:
-      found = ','.join(reader.fieldnames or ()) or 'none'
+    found = reader.fieldnames or ()
+    if not needed <= set(found) <= fields.keys():
       raise ValueError(
-        f'{path} has the columns {found}, expected {",".join(COLUMNS)}: move it away and measure '
-        f'again'
+        f'{path} has the columns {",".join(found) or "none"}, expected {",".join(COLUMNS)}: '
+        f'move it away and measure again'
       )
     try:
-      return [Result(**{name: kinds[name](value) for name, value in row.items()}) for row in reader]
+      rows = [
+        Result(**{name: fields[name].type(value) for name, value in row.items()}) for row in reader
+      ]
     except (TypeError, ValueError) as error:
       raise ValueError(f'{path}, line {reader.line_num}: {error}') from error
+  return [dataclasses.replace(row, method=row.method.removeprefix(_OLDER)) for row in rows]
 
 
 def summarise(rows):
@@ -146,54 +165,83 @@ def _summary(group):
     problems=round(np.mean([row.problems for row in group])),
     seeds=len(group),
     seconds=float(np.mean([row.seconds for row in group])),
+    unjudged=sum(row.unjudged for row in group),
   )
 
 
+# Cost first: methods are compared at equal tokens.
 HEADINGS = (
-  'task',
-  'stage',
+  'tokens',
   'method',
   'budget',
   'accuracy',
   '95% interval',
-  'tokens',
   'FLOPs',
   'seconds',
   'problems',
   'seeds',
 )
+UNJUDGED = 'unjudged'
 
 
-def table_cells(rows):
-  """The rows of `summarise(rows)` as text, one tuple a row in the order of HEADINGS."""
-  return [
+def tables(rows):
+  """The table of each task and stage, from few tokens to many.
+
+  Args:
+    rows: list of `Result`.
+
+  Returns:
+    {(task, stage): list of Summary}. Rows of about equal tokens stand together, the least accurate
+    first.
+  """
+  found = collections.defaultdict(list)
+  for row in summarise(rows):
+    found[row.task, row.stage].append(row)
+  return {
+    key: sorted(mine, key=lambda row: (round(row.tokens), row.accuracy))
+    for key, mine in found.items()
+  }
+
+
+def table_cells(rows, words=str):
+  """Summaries as text: the heads of their table, and a tuple of cells for each.
+
+  Args:
+    rows: list of Summary.
+    words: what to call a method.
+
+  Returns:
+    HEADINGS, with `UNJUDGED` where there are unjudged answers, and the cells in that order.
+  """
+  unjudged = any(row.unjudged for row in rows)
+  cells = [
     (
-      *(row.task, row.stage, row.method, str(row.budget), f'{100 * row.accuracy:.1f}%'),
+      *(f'{row.tokens:,.0f}', words(row.method), str(row.budget), f'{100 * row.accuracy:.1f}%'),
       f'{100 * row.ci_low:.1f} to {100 * row.ci_high:.1f}',
-      *(
-        f'{row.tokens:,.0f}',
-        f'{row.flops:.1e}',
-        f'{row.seconds:.2g}',
-        str(row.problems),
-        str(row.seeds),
-      ),
+      *(f'{row.flops:.1e}', f'{row.seconds:.2g}', str(row.problems), str(row.seeds)),
+      *([str(row.unjudged)] if unjudged else []),
     )
-    for row in summarise(rows)
+    for row in rows
   ]
+  return (*HEADINGS, *([UNJUDGED] if unjudged else [])), cells
 
 
 def format_table(rows):
-  """The results as a plain aligned table for a terminal; tokens, FLOPs and seconds are means a
-  problem."""
+  """The results as plain aligned tables for a terminal, one for each task and stage; tokens, FLOPs
+  and seconds are means for one problem."""
   if not rows:
     return 'no results'
-  cells = [HEADINGS, *table_cells(rows)]
-  widths = [max(len(row[i]) for row in cells) for i in range(len(HEADINGS))]
-  # Words are read from the left, numbers compared from the right.
-  lines = [
-    '  '.join(
-      c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
-    )
-    for row in cells
-  ]
-  return '\n'.join([lines[0], '  '.join('-' * width for width in widths), *lines[1:]])
+  parts = {key: table_cells(mine) for key, mine in tables(rows).items()}
+  every = [row for heads, cells in parts.values() for row in (heads, *cells)]
+  widths = [max(len(row[i]) for row in every if i < len(row)) for i in range(max(map(len, every)))]
+  lines = []
+  for (task, stage), (heads, cells) in parts.items():
+    lines += ['', f'{task} test problems, {stage} policy']
+    for row in (heads, tuple('-' * width for width in widths[: len(heads)]), *cells):
+      # Words are read from the left, numbers compared from the right.
+      aligned = [
+        cell.ljust(width) if i == 1 else cell.rjust(width)
+        for i, (cell, width) in enumerate(zip(row, widths, strict=False))
+      ]
+      lines.append('  '.join(aligned))
+  return '\n'.join(lines[1:])

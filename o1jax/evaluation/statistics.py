@@ -89,13 +89,37 @@ def seeds_interval(values, *, confidence=0.95):
   return float(values.mean() - half), float(values.mean() + half)
 
 
+def mean_interval(values, *, clusters=None, confidence=0.95):
+  """Normal interval of the mean of many numbers, such as one for each problem.
+
+  Args:
+    values: [N] numbers.
+    clusters: [N] labels: numbers of one cluster may depend on each other, those of two may not
+      (Liang and Zeger 1986). None = all are independent.
+    confidence: coverage in (0, 1).
+
+  Returns:
+    (low, high), not clipped. One cluster says nothing about the spread: both are the mean.
+  """
+  values = np.asarray(values, float)
+  if values.ndim != 1 or values.size == 0:
+    raise ValueError(f'mean_interval needs one number a problem, got shape {values.shape}')
+  apart = values - values.mean()
+  if clusters is not None:
+    _, index = np.unique(np.asarray(clusters, str), return_inverse=True)
+    apart = np.bincount(index, apart)
+  count = apart.size
+  error = np.sqrt(np.sum(apart**2) * count / max(count - 1, 1)) / values.size
+  half = _normal_quantile(confidence) * error if count > 1 else 0.0
+  return float(values.mean() - half), float(values.mean() + half)
+
+
 def paired_difference_interval(a, b, *, confidence=0.95):
   """Interval of accuracy(a) - accuracy(b) when both answered the same problems.
 
   Only the problems on which the two disagree carry information, so this is much narrower than
-  comparing two Wilson
-  intervals. Agresti and Min (2005): half a problem is added to each of the four cells, which keeps
-  the interval sensible when the two never disagree.
+  comparing two Wilson intervals. Agresti and Min (2005): half a problem is added to each of the
+  four cells, which keeps the interval sensible when the two never disagree.
 
   Args:
     a: bool [problems], was problem i answered correctly by the first method.
@@ -126,7 +150,7 @@ def calibration(scores, outcomes, *, bins=10):
 
   Args:
     scores: [N] predicted P(correct), in [0, 1].
-    outcomes: [N] bool or 0/1, what happened.
+    outcomes: [N] bool, 0/1, or a share in [0, 1]: what happened.
     bins: number of bins.
 
   Returns:
@@ -159,6 +183,44 @@ def calibration(scores, outcomes, *, bins=10):
     'count': count.tolist(),
     'error': float(np.sum(count * np.abs(score - accuracy)) / scores.size),
   }
+
+
+def calibration_of_states(value, right, depth, finished, *, bins=10):
+  """`calibration` of a critic on finished solutions and on prefixes apart, and at each depth.
+
+  A finished solution shows all of its work, a prefix only its start: one number for both would
+  hide a critic that can only check answers.
+
+  Args:
+    value: [M] predicted P(correct | prefix), in [0, 1].
+    right: [M] share right of the solutions that ended at or below the state.
+    depth: [M] steps from the prompt, from 1.
+    finished: [M] bool.
+    bins: number of bins.
+
+  Returns:
+    Dict ready for JSON: `finished` and `prefixes`, each what `calibration` returns or None where
+    there is no such state, and `depths`, a list of {depth, states, score, accuracy, error} of the
+    prefixes, with the means of value and right.
+  """
+  value, right, depth, finished = map(np.asarray, (value, right, depth, finished))
+
+  def table(rows):
+    return calibration(value[rows], right[rows], bins=bins) if rows.any() else None
+
+  depths = []
+  for at in np.unique(depth[~finished]):
+    rows = ~finished & (depth == at)
+    depths.append(
+      dict(
+        depth=int(at),
+        states=int(rows.sum()),
+        score=float(value[rows].mean()),
+        accuracy=float(right[rows].mean()),
+        error=table(rows)['error'],
+      )
+    )
+  return dict(finished=table(finished), prefixes=table(~finished), depths=depths)
 
 
 def _normal_quantile(confidence):

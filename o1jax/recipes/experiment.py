@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import numpy as np
 
 from o1jax.data import FORMATS, pipeline
 from o1jax.decode.world import World, text_world
@@ -25,7 +24,7 @@ from o1jax.tasks import TASKS
 from o1jax.text import chat, pretrained
 from o1jax.text.steps import Behaviours
 from o1jax.text.tokenizer import Tokenizer
-from o1jax.types import Array, Prompt, Reference, Sequences, Task, Verifier
+from o1jax.types import Array, Problem, Prompt, Reference, Sequences, Task, Verifier
 from o1jax.verify import JUDGES, code
 from o1jax.verify.host import HostVerifier
 from o1jax.verify.launch import SandboxError
@@ -53,8 +52,7 @@ class Data(NamedTuple):
   pool: tuple[Prompt, Reference]  # training problems without demonstrations
   validation: tuple[Prompt, Reference]
   test: tuple[Prompt, Reference]
-  test_prompts: list[str]
-  test_tasks: np.ndarray  # [N] which part of a mixture each test problem is of
+  test_problems: list[Problem]
   fixed: tuple[Prompt, Reference] | None  # the task's fixed problems
 
 
@@ -148,8 +146,7 @@ def _data(config, task, tokenizer, material) -> Data:
     texts,
     pipeline.instruction_rows(tokenizer, demonstrations, row_length=shapes.row_length),
     *(encode(problems[split]) for split in ('pool', 'validation', 'test')),
-    test_prompts=[problem.prompt for problem in problems['test']],
-    test_tasks=np.array([problem.task for problem in problems['test']]),
+    test_problems=problems['test'],
     fixed=encode(list(task.fixed)) if task.fixed else None,
   )
 

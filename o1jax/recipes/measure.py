@@ -3,81 +3,161 @@
 import dataclasses
 import json
 import pathlib
+import sys
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from o1jax import tree as tree_lib
 from o1jax.evaluation import results
 from o1jax.evaluation.accuracy import Readout, Verdicts, coverage, result
-from o1jax.evaluation.statistics import calibration
+from o1jax.evaluation.methods import method
+from o1jax.evaluation.problems import FILE, append_problems, problem_rows
+from o1jax.evaluation.statistics import calibration_of_states
 from o1jax.evaluation.tree_view import DrawnNode, drawn_nodes
 from o1jax.fused import problem_keys
 from o1jax.model.sharding import fetch
 from o1jax.recipes.build import POLICIES
 from o1jax.recipes.programs import Search, searches_of
 from o1jax.recipes.run import Run
+from o1jax.runtime.config import require
 from o1jax.runtime.metrics import Progress
 from o1jax.runtime.processes import first, once
-from o1jax.search import SEARCHES
 from o1jax.text.answer import told
 from o1jax.text.steps import count_behaviours
 from o1jax.types import Params, Prompt, Reference, Tree
 
+INITIALISED = 'initialised'  # the policy that a run starts from, before any search and learning
+
+
+class Made(NamedTuple):
+  """A policy that can be measured."""
+
+  name: str
+  stage: str  # whose parameters it has
+  critic: bool  # a stage has trained its critic
+
+
+def policies_made(run: Run) -> list[Made]:
+  """The policies that the config wants measured and that are there.
+
+  Before a reward stage the initialised policy is that of the stage initialise, and its critic is
+  untrained.
+
+  Raises:
+    ConfigError: there are none; the message names the stages that make them.
+  """
+  named = run.experiment.config.evaluate.policies
+  wanted = {name: stage for name, stage in POLICIES.items() if name in named}
+  found = []
+  for name, stage in wanted.items():
+    if run.made(stage):
+      found.append(Made(name, stage, critic=True))
+    elif name == INITIALISED and run.made('initialise'):
+      found.append(Made(name, 'initialise', critic=False))
+    else:
+      _say(f'evaluate: {name} is not measured, since the stage {stage} has not made it')
+  stages = dict.fromkeys(('initialise', *wanted.values()))
+  require(
+    bool(found),
+    f'evaluate has nothing to measure: none of its policies ({", ".join(wanted)}) is made; run '
+    f'first one of the stages {", ".join(stages)}',
+  )
+  return found
+
 
 def evaluate(run: Run) -> None:
-  """Measures every policy the run has made: accuracy by method and budget, behaviours, calibration,
-  a drawn tree, and the answers to the task's fixed problems."""
-  section = run.experiment.config.evaluate
+  """Measures every policy the run has made. On the test problems: accuracy by method and budget,
+  calibration, two drawn trees, and the answers to the task's fixed problems. On the validation
+  problems: behaviours."""
   behaviours, calibrations, fixed = {}, {}, []
-  policies = {
-    name: stage for name, stage in POLICIES.items() if name in section.policies and run.made(stage)
-  }
-  searches = dict.fromkeys(
-    search for name in policies for search in searches_of(run.experiment.config, name)
-  )
+  plan = {policy: _searches(run, policy) for policy in policies_made(run)}
+  searches = dict.fromkeys(search for planned in plan.values() for search, _ in planned)
   for search in searches:  # all of them first: a search that is timed has the machine for itself
     run.programs.evaluator(search, run.experiment.data.test)
-  for name, stage in policies.items():
-    params = run.params(stage)
-    rows, sampled, searched = evaluate_policy(run, name, params)
-    once(results.append_results, run.workdir / 'results.csv', rows)
-    if sampled is not None:
-      calibrations[name] = calibration(sampled.scores, sampled.outcomes)
-    behaviours[name] = measure_behaviours(run, params)
+  for policy, planned in plan.items():
+    params = run.params(policy.stage)
+    sampled, searched = evaluate_policy(run, policy, planned, params)
+    behaviours[policy.name] = measure_behaviours(run, params)
+    if sampled is not None and policy.critic:
+      calibrations[policy.name] = calibration_of_states(*sampled.states)
     if searched is not None:
-      draw_search(run, name, searched)
-    fixed += solve_fixed(run, name, params)
+      draw_search(run, policy.name, searched)
+    if policy.critic:
+      fixed += solve_fixed(run, policy.name, params)
     run.write_data('fixed', fixed)
     run.write_data('behaviours', behaviours)
     run.write_data('calibration', calibrations)
 
 
-def evaluate_policy(run: Run, name: str, params: Params):
-  """All rows of one policy, the verdicts on its sampled solutions and those of the tree search to
-  draw, or None."""
-  e, section = run.experiment, run.experiment.config.evaluate
-  rows, sampled_verdicts, searched = [], None, {}
-  count = len(e.data.test_prompts)
-  for search in searches_of(e.config, name):
-    method, budget, readouts, greedy = search
-    with Progress(count, description=f'evaluate {name} {method} {budget}') as progress:
-      evaluator = run.programs.evaluator(search, e.data.test)
-      verdicts = evaluator(
-        params, *e.data.test, e.key, spend=search.spend, watch=lambda n, p=progress: p.advance(n)
-      )
-    rows += [
-      result(name, e.task.name, readout, verdicts, seed=e.config.seed) for readout in readouts
-    ]
-    if SEARCHES[method].independent and not greedy:
-      samples = list(section.policies[name].samples)
-      rows += coverage(name, e.task.name, verdicts, samples, seed=e.config.seed)
-      sampled_verdicts = verdicts
-    elif not greedy:
-      searched[abs(budget - section.search.budget)] = (
-        verdicts  # drawn is the one nearest to the config's own search
-      )
-  return rows, sampled_verdicts, searched[min(searched)] if searched else None
+def evaluate_policy(
+  run: Run, policy: Made, planned: list[tuple[Search, list[Readout]]], params: Params
+) -> tuple[Verdicts | None, Verdicts | None]:
+  """Adds all rows of one policy to results.csv and problems.csv.gz.
+
+  Args:
+    run: of the policy.
+    policy: which.
+    planned: its searches, each with what to read off them.
+    params: of the policy.
+
+  Returns:
+    The verdicts on its sampled solutions, and those of the tree search to draw, each None where
+    there is none.
+  """
+  e, section, name = run.experiment, run.experiment.config.evaluate, policy.name
+  of = np.array([problem.task for problem in e.data.test_problems])
+  rows, answers, sampled, searched = [], [], None, {}
+  for search, readouts in planned:
+    whole = _search_test(run, search, params, f'evaluate {name} {search.method} {search.budget}')
+    samples = bool(whole.trees.chains) and not search.greedy
+    for i, task in enumerate(e.task.each()):
+      verdicts, problems = whole.of(of == i), [p for p in e.data.test_problems if p.task == i]
+      tell = dict(stage=name, task=task.name, seed=e.config.seed)
+      rows += [result(readout, verdicts, **tell) for readout in readouts]
+      answers += [
+        problem_rows(readout, verdicts, problems, marker=task.marker, **tell)
+        for readout in readouts
+      ]
+      if samples:
+        rows += coverage(verdicts, list(section.policies[name].samples), **tell)
+    if samples:
+      sampled = whole
+    elif not search.greedy:
+      # Drawn is the one nearest to the config's own search.
+      searched[abs(search.budget - section.search.budget)] = whole
+  once(results.append_results, run.workdir / 'results.csv', rows)
+  once(append_problems, run.workdir / FILE, answers)
+  return sampled, searched[min(searched)] if searched else None
+
+
+def _searches(run, policy):
+  """The searches by which a policy is measured, each with the readouts that say something. What
+  reads an untrained critic says nothing, and is left out with a word."""
+  found, silent = [], []
+  for search in searches_of(run.experiment.config, policy.name):
+    read = [r for r in search.readouts if policy.critic or not method(r.method).critic]
+    silent += [r.method for r in search.readouts if r not in read]
+    if read:
+      found.append((search, read))
+  if silent:
+    _say(
+      f'evaluate: {", ".join(dict.fromkeys(silent))} of {policy.name} is left out, since no stage '
+      'has trained the critic that it reads'
+    )
+  return found
+
+
+def _search_test(run, search, params, description):
+  e = run.experiment
+  evaluator = run.programs.evaluator(search, e.data.test)
+  with Progress(len(e.data.test_problems), description=description) as progress:
+    return evaluator(params, *e.data.test, e.key, spend=search.spend, watch=progress.advance)
+
+
+def _say(words):
+  if first():
+    print(words, file=sys.stderr)
 
 
 def measure_behaviours(run: Run, params: Params) -> dict[str, float]:
@@ -99,15 +179,13 @@ class Picture:
   """One searched problem, ready to be drawn.
 
   answer: text of the chosen answer, '' where none was finished; correct: its verdict; nodes: see
-  `tree_view`;
-  wrong: how many finished solutions were wrong, where at least one was right, else 0.
+  `tree_view`.
   """
 
   prompt: str
   answer: str
   correct: bool
   nodes: list[DrawnNode]
-  wrong: int
 
 
 def load_run(workdir: str | pathlib.Path) -> Run:
@@ -149,25 +227,37 @@ def picture(run: Run, tree: Tree, chosen: np.ndarray, prompt: Prompt, i: int) ->
   one = jax.tree.map(lambda x: x[i], tree)
   question = e.tokenizer.decode(prompt.tokens[i, : prompt.length[i]]).strip()
   nodes = drawn_nodes(one, e.tokenizer.decode, chosen=node or None, prompt=question)
-  right, over = int((one.outcome > 0).sum()), int(tree_lib.judged(one).sum())
   answer = told(''.join(drawn.text for drawn in nodes[1:] if drawn.chosen), e.task.marker)
   if not answer:  # then a search that had to choose has chosen nothing
     nodes = [dataclasses.replace(drawn, chosen=False) for drawn in nodes]
   correct = bool(node) and bool(one.outcome.reshape(-1)[node - 1] > 0)
-  return Picture(question, answer, correct, nodes, wrong=(over - right) * (right > 0))
+  return Picture(question, answer, correct, nodes)
 
 
 def draw_search(run: Run, policy: str, searched: Verdicts) -> None:
-  """Leaves report/data/tree.json: of the first test problems, a solved one whose search met wrong
-  answers too."""
+  """Leaves report/data/tree.json: the first test problem, and the first on which the search has
+  the other verdict."""
   prompt, _ = run.experiment.data.test
-  count = min(16, len(searched.trees.mask))
-  pictures = [picture(run, searched.trees, searched.chosen, prompt, i) for i in range(count)]
-  best = max(pictures, key=lambda p: (p.correct, p.wrong))
-  nodes = [dataclasses.asdict(node) for node in best.nodes]
-  data = dict(
-    policy=policy, prompt=best.prompt, nodes=nodes, verdict=best.correct, answer=best.answer
-  )
+  nodes = searched.chosen
+  right = searched.answers[next(iter(searched.answers))].correct[: len(searched.trees.mask)]
+  others = np.flatnonzero(right != right[0])
+  shown = [(0, 'the first test problem')]
+  if len(others):
+    verb = 'answers wrongly' if right[0] else 'answers rightly'
+    shown.append((int(others[0]), f'the first test problem that this search {verb}'))
+  data = []
+  for i, picked in shown:
+    one = picture(run, searched.trees, nodes, prompt, i)
+    data.append(
+      dict(
+        policy=policy,
+        picked=picked,
+        prompt=one.prompt,
+        answer=one.answer,
+        verdict=one.correct,
+        nodes=[dataclasses.asdict(node) for node in one.nodes],
+      )
+    )
   run.write_data('tree', data)
 
 
@@ -193,6 +283,8 @@ def report(run: Run) -> None:
   table, fixed = run.workdir / 'results.csv', run.workdir / 'report' / 'data' / 'fixed.json'
   if table.exists():
     print(results.format_table(results.read_results(table)))
+  else:
+    print('no results: the stage evaluate has measured no policy of this run yet')
   for row in json.loads(fixed.read_text()) if fixed.exists() else []:
     verdict = 'right' if row['verdict'] else 'wrong'
     print(f'{row["policy"]}: {row["prompt"]} -> {row["answer"] or "no answer"} ({verdict})')

@@ -12,10 +12,12 @@ import optax
 from jax.sharding import Mesh
 from jax.stages import Lowered
 
-from o1jax.evaluation.accuracy import Evaluator, Readout, equal_batches
+from o1jax.evaluation import methods
+from o1jax.evaluation.accuracy import Evaluator, Reading, Readout, equal_batches
 from o1jax.fused import problem_keys
 from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.learning.supervised import supervised_update
+from o1jax.model.compute import search_cost
 from o1jax.model.sharding import lay
 from o1jax.recipes.build import (
   abstract_params,
@@ -41,8 +43,9 @@ from o1jax.runtime.mesh import (
 from o1jax.runtime.waiting import waiting
 from o1jax.search import SEARCHES
 from o1jax.types import Params, Prompt, Reference, TrainState
+from o1jax.verify.outcome import solution_bytes
 
-GREEDY = Readout('greedy', 1, 'first')
+GREEDY = Readout(methods.GREEDY, 1, methods.UNSEEN)
 SAMPLED = ('majority', 'best', 'weighted')
 
 
@@ -169,15 +172,11 @@ class Programs:
 
     def make():
       evaluator = Evaluator(
-        e.model.config,
         test_search(e, search.method, max(budgets or [search.budget]), greedy=search.greedy),
-        verifier=e.verifier,
-        choose=e.choose,
-        readouts=list(search.readouts),
-        aggregate=section.aggregate,
+        reading(e, search.readouts),
         batch=batch,
-        spread=functools.partial(spread, e.model),
         budgets=budgets,
+        spread=functools.partial(spread, e.model),
       )
       mesh = build_mesh(batch, **e.config.mesh)
       with jax.set_mesh(mesh):
@@ -216,6 +215,21 @@ def _called(name) -> str:
     return 'greedy decoding' if kind.greedy else f'the search by {SEARCHES[kind.method].words}'
   kinds = {'supervised': 'the supervised update', 'sample': 'the sampling of solutions'}
   return kinds.get(kind, f'the update of {kind}')
+
+
+def reading(experiment: Experiment, readouts: tuple[Readout, ...]) -> Reading:
+  """How the config has searched trees judged, answered and billed."""
+  e = experiment
+  table = e.tokenizer.bytes_table(rows=e.model.config.vocab_size)
+  return Reading(
+    readouts,
+    verifier=e.verifier,
+    choose=functools.partial(e.choose, aggregate=e.config.evaluate.aggregate),
+    spell=functools.partial(
+      solution_bytes, table=table, size=max(part.reads for part in e.task.each())
+    ),
+    cost=functools.partial(search_cost, e.model.config),
+  )
 
 
 def lower_supervised(
@@ -297,6 +311,6 @@ def searches_of(config: ConfigDict, policy: str) -> list[Search]:
     searches.append(Search(CHAINS, max(budgets.samples), tuple(readouts)))
   for method in section.tree_methods:
     searches += [
-      Search(method, n, (Readout(f'mcts_{method}', n, section.rule),)) for n in budgets.simulations
+      Search(method, n, (Readout(method, n, section.rule),)) for n in budgets.simulations
     ]
   return searches

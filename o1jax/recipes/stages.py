@@ -161,7 +161,12 @@ class Curve:
     right = self._evaluate(state.params, *e.data.validation, e.key).judged(GREEDY)
     low, high = wilson_interval(int(right.sum()), len(right))
     point = dict(
-      method=self._method, update=update, accuracy=float(right.mean()), ci_low=low, ci_high=high
+      method=self._method,
+      stage=self._stage,
+      update=update,
+      accuracy=float(right.mean()),
+      ci_low=low,
+      ci_high=high,
     )
     before = [row for row in read_metrics(self._run.workdir, self._stage) if row['update'] < update]
     for cost in ('flops', 'tokens'):

@@ -176,7 +176,9 @@ def _problems(split, count, seed, *, numbers, max_number, max_target) -> list[ty
 
 def _problem(given: list[int], target: int) -> types.Problem:
   return types.Problem(
-    prompt=f'make {target} from {_join(given)}{DELIMITER}', numbers=(target, *given)
+    prompt=f'make {target} from {_join(given)}{DELIMITER}',
+    numbers=(target, *given),
+    cluster=f'make {target}',
   )
 
 

@@ -9,25 +9,41 @@ import numpy as np
 import pytest
 
 from o1jax import tree as tree_lib
-from o1jax.evaluation import accuracy
-from o1jax.evaluation.accuracy import Evaluator, Readout, Verdicts, coverage, equal_batches, result
+from o1jax.evaluation.accuracy import (
+  Answers,
+  Evaluator,
+  Reading,
+  Readout,
+  Verdicts,
+  coverage,
+  equal_batches,
+  result,
+)
+from o1jax.evaluation.results import Result
 from o1jax.evaluation.statistics import pass_at_k, wilson_interval
 from o1jax.fused import problem_keys
 from o1jax.model.compute import search_cost
 from o1jax.search.choose import choose
 from o1jax.verify.host import VerifierError
+from o1jax.verify.outcome import solution_bytes
 from tests import toys
 from tests.helpers import best_of_n
 
 COUNT, SAMPLES = 11, 6
 KEY = jax.random.key(3)
-CHOOSE = functools.partial(choose, table=toys.TABLE)
-READOUTS = [
+READOUTS = (
   Readout('best', SAMPLES, 'best'),
   Readout('majority', SAMPLES, 'majority'),
   Readout('first', 1, 'first', chains=1),
   Readout('weighted', 3, 'weighted', chains=3),
-]
+)
+READING = Reading(
+  READOUTS,
+  verifier=toys.VERIFIER,
+  choose=functools.partial(choose, table=toys.TABLE),
+  spell=functools.partial(solution_bytes, table=toys.TABLE),
+  cost=functools.partial(search_cost, toys.CONFIG),
+)
 
 
 @pytest.fixture(scope='module')
@@ -51,11 +67,7 @@ def _drop_model(params, keys, prompt, **settings):
 @pytest.fixture(scope='module')
 def evaluate(search):
   """By batch size; the function compiles once a size."""
-  return functools.cache(
-    lambda batch: Evaluator(
-      toys.CONFIG, search, verifier=toys.VERIFIER, choose=CHOOSE, readouts=READOUTS, batch=batch
-    )
-  )
+  return functools.cache(lambda batch: Evaluator(search, READING, batch=batch))
 
 
 @pytest.fixture(scope='module')
@@ -104,10 +116,14 @@ class TestVerdicts:
     )  # in one; before: 4, 4 and 3 of 4
     assert seen == [COUNT]
     for readout in READOUTS:
-      np.testing.assert_array_equal(whole.correct[readout], verdicts.correct[readout])
-    for name in ('tokens', 'samples', 'right', 'outcomes', 'chosen'):
+      one, other = whole.answers[readout], verdicts.answers[readout]
+      np.testing.assert_array_equal(one.verdict, other.verdict)
+      np.testing.assert_array_equal(one.chosen, other.chosen)
+      assert one.text == other.text
+    for name in ('tokens', 'samples', 'right'):
       np.testing.assert_array_equal(getattr(whole, name), getattr(verdicts, name))
-    np.testing.assert_allclose(whole.scores, verdicts.scores, rtol=1e-5)
+    for one, other in zip(whole.states, verdicts.states, strict=True):
+      np.testing.assert_allclose(one, other, rtol=1e-5)
     np.testing.assert_allclose(whole.flops, verdicts.flops, rtol=1e-6)
 
   def test_keep_the_judged_trees_of_the_first_problems(self, verdicts, tree):
@@ -134,8 +150,11 @@ class TestVerdicts:
     np.testing.assert_array_equal(verdicts.chosen, chosen[0])
     for readout, nodes in zip(READOUTS, chosen):
       expected = [node > 0 and 'a' in texts(tree, b)[node] for b, node in enumerate(nodes)]
-      np.testing.assert_array_equal(verdicts.correct[readout], expected)
+      answers = verdicts.answers[readout]
+      np.testing.assert_array_equal(answers.correct, expected)
       assert 0 < sum(expected) < COUNT
+      assert answers.known.all()
+      assert answers.text == [texts(tree, b)[node] if node else '' for b, node in enumerate(nodes)]
 
   def test_count_what_was_found(self, verdicts, tree):
     finished = [texts(tree, b) for b in range(COUNT)]
@@ -143,11 +162,21 @@ class TestVerdicts:
       verdicts.right, [sum('a' in t for t in found.values()) for found in finished]
     )
     np.testing.assert_array_equal(verdicts.samples, SAMPLES)
-    outcomes = ['a' in found[node] for found in finished for node in sorted(found)]
-    np.testing.assert_array_equal(verdicts.outcomes, outcomes)
-    np.testing.assert_allclose(
-      verdicts.scores, np.asarray(tree.value)[np.asarray(tree_lib.finished(tree))], rtol=1e-5
-    )
+
+  def test_tell_what_came_of_every_state_the_critic_saw(self, verdicts, tree):
+    finished = [texts(tree, b) for b in range(COUNT)]
+    expected = []
+    for b in range(COUNT):
+      one, seen = toys.problem(tree, b), {}
+      for chain in range(SAMPLES):
+        # The steps of a chain, the last of which ends it: finished, or cut off at the last depth.
+        nodes = [1 + x for x in range(chain, len(one.mask), SAMPLES) if one.mask[x, 0]]
+        right = 'a' in finished[b].get(nodes[-1], '')
+        seen |= {node: (right, 1 + i, node in finished[b]) for i, node in enumerate(nodes)}
+      expected += [(one.value[node - 1, 0], *seen[node]) for node in sorted(seen)]
+    assert {row[3] for row in expected} == {True, False}
+    for found, column in zip(verdicts.states, zip(*expected), strict=True):
+      np.testing.assert_allclose(found, column, rtol=1e-5)
 
   def test_are_billed_every_token(self, verdicts, tree, problems):
     np.testing.assert_array_equal(verdicts.tokens, tree_lib.generated_tokens(tree))
@@ -158,7 +187,7 @@ class TestVerdicts:
   def test_a_readout_of_few_chains_reads_only_those(self, verdicts, tree):
     for b in range(COUNT):
       first = [t for node, t in texts(tree, b).items() if (node - 1) % SAMPLES == 0]  # chain 0
-      assert verdicts.correct[READOUTS[2]][b] == any('a' in t for t in first)
+      assert verdicts.answers[READOUTS[2]].correct[b] == any('a' in t for t in first)
 
 
 def test_the_search_is_never_handed_the_reference(problems):
@@ -168,9 +197,7 @@ def test_the_search_is_never_handed_the_reference(problems):
     handed.append(args)
     raise InterruptedError
 
-  run = Evaluator(
-    toys.CONFIG, spy, verifier=toys.VERIFIER, choose=CHOOSE, readouts=READOUTS, batch=COUNT
-  )
+  run = Evaluator(spy, READING, batch=COUNT)
   with pytest.raises(InterruptedError):
     run(toys.params(), *problems, KEY)
   (given,) = handed
@@ -185,12 +212,10 @@ def test_what_was_compiled_ahead_serves_any_parameters(search, problems):
     traced.append(args)
     return search(*args)
 
-  run = Evaluator(
-    toys.CONFIG, counted, verifier=toys.VERIFIER, choose=CHOOSE, readouts=READOUTS, batch=4
-  )
+  run = Evaluator(counted, READING, batch=4)
   run.compile(jax.eval_shape(toys.params), *problems)
   for seed in (0, 1):
-    assert len(run(toys.params(seed), *problems, KEY).correct[READOUTS[0]]) == COUNT
+    assert len(run(toys.params(seed), *problems, KEY).chosen) == COUNT
   assert len(traced) == 1
 
 
@@ -205,19 +230,11 @@ def test_a_search_of_several_budgets_spends_the_one_that_a_call_names(problems):
       expanded=jnp.where(jnp.arange(tree.expanded.shape[1]) <= which, tree.expanded, -1)
     )
 
-  run = Evaluator(
-    toys.CONFIG,
-    search,
-    verifier=toys.VERIFIER,
-    choose=CHOOSE,
-    batch=4,
-    budgets=(2, 8),
-    readouts=[Readout('tree', 0, 'best')],
-  )
+  reading = READING._replace(readouts=(Readout('tree', 0, 'best'),))
+  run = Evaluator(search, reading, batch=4, budgets=(2, 8))
   few, many = (run(toys.params(), *problems, KEY, spend=budget) for budget in (2, 8))
-  assert list(few.correct) == [Readout('tree', 2, 'best')] and list(many.correct) == [
-    Readout('tree', 8, 'best')
-  ]
+  assert list(few.answers) == [Readout('tree', 2, 'best')]
+  assert list(many.answers) == [Readout('tree', 8, 'best')]
   assert (few.tokens < many.tokens).all() and len(traced) == 1
   for budget in (3, None):
     with pytest.raises(ValueError, match=f'spend={budget} is not one of the budgets'):
@@ -226,40 +243,49 @@ def test_a_search_of_several_budgets_spends_the_one_that_a_call_names(problems):
 
 class TestRows:
   RIGHT = np.array([6, 0, 2, 1])
+  TELL = dict(stage='learned', task='toy', seed=5)
+  ALL, TWO = Readout('vote', 6, 'majority'), Readout('vote', 2, 'majority', chains=2)
 
-  @pytest.fixture
-  def verdicts(self):
-    correct = {
-      Readout('vote', 6, 'majority'): np.array([1, 0, 1, 0], bool),
-      Readout('vote', 2, 'majority', chains=2): np.array([1, 0, 0, 0], bool),
-    }
+  def verdicts(self, verdict=(1, 0, 1, 0)):
+    answers = lambda verdict: Answers(np.arange(4), np.array(verdict, float), ['x'] * 4)
     return Verdicts(
-      correct=correct,
-      known={readout: np.ones(4, bool) for readout in correct},
-      unjudged=np.zeros(4, int),
+      answers={self.ALL: answers(verdict), self.TWO: answers((1, 0, 0, 0))},
       tokens=np.array([60, 80, 100, 120]),
       flops=np.array([6e3, 8e3, 1e4, 1.2e4]),
+      seconds=np.array([2.0, 2.0, 4.0, 4.0]),
       samples=np.full(4, 6),
       right=self.RIGHT,
-      scores=np.zeros(0),
-      outcomes=np.zeros(0),
-      chosen=np.zeros(4),
-      seconds=3.0,
+      unjudged=np.zeros(4, int),
+      states=None,
       trees=None,
     )
 
-  def test_all_chains_pay_for_all(self, verdicts):
-    whole, _ = (result('learned', 'toy', readout, verdicts, seed=5) for readout in verdicts.correct)
+  def test_all_chains_pay_for_all(self):
     low, high = wilson_interval(2, 4)
-    assert whole == accuracy.Result('learned', 'toy', 'vote', 6, 90, 9e3, 0.5, low, high, 4, 5, 3.0)
+    assert result(self.ALL, self.verdicts(), **self.TELL) == Result(
+      'learned', 'toy', 'vote', 6, 90, 9e3, 0.5, low, high, 4, 5, 3.0
+    )
 
-  def test_some_chains_pay_their_share(self, verdicts):
-    _, some = (result('learned', 'toy', readout, verdicts, seed=5) for readout in verdicts.correct)
+  def test_some_chains_pay_their_share(self):
+    some = result(self.TWO, self.verdicts(), **self.TELL)
     assert (some.budget, some.accuracy) == (2, 0.25)
     np.testing.assert_allclose((some.tokens, some.flops, some.seconds), (30, 3e3, 1.0))
 
-  def test_coverage_is_pass_at_k_of_the_right_ones(self, verdicts):
-    rows = coverage('learned', 'toy', verdicts, [1, 2, 6], seed=0)
+  def test_what_is_unjudged_is_neither_right_nor_wrong(self):
+    """As if its problem, or its sample, had not been asked; but it is counted."""
+    row = result(self.ALL, self.verdicts((1, np.nan, 1, 0)), **self.TELL)
+    assert (row.accuracy, row.problems, row.unjudged) == (2 / 3, 3, 1)
+    assert (row.ci_low, row.ci_high, row.tokens) == (*wilson_interval(2, 3), 90)
+    with pytest.raises(VerifierError, match='none of 4 answers of vote has a verdict'):
+      result(self.ALL, self.verdicts([np.nan] * 4), **self.TELL)
+    lost = self.verdicts()._replace(unjudged=np.array([0, 6, 1, 0]))
+    one, six = coverage(lost, [1, 6], **self.TELL)
+    assert (one.problems, one.unjudged, six.problems, six.unjudged) == (3, 1, 2, 2)
+    np.testing.assert_allclose(one.accuracy, (6 / 6 + 2 / 5 + 1 / 6) / 3)
+    assert coverage(self.verdicts()._replace(unjudged=np.full(4, 6)), [1], **self.TELL) == []
+
+  def test_coverage_is_pass_at_k_of_the_right_ones(self):
+    rows = coverage(self.verdicts(), [1, 2, 6], **self.TELL)
     for row, k in zip(rows, (1, 2, 6)):
       assert (row.method, row.budget, row.problems) == ('pass@k', k, 4)
       np.testing.assert_allclose(row.accuracy, pass_at_k(6, self.RIGHT, k).mean())
@@ -267,18 +293,3 @@ class TestRows:
       assert 0 <= row.ci_low <= row.accuracy <= row.ci_high <= 1
     np.testing.assert_allclose(rows[0].accuracy, self.RIGHT.mean() / 6)
     np.testing.assert_allclose(rows[2].accuracy, 3 / 4)
-
-  def test_what_is_unjudged_is_neither_right_nor_wrong(self, verdicts):
-    """As if its problem, or its sample, had not been asked."""
-    readout, _ = verdicts.correct
-    known = {readout: np.array([True, True, True, False])}
-    row = result('learned', 'toy', readout, verdicts._replace(known=known), seed=0)
-    assert (row.accuracy, row.problems, row.tokens) == (2 / 3, 3, 90)
-    none = verdicts._replace(known={readout: np.zeros(4, bool)})
-    with pytest.raises(VerifierError, match='none of 4 answers of vote has a verdict'):
-      result('learned', 'toy', readout, none, seed=0)
-    lost = verdicts._replace(unjudged=np.array([0, 6, 1, 0]))
-    one, six = coverage('learned', 'toy', lost, [1, 6], seed=0)
-    assert (one.problems, six.problems) == (3, 2)
-    np.testing.assert_allclose(one.accuracy, (6 / 6 + 2 / 5 + 1 / 6) / 3)
-    assert coverage('l', 't', verdicts._replace(unjudged=np.full(4, 6)), [1], seed=0) == []

@@ -9,15 +9,18 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from o1jax.evaluation import report, results, statistics, tree_view
+from o1jax.evaluation import figures, methods, page, report, results, statistics, tree_view
+from o1jax.evaluation.accuracy import Answers, Readout, Verdicts
+from o1jax.evaluation.methods import METHODS, SPARE
+from o1jax.evaluation.problems import FILE, append_problems, problem_rows
+from o1jax.types import Problem
 
 SECTIONS = ('test-time', 'train-time', 'behaviours', 'calibration', 'tree', 'results')
 EVIL = '<script>alert(1)</script>'
 
 
-def write_run(folder):
-  data = folder / 'report' / 'data'
-  data.mkdir(parents=True)
+def measured():
+  """Rows of results.csv."""
   rows = []
   for stage, base in (('initialised', 0.2), ('learned', 0.3)):
     for method, budgets in (
@@ -35,7 +38,23 @@ def write_run(folder):
             stage, 'countdown', method, budget, *spent, accuracy, low, high, 500, 0, 0.1
           )
         )
-  results.append_results(folder / 'results.csv', rows)
+  rows.append(
+    results.Result(
+      *('learned', 'countdown', 'gumbel', 64, 900.0, 9e8, 0.4, 0.36, 0.44, 500, 0, 0.2)
+    )
+  )
+  rows.append(
+    results.Result(
+      *('learned', 'countdown', 'majority', 16, 800.0, 8e8, 0.45, 0.41, 0.49, 500, 0, 0.1)
+    )
+  )
+  return rows
+
+
+def write_run(folder):
+  data = folder / 'report' / 'data'
+  data.mkdir(parents=True)
+  results.append_results(folder / 'results.csv', measured())
   curve = [
     dict(
       update=u,
@@ -45,20 +64,25 @@ def write_run(folder):
       ci_low=0.1,
       ci_high=0.5,
       method=method,
+      stage=stage,
     )
-    for method in ('greedy', 'supervised control')
+    for stage, method in (('learn', 'greedy'), ('control', 'supervised control'))
     for u in (0, 1, 4, 16)
   ]
   shares = {'initialised': {'analysis': 0.5, EVIL: 0.1}, 'learned': {'analysis': 0.7}}
   scores = np.linspace(0, 0.7, 50)
-  table = statistics.calibration(scores, scores > 0.4)
+  finished = np.arange(50) % 2 == 0
+  states = statistics.calibration_of_states(scores, scores > 0.4, np.arange(50) % 3, finished)
   nodes = [
     tree_view.DrawnNode(0, -1, 'prompt', 1, 0.5, 1.0, False, None, True),
     tree_view.DrawnNode(1, 0, EVIL, 1, 0.5, 1.0, True, True, True),
   ]
   drawn = [dataclasses.asdict(node) for node in nodes]
-  tree = dict(policy='learned', prompt=EVIL, nodes=drawn, verdict=True, answer=EVIL)
-  calibration = {'learned': table, EVIL: table}
+  tree = [
+    dict(policy='learned', picked=f'the {EVIL}', prompt=EVIL, nodes=drawn, verdict=v, answer=EVIL)
+    for v in (True, False)
+  ]
+  calibration = {'learned': states, EVIL: states}
   fixed = [
     dict(policy=EVIL, prompt=EVIL, answer=EVIL, verdict=True),
     dict(policy='b', prompt='p', answer='', verdict=False),
@@ -106,7 +130,7 @@ def test_nothing_comes_from_outside(text):
 
 def test_every_drawing_is_xml_and_refers_to_what_it_holds(text):
   drawings = re.findall(r'<svg.*?</svg>', text, re.DOTALL)
-  assert len(drawings) >= 2 * 2 + 1 + 1 + 2 + 1
+  assert len(drawings) >= 3 * 2 + 1 + 1 + 2 * 2 + 2
   for drawing in drawings:
     root = ET.fromstring(drawing)
     ids = {element.get('id') for element in root.iter()}
@@ -125,14 +149,115 @@ def test_model_text_is_escaped_everywhere(text):
 
 def test_the_headline_is_computed_from_the_rows(text):
   lead = re.search('<p class="lead">(.*?)</p>', text).group(1)
-  assert '500 held-out countdown problems' in lead
+  assert '500 countdown test problems' in lead
   assert '20.0% (' in lead and '30.0% (' in lead and '10.0 points more' in lead
-  # The best fair search, not pass@k, although that is better.
-  assert 'critic-weighted vote on the learned policy with budget 16, 50.0%' in lead
+  # No best of many measurements, which would be picked on the test set: methods at equal tokens.
+  assert (
+    'majority vote, budget 16 (800 tokens) solves 45.0% (41.0 to 49.0) and '
+    'Gumbel MCTS, budget 64 (900 tokens) 40.0% (36.0 to 44.0)'
+  ) in lead
+  assert '50.0%' not in lead
 
 
-def test_the_tree_says_whose_search_it_was(text):
-  assert 'Answer of the search with the learned policy' in section(text, 'tree')
+def test_validation_and_test_are_told_apart(text):
+  for name in SECTIONS:
+    kind = 'Validation' if name in ('train-time', 'behaviours') else 'Test'
+    assert f'<h2>{kind} problems: ' in section(text, name)
+  assert 'held-out' not in text
+  axes = re.findall(r'right \(% of (\w+) problems\)</text>', text)
+  assert axes.count('validation') == 1 and axes.count('test') == 6
+
+
+def test_training_curves_are_called_by_what_trains(run, text, tmp_path):
+  part = section(text, 'train-time')
+  assert 'search and learn' in part and 'supervised control' in part and '>greedy<' not in part
+  older = write_run(tmp_path / 'demo')  # a run of before named no stage
+  path = older / 'report' / 'data' / 'train_curve.json'
+  path.write_text(json.dumps([p for p in json.loads(path.read_text()) if p.pop('stage') != 'none']))
+  assert section(report.build_report(older).read_text(), 'train-time') == part
+
+
+def test_the_trees_say_how_they_were_picked_and_whose_search_it_was(text):
+  part = section(text, 'tree')
+  assert part.count('Answer of the search with the learned policy') == 2
+  assert part.count(f'This is the {html.escape(EVIL)}:') == 2
+  assert '✓ right' in part and '✗ wrong' in part
+
+
+def test_calibration_shows_finished_solutions_and_prefixes_apart(text):
+  part = section(text, 'calibration')
+  assert 'learned, finished solutions' in part and 'learned, prefixes' in part
+  rows = re.findall('<tr[^>]*>(.*?)</tr>', part)[1:]
+  assert len(rows) == 2 * 3 and '<td class="">0</td>' in rows[0]
+
+
+def test_what_a_run_of_before_kept_is_shown(tmp_path):
+  run = write_run(tmp_path / 'demo')
+  data = run / 'report' / 'data'
+  trees = json.loads((data / 'tree.json').read_text())
+  del trees[0]['picked']
+  (data / 'tree.json').write_text(json.dumps(trees[0]))
+  tables = json.loads((data / 'calibration.json').read_text())
+  (data / 'calibration.json').write_text(json.dumps({'learned': tables['learned']['finished']}))
+  text = report.build_report(run).read_text()
+  assert 'picked among those solved' in section(text, 'tree')
+  assert 'learned, finished solutions' in section(text, 'calibration')
+  assert 'prefixes:' not in section(text, 'calibration')
+
+
+def test_results_show_tokens_first_with_the_vote_and_the_ceiling(text):
+  part = section(text, 'results')
+  heads = re.findall('<th class="[a-z]*">(.*?)</th>', part)
+  assert heads[:4] == ['tokens', 'method', 'budget', 'accuracy']
+  rows = [re.findall('<td[^>]*>(.*?)</td>', row) for row in re.findall('<tr[^>]*>(.*?)</tr>', part)]
+  assert ['800', 'majority vote', '16', '45.0%'] in [row[:4] for row in rows]
+  assert ['800', 'pass@k (told the answer)', '16', '60.0%'] in [row[:4] for row in rows]
+
+
+class TestSideBySide:
+  def rows(self, text):
+    part = section(text, 'results').split('Side by side')[1]
+    rows = re.findall('<tr[^>]*>(.*?)</tr>', part)[1:]
+    return [tuple(re.findall('<td[^>]*>(.*?)</td>', row)[:4]) for row in rows]
+
+  def test_methods_meet_the_vote_of_about_as_many_tokens(self, text):
+    found = self.rows(text)
+    assert ('+10.0', 'learned against initialised, greedy', '50', '50') in found
+    words = 'Gumbel MCTS (64) against majority vote (16), learned'
+    assert ('-5.0', words, '900', '800') in found
+    assert ('+5.0', words.replace('Gumbel MCTS (64)', 'critic-weighted vote (16)')) in [
+      row[:2] for row in found
+    ]
+    assert not any('pass@k' in row[1] for row in found)
+
+  def test_the_interval_is_that_of_the_pairs(self, tmp_path):
+    run = write_run(tmp_path / 'demo')
+    count, rng = 60, np.random.default_rng(0)
+    asked = [Problem(f'{i}', cluster=f'{i % 20}') for i in range(count)]
+    readouts = [Readout('gumbel', 64, 'weighted'), Readout('majority', 16, 'majority')]
+    answers = {
+      r: Answers(np.ones(count), rng.integers(0, 2, count), ['x'] * count) for r in readouts
+    }
+    many = np.ones(count)
+    verdicts = Verdicts(answers, *[many] * 6, None, None)
+    parts = [
+      problem_rows(r, verdicts, asked, stage='learned', task='countdown', seed=0) for r in readouts
+    ]
+    append_problems(run / FILE, parts)
+    apart = answers[readouts[0]].correct * 1.0 - answers[readouts[1]].correct
+    low, high = statistics.mean_interval(apart, clusters=[p.cluster for p in asked])
+    shown = f'{100 * apart.mean():+.1f} ({100 * low:+.1f} to {100 * high:+.1f})'
+    assert shown in [row[0] for row in self.rows(report.build_report(run).read_text())]
+
+
+def test_each_method_has_one_look_in_legend_and_figures():
+  looks = [row.look for row in METHODS.values()]
+  assert len(set(looks)) == len(looks)
+  assert len({words.words for words in METHODS.values()}) == len(METHODS)
+  for colour, marker in (*looks, *SPARE):
+    assert colour in figures.PALETTE and marker in page.SHAPES
+  found = methods.looks(['greedy', 'new', 'newer', 'greedy'])
+  assert found == {'greedy': METHODS['greedy'].look, 'new': SPARE[0], 'newer': SPARE[1]}
 
 
 def test_fixed_problems_are_shown_with_what_the_search_answered(text, tmp_path):
@@ -146,9 +271,10 @@ def test_fixed_problems_are_shown_with_what_the_search_answered(text, tmp_path):
 
 def test_the_planted_slopes_are_shown(text):
   cells = re.findall('<td class="[a-z]*">(.*?)</td>', section(text, 'test-time'))
-  row = cells[cells.index('critic-weighted vote') :][:5]
-  assert row[1].startswith('+5.0 (+5.0 to +5.0)') and row[2] == '1.00'
-  assert row[3].startswith(f'+{5 / np.log10(2):.1f} (')
+  row = cells[cells.index('critic-weighted vote') :][:6]
+  for at in (1, 3):  # tokens are in proportion to the budget here
+    assert row[at].startswith('+5.0 (+5.0 to +5.0)') and row[at + 1] == '1.00'
+  assert row[5] == 'initialised'
 
 
 def test_the_page_is_the_same_when_built_again(run, text):
@@ -176,7 +302,7 @@ def test_a_run_measured_once_is_drawn_without_fits(tmp_path):
   row = results.Result('initialised', 'cipher', 'greedy', 1, 9.0, 1e6, 0.0, 0.0, 0.1, 30, 0, 0.1)
   results.append_results(tmp_path / 'results.csv', [row])
   text = report.build_report(tmp_path).read_text(encoding='utf-8')
-  assert 'no slope to fit' in text and 'On 30 held-out cipher problems' in text
+  assert 'no slope to fit' in text and 'On 30 cipher test problems' in text
 
 
 def test_a_policy_measured_at_few_budgets_gets_no_panel_of_its_own(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from o1jax.evaluation import results, statistics
 
 ROW = results.Result(
-  'learned', 'countdown', 'mcts_gumbel', 32, 1234.5, 6.02e9, 0.5, 0.456, 0.544, 500, 0, 0.1 / 3
+  'learned', 'countdown', 'gumbel', 32, 1234.5, 6.02e9, 0.5, 0.456, 0.544, 500, 0, 0.1 / 3
 )
 
 
@@ -22,8 +22,18 @@ class TestFile:
     results.append_results(tmp_path / 'results.csv', [ROW])
     head = (tmp_path / 'results.csv').read_text().splitlines()[0]
     assert (
-      head == 'stage,task,method,budget,tokens,flops,accuracy,ci_low,ci_high,problems,seed,seconds'
+      head
+      == 'stage,task,method,budget,tokens,flops,accuracy,ci_low,ci_high,problems,seed,seconds,unjudged'
     )
+
+  def test_a_table_of_before_is_read_and_added_to(self, tmp_path):
+    path = tmp_path / 'results.csv'
+    results.append_results(path, [ROW])
+    old = [line.rpartition(',')[0] for line in path.read_text().splitlines()]
+    path.write_text('\n'.join(old).replace('gumbel', 'mcts_gumbel') + '\n')
+    assert results.read_results(path) == [ROW]
+    results.append_results(path, [vary(budget=64, unjudged=3)])
+    assert results.read_results(path) == [ROW, vary(budget=64, unjudged=3)]
 
   def test_round_trip_is_exact(self, tmp_path):
     rows = [
@@ -90,7 +100,7 @@ class TestSummary:
       vary(method='greedy'),
     ]
     found = [(row.stage, row.method, row.budget) for row in results.summarise(rows)]
-    m, learned = 'mcts_gumbel', 'learned'
+    m, learned = 'gumbel', 'learned'
     assert found == [
       (learned, m, 2),
       (learned, m, 8),
@@ -99,12 +109,50 @@ class TestSummary:
       ('x', m, 32),
     ]
 
-  def test_the_table_is_aligned_and_complete(self):
-    lines = results.format_table(
-      [ROW, vary(method='greedy', budget=1, accuracy=0.1234)]
-    ).splitlines()
-    assert len({len(line) for line in lines}) == 1
-    assert '50.0%' in lines[2] and '45.6 to 54.4' in lines[2] and '12.3%' in lines[3]
+  def test_what_was_not_judged_is_summed(self):
+    rows = [vary(seed=0, unjudged=2), vary(seed=1, unjudged=5)]
+    assert results.summarise(rows)[0].unjudged == 7
+
+
+class TestTable:
+  ROWS = [
+    vary(tokens=900.0),
+    vary(method='pass@k', budget=16, tokens=100.2, accuracy=0.9),
+    vary(method='majority', budget=16, tokens=100.0, accuracy=0.6),
+    vary(stage='control', method='greedy', budget=1, tokens=50.0, accuracy=0.1234),
+  ]
+
+  def test_goes_from_few_tokens_to_many_and_equal_ones_stand_together(self):
+    found = {
+      key: [(row.method, row.accuracy) for row in mine]
+      for key, mine in results.tables(self.ROWS).items()
+    }
+    assert found == {
+      ('countdown', 'learned'): [('majority', 0.6), ('pass@k', 0.9), ('gumbel', 0.5)],
+      ('countdown', 'control'): [('greedy', 0.1234)],
+    }
+
+  def test_is_aligned_and_complete_with_tokens_first(self):
+    lines = results.format_table(self.ROWS).splitlines()
+    assert lines[0] == 'countdown test problems, learned policy'
+    assert lines[1].split()[:3] == ['tokens', 'method', 'budget'] and 'unjudged' not in lines[1]
+    assert [line.split()[:2] for line in lines[3:6]] == [
+      ['100', 'majority'],
+      ['100', 'pass@k'],
+      ['900', 'gumbel'],
+    ]
+    assert lines[7] == 'countdown test problems, control policy'
+    assert '60.0%' in lines[3] and '45.6 to 54.4' in lines[3] and '12.3%' in lines[-1]
+    assert len({len(line) for line in (*lines[1:6], *lines[8:])}) == 1
+
+  def test_counts_what_was_not_judged_where_there_is_any(self):
+    table = results.format_table([vary(unjudged=4), vary(budget=64)]).splitlines()
+    assert table[1].split()[-1] == 'unjudged'
+    assert [line.split()[-1] for line in table[3:]] == ['0', '4'][::-1]
+
+  def test_calls_methods_by_their_words(self):
+    heads, (row,) = results.table_cells(results.summarise([ROW]), lambda name: f'<{name}>')
+    assert dict(zip(heads, row, strict=True))['method'] == '<gumbel>'
 
   def test_nothing_measured_says_so(self):
     assert results.format_table([]) == 'no results'

@@ -93,6 +93,44 @@ class TestSeeds:
       statistics.seeds_interval([])
 
 
+class TestMean:
+  def test_independent_numbers_by_hand(self):
+    # Mean 2, deviation 1.
+    low, high = statistics.mean_interval([1.0, 2.0, 3.0])
+    np.testing.assert_allclose((low, high), 2 + np.array([-1, 1]) * 1.959963985 / np.sqrt(3))
+
+  def test_clusters_of_one_are_independent(self):
+    values = np.random.default_rng(0).normal(size=30)
+    apart = statistics.mean_interval(values, clusters=np.arange(30))
+    assert apart == pytest.approx(statistics.mean_interval(values))
+
+  def test_a_problem_asked_five_times_is_one(self):
+    values = np.random.default_rng(0).normal(size=30)
+    five = statistics.mean_interval(np.repeat(values, 5), clusters=np.repeat(np.arange(30), 5))
+    assert five == pytest.approx(statistics.mean_interval(values))
+    mixed = np.random.default_rng(1).permutation(150)
+    again = statistics.mean_interval(
+      np.repeat(values, 5)[mixed], clusters=np.repeat(np.arange(30), 5)[mixed]
+    )
+    assert again == pytest.approx(five)
+
+  def test_agrees_with_the_coverage_where_clusters_share_a_part(self):
+    rng, hits, naive = np.random.default_rng(0), 0, 0
+    clusters = np.repeat(np.arange(60), 4)
+    for _ in range(400):
+      values = rng.normal(size=60)[clusters] + rng.normal(size=240)
+      low, high = statistics.mean_interval(values, clusters=clusters)
+      hits += low <= 0 <= high
+      low, high = statistics.mean_interval(values)
+      naive += low <= 0 <= high
+    assert 0.91 < hits / 400 < 0.98 and naive / 400 < 0.85
+
+  def test_one_cluster_has_no_spread(self):
+    assert statistics.mean_interval([1.0, 3.0], clusters=['a', 'a']) == (2.0, 2.0)
+    with pytest.raises(ValueError, match='one number a problem'):
+      statistics.mean_interval([])
+
+
 class TestPaired:
   def test_agrees_with_the_exact_coverage(self):
     rng = np.random.default_rng(0)
@@ -150,3 +188,25 @@ class TestCalibration:
   def test_refuses_what_is_no_probability(self, scores):
     with pytest.raises(ValueError, match='calibration needs'):
       statistics.calibration(scores, [1])
+
+
+class TestStates:
+  VALUE = np.array([0.15, 0.25, 0.85, 0.95, 0.55])
+  RIGHT = np.array([0.0, 0.5, 1.0, 1.0, 0.0])
+  DEPTH = np.array([1, 1, 2, 3, 3])
+  DONE = np.array([0, 0, 0, 1, 1], bool)
+
+  def test_finished_solutions_and_prefixes_are_told_apart(self):
+    found = statistics.calibration_of_states(self.VALUE, self.RIGHT, self.DEPTH, self.DONE)
+    for name, rows in (('finished', self.DONE), ('prefixes', ~self.DONE)):
+      assert found[name] == statistics.calibration(self.VALUE[rows], self.RIGHT[rows])
+    assert [(row['depth'], row['states']) for row in found['depths']] == [(1, 2), (2, 1)]
+    first = found['depths'][0]
+    assert (first['score'], first['accuracy']) == (pytest.approx(0.2), pytest.approx(0.25))
+    # Two bins, of one state each: |0.15 - 0| and |0.25 - 0.5|.
+    assert first['error'] == pytest.approx(0.2)
+    json.dumps(found, allow_nan=False)
+
+  def test_what_there_is_none_of_is_none(self):
+    found = statistics.calibration_of_states(self.VALUE, self.RIGHT, self.DEPTH, self.DONE | True)
+    assert found['prefixes'] is None and found['depths'] == [] and found['finished']['count']

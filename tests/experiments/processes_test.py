@@ -55,7 +55,7 @@ def test_two_processes_do_what_one_does(tmp_path):
   ended = [job.wait(timeout=850) for job in begun]
   assert [job.returncode for job in ended] == [0, 0, 0], [job.stderr[-2000:] for job in ended]
   told = [[line for line in job.stdout.splitlines() if 'Gloo' not in line] for job in ended]
-  assert 'mcts_gumbel' in '\n'.join(told[0]) and told[1] == []
+  assert 'gumbel' in '\n'.join(told[0]) and told[1] == []
   one, two = metrics(alone), metrics(together)
   assert len(one) == 4 + 4 + 2 + 2 and [row['update'] for row in one] == [
     row['update'] for row in two

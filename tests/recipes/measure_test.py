@@ -5,8 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from configs import quickstart
 from o1jax.evaluation.tree_view import DrawnNode
 from o1jax.recipes import measure
+from o1jax.recipes.measure import Made, policies_made
+from o1jax.runtime.config import ConfigError
 from o1jax.tasks import cipher
 from o1jax.types import Prompt
 
@@ -19,9 +22,7 @@ def test_each_fixed_problem_is_searched_alone(monkeypatch):
   def draw(_, params, prompt, reference):
     assert params == 'params' and prompt.tokens.shape == (1, 3)
     answer = f'{prompt.tokens.tolist()} {prompt.length.tolist()} {reference.tolist()}'
-    return measure.Picture(
-      prompt='asked', answer=answer, correct=reference[0] == 8, nodes=[], wrong=0
-    )
+    return measure.Picture(prompt='asked', answer=answer, correct=reference[0] == 8, nodes=[])
 
   monkeypatch.setattr(measure, 'draw', draw)
   assert measure.solve_fixed(run, 'learned', 'params') == [
@@ -61,3 +62,85 @@ def test_a_path_is_chosen_only_where_it_ends_in_an_answer(monkeypatch, text, ans
   found = measure.picture(run, tree, np.array([1]), prompt, 0)
   assert found.answer == answer
   assert [node.chosen for node in found.nodes] == [bool(answer)] * 2
+
+
+class TestPolicies:
+  """A run in which some stages have ended."""
+
+  def run(self, *made, policies=('initialised', 'learned', 'control')):
+    config = quickstart.get_config('smoke')
+    for name in set(config.evaluate.policies) - set(policies):
+      del config.evaluate.policies[name]
+    return SimpleNamespace(experiment=SimpleNamespace(config=config), made=made.__contains__)
+
+  def test_all_that_were_made_are_measured(self, capsys):
+    found = policies_made(self.run('initialise', 'reward', 'control', 'learn'))
+    assert found == [
+      Made('initialised', 'reward', critic=True),
+      Made('control', 'control', critic=True),
+      Made('learned', 'learn', critic=True),
+    ]
+    assert capsys.readouterr().err == ''
+
+  def test_without_a_reward_stage_the_initialised_one_has_no_critic(self, capsys):
+    found = policies_made(self.run('initialise'))
+    assert found == [Made('initialised', 'initialise', critic=False)]
+    assert capsys.readouterr().err.splitlines() == [
+      'evaluate: control is not measured, since the stage control has not made it',
+      'evaluate: learned is not measured, since the stage learn has not made it',
+    ]
+
+  @pytest.mark.parametrize(
+    'made, policies', [((), ('initialised',)), (('initialise', 'reward'), ('learned',))]
+  )
+  def test_nothing_to_measure_is_an_error_that_names_the_stages(self, made, policies):
+    with pytest.raises(ConfigError, match='nothing to measure.*stages initialise') as error:
+      policies_made(self.run(*made, policies=policies))
+    assert '\n' not in str(error.value)
+
+  def test_what_reads_an_untrained_critic_is_left_out_with_a_word(self, capsys):
+    run = self.run('initialise')
+    planned = measure._searches(run, Made('initialised', 'initialise', critic=False))
+    assert [[r.method for r in read] for _, read in planned] == [['greedy'], ['majority'] * 2]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert 'best, weighted, gumbel of initialised is left out' in line
+    whole = measure._searches(run, Made('initialised', 'reward', critic=True))
+    assert {r.method for _, read in whole for r in read} == {
+      *('greedy', 'majority', 'best', 'weighted', 'gumbel')
+    }
+    assert capsys.readouterr().err == ''
+
+
+class TestDrawn:
+  @pytest.mark.parametrize(
+    'right, expected',
+    [
+      ([1, 1, 0, 0], [(0, 'first test problem'), (2, 'this search answers wrongly')]),
+      ([0, 1, 1, 0], [(0, 'first test problem'), (1, 'this search answers rightly')]),
+      ([0, 0, 0, 0], [(0, 'first test problem')]),
+    ],
+  )
+  def test_are_the_first_problem_and_the_first_that_ends_otherwise(
+    self, monkeypatch, right, expected
+  ):
+    answers = SimpleNamespace(correct=np.array([*right, 1, 0], bool))
+    searched = SimpleNamespace(
+      answers={'only': answers},
+      chosen=np.arange(6),
+      trees=SimpleNamespace(mask=np.ones((4, 2, 2))),
+    )
+    monkeypatch.setattr(
+      measure,
+      'picture',
+      lambda run, trees, chosen, prompt, i: measure.Picture(f'{i}', 'answer', bool(right[i]), []),
+    )
+    written = {}
+    run = SimpleNamespace(
+      experiment=SimpleNamespace(data=SimpleNamespace(test=(None, None))),
+      write_data=written.__setitem__,
+    )
+    measure.draw_search(run, 'learned', searched)
+    assert [int(tree['prompt']) for tree in written['tree']] == [i for i, _ in expected]
+    for tree, (_, words) in zip(written['tree'], expected, strict=True):
+      assert tree['picked'].startswith('the first test problem') and words in tree['picked']
+    assert [tree['verdict'] for tree in written['tree']] == [bool(right[i]) for i, _ in expected]

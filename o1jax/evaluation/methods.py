@@ -1,0 +1,64 @@
+"""What a reader calls the methods of results.csv, and how a plot shows them.
+
+A method samples independent solutions and chooses one by a row of `search.CHOICES`, or it is a row
+of `search.SEARCHES` whose solutions branch. Their words and looks come from these tables.
+"""
+
+import itertools
+from typing import NamedTuple
+
+from o1jax.search import CHOICES, SEARCHES
+
+
+class Method(NamedTuple):
+  """How a reader meets a method.
+
+  Attributes:
+    words: what a page calls it.
+    look: a colour of `figures.PALETTE` and a marker of `page.SHAPES`.
+    critic: it reads the critic, so it says little where no stage has trained one.
+    tree: its solutions branch; else they are sampled whole.
+    oracle: it is told the verdicts, so it is a ceiling and not a method.
+  """
+
+  words: str
+  look: tuple[str, str]
+  critic: bool = False
+  tree: bool = False
+  oracle: bool = False
+
+
+GREEDY, COVERAGE = 'greedy', 'pass@k'
+# The rules that read no critic: the first one takes a solution unseen, the last one has them vote.
+# A vote is what every search is compared with.
+UNSEEN, *_, BASELINE = [name for name, row in CHOICES.items() if not row.reads_critic]
+METHODS = {
+  GREEDY: Method('greedy (one solution)', CHOICES[UNSEEN].look),
+  **{
+    name: Method(row.words, row.look, critic=row.reads_critic)
+    for name, row in CHOICES.items()
+    if name != UNSEEN
+  },
+  **{
+    name: Method(row.words, row.look, critic=True, tree=True)
+    for name, row in SEARCHES.items()
+    if not row.independent
+  },
+  COVERAGE: Method('pass@k (told the answer)', ('pink', 'X'), oracle=True),
+}
+# For what the tables do not know, in order of appearance.
+SPARE = tuple(zip(('muted', 'sky', 'pink', 'green', 'red', 'blue'), '^vDPsX', strict=True))
+
+
+def method(name: str) -> Method:
+  """The row of a method; one that the tables do not know is called by its name."""
+  return METHODS.get(name, Method(name, SPARE[0]))
+
+
+def looks(names) -> dict[str, tuple[str, str]]:
+  """Colour and marker of each name, the same in every figure of a report."""
+  spare = itertools.cycle(SPARE)
+  return {
+    name: tuple(METHODS[name].look) if name in METHODS else next(spare)
+    for name in dict.fromkeys(names)
+  }

@@ -1,0 +1,205 @@
+"""problems.csv.gz: what every search answered to every problem, and what that cost.
+
+table = read_problems('runs/quickstart/problems.csv.gz')
+mcts = where(table, stage='initialised', method='gumbel', budget=32)
+table['tokens'][mcts].mean()
+difference(table, dict(method='majority', budget=8), dict(method='gumbel', budget=32))
+"""
+
+import csv
+import gzip
+import hashlib
+import io
+import pathlib
+import zlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from o1jax.evaluation.accuracy import Readout, Verdicts, share_of
+from o1jax.evaluation.results import replace_file
+from o1jax.evaluation.statistics import mean_interval, paired_difference_interval
+from o1jax.text.answer import told
+from o1jax.types import Problem
+
+FILE = 'problems.csv.gz'
+KEY = ('stage', 'task', 'method', 'budget', 'seed')
+COLUMNS = {
+  'stage': str,  # these five as in results.csv
+  'task': str,
+  'method': str,
+  'budget': int,
+  'seed': int,
+  'problem': int,  # its place among the test problems
+  'prompt': str,  # a hash, by which runs are compared
+  'cluster': str,  # what it shares with like problems, see `types.Problem`
+  'answer': str,  # '' = no solution was finished, or it has no answer
+  'correct': bool,
+  'judged': bool,  # False where the verifier had no verdict
+  'finished': bool,  # the search finished a solution
+  'samples': int,  # solutions begun, of the whole search
+  'right': int,  # of its finished solutions, those that are right
+  'tokens': float,  # of a readout of some of the chains, its share
+  'flops': float,
+  'seconds': float,  # those of its batch, shared evenly
+}
+
+Table = dict[str, np.ndarray]  # by column, each [M]
+
+
+class Difference(NamedTuple):
+  """accuracy(a) - accuracy(b) on the same problems, its 95 % interval, and how many they are."""
+
+  mean: float
+  low: float
+  high: float
+  problems: int
+
+
+def problem_rows(
+  readout: Readout,
+  verdicts: Verdicts,
+  problems: Sequence[Problem],
+  *,
+  stage: str,
+  task: str,
+  seed: int,
+  marker: str = '',
+) -> Table:
+  """The rows of one readout over N problems, in their order.
+
+  marker: what stands before an answer in a solution, see `types.Task`.
+  """
+  answers, share = verdicts.answers[readout], share_of(readout, verdicts)
+  count = len(problems)
+  columns = dict(
+    stage=[stage] * count,
+    task=[task] * count,
+    method=[readout.method] * count,
+    budget=[readout.budget] * count,
+    seed=[seed] * count,
+    problem=range(count),
+    prompt=[hashlib.sha256(p.prompt.encode()).hexdigest()[:12] for p in problems],
+    cluster=[p.cluster for p in problems],
+    answer=[told(text, marker) for text in answers.text],
+    correct=answers.correct,
+    judged=answers.known,
+    finished=answers.chosen > 0,
+    samples=verdicts.samples,
+    right=verdicts.right,
+    tokens=verdicts.tokens * share,
+    flops=verdicts.flops * share,
+    seconds=verdicts.seconds * share,
+  )
+  return {name: _column(name, columns[name]) for name in COLUMNS}
+
+
+def append_problems(path: str | pathlib.Path, parts: Sequence[Table]) -> None:
+  """Adds rows to the file, made if absent. Rows of a measurement that is there already (the same
+  `KEY`) give way to the new ones.
+
+  An interruption leaves the old file or the new one, never a half.
+
+  Raises:
+    ValueError: the file is there and is no such table.
+  """
+  path = pathlib.Path(path)
+  new = {key for part in parts for key in _keys(part)}
+  if path.exists():
+    old = read_problems(path)
+    stays = np.array([key not in new for key in _keys(old)], bool)
+    parts = [{name: values[stays] for name, values in old.items()}, *parts]
+  text = io.StringIO(newline='')
+  writer = csv.writer(text)
+  writer.writerow(COLUMNS)
+  for part in parts:
+    # Python's own numbers, which are written with all their digits.
+    columns = [
+      (values.astype(int) if COLUMNS[name] is bool else values).tolist()
+      for name, values in part.items()
+    ]
+    writer.writerows(zip(*columns, strict=True))
+  replace_file(path, gzip.compress(text.getvalue().encode(), compresslevel=6, mtime=0))
+
+
+def read_problems(path: str | pathlib.Path) -> Table:
+  """All rows of the file, in its order, as arrays by column.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: it is no such table.
+  """
+  try:
+    text = gzip.decompress(pathlib.Path(path).read_bytes()).decode()
+    head, *rows = csv.reader(io.StringIO(text, newline='')) if text else [[]]
+  except (gzip.BadGzipFile, zlib.error, EOFError, UnicodeDecodeError, csv.Error) as error:
+    raise ValueError(f'{path} is damaged ({error}): move it away and measure again') from error
+  if tuple(head) != tuple(COLUMNS):
+    raise ValueError(
+      f'{path} has the columns {",".join(head) or "none"}, expected {",".join(COLUMNS)}: move it '
+      f'away and measure again'
+    )
+  try:
+    columns = list(zip(*rows, strict=True)) or [()] * len(COLUMNS)
+    return {
+      name: _column(name, [int(x) for x in values] if kind is bool else values)
+      for (name, kind), values in zip(COLUMNS.items(), columns, strict=True)
+    }
+  except ValueError as error:
+    raise ValueError(f'{path} is damaged ({error}): move it away and measure again') from error
+
+
+def where(table: Table, **columns) -> np.ndarray:
+  """Which rows have these values, bool [M]: `where(table, method='greedy', stage='learned')`."""
+  unknown = [name for name in columns if name not in table]
+  if unknown:
+    raise ValueError(f'there is no column {unknown[0]!r}: choose from {", ".join(table)}')
+  return np.logical_and.reduce([table[name] == value for name, value in columns.items()])
+
+
+def difference(table: Table, a: dict, b: dict) -> Difference:
+  """How much more accurate one measurement is than another on the problems that both were asked.
+
+  Where tasks know of clusters, the interval counts clusters and not problems as independent.
+
+  Args:
+    table: rows of both.
+    a: columns that tell the rows of the one, such as dict(stage='learned', method='greedy').
+    b: those of the other.
+
+  Raises:
+    ValueError: no problem was asked and judged in both, or one of them twice.
+  """
+  one, other = (_by_problem(table, where(table, **columns)) for columns in (a, b))
+  shared = [key for key in one if key in other]
+  if not shared:
+    raise ValueError(f'{a} and {b} have no judged problem in common')
+  rows, others = np.array([(one[key], other[key]) for key in shared]).T
+  right, base = table['correct'][rows], table['correct'][others]
+  mean = float(right.mean() - base.mean())
+  clusters = table['cluster'][rows]
+  if (clusters != '').all() and len(set(clusters)) > 1:
+    interval = mean_interval(right.astype(float) - base, clusters=clusters)
+  else:
+    interval = paired_difference_interval(right, base)
+  return Difference(mean, *interval, len(shared))
+
+
+def _by_problem(table, chosen):
+  found = {}
+  for row in np.flatnonzero(chosen & table['judged']):
+    key = str(table['task'][row]), int(table['seed'][row]), str(table['prompt'][row])
+    if key in found:
+      raise ValueError(f'a problem of {key[0]} is there twice: name stage, method and budget too')
+    found[key] = row
+  return found
+
+
+def _keys(table):
+  return list(zip(*(table[name].tolist() for name in KEY), strict=True))
+
+
+def _column(name, values):
+  kind = COLUMNS[name]
+  return np.array(list(values), object if kind is str else kind)
