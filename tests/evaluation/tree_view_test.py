@@ -4,10 +4,11 @@ import dataclasses
 import json
 import xml.etree.ElementTree as ET
 
+import jax
 import numpy as np
 import pytest
 
-from o1jax import types
+from o1jax import tree as tree_lib
 from o1jax.evaluation import tree_view
 
 # Slot 0 expands the root, slot 1 node 2, slot 2 is unused; two candidates each.
@@ -19,18 +20,14 @@ SVG = '{http://www.w3.org/2000/svg}'
 
 
 def small_tree(**changes):
-  shape = (3, 2)
+  one = jax.tree.map(lambda x: np.asarray(x[0]), tree_lib.empty(1, 3, 2, 2, max_steps=3))
   fields = dict(
     expanded=EXPANDED,
-    path=np.full((3, 3), -1),
     tokens=np.arange(1, 7).reshape(3, 2, 1).repeat(2, axis=-1),
-    length=np.ones(shape, int),
-    logprob=np.zeros((3, 2, 2)),
+    length=np.ones((3, 2), int),
     terminal=np.array([[1, 0], [1, 1], [0, 0]], bool),
     mask=MASK,
-    prior=np.full(shape, 0.5),
     value=np.array([[0.25, 0.5], [0.75, 0], [0, 0]]),
-    reward=np.zeros(shape),
     outcome=np.array([[0.0, 0], [1, 0], [0, 0]]),
     unjudged=np.zeros(shape, bool),
     token_value=np.zeros((3, 2, 2)),
@@ -39,7 +36,7 @@ def small_tree(**changes):
     q=np.array([[0.0, 0.8], [1.0, 0], [0, 0]]),
     root_value=np.float32(0.4),
   )
-  return types.Tree(**{**fields, **changes})
+  return one.replace(**{**fields, **changes})
 
 
 def word(tokens):
