@@ -62,7 +62,7 @@ def found(answer, correct, *ended):
   nodes = [
     DrawnNode(i + 1, 0, 'step', 0, 0.5, 0.5, over, None, False) for i, over in enumerate(ended)
   ]
-  return Picture('asked', answer, correct, [root, *nodes], wrong=0)
+  return Picture('asked', answer, correct, [root, *nodes])
 
 
 def test_a_verdict_is_told_where_there_is_one_and_an_answer():
