@@ -7,42 +7,9 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from o1jax.model import FAMILIES, Family
 from o1jax.model.variants import ModelConfig, RopeScaling
 
-# By `model_type`: the class, and the values of keys that its config leaves out.
-FAMILIES = {
-  'llama': ('LlamaForCausalLM', dict()),
-  'mistral': ('MistralForCausalLM', dict(num_key_value_heads=8, sliding_window=4096)),
-  'qwen2': ('Qwen2ForCausalLM', dict(num_key_value_heads=32)),
-  'qwen3': ('Qwen3ForCausalLM', dict(num_key_value_heads=32, head_dim=128)),
-  'gemma2': (
-    'Gemma2ForCausalLM',
-    dict(
-      num_key_value_heads=4,
-      head_dim=256,
-      tie_word_embeddings=True,
-      hidden_activation='gelu_pytorch_tanh',
-      sliding_window=4096,
-      query_pre_attn_scalar=256,
-      attn_logit_softcapping=50.0,
-      final_logit_softcapping=30.0,
-    ),
-  ),
-  'gemma3_text': (
-    'Gemma3ForCausalLM',
-    dict(
-      num_key_value_heads=4,
-      head_dim=256,
-      tie_word_embeddings=True,
-      hidden_activation='gelu_pytorch_tanh',
-      sliding_window=4096,
-      query_pre_attn_scalar=256,
-      rope_theta=1_000_000.0,
-      rope_local_base_freq=10_000.0,
-      sliding_window_pattern=6,
-    ),
-  ),
-}
 _NUMBERS = (
   'vocab_size',
   'hidden_size',
@@ -73,6 +40,8 @@ _COMMON = dict(
   use_bidirectional_attention=False,
 )
 _ACTIVATIONS = {'silu': 'silu', 'gelu_pytorch_tanh': 'gelu'}
+# Of a family, the most telling first.
+_TRAITS = ('post_norms', 'qkv_bias', 'qk_norm')
 GLOBAL, LOCAL = 'full_attention', 'sliding_attention'
 
 
@@ -110,9 +79,9 @@ def config_of(settings: Mapping[str, Any], **changes) -> ModelConfig:
   missing = [key for key in _NUMBERS if not isinstance(settings.get(key), int)]
   if missing:
     raise ValueError(f'{", ".join(missing)} should be there, and whole numbers')
-  given = {**_COMMON, **FAMILIES[kind][1], **settings}
-  _refuse(kind, given)
-  gemma = kind.startswith('gemma')
+  row = FAMILIES[kind]
+  given = {**_COMMON, **row.defaults, **settings}
+  _refuse(row, given)
   width, heads = given['hidden_size'], given['num_attention_heads']
   return ModelConfig(
     **{
@@ -126,15 +95,15 @@ def config_of(settings: Mapping[str, Any], **changes) -> ModelConfig:
         mlp_width=given['intermediate_size'],
         tied_head=given['tie_word_embeddings'],
         norm_epsilon=given['rms_norm_eps'],
-        activation=_ACTIVATIONS[given['hidden_activation' if gemma else 'hidden_act']],
-        qkv_bias=kind == 'qwen2',
-        qk_norm=kind in ('qwen3', 'gemma3_text'),
-        post_norms=gemma,
-        scaled_embedding=gemma,
+        activation=_ACTIVATIONS[given[_activation(row)]],
+        qkv_bias=row.qkv_bias,
+        qk_norm=row.qk_norm,
+        post_norms=row.post_norms,
+        scaled_embedding=row.post_norms,
         query_scale=float(given['query_pre_attn_scalar']),
         score_cap=given['attn_logit_softcapping'] or 0.0,
         logit_cap=given['final_logit_softcapping'] or 0.0,
-        **_window(kind, given),
+        **_window(row, given),
         **_rope(given),
       ),
       **changes,
@@ -142,8 +111,13 @@ def config_of(settings: Mapping[str, Any], **changes) -> ModelConfig:
   )
 
 
-def _refuse(kind, given):
-  act = 'hidden_activation' if kind.startswith('gemma') else 'hidden_act'
+def _activation(row: Family) -> str:
+  """The key of its activation."""
+  return 'hidden_activation' if row.post_norms else 'hidden_act'
+
+
+def _refuse(row, given):
+  act = _activation(row)
   wanted = {act: tuple(_ACTIVATIONS)} | dict.fromkeys(
     ('attention_bias', 'mlp_bias', 'use_bidirectional_attention'), (False, None)
   )
@@ -154,18 +128,18 @@ def _refuse(kind, given):
       )
 
 
-def _window(kind, given):
+def _window(row, given):
   """Local layers: every layer of a Mistral with a window, those that `layer_types` names, or the
   family's pattern."""
   layers, size = range(given['num_hidden_layers']), given['sliding_window']
-  if kind.startswith('qwen') and not given['use_sliding_window'] or kind == 'llama':
+  if row.local == 'none' or row.local == 'later' and not given['use_sliding_window']:
     size = None
   if given['layer_types']:
     local = [i for i, name in enumerate(given['layer_types']) if name == LOCAL]
-  elif kind.startswith('gemma'):
+  elif row.local == 'pattern':
     local = [i for i in layers if (i + 1) % given['sliding_window_pattern']]
   else:
-    local = [i for i in layers if kind == 'mistral' or i >= given['max_window_layers']]
+    local = [i for i in layers if row.local == 'all' or i >= given['max_window_layers']]
   return dict(window=size, local_layers=tuple(local)) if size and local else {}
 
 
@@ -206,6 +180,7 @@ def settings_of(config: ModelConfig, *, max_length: int) -> dict[str, Any]:
   if config.scaled_embedding and not config.post_norms:
     config = unscaled(config)
   kind = _family(config)
+  row = FAMILIES[kind]
   scaling = config.rope_scaling
   rope = scaling and (
     dict(rope_type='linear', factor=scaling.factor)
@@ -222,7 +197,7 @@ def settings_of(config: ModelConfig, *, max_length: int) -> dict[str, Any]:
   gate = {'silu': 'silu', 'gelu': 'gelu_pytorch_tanh'}[config.activation]
   settings = dict(
     model_type=kind,
-    architectures=[FAMILIES[kind][0]],
+    architectures=[row.architecture],
     vocab_size=config.vocab_size,
     hidden_size=config.width,
     intermediate_size=config.mlp_width,
@@ -238,7 +213,7 @@ def settings_of(config: ModelConfig, *, max_length: int) -> dict[str, Any]:
     sliding_window=config.window or None,
     torch_dtype=config.dtype,
   )
-  if kind.startswith('gemma'):
+  if row.post_norms:
     settings |= dict(
       hidden_activation=gate,
       query_pre_attn_scalar=int(config.query_scale or config.head_width),
@@ -248,9 +223,9 @@ def settings_of(config: ModelConfig, *, max_length: int) -> dict[str, Any]:
     )
   else:
     settings |= dict(hidden_act=gate, attention_bias=False, mlp_bias=False)
-  if kind.startswith('qwen'):
+  if row.local == 'later':
     settings |= dict(use_sliding_window=bool(config.window), max_window_layers=0, layer_types=types)
-  if kind == 'gemma3_text':
+  if 'rope_local_base_freq' in row.defaults:
     settings |= dict(rope_local_base_freq=config.local_rope_base or config.rope_base)
   _same(config, settings)
   return settings
@@ -262,12 +237,15 @@ def unscaled(config: ModelConfig) -> ModelConfig:
   return dataclasses.replace(config, scaled_embedding=False, tied_head=False)
 
 
-def _family(config):
-  if config.post_norms:
-    return 'gemma3_text' if config.qk_norm else 'gemma2'
-  if config.qkv_bias or config.qk_norm:
-    return 'qwen2' if config.qkv_bias else 'qwen3'
-  return 'mistral' if config.window else 'llama'
+def _family(config: ModelConfig) -> str:
+  """The family that is most like a model; `_same` tells whether it is the model."""
+
+  def likeness(kind):
+    row = FAMILIES[kind]
+    alike = [getattr(row, name) == getattr(config, name) for name in _TRAITS]
+    return *alike, (row.local == 'none') == (not config.window)
+
+  return max(FAMILIES, key=likeness)
 
 
 def _same(config, settings):
