@@ -111,7 +111,7 @@ class Prompt:
 
 @struct.dataclass
 class Reference:
-  """What a verifier needs. A test-time search has no argument of this type, so ground truth cannot
+  """What a verifier needs. No test-time search has an argument of this type, so ground truth cannot
   reach it."""
 
   text: Array  # [B, Y] uint8, right-padded
@@ -123,7 +123,7 @@ class Reference:
 
 @struct.dataclass
 class Sequences:
-  """Rows of supervised text, several texts packed in one: a token reads its own text only."""
+  """Rows of supervised text. A row packs several texts, and a token reads only its own."""
 
   tokens: Array  # [B, T] int32, right-padded
   length: Array  # [B] int32
@@ -175,10 +175,10 @@ class KeyValue(NamedTuple):
 
 @struct.dataclass
 class TreeCache:
-  """What the model remembers of a tree while it grows; dropped when the search returns.
+  """What the model remembers of a tree while it grows. It is dropped when the search returns.
 
-  `prompt` and `nodes` hold a `KeyValue` per trunk and layer; values are [B, K, P, E] and, see
-  `attention.as_blocks`, [B, K, X*A, L*E]. X is the number of slots whose candidates may be
+  `prompt` and `nodes` hold a `KeyValue` per trunk and layer. Values are [B, K, P, E], and
+  [B, K, X*A, L*E] for nodes (see `attention.as_blocks`). X counts the slots whose candidates may be
   expanded, which come first.
   """
 
@@ -201,8 +201,8 @@ class TrainState:
   update: Array  # [] int32
   params: Params
   optimizer: Any
-  # What a loss reads and no gradient reaches, by role, such as 'reference', a policy. It lies
-  # apart, so that the parameters of a policy have one shape, whatever it is trained with.
+  # What a loss reads and no gradient reaches, by role, such as 'reference', a policy. It is
+  # separate, so that the parameters of a policy have one shape, whatever it is trained with.
   frozen: Params = struct.field(default_factory=dict)
 
 

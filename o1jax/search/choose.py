@@ -38,12 +38,9 @@ def choose(
     rule: a row of `CHOICES`.
     table: bytes of every token, from `Tokenizer.bytes_table`.
     aggregate: how step values make a solution's score, see `reward.process.solution_score`.
-    first: with a positive number, only solutions of the first so many chains of a best-of-N tree
-      stand.
-    marker: what an answer stands behind, see `answer_keys`.
-    reads: bytes of the end of a solution in which it is looked for.
-    task: [B] int32, with a marker and reads for each part of a mixture: which part's are the
-      problem's.
+    first: a positive number keeps only solutions of the first so many chains of a best-of-N tree.
+    marker: the text before an answer, see `answer_keys`.
+    reads: bytes at the end of a solution in which the answer is looked for.
 
   Returns:
     Node ids [B], 0 where no solution was finished.
@@ -70,7 +67,7 @@ def choose(
 
 
 def chain_of(tree: Tree) -> Array:
-  """Which of its N chains each slot of a best-of-N tree belongs to, [B, X]: the number of its first
+  """The chain, of N, that each slot of a best-of-N tree belongs to, [B, X]: the number of its first
   step."""
   own = tree_lib.node_ids(tree)[:, 0]
   first = (
@@ -90,11 +87,11 @@ def answer_keys(
   reads: int | tuple[int, ...] = 128,
   task: Array | None = None,
 ) -> Array:
-  """A hash of each solution's answer text, spaces left out. ids [B, N] -> uint32 [B, N].
+  """A hash of each solution's answer text, without spaces. ids [B, N] -> uint32 [B, N].
 
-  The answer is what follows the last `marker` in the last `reads` bytes, `_ANSWER_BYTES` at most. A
-  solution without an
-  answer agrees with no other: its key is its own. So it is for all if `marker` is empty.
+  The answer is the text after the last `marker` in the last `reads` bytes, `_ANSWER_BYTES` at most.
+  A solution without an answer agrees with no other: its key is its own. With an empty `marker` that
+  holds for all.
   """
 
   if isinstance(marker, tuple):
