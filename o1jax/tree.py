@@ -67,7 +67,8 @@ def pick(field: Array, ids: Array, fill=0) -> Array:
   # Mapped, so that the compiler sees that no problem reads of another, which may be on another
   # device.
   found = jax.vmap(lambda nodes, at: nodes[at])(flat, jnp.maximum(ids - 1, 0))
-  return jnp.where((ids > 0).reshape(ids.shape + (1,) * (found.ndim - ids.ndim)), found, fill)
+  there = (ids > 0).reshape(ids.shape + (1,) * (found.ndim - ids.ndim))
+  return jnp.where(there, found, jnp.asarray(fill, found.dtype))
 
 
 def put(field: Array, ids: Array, values: Array) -> Array:
@@ -150,17 +151,21 @@ def longest(tree: Tree, prompt: Prompt) -> int:
   return prompt.tokens.shape[1] + tree.path.shape[-1] * tree.tokens.shape[-1]
 
 
-def path_steps(tree: Tree, ids: Array) -> tuple[Array, Array]:
-  """Tokens and lengths of the steps from below the root to each node. ids [B, N] -> [B, N, R, L],
-  [B, N, R]."""
+def path_nodes(tree: Tree, ids: Array) -> Array:
+  """The nodes from below the root to each node, [B, N] -> [B, N, R]; -1 behind it."""
   above = path_to(tree, ids)
-  slots = jnp.concatenate([above[..., 1:], jnp.full_like(above[..., :1], NONE)], axis=-1)
+  nodes = jnp.concatenate([above[..., 1:], jnp.full_like(above[..., :1], NONE)], axis=-1)
   # A node at depth R fell off its own path: it goes behind its ancestors here.
   depth = jnp.sum(above > ROOT, axis=-1, keepdims=True)
   missing = jnp.take_along_axis(above, depth, axis=-1) != ids[..., None]
-  column = jnp.arange(slots.shape[-1])
-  slots = jnp.where(missing & (column == depth), ids[..., None], slots)
-  return pick(tree.tokens, slots), pick(tree.length, slots)
+  return jnp.where(missing & (jnp.arange(nodes.shape[-1]) == depth), ids[..., None], nodes)
+
+
+def path_steps(tree: Tree, ids: Array) -> tuple[Array, Array]:
+  """Tokens and lengths of the steps from below the root to each node. ids [B, N] -> [B, N, R, L],
+  [B, N, R]."""
+  nodes = path_nodes(tree, ids)
+  return pick(tree.tokens, nodes), pick(tree.length, nodes)
 
 
 def solution_tokens(tree: Tree, ids: Array) -> tuple[Array, Array]:

@@ -218,7 +218,13 @@ def test_mcts_and_learning_are_one_program(setup, pool):
 
 def _mcts(params, keys, prompt, reference, **settings):
   return mcts(
-    toys.MODEL, params, keys, prompt, reward=functools.partial(toys.OUTCOME, reference), **settings
+    toys.MODEL,
+    params,
+    keys,
+    prompt,
+    reward=dict(outcome=1.0),
+    outcome=functools.partial(toys.OUTCOME, reference),
+    **settings,
   )
 
 

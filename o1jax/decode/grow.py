@@ -1,6 +1,6 @@
 """The one way a tree grows. Every search is a rule for which nodes to hand to `Grow`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import jax
@@ -19,6 +19,8 @@ from o1jax.types import Array, KeyValue, Params, Prompt, Tree, TreeCache
 # (tree, ids [B, N]) -> [B, N]: what search backs up on reaching a finished node. NaN = unknown, and
 # the critic's value stays.
 Reward = Callable[[Tree, Array], Array]
+# (tree, ids [B, N]) -> [B, N]: a number that nodes are given, by its name in `Tree.scores`.
+Scores = Mapping[str, Callable[[Tree, Array], Array]]
 
 
 class Grow(Protocol):
@@ -103,6 +105,7 @@ def grower(
   *,
   sampling: Sampling,
   merge: bool = True,
+  scores: Scores | None = None,
   reward: Reward | None = None,
   world: World | None = None,
 ) -> Grow:
@@ -115,6 +118,7 @@ def grower(
     sampling: see `Sampling`.
     merge: siblings with equal tokens become one candidate whose `prior` is their share; the copies
       are masked.
+    scores: what else is written on new nodes; the tree was made with their names.
     reward: of finished nodes; None = the critic's value.
     world: what is said after a step; None = nothing.
   """
@@ -128,13 +132,15 @@ def grower(
   def answer(tree, cache, ids):
     return append(model, params, prompt, tree, cache, ids, world, temperature=sampling.temperature)
 
-  return growing(sample, merge=merge, reward=reward, answer=answer if world else None)
+  answer = answer if world else None
+  return growing(sample, merge=merge, scores=scores, reward=reward, answer=answer)
 
 
 def growing(
   sample: Sample,
   *,
   merge: bool = True,
+  scores: Scores | None = None,
   reward: Reward | None = None,
   answer: Callable | None = None,
 ) -> Grow:
@@ -159,6 +165,11 @@ def growing(
     ids = jnp.broadcast_to(ids, (parents.shape[0], ids.shape[0]))
     if answer is not None:
       tree, cache = answer(tree, cache, ids)
+    if scores:
+      named = {
+        name: tree_lib.put(tree.scores[name], ids, f(tree, ids)) for name, f in scores.items()
+      }
+      tree = tree.replace(scores=named)
     if reward is not None:
       tree = tree.replace(reward=tree_lib.put(tree.reward, ids, _rewarded(tree, ids, reward)))
     return tree, cache

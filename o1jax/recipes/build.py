@@ -20,6 +20,7 @@ from o1jax.model.sharding import AXES, TENSOR
 from o1jax.model.variants import ModelConfig
 from o1jax.recipes.experiment import Experiment, assemble
 from o1jax.recipes.pretrained import load_policy
+from o1jax.reward import OUTCOME
 from o1jax.reward.process import AGGREGATES
 from o1jax.runtime.config import ConfigDict, ConfigError, require
 from o1jax.runtime.mesh import at_rest, build_mesh, placed, spread
@@ -180,8 +181,10 @@ def train_search(experiment: Experiment, section: ConfigDict) -> Callable:
   search = _search(experiment, section, section.method, section.budget)
 
   def train(params: Params, keys: Array, prompt: Prompt, reference: Reference) -> Tree:
-    reward = functools.partial(experiment.verifier.outcome, reference) if verified else None
-    return search(params, keys, prompt, section.budget, reward=reward)
+    if not verified:
+      return search(params, keys, prompt, section.budget)
+    outcome = functools.partial(experiment.verifier.outcome, reference)
+    return search(params, keys, prompt, section.budget, reward={OUTCOME: 1.0}, outcome=outcome)
 
   return train
 

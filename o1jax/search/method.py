@@ -1,11 +1,13 @@
 """A row of the table of searches, and how it is run."""
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from o1jax.decode.grow import Reward, grower, start
 from o1jax.decode.rules import Sampling
 from o1jax.decode.world import World
+from o1jax.reward import OUTCOME, SCORES
 from o1jax.types import Array, Params, Prompt, Tree
 
 
@@ -69,7 +71,9 @@ def run(
   candidates: int = 1,
   most: int | None = None,
   merge: bool = True,
-  reward: Reward | None = None,
+  scores: Sequence[str] = (),
+  reward: Mapping[str, float] | None = None,
+  outcome: Reward | None = None,
   world: World | None = None,
   **settings,
 ) -> Tree:
@@ -88,7 +92,11 @@ def run(
     candidates: A, for methods that branch.
     most: units that the tree has room for; None = `units`, which is then a number.
     merge: merge equal siblings.
-    reward: of finished nodes; None = the critic's value. At test time there is no other.
+    scores: names in `reward.SCORES` that are written on all nodes.
+    reward: what search backs up on reaching a finished node: weights of scores, and of 'outcome'
+      where it is there to be asked; None = the critic's value.
+    outcome: (tree, ids [B, N]) -> verdicts, NaN where there is none. At training time only: it
+      knows the answers.
     world: what is said after a step; None = nothing.
     **settings: of the method.
 
@@ -106,6 +114,26 @@ def run(
     max_steps=max_steps,
     # Later steps read what a world says, so the keys of all slots are kept.
     last=0 if world else room.last,
+    scores=tuple(scores),
   )
-  grow = grower(model, params, prompt, sampling=sampling, merge=merge, reward=reward, world=world)
+  read = {
+    name: functools.partial(SCORES[name].score, params, keys, prompt)
+    for name in (*scores, *(reward or {}))
+    if name != OUTCOME
+  }
+  parts = read | ({OUTCOME: outcome} if outcome else {})
+
+  def rewarded(tree, ids):
+    return sum(weight * parts[name](tree, ids) for name, weight in reward.items())
+
+  grow = grower(
+    model,
+    params,
+    prompt,
+    sampling=sampling,
+    merge=merge,
+    scores={name: read[name] for name in scores},
+    reward=rewarded if reward else None,
+    world=world,
+  )
   return method.search(grow, tree, cache, keys, units=units, **settings)

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,7 +7,20 @@ import pytest
 
 from o1jax import tree as tree_lib
 from o1jax.decode.grow import merge_duplicates
-from tests.helpers import Markov, bushy_tree, growers, jit, keys, prompts, real_nodes, spell, tables
+from tests.helpers import (
+  LINE,
+  Markov,
+  bushy_tree,
+  growers,
+  jit,
+  keys,
+  mcts,
+  prompts,
+  real_nodes,
+  spell,
+  tables,
+  tiny,
+)
 
 RANDOM = tables(np.random.default_rng(0).normal(size=(5, 5)), np.linspace(-2, 2, 5))
 # 3 4 2, 3 4 2, ... without an end.
@@ -131,3 +146,44 @@ def test_an_expansion_touches_its_own_slots_only():
     np.testing.assert_array_equal(old[:, 3:], late[:, [0, 4, 5]])
   # Two expansions of one node in one call are two samples.
   assert (after.tokens[:, 1] != after.tokens[:, 2]).any()
+
+
+def test_scores_and_rewards_are_written_as_a_tree_grows():
+  """On all nodes the scores that are asked for; on finished ones the weighted sum that is backed
+  up, where the verdict is known."""
+  model, params = tiny()
+
+  def outcome(tree, ids):
+    """Right where the first token is even, and unknown where the step has one token."""
+    right = 1 - tree_lib.pick(tree.tokens[..., 0], ids) % 2
+    return jnp.where(tree_lib.pick(tree.length, ids) == 1, jnp.nan, right)
+
+  search = functools.partial(
+    mcts,
+    model,
+    units=6,
+    candidates=3,
+    sampling=LINE,
+    step_length=4,
+    max_steps=3,
+    scores=('confidence', 'length'),
+    reward=dict(outcome=2.0, length=-0.5, critic=0.25),
+    outcome=outcome,
+  )
+  tree = jax.device_get(jit(search)(params, keys(), prompts()))
+  assert tree.scores.keys() == {'confidence', 'length'}
+  known = unknown = 0
+  for b, x, a, node in real_nodes(tree):
+    if not tree.mask[b, x, a]:
+      continue
+    lengths = [len(step) for step in spell(tree, b, node)]
+    assert tree.scores['length'][b, x, a] == pytest.approx(sum(lengths) / 12)
+    assert 0 < tree.scores['confidence'][b, x, a] < 1
+    expected = 0
+    if tree.terminal[b, x, a]:
+      right = 1 - tree.tokens[b, x, a, 0] % 2
+      expected = 2 * right - 0.5 * sum(lengths) / 12 + 0.25 * tree.value[b, x, a]
+      expected = tree.value[b, x, a] if tree.length[b, x, a] == 1 else expected
+      known, unknown = known + (lengths[-1] > 1), unknown + (lengths[-1] == 1)
+    assert tree.reward[b, x, a] == pytest.approx(expected, abs=1e-5)
+  assert known and unknown

@@ -301,7 +301,8 @@ def searched(where):
       step_length=3,
       max_steps=3,
       gumbel_scale=0.0,
-      reward=functools.partial(verify, reference),
+      reward=dict(outcome=1.0),
+      outcome=functools.partial(verify, reference),
     )
 
   data = jax.device_put(
