@@ -24,7 +24,7 @@ from o1jax.verify.outcome import judge
 class Readout(NamedTuple):
   """One row of a results table that a search can be read as.
 
-  rule: see `search.choose`; chains: of a best-of-N tree, how many of its chains stand (0 = all).
+  rule: a row of `search.CHOICES`. chains: how many chains of a best-of-N tree count (0 = all).
   """
 
   method: str
@@ -84,7 +84,7 @@ class Verdicts(NamedTuple):
   answers: dict[Readout, Answers]
   tokens: np.ndarray  # [N]
   flops: np.ndarray  # [N]
-  seconds: np.ndarray  # [N] those of the problem's batch, shared evenly; without compilation
+  seconds: np.ndarray  # [N] of the problem's batch, shared evenly; without compilation
   samples: np.ndarray  # [N] slots that expand the root: the chains of a best-of-N tree
   right: np.ndarray  # [N] finished solutions that are correct
   unjudged: np.ndarray  # [N] finished solutions without a verdict, which count as neither
@@ -97,7 +97,7 @@ class Verdicts(NamedTuple):
     return next(iter(self.answers.values())).chosen
 
   def of(self, rows: np.ndarray) -> 'Verdicts':
-    """The same search on some of its problems, `rows` [N] bool; states and trees stay those of
+    """The same search on some of its problems, `rows` [N] bool. States and trees stay those of
     all."""
     some = {
       name: getattr(self, name)[rows]
@@ -110,10 +110,10 @@ class Verdicts(NamedTuple):
     return self._replace(answers=answers, **some)
 
   def judged(self, readout: Readout) -> np.ndarray:
-    """Whether the answer is right, bool, of the problems whose answer has a verdict.
+    """Whether the answer is right, bool, for the problems whose answer has a verdict.
 
     Raises:
-      VerifierError: there is none.
+      VerifierError: no answer has one.
     """
     answers = self.answers[readout]
     if not answers.known.any():
@@ -125,10 +125,10 @@ class Verdicts(NamedTuple):
 
 
 def equal_batches(count: int, most: int, *, of: int = 1) -> int:
-  """Problems in a batch of at most `most`, as equal as can be: what fills up the last one is work
-  for nothing.
+  """Problems in a batch of at most `most`, as equal as can be, because padding of the last batch is
+  wasted work.
 
-  A multiple of `of`, and then `of` at least.
+  A multiple of `of`, and at least `of`.
   """
   batches = -(-count // max(most // of * of, of))
   return -(-count // (batches * of)) * of
@@ -137,9 +137,10 @@ def equal_batches(count: int, most: int, *, of: int = 1) -> int:
 class Evaluator:
   """Searches every problem once and reads the same trees in several ways.
 
-  The search sees prompts only; the reference enters afterwards, to judge. The last batch is filled
-  up with problems from the start, whose results are dropped; a problem's key is its index. Compiled
-  once, by `compile` or the first call, for any parameters and problems.
+  The search sees only prompts. The reference comes in afterwards, to judge. The last batch is
+  padded with problems from the start, whose results are dropped. A problem's key is made from its
+  index. The program is compiled once, by `compile` or the first call, for any parameters and
+  problems.
   """
 
   def __init__(
@@ -172,7 +173,7 @@ class Evaluator:
     self._run = jax.jit(spread(run))
 
   def compile(self, params: Params, prompt: Prompt, reference: Reference) -> None:
-    """Compiles for problems of these shapes, but for their number."""
+    """Compiles for problems of these shapes; their number may differ."""
     keys = problem_keys(jax.random.key(0), self._batch)
     prompt, reference = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct((self._batch, *x.shape[1:]), x.dtype), (prompt, reference)
@@ -241,7 +242,7 @@ class Evaluator:
 
 
 def _read(reading: Reading, prompt: Prompt, reference: Reference, tree: Tree) -> dict[str, Array]:
-  """All that `_verdicts` needs of a batch of judged trees, by problem; R readouts."""
+  """What `_verdicts` needs of a batch of judged trees, by problem, for R readouts."""
   choose = functools.partial(reading.choose, tree, task=reference.task)
   chosen = jnp.stack([choose(rule=r.rule, first=r.chains) for r in reading.readouts], axis=1)
   text, length = reading.spell(tree, chosen)
@@ -298,8 +299,8 @@ def share_of(readout: Readout, verdicts: Verdicts) -> float:
 
 
 def result(readout: Readout, verdicts: Verdicts, *, stage: str, task: str, seed: int) -> Result:
-  """The table row of one readout. Accuracy is over the problems whose answer has a verdict; the
-  others are counted."""
+  """The table row of one readout. Accuracy is over the problems whose answer has a verdict. The row
+  counts the others."""
   right, share = verdicts.judged(readout), share_of(readout, verdicts)
   low, high = wilson_interval(int(right.sum()), len(right))
   return Result(
@@ -322,8 +323,8 @@ def coverage(
 ) -> list[Result]:
   """pass@k of a best-of-N search by the unbiased estimator (arXiv:2107.03374), one row a budget.
 
-  The interval is normal over problems. Samples without a verdict are no samples; a problem with
-  fewer than k others is left out, and counted.
+  The interval is normal over problems. Samples without a verdict do not count as samples. A problem
+  with fewer than k others is left out, and counted.
   """
   samples = int(verdicts.samples.max())
   judged = samples - verdicts.unjudged

@@ -1,4 +1,4 @@
-"""Which measurements of a run belong side by side: methods at equal tokens, policies before and
+"""The measurements of a run that belong side by side: methods at equal tokens, policies before and
 after."""
 
 from typing import NamedTuple
@@ -7,13 +7,13 @@ from o1jax.evaluation.methods import BASELINE, GREEDY, method
 from o1jax.evaluation.problems import Difference, Table, difference
 from o1jax.evaluation.results import Summary
 
-# Two measurements cost about the same up to this factor.
+# Two measurements whose costs differ by at most this factor cost about the same.
 ALIKE = 1.5
 
 
 class Pair(NamedTuple):
-  """Two measurements of one task; `difference` is what the first has more, None where no answers
-  were kept that could be paired."""
+  """Two measurements of one task. `difference` is the lead of the first; None where no answers were
+  kept that could be paired."""
 
   row: Summary
   base: Summary
@@ -21,13 +21,13 @@ class Pair(NamedTuple):
 
   @property
   def gain(self) -> float:
-    """accuracy of the first minus that of the other."""
+    """Accuracy of the first minus that of the other."""
     return self.difference.mean if self.difference else self.row.accuracy - self.base.accuracy
 
 
 def equal_tokens(rows: list[Summary], table: Table | None = None) -> list[Pair]:
-  """Each method at its largest budget against the baseline vote of the same policy whose tokens are
-  nearest, if they are about as many.
+  """Each method at its largest budget against the baseline vote of the same policy at the nearest
+  number of tokens, if that is about as large.
 
   Args:
     rows: of one task.
@@ -65,7 +65,7 @@ def _apart(one, other):
 def _pair(row, base, table):
   try:
     found = difference(table, _columns(row), _columns(base)) if table else None
-  except ValueError:  # of one of them no answers were kept
+  except ValueError:  # no answers of one of them were kept
     found = None
   return Pair(row, base, found)
 

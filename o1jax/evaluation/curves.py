@@ -12,10 +12,9 @@ SMALL = (
   'Small models reproduce the shape of a curve and the order of methods, not published percentages.'
 )
 BUDGET_CAPTION = (
-  'Budget: solutions sampled, or simulations run, for one problem; greedy is one solution. The two '
-  'cost unlike amounts, so compare methods by tokens. pass@k counts a problem as solved if '
-  'any of k samples is right, so it is the ceiling of choosing among samples. '
-  f'{SMALL}'
+  'Budget: solutions sampled, or simulations run, for one problem; greedy is one solution. The '
+  'two cost unlike amounts, so compare methods by tokens. pass@k counts a problem as solved if '
+  f'any of k samples is right, so it is the ceiling of choosing among samples. {SMALL}'
 )
 TOKENS_CAPTION = (
   'The same measurements against the tokens that were sampled for them: every branch, pruned ones '
@@ -25,12 +24,12 @@ FLOPS_CAPTION = (
   'The same measurements against arithmetic: every branch, pruned ones too, and the critic are '
   'counted.'
 )
-# What the training curves of a stage are called, and their look.
+# What the training curves of a stage are called, and how they look.
 TRAINING = {
   'learn': ('search and learn', ('blue', 'o')),
   'control': ('supervised control', ('orange', 's')),
 }
-# Runs of before named no stage.
+# Older runs named no stage.
 _OLDER = {'greedy': 'learn', 'supervised control': 'control'}
 
 
@@ -77,7 +76,7 @@ def _stage_panels(groups, look, axis, caption):
     [],
     [stage for stage, rows in groups.items() if len({row.budget for row in rows}) <= 2],
   )
-  if len(single) < len(groups):  # a panel of one or two points says less than the table of results
+  if len(single) < len(groups):  # the table of results says more than a panel of one or two points
     caption += f' Not drawn, measured at too few budgets: {", ".join(single)}.' if single else ''
     groups = {stage: rows for stage, rows in groups.items() if stage not in single}
   for stage, rows in groups.items():
@@ -211,7 +210,7 @@ def train_time(curve):
       '<p class="missing">Only the policy before the first update was measured: '
       'let the learn stage run on.</p>'
     )
-  # The policy before the first update has spent nothing, and nothing has no logarithm: it is a
+  # The policy before the first update has spent nothing, and 0 has no logarithm: it is drawn as a
   # level.
   start = [point['accuracy'] for point in curve if point['flops'] <= 0]
   every = [value for point in curve for value in (point['ci_low'], point['ci_high'])]

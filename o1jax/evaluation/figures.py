@@ -59,8 +59,8 @@ RC = {
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-  """Accuracies against compute, all of one length: `compute` > 0, the others shares in [0, 1];
-  `fit` is drawn thin, and `ceiling` as dots: no method reaches it."""
+  """Accuracies against compute, all of one length. `compute` is > 0, the others are shares in
+  [0, 1]. `fit` is drawn as a thin line, and `ceiling` as dots, since no method reaches it."""
 
   name: str
   compute: tuple[float, ...]
@@ -128,9 +128,8 @@ def accuracy_figure(
     axes.set_ylim(100 * limits[0], 100 * limits[1])
     axes.set(xlabel=x_label, ylabel=f'right (% of {problems} problems)')
     if alone:
-      figure.legend(
-        loc='outside lower center', ncols=3, fontsize=9
-      )  # inside it would meet an interval
+      # Inside it would meet an interval.
+      figure.legend(loc='outside lower center', ncols=3, fontsize=9)
     return _svg(figure, title)
 
 
@@ -243,11 +242,11 @@ def _axes(title, width, height):
 
 
 def _svg(figure, label):
-  """The figure as an SVG element for a page: no prologue, metadata, style or fonts of its own,
-  colours as variables."""
+  """The figure as an SVG element for a page. It has no prologue, metadata, style or fonts of its
+  own, and its colours are variables."""
   file = io.StringIO()
-  # Clips and markers are named by hashes, salted so that two figures on a page share none and a
-  # rerun changes nothing.
+  # Clips and markers are named by salted hashes. So two figures on a page share none, and a rerun
+  # changes nothing.
   with matplotlib.rc_context({'svg.hashsalt': label}):
     figure.savefig(file, format='svg', transparent=True)
   text = file.getvalue()

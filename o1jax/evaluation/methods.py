@@ -1,7 +1,7 @@
-"""What a reader calls the methods of results.csv, and how a plot shows them.
+"""The words and looks of the methods of results.csv, for readers and plots.
 
-A method samples independent solutions and chooses one by a row of `search.CHOICES`, or it is a row
-of `search.SEARCHES` whose solutions branch. Their words and looks come from these tables.
+A method either samples independent solutions and chooses one by a row of `search.CHOICES`, or it is
+a row of `search.SEARCHES` whose solutions branch. The words and looks come from these tables.
 """
 
 import itertools
@@ -11,7 +11,7 @@ from o1jax.search import CHOICES, SEARCHES
 
 
 class Method(NamedTuple):
-  """How a reader meets a method.
+  """What a reader sees of a method.
 
   Attributes:
     words: what a page calls it.
@@ -29,8 +29,8 @@ class Method(NamedTuple):
 
 
 GREEDY, COVERAGE = 'greedy', 'pass@k'
-# The rules that read no critic: the first one takes a solution unseen, the last one has them vote.
-# A vote is what every search is compared with.
+# Two rules read no critic. One takes the first solution unseen. The other lets solutions vote: that
+# vote is what every search is compared with.
 UNSEEN, *_, BASELINE = [name for name, row in CHOICES.items() if not row.reads_critic]
 METHODS = {
   GREEDY: Method('greedy (one solution)', CHOICES[UNSEEN].look),
@@ -46,12 +46,12 @@ METHODS = {
   },
   COVERAGE: Method('pass@k (told the answer)', ('pink', 'X'), oracle=True),
 }
-# For what the tables do not know, in order of appearance.
+# Looks of methods that the tables do not know, in order of appearance.
 SPARE = tuple(zip(('muted', 'sky', 'pink', 'green', 'red', 'blue'), '^vDPsX', strict=True))
 
 
 def method(name: str) -> Method:
-  """The row of a method; one that the tables do not know is called by its name."""
+  """The row of a method. A method that the tables do not know is called by its name."""
   return METHODS.get(name, Method(name, SPARE[0]))
 
 

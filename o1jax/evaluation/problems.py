@@ -33,7 +33,7 @@ COLUMNS = {
   'seed': int,
   'problem': int,  # its place among the test problems
   'prompt': str,  # a hash, by which runs are compared
-  'cluster': str,  # what it shares with like problems, see `types.Problem`
+  'cluster': str,  # shared with similar problems, see `types.Problem`
   'answer': str,  # '' = no solution was finished, or it has no answer
   'correct': bool,
   'judged': bool,  # False where the verifier had no verdict
@@ -42,7 +42,7 @@ COLUMNS = {
   'right': int,  # of its finished solutions, those that are right
   'tokens': float,  # of a readout of some of the chains, its share
   'flops': float,
-  'seconds': float,  # those of its batch, shared evenly
+  'seconds': float,  # of its batch, shared evenly
 }
 
 Table = dict[str, np.ndarray]  # by column, each [M]
@@ -96,13 +96,13 @@ def problem_rows(
 
 
 def append_problems(path: str | pathlib.Path, parts: Sequence[Table]) -> None:
-  """Adds rows to the file, made if absent. Rows of a measurement that is there already (the same
-  `KEY`) give way to the new ones.
+  """Adds rows to the file, made if absent. New rows replace those of the same measurement (the same
+  `KEY`).
 
   An interruption leaves the old file or the new one, never a half.
 
   Raises:
-    ValueError: the file is there and is no such table.
+    ValueError: the file exists and is no such table.
   """
   path = pathlib.Path(path)
   new = {key for part in parts for key in _keys(part)}
@@ -138,7 +138,7 @@ def read_problems(path: str | pathlib.Path) -> Table:
   if tuple(head) != tuple(COLUMNS):
     raise ValueError(
       f'{path} has the columns {",".join(head) or "none"}, expected {",".join(COLUMNS)}: move it '
-      f'away and measure again'
+      'away and measure again'
     )
   try:
     columns = list(zip(*rows, strict=True)) or [()] * len(COLUMNS)
@@ -159,17 +159,17 @@ def where(table: Table, **columns) -> np.ndarray:
 
 
 def difference(table: Table, a: dict, b: dict) -> Difference:
-  """How much more accurate one measurement is than another on the problems that both were asked.
+  """How much more accurate one measurement is than another, on the problems that both were asked.
 
-  Where tasks know of clusters, the interval counts clusters and not problems as independent.
+  Where tasks name clusters, the interval treats clusters, not problems, as independent.
 
   Args:
     table: rows of both.
-    a: columns that tell the rows of the one, such as dict(stage='learned', method='greedy').
+    a: columns that identify the rows of the one, such as dict(stage='learned', method='greedy').
     b: those of the other.
 
   Raises:
-    ValueError: no problem was asked and judged in both, or one of them twice.
+    ValueError: no problem was asked and judged in both, or one of them was asked twice.
   """
   one, other = (_by_problem(table, where(table, **columns)) for columns in (a, b))
   shared = [key for key in one if key in other]

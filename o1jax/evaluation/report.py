@@ -21,12 +21,10 @@ CALIBRATION_CAPTION = (
   'calibration error, the mean distance from the diagonal.'
 )
 TREE_CAPTION = (
-  'Each row is a step below the step it continues: the path of the answer first, in blue, then the '
-  'most visited. '
-  'Visits: simulations through the step. Mean return: what they brought back. Critic: P(correct) '
-  'seen at the step. '
-  '✓ and ✗ are the verdicts on finished solutions. Rest the pointer on a row to read the whole '
-  'step.'
+  'Each row is a step below the step it continues: the path of the answer first, in blue, then '
+  'the most visited. Visits: simulations through the step. Mean return: what they brought back. '
+  'Critic: P(correct) seen at the step. ✓ and ✗ are the verdicts on finished solutions. Rest the '
+  'pointer on a row to read the whole step.'
 )
 
 
@@ -110,7 +108,7 @@ def _percent(row):
 
 
 def _points(pair):
-  """What the first of a pair has more, in points with its interval."""
+  """The lead of the first of a pair, in points with its interval."""
   interval = pair.difference and (
     f' ({100 * pair.difference.low:+.1f} to {100 * pair.difference.high:+.1f})'
   )
@@ -118,8 +116,7 @@ def _points(pair):
 
 
 def _summary(rows, answers):
-  """The headline: what greedy decoding does before and after learning, and what search does at
-  equal tokens."""
+  """The headline: greedy decoding before and after learning, and search at equal tokens."""
   if not rows:
     return (
       '<p class="lead">This run has not been evaluated yet: '
@@ -187,7 +184,7 @@ def _behaviours(shares):
 def _calibration(tables):
   if not tables:
     return page.missing('report/data/calibration.json', 'evaluate')
-  # A run of before kept the table of finished solutions alone.
+  # An older run kept only the table of finished solutions.
   tables = {
     policy: dict(finished=found, prefixes=None, depths=[]) if 'low' in found else found
     for policy, found in tables.items()
@@ -215,7 +212,7 @@ def _calibration(tables):
 def _trees(trees):
   if not trees:
     return page.missing('report/data/tree.json', 'evaluate')
-  # A run of before kept one tree, of a problem that its search had solved.
+  # An older run kept one tree, of a problem that its search had solved.
   trees = [trees] if isinstance(trees, dict) else trees
   return ''.join(_tree(tree) for tree in trees) + f'<p class="caption">{TREE_CAPTION}</p>'
 
@@ -307,10 +304,11 @@ def _footer(config, versions):
       continue
     text = html.escape(json.dumps(content, indent=2, ensure_ascii=False))
     parts.append(f'<details><summary>{name}</summary><pre>{text}</pre></details>')
+  # The newest environment comes last.
   known = {
     **(config or {}),
     **(versions[-1] if versions else {}),
-  }  # the newest environment comes last
+  }
   stamp = ' · '.join(
     f'{key} {value}'
     for key, value in known.items()

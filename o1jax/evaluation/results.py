@@ -1,4 +1,4 @@
-"""results.csv: one row a measurement, and the table a reader wants of it."""
+"""results.csv: one row a measurement, and the table that a reader wants of it."""
 
 import collections
 import csv
@@ -48,7 +48,7 @@ class Result:
 
   @property
   def key(self):
-    """What makes a measurement the same one when it is made again."""
+    """The values that identify a measurement when it is made again."""
     return self.stage, self.task, self.method, self.budget, self.seed
 
 
@@ -75,7 +75,7 @@ class Summary:
   unjudged: int
 
 
-# What stood before the name of a tree search.
+# The former prefix of the names of tree searches.
 _OLDER = 'mcts_'
 COLUMNS = tuple(field.name for field in dataclasses.fields(Result))
 
@@ -96,8 +96,8 @@ def append_results(path, rows):
 
 
 def replace_file(path, data):
-  """Writes the bytes beside the file and renames them, so that a reader meets the old file or the
-  new one. Its folder is made if need be."""
+  """Writes the bytes to a file beside it and renames that, so a reader meets the old file or the
+  new one. Makes the folder if need be."""
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   beside = path.with_name(f'{path.name}.{os.getpid()}.tmp')
@@ -106,12 +106,12 @@ def replace_file(path, data):
 
 
 def read_results(path):
-  """All rows of the csv file, in its order. A column that an older file lacks has its default, and
-  a method has today's name.
+  """All rows of the csv file, in its order. A column that an older file lacks gets its default, and
+  a method its present name.
 
   Raises:
     FileNotFoundError: there is no such file.
-    ValueError: its columns are not those of `Result`, or a number is none.
+    ValueError: its columns are not those of `Result`, or a value is not a number.
   """
   fields = {field.name: field for field in dataclasses.fields(Result)}
   needed = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
@@ -120,8 +120,8 @@ def read_results(path):
     found = reader.fieldnames or ()
     if not needed <= set(found) <= fields.keys():
       raise ValueError(
-        f'{path} has the columns {",".join(found) or "none"}, expected {",".join(COLUMNS)}: '
-        f'move it away and measure again'
+        f'{path} has the columns {",".join(found) or "none"}, expected {",".join(COLUMNS)}: move '
+        'it away and measure again'
       )
     try:
       rows = [

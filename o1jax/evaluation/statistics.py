@@ -145,7 +145,7 @@ def paired_difference_interval(a, b, *, confidence=0.95):
 
 
 def calibration(scores, outcomes, *, bins=10):
-  """How far a critic's probabilities can be believed: a reliability table with equal-width bins on
+  """Whether a critic's probabilities can be believed: a reliability table with equal-width bins on
   [0, 1].
 
   Args:
@@ -154,10 +154,10 @@ def calibration(scores, outcomes, *, bins=10):
     bins: number of bins.
 
   Returns:
-    Dict ready for JSON: `low`, `high` (bin borders), `score` (mean prediction), `accuracy` (share
-    that was correct) and `count`, lists of length `bins`; score and accuracy are None in an empty
-    bin; `error`, the expected calibration error, i.e. the mean of |score - accuracy| weighted by
-    count (arXiv:1706.04599).
+    Dict ready for JSON, with lists of length `bins`: `low` and `high` (bin borders), `score` (mean
+      prediction), `accuracy` (share that was correct) and `count`. Score and accuracy are None in
+      an empty bin. `error` is the expected calibration error: the mean of |score - accuracy|
+      weighted by count (arXiv:1706.04599).
   """
   scores, outcomes = np.asarray(scores, float).ravel(), np.asarray(outcomes, float).ravel()
   if scores.size == 0 or scores.shape != outcomes.shape:
@@ -167,7 +167,7 @@ def calibration(scores, outcomes, *, bins=10):
   if not np.all((scores >= 0) & (scores <= 1)):
     raise ValueError(
       f'calibration needs scores in [0, 1], got {scores.min()} to {scores.max()}: apply a sigmoid '
-      f'first'
+      'first'
     )
   index = np.minimum((scores * bins).astype(int), bins - 1)
   count = np.bincount(index, minlength=bins)
@@ -188,8 +188,8 @@ def calibration(scores, outcomes, *, bins=10):
 def calibration_of_states(value, right, depth, finished, *, bins=10):
   """`calibration` of a critic on finished solutions and on prefixes apart, and at each depth.
 
-  A finished solution shows all of its work, a prefix only its start: one number for both would
-  hide a critic that can only check answers.
+  A finished solution shows all of its work, a prefix only its start: one number for both would hide
+  a critic that can only check answers.
 
   Args:
     value: [M] predicted P(correct | prefix), in [0, 1].

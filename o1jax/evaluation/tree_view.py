@@ -1,9 +1,9 @@
 """One searched problem drawn as a tree: as inline SVG for a page or a notebook, and as plain text
 for a terminal.
 
-Both renderings share one layout, an indented outline: a row a node, children below their parent,
-the chosen path first and then the most visited. Unlike boxes and arrows it stays readable at any
-depth, with long steps, and on a narrow screen.
+Both share one layout, an indented outline: one row a node, children below their parent, the chosen
+path first and then the most visited. Unlike boxes and arrows it stays readable at any depth, with
+long steps, and on a narrow screen.
 """
 
 import collections
@@ -43,7 +43,7 @@ class DrawnNode:
 
 @dataclasses.dataclass(frozen=True)
 class _Row:
-  """One node of the outline, the children not drawn below it, and whether it is the last of its
+  """One node of the outline, its children that are not drawn, and whether it is the last of its
   siblings."""
 
   depth: int
@@ -156,16 +156,15 @@ STYLE = """
 
 
 def tree_svg(nodes, *, limit=130):
-  """The tree as one self-contained inline SVG element (a string), with a light and a dark page in
-  mind.
+  """The tree as one self-contained inline SVG element (a string), for light and dark pages.
 
   Args:
     nodes: list of DrawnNode, one of them the root (parent -1).
     limit: most nodes shown, as in `tree_text`.
 
   Returns:
-    SVG. Steps are cut to one line (three on the chosen path) and whole in a hover title; all text
-    is escaped.
+    SVG. A step is cut to one line (three on the chosen path) and is whole in a hover title. All
+    text is escaped.
   """
   top, edges, marks, centre = 34, [], [], {}
   rows = _outline(nodes, limit)
@@ -190,7 +189,7 @@ def tree_svg(nodes, *, limit=130):
     f'<text class="head" x="{x}" y="16" text-anchor="{anchor}">{word}</text>'
     for x, anchor, word in heads
   )
-  # The chosen path is drawn over the others, whose vertical strokes share its columns.
+  # The chosen path is drawn last, over the vertical strokes of the others in its columns.
   drawn = ''.join(path for _, path in sorted(edges, key=lambda edge: edge[0]))
   return (
     '<svg xmlns="http://www.w3.org/2000/svg" class="o1tree" role="img" aria-label="searched tree" '
@@ -207,7 +206,7 @@ def _outline(nodes, limit):
     children[node.parent].append(node)
   if len(children[-1]) != 1:
     raise ValueError(f'a tree has one root (parent -1), these nodes have {len(children[-1])}')
-  # Best-of-N visits nothing twice and may count no visits at all: then every node counts as
+  # Best-of-N visits nothing twice and may count no visits at all. Every node then counts as
   # visited.
   counted = any(node.visits for node in nodes)
   ranked = sorted(

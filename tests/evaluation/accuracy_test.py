@@ -111,9 +111,8 @@ def test_equal_batches_hold_all_problems_and_fill_up_few():
 class TestVerdicts:
   def test_do_not_depend_on_the_batches(self, evaluate, verdicts, problems):
     seen = []
-    whole = evaluate(COUNT)(
-      toys.params(), *problems, KEY, watch=seen.append
-    )  # in one; before: 4, 4 and 3 of 4
+    # In one; before: 4, 4 and 3 of 4.
+    whole = evaluate(COUNT)(toys.params(), *problems, KEY, watch=seen.append)
     assert seen == [COUNT]
     for readout in READOUTS:
       one, other = whole.answers[readout], verdicts.answers[readout]
