@@ -1,7 +1,7 @@
-"""What a run may start from: a folder of a model of `transformers`, or one that
+"""The checkpoints that a run may start from: a folder of a model of `transformers`, or one that
 `experiments.convert` made of it.
 
-The latter holds model.json, the shape, and parameters/, a checkpoint, of which each of many hosts
+The latter holds model.json, the shape, and parameters/, a checkpoint of which each of many hosts
 reads its own part.
 """
 
@@ -23,7 +23,7 @@ _SHAPE, _PARAMETERS = 'model.json', 'parameters'
 
 
 def shape_of(folder: str | pathlib.Path, **changes) -> ModelConfig:
-  """The model of a folder, with changes to how it is computed: `dtype`, `remat`, `scan_layers`,
+  """The model of a folder. `changes` say how it is computed: `dtype`, `remat`, `scan_layers`,
   `own_critic`, `unused`.
 
   Raises:
@@ -47,7 +47,7 @@ def shape_of(folder: str | pathlib.Path, **changes) -> ModelConfig:
 
 
 def check_policy(folder: str | pathlib.Path, config: ModelConfig) -> None:
-  """Makes sure, without loading them, that a folder has the parameters of a model. ValueError as
+  """Checks, without loading them, that a folder has the parameters of a model. ValueError as in
   `load_policy`."""
   folder = pathlib.Path(folder)
   if not (folder / _SHAPE).exists():
@@ -59,7 +59,8 @@ def check_policy(folder: str | pathlib.Path, config: ModelConfig) -> None:
 
 
 def max_length_of(folder: str | pathlib.Path) -> int:
-  """Tokens of the longest text that the model of a folder, as for `shape_of`, is for."""
+  """Tokens of the longest text that the model of a folder is for; the folder is as in
+  `shape_of`."""
   own = pathlib.Path(folder) / _SHAPE
   if own.exists():
     return json.loads(own.read_text())['max_length']
@@ -69,15 +70,15 @@ def max_length_of(folder: str | pathlib.Path) -> int:
 
 
 def load_policy(folder: str | pathlib.Path, config: ModelConfig, like: Any) -> Any:
-  """The policy's parameters of a folder, where and of the type that `like` says.
+  """The policy's parameters from a folder, with the types and shardings of `like`.
 
   Args:
     folder: as for `shape_of`.
-    config: which that gave.
-    like: `jax.ShapeDtypeStruct`s of the policy's parameters, with a sharding or without.
+    config: what `shape_of` returned.
+    like: `jax.ShapeDtypeStruct`s of the policy's parameters, with or without a sharding.
 
   Raises:
-    ValueError: the files are not those of such a model; says how.
+    ValueError: the files are not those of such a model; the message says how.
     StorageError: they cannot be read.
   """
   folder = pathlib.Path(folder)
@@ -94,7 +95,7 @@ def load_policy(folder: str | pathlib.Path, config: ModelConfig, like: Any) -> A
 def save_policy(
   folder: str | pathlib.Path, config: ModelConfig, policy: Any, max_length: int
 ) -> None:
-  """Makes such a folder of a model for texts of `max_length` tokens. StorageError where it cannot
+  """Writes a model for texts of `max_length` tokens as such a folder. StorageError where it cannot
   be written."""
   folder = pathlib.Path(folder)
   if folder.exists() and any(folder.iterdir()):
@@ -103,9 +104,11 @@ def save_policy(
   kept.save(0, policy)
   kept.close()
   fields = dataclasses.asdict(config) | dict(max_length=max_length)
-  write_atomic(folder / _SHAPE, json.dumps(fields, indent=2) + '\n')  # last: it makes it a model
+  write_atomic(
+    folder / _SHAPE, json.dumps(fields, indent=2) + '\n'
+  )  # last: it makes the folder a model
 
 
 def shapes(policy: Any, sharding: jax.sharding.Sharding | None = None) -> Any:
-  """`like` of parameters, or of their shapes, on a sharding for all."""
+  """Parameters, or their shapes, as the `like` of `load_policy`, with one sharding for all."""
   return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), policy)

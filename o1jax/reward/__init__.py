@@ -1,7 +1,7 @@
 """Chapter 2, reward design: numbers on nodes.
 
-`SCORES` is the table of scores: another one is a function and a row. A reward is a weighted sum of
-scores, and of the exact outcome where a verifier may be asked.
+`SCORES` is the table of scores. Another score is a function, and a row. A reward is a weighted sum
+of scores, and of the exact outcome where a verifier may be asked.
 """
 
 from collections.abc import Callable

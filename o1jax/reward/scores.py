@@ -1,4 +1,4 @@
-"""Scores that need no model of their own: numbers in [0, 1] on nodes, read off a tree.
+"""Scores that need no model of their own: numbers in [0, 1] on nodes, read from a tree.
 
 All are `Score` functions, (params, keys, prompt, tree, ids [B, N]) -> [B, N].
 """
@@ -27,8 +27,8 @@ def confidence(params: Params, keys: Array, prompt: Prompt, tree: Tree, ids: Arr
 
 
 def length(params: Params, keys: Array, prompt: Prompt, tree: Tree, ids: Array) -> Array:
-  """Tokens up to a node as a share of the most that a solution may have, R*L. A penalty has a
-  negative weight."""
+  """Tokens up to a node, as a share of the most that a solution may have, R*L. Give it a negative
+  weight to penalise length."""
   del params, keys, prompt
   _, lengths = tree_lib.path_steps(tree, ids)
   return lengths.sum(-1) / (tree.path.shape[-1] * tree.tokens.shape[-1])
