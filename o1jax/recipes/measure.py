@@ -1,9 +1,11 @@
 """The last two stages: evaluate the policies that a run made, and write the report."""
 
 import dataclasses
+import itertools
 import json
 import pathlib
 import sys
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -25,7 +27,7 @@ from o1jax.runtime.metrics import Progress
 from o1jax.runtime.processes import first, once
 from o1jax.text.answer import told
 from o1jax.text.steps import count_behaviours
-from o1jax.types import Params, Prompt, Reference, Tree
+from o1jax.types import Params, Problem, Prompt, Reference, Task, Tree
 
 INITIALISED = 'initialised'  # the policy that a run starts from, before any search and learning
 
@@ -106,19 +108,19 @@ def evaluate_policy(
     there is none.
   """
   e, section, name = run.experiment, run.experiment.config.evaluate, policy.name
-  of = np.array([problem.task for problem in e.data.test_problems])
   rows, answers, sampled, searched = [], [], None, {}
   for search, readouts in planned:
     whole = _search_test(run, search, params, f'evaluate {name} {search.method} {search.budget}')
     samples = bool(whole.trees.chains) and not search.greedy
-    for i, task in enumerate(e.task.each()):
-      verdicts, problems = whole.of(of == i), [p for p in e.data.test_problems if p.task == i]
+    for task, own in by_task(e.task, e.data.test_problems):
+      verdicts, problems = whole.of(own), list(itertools.compress(e.data.test_problems, own))
       tell = dict(stage=name, task=task.name, seed=e.config.seed)
       rows += [result(readout, verdicts, **tell) for readout in readouts]
-      answers += [
-        problem_rows(readout, verdicts, problems, marker=task.marker, **tell)
-        for readout in readouts
-      ]
+      if not task.parts:  # a mixture has its rows by its parts
+        answers += [
+          problem_rows(readout, verdicts, problems, marker=task.marker, **tell)
+          for readout in readouts
+        ]
       if samples:
         rows += coverage(verdicts, list(section.policies[name].samples), **tell)
     if samples:
@@ -129,6 +131,14 @@ def evaluate_policy(
   once(results.append_results, run.workdir / 'results.csv', rows)
   once(append_problems, run.workdir / FILE, answers)
   return sampled, searched[min(searched)] if searched else None
+
+
+def by_task(task: Task, problems: Sequence[Problem]) -> list[tuple[Task, np.ndarray]]:
+  """Which of N problems, [N] bool, are of which task: each part of a mixture that has some, and the
+  mixture as a whole."""
+  of = np.array([problem.task for problem in problems])
+  parts = [(part, of == i) for i, part in enumerate(task.each()) if (of == i).any()]
+  return parts + [(task, np.ones(len(of), bool))] if task.parts else parts
 
 
 def _searches(run, policy):

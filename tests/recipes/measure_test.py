@@ -10,7 +10,7 @@ from o1jax.evaluation.tree_view import DrawnNode
 from o1jax.recipes import measure
 from o1jax.recipes.measure import Made, policies_made
 from o1jax.runtime.config import ConfigError
-from o1jax.tasks import cipher
+from o1jax.tasks import cipher, countdown, mixture
 from o1jax.types import Prompt
 
 
@@ -29,6 +29,17 @@ def test_each_fixed_problem_is_searched_alone(monkeypatch):
     dict(policy='learned', prompt='asked', answer='[[0, 1, 2]] [3] [7]', verdict=False),
     dict(policy='learned', prompt='asked', answer='[[3, 4, 5]] [2] [8]', verdict=True),
   ]
+
+
+def test_a_mixture_is_measured_by_its_parts_and_as_a_whole():
+  parts = countdown.task(numbers=3), cipher.task(), cipher.task()._replace(name='absent')
+  mixed = mixture.task(parts=parts, shares=(1, 2, 1e-6))
+  found = measure.by_task(mixed, mixed.problems('test', 6, 0))
+  assert [task.name for task, _ in found] == ['countdown', 'cipher', 'mixture']
+  one, other, both = (own for _, own in found)
+  assert (one.sum(), other.sum()) == (2, 4) and (one ^ other).all() and both.all()
+  ((task, own),) = measure.by_task(parts[1], parts[1].problems('test', 3, 0))
+  assert task is parts[1] and own.tolist() == [True] * 3
 
 
 def test_the_ciphers_sentences_are_fixed_problems():
