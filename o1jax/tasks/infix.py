@@ -146,7 +146,7 @@ def _read(reader: _Reader, char: jax.Array, *, given: jax.Array) -> tuple[_Reade
 
 
 def _any(conditions) -> jax.Array:
-  return functools.reduce(jnp.logical_or, conditions)
+  return functools.reduce(jnp.logical_or, conditions, jnp.bool_(False))
 
 
 def _select(condition, then, otherwise):

@@ -122,6 +122,16 @@ def test_verdicts_do_not_depend_on_the_order_of_the_batch(task):
   np.testing.assert_array_equal(moved, verdicts(task, problems, answers)[order])
 
 
+@pytest.mark.parametrize('part', [0, 1])
+def test_a_batch_may_hold_problems_of_one_part_alone(task, part):
+  """Its reference is then as narrow as theirs: other parts find no numbers, or no text, in it."""
+  problems, answers = some_answers(task)
+  rows = [b for b, problem in enumerate(problems) if problem.task == part]
+  alone = verdicts(task, [problems[b] for b in rows], answers)
+  np.testing.assert_array_equal(alone, verdicts(task, problems, answers)[rows])
+  assert alone.any()
+
+
 def seen(problem, text):
   """Right where what the check is told begins with b."""
   return text.startswith('b')
