@@ -11,6 +11,7 @@ are not, bit for bit, those of a job that was left in peace.
 
 import argparse
 import contextlib
+import importlib
 import json
 import os
 import pathlib
@@ -25,7 +26,6 @@ from typing import NamedTuple
 import jax
 from absl import app
 
-from experiments import o1
 from o1jax.runtime.metrics import read_metrics
 
 STAGES = ('initialise', 'reward', 'learn')
@@ -41,7 +41,8 @@ FLAGS = (
   '--config.data.texts=64',
 )
 OTHERS = ('term', 'full', 'flip')  # beside the kills
-CODES = {'kill': -signal.SIGKILL, 'flip': -signal.SIGKILL, 'term': o1.STOPPED, 'full': 1}
+# A job that was told to stop ends with o1.STOPPED.
+CODES = {'kill': -signal.SIGKILL, 'flip': -signal.SIGKILL, 'term': 3, 'full': 1}
 # bytes: a checkpoint's file has more, and no other that is written once the data are there
 LARGE = 60_000
 
@@ -75,6 +76,9 @@ def start(workdir: pathlib.Path, stage: str, *, limit: int = 0) -> int:
       resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     # A stage at a time: told of the next ones, each process would begin by compiling them.
     sys.argv = ['o1', *FLAGS, f'--workdir={workdir}', f'--config.stages=("{stage}",)']
+    # Not above: who imports this file may import another script, which has flags of these names.
+    from experiments import o1
+
     app.run(o1.main, flags_parser=o1.parse_flags)
     code = 0
   except SystemExit as end:  # as Python itself does it
@@ -209,6 +213,7 @@ def main() -> None:
   parser.add_argument('--kills', type=int, default=20)
   parser.add_argument('--seed', type=int, default=0)
   given = parser.parse_args()
+  importlib.import_module('experiments.o1')  # once, for all the processes that are forked
   workdir = given.workdir.resolve()
   workdir.mkdir(parents=True, exist_ok=True)
   if any(workdir.iterdir()):

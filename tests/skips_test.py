@@ -27,7 +27,7 @@ def outcomes(folder, no_skips):
     cwd=folder,
     capture_output=True,
     text=True,
-    env=os.environ | {'O1JAX_TESTS_NO_SKIPS': no_skips},
+    env=os.environ | {'O1JAX_TESTS_NO_SKIPS': no_skips, 'PYTEST_ADDOPTS': ''},
   )
   last = done.stdout.strip().splitlines()[-1]
   return {word: int(count) for count, word in re.findall(r'(\d+) (\w+)', last.partition(' in ')[0])}
