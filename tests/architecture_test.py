@@ -43,16 +43,19 @@ TABLES = {
   'search': ('SEARCHES',),
   'tasks': ('TASKS',),
   'data': ('FORMATS',),
+  'reward': ('SCORES',),
+  'model': ('FAMILIES',),
 }
 # Keys of tables that mean something else elsewhere, too.
-COMMON = {'math': 'a judge of answers, in verify.JUDGES'}
+COMMON = {
+  'math': 'a judge of answers, in verify.JUDGES',
+  'critic': 'a role of parameters',
+  'length': 'of rows and steps',
+}
 # Files that may name variants all the same.
 NAMING = (
   'experiments/benchmark/',  # times two searches, one of each kind
-  # To be freed of them.
-  'o1jax/evaluation/figures.py',
-  'o1jax/evaluation/page.py',
-  'o1jax/runtime/config.py',
+  'o1jax/runtime/config.py',  # to be freed of them
 )
 FILE_LINES, BODY_LINES = 400, 60
 # 'path' or 'path:function' -> lines; a reason belongs beside each
