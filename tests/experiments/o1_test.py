@@ -9,18 +9,20 @@ import shutil
 import subprocess
 import sys
 
+import jax
 import nbclient
 import nbformat
 import pytest
 from safetensors import safe_open
 
 from experiments.benchmark.trained import trained_rows
-from o1jax.recipes import outlook
+from o1jax.recipes import answers, outlook
 from o1jax.recipes.measure import load_run
 from o1jax.runtime.config import ConfigError
 from o1jax.runtime.metrics import METRICS, describe
 from o1jax.runtime.workdir import load_config, stage_file
 from o1jax.text.tokenizer import Tokenizer
+from o1jax.types import Problem
 from tests import jobs
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -364,6 +366,18 @@ def test_what_cannot_be_asked_is_told_in_a_line_before_anything_is_built(
   (line,) = done.stderr.splitlines()
   assert done.returncode == 1 and line.startswith('error: ') and word in line
   assert sorted(path.name for path in tmp_path.iterdir()) == ['config.json', 'tokenizer.model']
+
+
+def test_questions_of_other_lengths_need_no_other_program(run):
+  run = load_run(run[0])
+
+  def shapes(text):
+    arrays = answers._encode(run, Problem(prompt='make 9 from 2,3,4\n', text=text))
+    return [x.shape for x in jax.tree.leaves(arrays)]
+
+  assert shapes('') == shapes('a') == shapes('a' * 64) != shapes('a' * 65)
+  with pytest.raises(ConfigError, match='tokens, and this run reads up to 16: ask a shorter one'):
+    answers._encode(run, Problem(prompt='make 9 from 2,3,4 ' * 9 + '\n'))
 
 
 def test_a_folder_of_a_model_is_no_run(tmp_path):

@@ -4,8 +4,8 @@ import types
 
 import pytest
 
-from experiments import solve
 from o1jax.evaluation.tree_view import DrawnNode
+from o1jax.recipes import answers
 from o1jax.recipes.measure import Picture
 from o1jax.runtime.config import ConfigError
 from o1jax.tasks import countdown
@@ -16,10 +16,10 @@ def talk(*lines, show='answer'):
   said, wrong = [], []
 
   def answer(question, *, show):
-    solve.read_question(countdown.task(), question)
+    answers.read_question(countdown.task(), question)
     return f'{show} of {question}'
 
-  solve.converse(iter(lines), answer, show=show, say=said.append, complain=wrong.append)
+  answers.converse(iter(lines), answer, show=show, say=said.append, complain=wrong.append)
   return said, wrong
 
 
@@ -53,7 +53,7 @@ def test_what_is_shown_changes_by_a_word():
 )
 def test_what_a_task_cannot_take_is_one_line(ask, question, words):
   with pytest.raises(ConfigError, match=words) as refused:
-    solve.read_question(types.SimpleNamespace(name='toy', ask=ask), question)
+    answers.read_question(types.SimpleNamespace(name='toy', ask=ask), question)
   assert len(str(refused.value).splitlines()) == 1
 
 
@@ -66,14 +66,14 @@ def found(answer, correct, *ended):
 
 
 def test_a_verdict_is_told_where_there_is_one_and_an_answer():
-  assert solve._answer(found('7', True), known=True) == 'answer: 7 (right, by the verifier)'
-  assert solve._answer(found('7', False), known=True) == 'answer: 7 (wrong, by the verifier)'
-  assert solve._answer(found('7', False), known=False) == 'answer: 7 (not verified)'
-  assert solve._answer(found('a\nb', True), known=True).startswith('answer: \na\nb')
+  assert answers._answer(found('7', True), known=True) == 'answer: 7 (right, by the verifier)'
+  assert answers._answer(found('7', False), known=True) == 'answer: 7 (wrong, by the verifier)'
+  assert answers._answer(found('7', False), known=False) == 'answer: 7 (not verified)'
+  assert answers._answer(found('a\nb', True), known=True).startswith('answer: \na\nb')
   for correct in (True, False):
-    assert solve._answer(found('', correct), known=True) == 'answer: none found'
+    assert answers._answer(found('', correct), known=True) == 'answer: none found'
 
 
 def test_without_an_answer_it_is_told_why():
-  assert solve._summary(found('', False, False, False), []).startswith('no solution was finished')
-  assert '2 solutions that ended' in solve._summary(found('', False, True, False, True), [])
+  assert answers._summary(found('', False, False, False), []).startswith('no solution was finished')
+  assert '2 solutions that ended' in answers._summary(found('', False, True, False, True), [])

@@ -1,0 +1,177 @@
+"""Answers of a run to questions of people: read, searched, and told."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from o1jax.data.pipeline import encode_problems
+from o1jax.evaluation.tree_view import DrawnNode, tree_text
+from o1jax.recipes.build import POLICIES
+from o1jax.recipes.experiment import build_task
+from o1jax.recipes.measure import Picture, load_run, picture, search_one
+from o1jax.recipes.run import Run
+from o1jax.runtime.config import ConfigDict, ConfigError, require
+from o1jax.search import SEARCHES
+from o1jax.text.steps import TAGS
+from o1jax.types import Params, Problem, Prompt, Reference, Task
+
+SHOWN = ('answer', 'steps', 'tree')
+QUIT = ('quit', 'exit', ':quit', ':q')
+HINT = (
+  f'one question a line; {", ".join(f":{name}" for name in SHOWN)} say what is shown; quit or '
+  'Ctrl-D ends'
+)
+
+
+class Solver(NamedTuple):
+  """A policy of a run and the search by which it answers."""
+
+  run: Run
+  policy: str
+  params: Params
+  method: str
+  budget: int
+
+  def __call__(self, problem: Problem, *, show: str) -> str:
+    """What there is to say of a problem, as text. ConfigError where it is too long for the run."""
+    prompt, reference = _encode(self.run, problem)
+    verdicts = search_one(
+      self.run, self.params, prompt, reference, method=self.method, budget=self.budget
+    )
+    found = picture(self.run, verdicts.trees, verdicts.chosen, prompt, 0)
+    thought = [node for node in found.nodes if node.chosen and node.parent >= 0]
+    lines = [found.prompt, *([f'note: {problem.note}'] if problem.note else []), '']
+    judged = bool(thought) and thought[-1].correct is not None
+    lines.append(_answer(found, known=judged and bool(problem.text or problem.numbers)))
+    if show == 'tree':
+      lines += [*([] if thought else [_summary(found, thought)]), '', tree_text(found.nodes)]
+    else:
+      lines += _steps(thought) if show == 'steps' and thought else [_summary(found, thought)]
+    unit = SEARCHES[self.method].unit
+    lines.append(
+      f'\nspent: {self.budget} {unit} ({self.method}, {self.policy} policy), '
+      f'{int(verdicts.tokens[0]):,} tokens, {float(verdicts.flops[0]):.2g} FLOPs, '
+      f'{float(verdicts.seconds[0]):.2g} s'
+    )
+    return '\n'.join(lines)
+
+
+def task_of(config: ConfigDict) -> Task:
+  """The task of a run. ConfigError where it cannot be made, for want of a package too."""
+  try:
+    return build_task(config)
+  except (ValueError, ImportError) as error:
+    raise ConfigError(str(error)) from None
+
+
+def read_question(task: Task, question: str) -> Problem:
+  """What a person asks, as a problem of the task. ConfigError where the task cannot take it."""
+  require(task.ask is not None, f'the task {task.name!r} takes no questions')
+  try:
+    question.encode()
+  except UnicodeEncodeError:
+    raise ConfigError('the question is no UTF-8 text: ask another, or set the locale') from None
+  try:
+    return task.ask(question)
+  except ValueError as error:
+    raise ConfigError(str(error)) from None
+
+
+def open_solver(
+  workdir: str, *, policy: str | None = None, method: str | None = None, budget: int = 0
+) -> Solver:
+  """A policy of the run in a workdir, by default the last one that it has made, with a search, by
+  default that of its config.
+
+  Raises:
+    ConfigError: the run has no such policy yet.
+  """
+  run = load_run(workdir)
+  made = [name for name in ('initialised', 'learned') if run.made(POLICIES[name])]
+  policy = policy or (made[-1] if made else None)
+  require(
+    policy is not None and run.made(POLICIES[policy]),
+    f'{run.workdir} has no {policy or "policy"} to ask: run the job first',
+  )
+  search = run.experiment.config.evaluate.search
+  return Solver(
+    run,
+    policy,
+    run.params(POLICIES[policy]),
+    method or search.method,
+    budget or search.budget,
+  )
+
+
+def converse(
+  lines: Iterator[str], answer: Callable[..., str], *, show: str, say=print, complain=print
+) -> None:
+  """Answers a question a line until the lines end or say so.
+
+  Args:
+    lines: what a person types.
+    answer: (question, show) -> text. A ConfigError of it is told, and the next line is read.
+    show: what is shown at first; a line such as ':tree' changes it.
+    say: takes each answer.
+    complain: takes each error.
+  """
+  for line in lines:
+    word = line.strip()
+    if word.lower() in QUIT:
+      return
+    if word[:1] == ':':
+      if word[1:] in SHOWN:
+        show = word[1:]
+      else:
+        complain(f'error: {word!r:.60} is no command: {HINT}')
+    elif word:
+      try:
+        say(answer(line, show=show) + '\n')
+      except ConfigError as error:
+        complain(f'error: {error}')
+
+
+def _encode(run: Run, problem: Problem) -> tuple[Prompt, Reference]:
+  """The problem as arrays. References differ in width by steps of 64 bytes, so that other questions
+  need no other program."""
+  e, room = run.experiment, run.experiment.config.shapes.prompt_length
+  (tokens,) = e.tokenizer.encode_prompts([problem.prompt])
+  require(
+    len(tokens) <= room,
+    f'the question takes {len(tokens)} tokens, and this run reads up to {room}: ask a shorter one',
+  )
+  try:
+    prompt, reference = encode_problems(e.tokenizer, [problem], prompt_length=room)
+  except ValueError as error:
+    raise ConfigError(str(error)) from None
+  wider = -reference.text.shape[1] % 64
+  return prompt, reference.replace(text=jnp.pad(reference.text, ((0, 0), (0, wider))))
+
+
+def _answer(found: Picture, *, known: bool) -> str:
+  if not found.answer:
+    return 'answer: none found'
+  verdict = 'not verified'
+  if known:
+    verdict = f'{"right" if found.correct else "wrong"}, by the verifier'
+  below = '\n' if '\n' in found.answer else ''
+  return f'answer: {below}{found.answer} ({verdict})'
+
+
+def _summary(found: Picture, thought: list[DrawnNode]) -> str:
+  if not thought:
+    ended = sum(node.terminal for node in found.nodes)
+    if ended:
+      return f'no answer in {ended} solution{"s" * (ended > 1)} that ended: raise --budget'
+    return 'no solution was finished: raise --budget'
+  kinds = [
+    next((name for name, tag in TAGS.items() if node.text.startswith(tag)), '') for node in thought
+  ]
+  told = [f'{kinds.count(kind)} {kind}' for kind in TAGS if kind in kinds]
+  behind = f' ({", ".join(told)})' if told else ''
+  return f'thought for {len(thought)} steps{behind}; the critic gives it {thought[-1].value:.0%}'
+
+
+def _steps(thought: list[DrawnNode]) -> list[str]:
+  return ['', *(f'{node.value:5.0%}  {node.text.rstrip()}' for node in thought)]
