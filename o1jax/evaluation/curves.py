@@ -11,19 +11,17 @@ from o1jax.evaluation.methods import looks, method
 SMALL = (
   'Small models reproduce the shape of a curve and the order of methods, not published percentages.'
 )
-BUDGET_CAPTION = (
-  'Budget: solutions sampled, or simulations run, for one problem; greedy is one solution. The '
-  'two cost unlike amounts, so compare methods by tokens. pass@k counts a problem as solved if '
-  f'any of k samples is right, so it is the ceiling of choosing among samples. {SMALL}'
+CAPTION = (
+  'Tokens: all that were sampled for a problem, pruned branches too. At equal tokens the higher '
+  'curve is the better method. Budget: solutions sampled, or simulations run; they cost unlike '
+  'amounts. FLOPs: the critic is counted too. pass@k: any of k samples is right, so it is the '
+  'ceiling of choosing among samples. '
 )
-TOKENS_CAPTION = (
-  'The same measurements against the tokens that were sampled for them: every branch, pruned ones '
-  'too. At equal tokens the higher curve is the better method.'
-)
-FLOPS_CAPTION = (
-  'The same measurements against arithmetic: every branch, pruned ones too, and the critic are '
-  'counted.'
-)
+AXES = {
+  'tokens': (10, 'tokens sampled for one problem'),
+  'budget': (2, 'budget (solutions or simulations)'),
+  'flops': (10, 'FLOPs for one problem'),
+}
 # What the training curves of a stage are called, and how they look.
 TRAINING = {
   'learn': ('search and learn', ('blue', 'o')),
@@ -57,51 +55,46 @@ def test_time(rows):
     parts.append(f'<h3>{html.escape(task)}</h3>')
     seeds = max(row.seeds for stage in groups.values() for row in stage)
     over = 'seeds' if seeds > 1 else 'problems'
-    shared = f' Bars: 95% intervals over {over}. Dashed: fit on the logarithm.'
-    parts.append(_stage_panels(groups, look, 'tokens', TOKENS_CAPTION + shared))
-    parts.append(_stage_panels(groups, look, 'budget', BUDGET_CAPTION))
-    parts.append(_stage_panels(groups, look, 'flops', FLOPS_CAPTION))
+    shared = f'Bars: 95% intervals over {over}. Dashed: fit on the logarithm. '
+    parts.append(_stage_panels(groups, look, CAPTION + shared + SMALL))
     parts.append(_fit_table(groups))
   return ''.join(parts)
 
 
-def _stage_panels(groups, look, axis, caption):
+def _stage_panels(groups, look, caption):
   limits = _limits([row for stage in groups.values() for row in stage])
-  base, label = {
-    'tokens': (10, 'tokens sampled for one problem'),
-    'budget': (2, 'budget (solutions or simulations)'),
-    'flops': (10, 'FLOPs for one problem'),
-  }[axis]
-  drawings, single = (
-    [],
-    [stage for stage, rows in groups.items() if len({row.budget for row in rows}) <= 2],
-  )
-  if len(single) < len(groups):  # the table of results says more than a panel of one or two points
+  single = [stage for stage, rows in groups.items() if len({row.budget for row in rows}) <= 2]
+  if len(single) < len(groups):  # a panel of one or two points says less than the table of results
     caption += f' Not drawn, measured at too few budgets: {", ".join(single)}.' if single else ''
     groups = {stage: rows for stage, rows in groups.items() if stage not in single}
-  for stage, rows in groups.items():
-    curves = [
-      figures.Curve(
-        name,
-        *zip(*((getattr(r, axis), r.accuracy, r.ci_low, r.ci_high) for r in mine), strict=True),
-        fit=_fit(mine, axis),
-        ceiling=method(name).oracle,
-      )
-      for name, mine in _by_method(rows)
-      if all(getattr(row, axis) > 0 for row in mine)
-    ]
-    drawings.append(
-      figures.accuracy_figure(
-        curves,
-        look,
-        title=f'{stage} policy',
-        x_label=label,
-        problems='test',
-        base=base,
-        limits=limits,
-      )
+  drawings = [
+    figures.accuracy_figure(
+      [_curve(name, mine, axis) for name, mine in _by_method(rows) if _spent(mine, axis)],
+      look,
+      title=f'{stage} policy',
+      x_label=label,
+      problems='test',
+      base=base,
+      limits=limits,
     )
+    for axis, (base, label) in AXES.items()
+    for stage, rows in groups.items()
+  ]
   return page.panels(drawings, html.escape(caption))
+
+
+def _curve(name, rows, axis):
+  return figures.Curve(
+    name,
+    *zip(*((getattr(r, axis), r.accuracy, r.ci_low, r.ci_high) for r in rows), strict=True),
+    fit=_fit(rows, axis),
+    ceiling=method(name).oracle,
+  )
+
+
+def _spent(rows, axis):
+  """Whether all rows have a place on a logarithmic axis."""
+  return all(getattr(row, axis) > 0 for row in rows)
 
 
 def _words(name):

@@ -228,6 +228,8 @@ def _log_axis(axes, base):
 
 
 def _power_of_ten(value, _):
+  if value < 1e5:
+    return f'{value:,.0f}'
   exponent = int(np.floor(np.log10(value) + 1e-9))
   factor = value / 10.0**exponent
   power = '10' + str(exponent).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))

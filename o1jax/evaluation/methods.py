@@ -44,7 +44,7 @@ METHODS = {
     for name, row in SEARCHES.items()
     if not row.independent
   },
-  COVERAGE: Method('pass@k (told the answer)', ('pink', 'X'), oracle=True),
+  COVERAGE: Method('pass@k (ceiling)', ('pink', 'X'), oracle=True),
 }
 # Looks of methods that the tables do not know, in order of appearance.
 SPARE = tuple(zip(('muted', 'sky', 'pink', 'green', 'red', 'blue'), '^vDPsX', strict=True))

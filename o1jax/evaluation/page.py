@@ -44,7 +44,7 @@ pre {font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans 
 .right {color: var(--green); font-weight: 600} .wrong {color: var(--red); font-weight: 600}
 footer {margin-top: 64px; padding-top: 18px; border-top: 1px solid var(--line); font-size: 14px; color: var(--muted)}
 summary {cursor: pointer} code {font-family: ui-monospace, Menlo, Consolas, monospace; font-size: .92em}
-@media (max-width: 560px) {main {padding: 24px 14px 48px} h1 {font-size: 25px} .lead {font-size: 16.5px}}
+@media (max-width: 560px) {th, td.word {white-space: normal} td.word {min-width: 8.5em} th, td {padding: 3px 4px} main {padding: 24px 14px 48px} h1 {font-size: 25px} .lead {font-size: 16.5px}}
 @media print {main {max-width: none} .scroll {overflow: visible}}
 """
 

@@ -9,8 +9,8 @@ from o1jax.evaluation.methods import BASELINE, GREEDY, method
 from o1jax.evaluation.problems import FILE, read_problems
 
 SETS = (
-  'Two sets of problems are kept apart. Validation problems steer the run: when cloning ends, and '
-  'what a rate should be. Test problems are asked once, at the end; nothing is chosen by them.'
+  'Two sets of problems are kept apart. Validation problems steer the run, such as when cloning '
+  'ends. Test problems are only measured.'
 )
 CALIBRATION_CAPTION = (
   'Does a state to which the critic gives 0.7 lead to a right answer seven times out of ten? On '
