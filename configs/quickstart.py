@@ -9,6 +9,8 @@ critic-weighted best-of-16 61 %; greedy after search-and-learn 34 %, after the s
 
 from ml_collections import ConfigDict
 
+from o1jax.learning import LOSSES, credit_defaults, loss_defaults
+
 
 def get_config(argument: str = '') -> ConfigDict:
   """The main job; `:smoke` is the same job made tiny, for tests."""
@@ -124,7 +126,7 @@ def searching(
       minibatches=4,
       updates_per_call=4,
       tokens=112,
-      clip=0.2,
+      learns=('policy', 'critic'),
       optimizer=dict(
         name='muon',
         learning_rate=learning_rate,
@@ -132,17 +134,16 @@ def searching(
         end_fraction=end_fraction,
       ),
       search=dict(method='best_of_n', budget=8, candidates=4, verify_leaves=True),
-      credit=dict(advantage='group', value='monte_carlo', discount=0.95, normalise=True),
+      credit=credit_defaults(),
       weights=losses(**weights),
+      losses=loss_defaults(),
     )
   )
 
 
 def losses(**weights) -> ConfigDict:
   """Loss weights; what is not named is 0."""
-  return ConfigDict(
-    dict(clone=0.0, distill=0.0, gradient=0.0, kl=0.0, value=0.0, entropy=0.0) | weights
-  )
+  return ConfigDict(dict.fromkeys(LOSSES, 0.0) | weights)
 
 
 def smoke(c: ConfigDict) -> None:

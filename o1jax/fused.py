@@ -9,8 +9,14 @@ import optax
 
 from o1jax import tree as tree_lib
 from o1jax.learning.credit import assign_credit
-from o1jax.learning.objective import Objective, Weights, reference_logprob, tree_loss
-from o1jax.learning.optimizer import apply_gradients
+from o1jax.learning.objective import (
+  Objective,
+  Weights,
+  frozen_logprob,
+  reads_frozen,
+  tree_loss,
+)
+from o1jax.learning.optimizer import LEARNS, apply_gradients
 from o1jax.model.compute import search_cost
 from o1jax.model.sharding import deal
 from o1jax.reward.process import ended
@@ -50,7 +56,7 @@ def search_and_learn(
   batch: int,
   minibatches: int = 1,
   updates: int = 1,
-  chains: int = 0,
+  learns: tuple[str, ...] = LEARNS,
   credit: dict | None = None,
   objective: Objective = Objective(),
   sharding: Any = None,
@@ -68,10 +74,10 @@ def search_and_learn(
     minibatches: divides `batch`; later ones are off-policy, which the stored log-probs correct.
     updates: made by one call, one after the other. Each call takes its memory from the system anew,
       which a CPU spends up to a quarter of a small update on.
-    chains: N of a best-of-N search, whose chains are learned from apart; 0 for any other.
+    learns: roles that learn; the optimizer's state is theirs alone, see `init_state`.
     credit: keyword settings of `assign_credit`.
-    objective: settings of the losses. A tree (or chain) that has more tokens than
-      `objective.tokens` is cropped; the metric `tokens_lost` tells how much that costs.
+    objective: settings of the losses. A tree, or a chain of one that is nothing but chains, is
+      cropped to `objective.tokens`; the metric `tokens_lost` tells how much that costs.
     sharding: of the state and the metrics, a prefix of the pair; None = as the compiler likes.
 
   Returns:
@@ -105,7 +111,7 @@ def search_and_learn(
         outcome=outcome,
         optimizer=optimizer,
         minibatches=minibatches,
-        chains=chains,
+        learns=learns,
         credit=credit,
         objective=objective,
       )
@@ -127,37 +133,35 @@ def learn(
   outcome,
   optimizer,
   minibatches: int = 1,
-  chains: int = 0,
+  learns: tuple[str, ...] = LEARNS,
   credit: dict | None = None,
   objective: Objective = Objective(),
 ) -> tuple[TrainState, Metrics]:
   """The learning half of the fused step, on a finished search."""
   whole = judge(reference, tree, outcome)
   given = assign_credit(whole, **(credit or {}))
-  tree = whole
-  if chains:
-    tree, given = tree_lib.split_chains(tree, chains), tree_lib.split_chains(given, chains)
-    prompt = jax.tree.map(lambda x: jnp.repeat(x, chains, axis=0), prompt)
-  if objective.tokens:
-    tree = tree_lib.crop(tree, objective.tokens)
-  frozen = reference_logprob(model, state.params, state.frozen, prompt, tree, objective)
+  tree = tree_lib.crop(whole, objective.tokens) if objective.tokens else whole
+  frozen = None
+  if reads_frozen(weights):
+    frozen = frozen_logprob(model, state.params, state.frozen, prompt, tree, objective)
   data = prompt, tree, given, frozen
 
   def step(state, part):
     prompt, tree, given, frozen = deal(part)
 
-    def loss(params):
+    def loss(learning):
+      params = state.params | learning
       return tree_loss(
-        model, params, prompt, tree, given, weights, reference=frozen, objective=objective
+        model, params, prompt, tree, given, weights, frozen=frozen, objective=objective
       )
 
-    grads, metrics = jax.grad(loss, has_aux=True)(state.params)
+    grads, metrics = jax.grad(loss, has_aux=True)({role: state.params[role] for role in learns})
     state, stepped = apply_gradients(state, grads, optimizer, loss=metrics['loss'])
     return state, metrics | stepped
 
   # Problems are dealt out in turn: each device then has as many of every minibatch.
-  in_turn = lambda x: jnp.swapaxes(x.reshape(-1, minibatches, max(chains, 1), *x.shape[1:]), 0, 1)
-  parts = jax.tree.map(lambda x: in_turn(x).reshape(minibatches, -1, *x.shape[1:]), data)
+  in_turn = lambda x: jnp.swapaxes(x.reshape(-1, minibatches, *x.shape[1:]), 0, 1)
+  parts = jax.tree.map(in_turn, data)
   state, metrics = jax.lax.scan(step, state, parts)
   skipped = metrics['skipped'].sum()
   metrics = (
@@ -169,8 +173,8 @@ def learn(
     metrics['tokens'], 1
   )
   # Learning reads the very tokens that search made: forward, backward (twice that), and the
-  # reference's forward.
-  searched = search_cost(model.config, prompt, tree)[1].sum()
+  # frozen policy's forward.
+  searched = search_cost(model.config, *tree_lib.chains_apart(prompt, tree))[1].sum()
   metrics['flops'] = searched * (4 + (frozen is not None))
   return state.replace(update=state.update + 1), metrics
 

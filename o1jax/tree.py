@@ -190,11 +190,13 @@ def solution_tokens(tree: Tree, ids: Array) -> tuple[Array, Array]:
 def crop(tree: Tree, tokens: int) -> Tree:
   """The tree up to its first so many tokens: slots that hold later ones become unused.
 
-  A slot is filled after the one that holds its parent, so what falls off is never missed by what
-  stays.
+  Of a tree that is nothing but chains, each chain has so many. A slot is filled after the one that
+  holds its parent, so what falls off is never missed by what stays.
   """
   made = jnp.sum(jnp.where(tree.expanded[..., None] >= 0, tree.length, 0), axis=-1)
-  keep = (tree.expanded >= 0) & (jnp.cumsum(made, axis=1) <= tokens)
+  rows = made.reshape(made.shape[0], -1, max(tree.chains, 1))
+  fits = (jnp.cumsum(rows, axis=1) <= tokens).reshape(made.shape)
+  keep = (tree.expanded >= 0) & fits
   return tree.replace(
     expanded=jnp.where(keep, tree.expanded, NONE),
     path=jnp.where(keep[..., None], tree.path, NONE),
@@ -203,25 +205,33 @@ def crop(tree: Tree, tokens: int) -> Tree:
   )
 
 
-def split_chains(fields, chains: int):
-  """Per-slot fields [B, R*N, ...] of a best-of-N search, N = `chains`, as those of B*N trees of one
-  chain each.
+def chains_apart(prompt: Prompt, tree: Tree) -> tuple[Prompt, Tree]:
+  """N independent chains a problem (see `Tree.chains`) as B*N trees of one chain each; any other
+  tree as it is.
 
-  Independent chains have nothing but the prompt in common: apart, no attention is computed between
-  them. Any pytree; the ids in a `Tree` are renamed.
+  Chains have nothing but the prompt in common: apart, no attention is computed between them.
   """
+  count = tree.chains
+  if not count:
+    return prompt, tree
 
   def part(x):
-    x = jnp.moveaxis(x.reshape(x.shape[0], -1, chains, *x.shape[2:]), 2, 1)
+    x = jnp.moveaxis(x.reshape(x.shape[0], -1, count, *x.shape[2:]), 2, 1)
     return x.reshape(-1, *x.shape[2:])
 
-  if not isinstance(fields, Tree):
-    return jax.tree.map(part, fields)
-  rename = lambda ids: jnp.where(ids > 0, 1 + (ids - 1) // chains, ids)
-  named = fields.replace(
-    expanded=rename(fields.expanded), path=rename(fields.path), root_value=None
+  rename = lambda ids: jnp.where(ids > 0, 1 + (ids - 1) // count, ids)
+  named = tree.replace(
+    expanded=rename(tree.expanded), path=rename(tree.path), root_value=None, chains=0
   )
-  return jax.tree.map(part, named).replace(root_value=jnp.repeat(fields.root_value, chains))
+  repeat = lambda x: jnp.repeat(x, count, axis=0)
+  apart = jax.tree.map(part, named).replace(root_value=repeat(tree.root_value))
+  return jax.tree.map(repeat, prompt), apart
+
+
+def chains_together(field: Array, count: int) -> Array:
+  """Undoes `chains_apart` for a node field: [B*N, R, 1, ...] -> [B, R*N, 1, ...], N = `count`."""
+  field = jnp.swapaxes(field.reshape(-1, count, *field.shape[1:]), 1, 2)
+  return field.reshape(field.shape[0], -1, *field.shape[3:])
 
 
 def generated_tokens(tree: Tree) -> Array:

@@ -12,8 +12,7 @@ import pytest
 from o1jax import fused
 from o1jax import tree as tree_lib
 from o1jax.decode.grow import grower, start
-from o1jax.learning.objective import Weights
-from o1jax.learning.optimizer import build_optimizer
+from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.runtime.metrics import describe
 from o1jax.verify.outcome import judge
 from tests import toys
@@ -84,7 +83,7 @@ def grown(setup, pool):
 
 
 def weights(**given):
-  return jax.tree.map(jnp.float32, Weights(**given))
+  return {name: jnp.float32(given.get(name, 0.0)) for name in MIXED}
 
 
 def fresh():
@@ -248,6 +247,21 @@ class TestLearning:
   def test_the_critic_learns_to_tell(self, setup, pool):
     _, history = run(setup, pool, 60, value=1.0)
     assert history['loss_value'][-10:].mean() < history['loss_value'][:3].mean() - 0.1
+
+  @pytest.mark.parametrize('role', ['policy', 'critic'])
+  def test_a_role_that_does_not_learn_stays(self, grown, role):
+    learn = functools.partial(
+      fused.learn, toys.MODEL, outcome=toys.OUTCOME, optimizer=OPTIMIZER, learns=(role,)
+    )
+    start = init_state(toys.params(), OPTIMIZER, learns=(role,))
+    for _ in range(2):  # at the first step the learning rate is 0
+      state, _ = jax.jit(learn)(start, *half(grown, True), dict(clone=1.0, value=1.0))
+      start = state
+    moved = {
+      name: any((x != y).any() for x, y in zip(*map(jax.tree.leaves, (part, toys.params()[name]))))
+      for name, part in state.params.items()
+    }
+    assert moved == {name: name == role for name in ('policy', 'critic')}
 
   def test_no_weight_moves_nothing(self, setup, pool):
     state, _ = run(setup, pool, 2)

@@ -9,8 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from o1jax.decode.rules import Sampling
+from o1jax.learning.credit import assign_credit
+from o1jax.learning.experience import Credit, Experience
+from o1jax.learning.experience import experience as as_experience
 from o1jax.learning.optimizer import init_state
 from o1jax.model import forward
+from o1jax.model.forward import TreeOutput
 from o1jax.model.transformer import LanguageModel
 from o1jax.model.variants import ModelConfig
 from o1jax.types import Params, Prompt, Reference, TrainState, Tree, Verifier
@@ -143,6 +147,7 @@ def batch_tree(expanded, max_steps: int, step: int, shape, **fields) -> Tree:
   each_token = ('tokens', 'logprob', 'token_value', 'given')
   zeros = {name: np.zeros((*shape, step)) for name in each_token}
   zeros['root_value'] = np.zeros(shape[0])
+  scores = fields.pop('scores', {})
   numbers = ('length', 'prior', 'value', 'reward', 'outcome', 'visits', 'q')
   zeros |= {name: np.zeros(shape) for name in (*numbers, 'terminal', 'mask', 'unjudged')}
   kinds = dict.fromkeys(('tokens', 'length', 'visits'), jnp.int32) | dict.fromkeys(
@@ -152,12 +157,14 @@ def batch_tree(expanded, max_steps: int, step: int, shape, **fields) -> Tree:
     name: jnp.asarray(x, kinds.get(name, jnp.float32)) for name, x in (zeros | fields).items()
   }
   path = jnp.asarray(paths(expanded, shape[2], max_steps))
-  return Tree(expanded=jnp.asarray(expanded, jnp.int32), path=path, **arrays)
+  return Tree(expanded=jnp.asarray(expanded, jnp.int32), path=path, scores=scores, **arrays)
 
 
-def random_tree(seed=0, *, batch=3, slots=8, width=3, step=4, max_steps=3) -> Tree:
+def random_tree(
+  seed=0, *, batch=3, slots=8, width=3, step=4, max_steps=3, again=0.0, scores=()
+) -> Tree:
   """What a search may leave behind, with random shape and numbers: unused slots, masked twins, dead
-  ends."""
+  ends. again: chance that a slot expands a node which was expanded before; scores: their names."""
   rng = np.random.default_rng(seed)
   shape = (batch, slots, width)
   expanded = np.full((batch, slots), -1)
@@ -169,6 +176,7 @@ def random_tree(seed=0, *, batch=3, slots=8, width=3, step=4, max_steps=3) -> Tr
     for x in range(slots):
       if free and (x == 0 or rng.random() < 0.85):
         node = expanded[b, x] = free.pop(rng.integers(len(free)))
+        free += [node] * (again > 0 and rng.random() < again)
         if len(ancestors(expanded[b], width, node)) + 1 < max_steps:
           free += [
             1 + x * width + a for a in range(width) if mask[b, x, a] and not terminal[b, x, a]
@@ -200,7 +208,29 @@ def random_tree(seed=0, *, batch=3, slots=8, width=3, step=4, max_steps=3) -> Tr
     logprob=np.where(real, -rng.exponential(size=(*shape, step)), 0),
     token_value=np.where(real, np.random.default_rng((seed, 1)).random((*shape, step)), 0),
     root_value=rng.random(batch),
+    scores={name: jnp.asarray(np.where(mask, rng.random(shape), 0)) for name in scores},
   )
+
+
+def credit(tree: Tree, **fields) -> Credit:
+  """The tree's own credit, or other fields."""
+  return assign_credit(tree).replace(**fields)
+
+
+def experience(tree: Tree, *, frozen=None, credit: Credit | None = None, **fields) -> Experience:
+  """What a loss reads of a tree; fields of `TreeOutput` and `Credit` that are not given are 0."""
+  token = jnp.zeros(tree.tokens.shape)
+  node, root = jnp.zeros(tree.mask.shape), jnp.zeros(tree.root_value.shape)
+  shapes = dict.fromkeys(('logprob', 'entropy', 'token_value'), token)
+  shapes |= dict(value=node, root_value=root)
+  out = TreeOutput(**{name: fields.pop(name, zero) for name, zero in shapes.items()})
+  shapes = dict.fromkeys(('advantage', 'token_target', 'token_mask'), token)
+  shapes |= dict.fromkeys(('root_target', 'root_mask'), root)
+  names = [name for name in Credit.__dataclass_fields__ if credit is None]
+  given = {name: fields.pop(name, shapes.get(name, node)) for name in names}
+  assert not fields, fields
+  prompt, _ = problems(tree.mask.shape[0])
+  return as_experience(out, prompt, tree, credit or Credit(**given), frozen=frozen)
 
 
 def pad(tree: Tree, *, slots=0, candidates=0, tokens=0, depth=0) -> Tree:

@@ -14,7 +14,6 @@ from experiments.benchmark.work import Work
 from o1jax import fused
 from o1jax import tree as tree_lib
 from o1jax.learning.credit import assign_credit
-from o1jax.learning.objective import Weights
 from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.model.compute import search_cost
 from o1jax.model.forward import forward_rows, forward_tree, score_tokens
@@ -23,7 +22,7 @@ from o1jax.runtime.mesh import by_problem, everywhere
 from o1jax.types import Metrics, Reference, TrainState, Tree
 from o1jax.verify.outcome import judge
 
-MIX = Weights(clone=1.0, distill=1.0, gradient=1.0, value=1.0)
+MIX = dict(clone=1.0, distill=1.0, gradient=1.0, value=1.0)
 CHUNK = 10_240  # tokens that a device scores at once, few enough for its caches
 
 

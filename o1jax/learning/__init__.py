@@ -1,0 +1,93 @@
+"""Chapter 4, learning: from a searched tree to an update of its policy and critic.
+
+`LOSSES`, `ADVANTAGES` and `VALUES` are the variants. A row holds the function, the words that a
+person reads, what it needs of search and stage, and its own settings with their defaults. A new
+variant is a function in a file of this folder and a row here.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from o1jax.learning import advantages, losses, returns
+
+# What a row may need. A search provides the first three, a stage the others.
+NEEDS = {
+  'solutions': 'several whole solutions of a problem',
+  'siblings': 'several candidates under one node',
+  'improved': "a search's improved policy over siblings",
+  'frozen': 'log-probs of a frozen policy',
+  'value': "the critic's values of nodes",
+  'token_value': "the critic's values of tokens",
+}
+
+
+class Row(NamedTuple):
+  """A variant: the function, what it does in words, what it needs (see `NEEDS`), and its own
+  settings."""
+
+  function: Callable
+  words: str
+  needs: tuple[str, ...] = ()
+  defaults: dict[str, float | bool | str] = {}
+
+  def __call__(self, *args: Any, settings: Mapping[str, Any] | None = None) -> Any:
+    """Calls the function with those of the settings that are its own, or with their defaults."""
+    given = settings or {}
+    return self.function(*args, **{k: given.get(k, v) for k, v in self.defaults.items()})
+
+
+# (Experience, **settings) -> []
+LOSSES = {
+  'clone': Row(losses.behaviour_cloning, 'behaviour cloning on right solutions', ('solutions',)),
+  'distill': Row(losses.sibling_distillation, "the search's improved policy", ('improved',)),
+  'gradient': Row(losses.policy_gradient, 'clipped policy gradient', (), dict(clip=0.2)),
+  'kl': Row(losses.kl_to_frozen, 'KL to the frozen policy', ('frozen',)),
+  'value': Row(losses.value_loss, 'the critic after each node', ('value',)),
+  'entropy': Row(losses.negative_entropy, 'entropy bonus per token'),
+}
+
+# (tree, returns, targets, **settings) -> [B, X, A, 1] or [B, X, A, L]
+ADVANTAGES = {
+  'group': Row(
+    advantages.group_advantage,
+    "against the mean of the problem's solutions",
+    ('solutions',),
+    dict(normalise=True),
+  ),
+  'critic': Row(advantages.critic_advantage, "against the critic's value before", ('value',)),
+}
+
+# (tree, returns, **settings) -> Targets
+VALUES = {
+  'monte_carlo': Row(returns.monte_carlo_targets, 'mean return below a node', ('solutions',)),
+  'td': Row(returns.td_lambda, 'TD(lambda) of nodes', ('value',), dict(lambda_=0.95)),
+}
+
+# The least and the most that a setting of a row may be; a setting has one meaning in all rows.
+LIMITS = {
+  'clip': (0.0, float('inf')),
+  'lambda_': (0.0, 1.0),
+}
+
+# Settings of a stage that learns, as an older config calls them, by what they are called now.
+RENAMED = {'clip': 'losses.gradient.clip', 'credit.discount': 'credit.lambda_'}
+
+
+def credit_defaults() -> dict[str, Any]:
+  """All settings of credit, the rows' own among them."""
+  rows = [*ADVANTAGES.values(), *VALUES.values()]
+  own = {name: value for row in rows for name, value in row.defaults.items()}
+  return dict(advantage='group', value='monte_carlo', gamma=1.0, reward=dict(outcome=1.0)) | own
+
+
+def loss_defaults() -> dict[str, dict[str, Any]]:
+  """The own settings of each loss that has some."""
+  return {name: dict(row.defaults) for name, row in LOSSES.items() if row.defaults}
+
+
+def check_setting(name: str, value: Any) -> None:
+  """Raises ValueError for a setting of a row that is not between its limits."""
+  low, high = LIMITS.get(name, (None, None))
+  if low is not None and not low <= value <= high:
+    told = f'in [{low:g}, {high:g}]' if high < float('inf') else f'of at least {low:g}'
+    raise ValueError(f'{name}={value}: give a number {told}')

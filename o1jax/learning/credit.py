@@ -1,29 +1,15 @@
 """Credit: from the numbers on a searched tree to weights and targets on its nodes."""
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from o1jax import tree as tree_lib
-from o1jax.reward.process import ended, monte_carlo
+from o1jax.learning import ADVANTAGES, VALUES, check_setting
+from o1jax.learning.experience import Credit
+from o1jax.learning.returns import reward_span, tree_returns
 from o1jax.types import Array, Tree
-
-
-@struct.dataclass
-class Credit:
-  """What the losses read. All [B, X, A]; constants with respect to the parameters."""
-
-  # share of the problem's correct solutions that pass through the node; D_expert is where it is > 0
-  expert: Array
-  advantage: Array  # how much better the node is than its baseline
-  # the search's improved policy over siblings, sums to 1 on searched slots and to 0 elsewhere
-  improved: Array
-  value_target: Array  # P(correct), in [0, 1]
-  value_mask: Array  # bool: the target is informative
-
-
-ADVANTAGES = ('group', 'critic')
-VALUES = ('monte_carlo', 'td')
 
 
 def assign_credit(
@@ -31,39 +17,65 @@ def assign_credit(
   *,
   advantage: str = 'group',
   value: str = 'monte_carlo',
-  discount: float = 0.95,
-  normalise: bool = True,
+  reward: Mapping[str, float] | None = None,
+  gamma: float = 1.0,
+  **settings: float,
 ) -> Credit:
   """Computes all credit of a judged tree.
 
   Args:
     tree: with `outcome` filled.
-    advantage: 'group' (GRPO, arXiv:2402.03300) or 'critic'.
-    value: targets of the critic, 'monte_carlo' or 'td'.
-    discount: lambda of TD; 1 trusts outcomes only.
-    normalise: divide the group advantage by the problem's standard deviation, as GRPO does.
+    advantage: a row of `learning.ADVANTAGES`.
+    value: targets of the critic, a row of `learning.VALUES`.
+    reward: weights of the outcome and of named scores, see `tree_returns`.
+    gamma: discount of a step, in (0, 1].
+    settings: those of the two rows, where they are not the rows' own; settings of other rows are
+      not read.
   """
-  check_credit(advantage=advantage, value=value, discount=discount, normalise=normalise)
-  mean, count = monte_carlo(tree)
-  target, informed = (
-    (mean, count > 0) if value == 'monte_carlo' else td_lambda(tree, discount=discount)
+  check_credit(advantage=advantage, value=value, reward=reward, gamma=gamma, **settings)
+  returns = tree_returns(tree, reward=reward, gamma=gamma)
+  targets = VALUES[value](tree, returns, settings=settings)
+  gain = ADVANTAGES[advantage](tree, returns, targets, settings=settings)
+  scaled = returns.span.to_value
+  credit = Credit(
+    expert=expert_weight(tree),
+    returns=returns.ended,
+    mean=returns.below,
+    known=returns.known,
+    advantage=jnp.broadcast_to(gain, tree.tokens.shape),
+    improved=improved_policy(tree),
+    value_target=scaled(targets.node),
+    value_mask=targets.node_mask,
+    token_target=scaled(targets.token),
+    token_mask=targets.token_mask,
+    root_target=scaled(targets.root),
+    root_mask=targets.root_mask,
   )
-  if advantage == 'group':
-    gain = group_advantage(tree, normalise=normalise)
-  else:
-    gain = critic_advantage(tree, target, informed)
-  credit = Credit(expert_weight(tree), gain, improved_policy(tree), target, informed)
   return jax.lax.stop_gradient(credit)
 
 
-def check_credit(*, advantage: str, value: str, discount: float, normalise: bool) -> None:
+def check_credit(
+  *,
+  advantage: str = 'group',
+  value: str = 'monte_carlo',
+  reward: Mapping[str, float] | None = None,
+  gamma: float = 1.0,
+  **settings: float,
+) -> None:
   """Raises ValueError for settings that `assign_credit` has no meaning for."""
-  if advantage not in ADVANTAGES:
-    raise ValueError(f'advantage {advantage!r} is unknown; choose one of {", ".join(ADVANTAGES)}')
-  if value not in VALUES:
-    raise ValueError(f'value {value!r} is unknown; choose one of {", ".join(VALUES)}')
-  if not 0 <= discount <= 1:
-    raise ValueError(f'discount={discount} is the lambda of TD: give a number in [0, 1]')
+  for name, kind, table in (('advantage', advantage, ADVANTAGES), ('value', value, VALUES)):
+    if kind not in table:
+      raise ValueError(f'{name} {kind!r} is unknown; choose one of {", ".join(table)}')
+  if reward is not None:
+    reward_span(reward)
+  if not 0 < gamma <= 1:
+    raise ValueError(f'gamma={gamma} is the discount of a step: give a number in (0, 1]')
+  rows = [*ADVANTAGES.values(), *VALUES.values()]
+  unknown = sorted(settings.keys() - {name for row in rows for name in row.defaults})
+  if unknown:
+    raise ValueError(f'credit has no setting {", ".join(unknown)}')
+  for name, given in settings.items():
+    check_setting(name, given)
 
 
 def expert_weight(tree: Tree) -> Array:
@@ -71,66 +83,6 @@ def expert_weight(tree: Tree) -> Array:
   found."""
   below, total = tree_lib.sum_below(tree, tree.outcome * tree_lib.finished(tree))
   return below / jnp.maximum(total, 1)[:, None, None]
-
-
-def group_advantage(tree: Tree, *, normalise: bool = True, epsilon: float = 1e-4) -> Array:
-  """Mean outcome below a node minus the mean over all the problem's solutions (arXiv:2402.03300),
-  [B, X, A].
-
-  On independent chains this is GRPO's advantage on every step. Nodes below which nothing ended get
-  0.
-  """
-  mean, count = monte_carlo(tree)
-  over = ended(tree)
-  ends = over.sum(axis=(1, 2))
-  group = jnp.sum(tree.outcome * over, axis=(1, 2)) / jnp.maximum(ends, 1)
-  gain = jnp.where(count > 0, mean - group[:, None, None], 0)
-  # Outcomes are 0 or 1, so their variance follows from their mean.
-  deviation = jnp.sqrt(group * (1 - group))[:, None, None]
-  return gain / (deviation + epsilon) if normalise else gain
-
-
-def critic_advantage(tree: Tree, target: Array, informed: Array) -> Array:
-  """Target of the node minus the critic's value of its parent, [B, X, A]: progress, as in
-  arXiv:2410.08146."""
-  parent = tree_lib.pick(tree.value, tree.expanded)
-  parent = jnp.where(tree.expanded == tree_lib.ROOT, tree.root_value[:, None], parent)
-  return jnp.where(informed, target - parent[..., None], 0)
-
-
-def td_lambda(tree: Tree, *, discount: float = 0.95) -> tuple[Array, Array]:
-  """TD(lambda) on a tree: outcomes and critic values backed up by the sampling policy.
-
-  A node's target is the prior-weighted mean over its candidates of (1 - lambda) value + lambda
-  target; finished nodes have their outcome, unexpanded ones the critic's value. Candidates are the
-  policy's samples, so this estimates the policy's own value, which the mean over a search's
-  solutions does not.
-
-  Returns:
-    (targets [B, X, A], informed [B, X, A]: a solution ended at or below the node).
-  """
-
-  def one(expanded, prior, value, outcome, over, mask):
-    slots, width = mask.shape
-
-    def back(carry, slot):
-      target, known = carry
-      kids, sure = target[slot], known[slot]
-      mix = jnp.where(over[slot], kids, (1 - discount) * value[slot] + discount * kids)
-      mean = jnp.sum(prior[slot] * mix) / jnp.maximum(prior[slot].sum(), 1e-9)
-      node = expanded[slot] - 1
-      where = jnp.where((node >= 0) & sure.any(), node, slots * width)
-      target = target.reshape(-1).at[where].set(mean, mode='drop').reshape(slots, width)
-      known = known.reshape(-1).at[where].set(True, mode='drop').reshape(slots, width)
-      return (target, known), None
-
-    start = jnp.where(over, outcome, value), over
-    # A slot is always filled after the slot that holds its parent, so children come first in
-    # reverse order.
-    (target, known), _ = jax.lax.scan(back, start, jnp.arange(slots - 1, -1, -1))
-    return target, known & mask
-
-  return jax.vmap(one)(tree.expanded, tree.prior, tree.value, tree.outcome, ended(tree), tree.mask)
 
 
 def improved_policy(tree: Tree, *, value_scale: float = 0.1, visit_offset: float = 50.0) -> Array:

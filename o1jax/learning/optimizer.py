@@ -8,6 +8,7 @@ import optax.contrib
 from o1jax.types import Array, Metrics, Params, TrainState
 
 OPTIMIZERS = ('muon', 'adamw')
+LEARNS = ('policy', 'critic')  # the roles that learn, unless a stage says otherwise
 # The five equal steps of Jordan et al. (2024), one row each: optax loops over rows, and would
 # unroll a single one five times.
 NEWTON_SCHULZ = ((3.4445, -4.7750, 2.0315),) * 5
@@ -83,24 +84,36 @@ def _block_matrices(params):
 
 
 def init_state(
-  params: Params, optimizer: optax.GradientTransformation, *, frozen: Params | None = None
+  params: Params,
+  optimizer: optax.GradientTransformation,
+  *,
+  frozen: Params | None = None,
+  learns: tuple[str, ...] = LEARNS,
 ) -> TrainState:
-  """Update 0. frozen: what losses read and no gradient reaches, by role."""
+  """Update 0.
+
+  Args:
+    params: by role; roles that do not learn are read by searches and losses, and stay.
+    optimizer: keeps a state of the roles that learn.
+    frozen: what losses read and no gradient reaches, by role.
+    learns: the roles that learn.
+  """
+  learning = {role: params[role] for role in learns}
   return TrainState(
-    update=jnp.int32(0), params=params, optimizer=optimizer.init(params), frozen=frozen or {}
+    update=jnp.int32(0), params=params, optimizer=optimizer.init(learning), frozen=frozen or {}
   )
 
 
 def apply_gradients(
   state: TrainState, grads: Params, optimizer: optax.GradientTransformation, *, loss: Array
 ) -> tuple[TrainState, Metrics]:
-  """One optimizer step; what is frozen stays. It does not count as an update by itself.
+  """One optimizer step. It does not count as an update by itself.
 
   A step whose loss or gradient norm is not finite changes nothing.
 
   Args:
     state: before the step.
-    grads: of `state.params`.
+    grads: of the roles that learn; other roles and what is frozen stay as they are.
     optimizer: which made `state.optimizer`.
     loss: [], of which these are the gradients.
 
@@ -110,11 +123,11 @@ def apply_gradients(
   """
   norm = optax.global_norm(grads)
   good = jnp.isfinite(norm) & jnp.isfinite(loss)
-  before = state.params, state.optimizer
+  before = {role: state.params[role] for role in grads}, state.optimizer
   changes, opt_state = optimizer.update(grads, state.optimizer, before[0])
   after = optax.apply_updates(before[0], changes), opt_state
   # A choice, not a branch. It fuses into the loops that write the new values; a branch would copy
   # the old ones.
-  params, opt_state = jax.tree.map(lambda new, old: jnp.where(good, new, old), after, before)
-  state = state.replace(params=params, optimizer=opt_state)
+  learned, opt_state = jax.tree.map(lambda new, old: jnp.where(good, new, old), after, before)
+  state = state.replace(params=state.params | learned, optimizer=opt_state)
   return state, {'gradient_norm': norm, 'skipped': 1 - good.astype(jnp.float32)}

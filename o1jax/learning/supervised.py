@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import optax
 
-from o1jax.learning.optimizer import apply_gradients
+from o1jax.learning.optimizer import LEARNS, apply_gradients
 from o1jax.model.compute import supervised_flops
 from o1jax.model.sharding import deal
 from o1jax.policy.initialise import next_token_loss
@@ -24,10 +24,11 @@ def supervised_update(model, optimizer: optax.GradientTransformation, *, shardin
   def update(state: TrainState, rows: Sequences) -> tuple[TrainState, Metrics]:
     rows = deal(rows)
 
-    def loss(params):
-      return next_token_loss(model, params, rows)
+    def loss(learning):
+      return next_token_loss(model, state.params | learning, rows)
 
-    grads, metrics = jax.grad(loss, has_aux=True)(state.params)
+    learning = {role: state.params[role] for role in LEARNS}
+    grads, metrics = jax.grad(loss, has_aux=True)(learning)
     metrics['tokens'] = rows.length.sum()
     metrics['flops'] = supervised_flops(model.config, rows)
     state, stepped = apply_gradients(state, grads, optimizer, loss=metrics['loss'])

@@ -20,11 +20,13 @@ from o1jax.types import Array, KeyValue, Params, Prompt, Tree, TreeCache
 
 class TreeOutput(NamedTuple):
   """What one pass over a tree gives: logprob [B, X, A, L] of every token, entropy [B, X, A, L] in
-  nats, value [B, X, A] in logits of P(correct) after each node, root_value [B] after the prompt."""
+  nats, value [B, X, A] in logits of P(correct) after each node, token_value [B, X, A, L] after each
+  token, root_value [B] after the prompt."""
 
   logprob: Array
   entropy: Array
   value: Array
+  token_value: Array
   root_value: Array
 
 
@@ -183,18 +185,27 @@ def forward_tree(
     model: the language model.
     params: policy and critic are read.
     prompt: B problems.
-    tree: a finished search over them.
+    tree: a finished search over them. N independent chains (`Tree.chains`) are laid out as rows
+      of their own, and given back in the tree's shape.
     temperature: of the distribution whose log-probs are wanted, that of sampling.
-    tokens: 0 = every node takes the L tokens that it has room for; else nodes are packed into rows
-      of so many tokens, see `tree.crop`. Nodes that fill their room are read fastest by the former,
-      and short ones by the latter.
+    tokens: 0 = every node takes the L tokens that it has room for; else the nodes of a tree, or of
+      a chain, are packed into a row of so many tokens, see `tree.crop`. Nodes that fill their
+      room are read fastest by the former, and short ones by the latter.
 
   Returns:
     See `TreeOutput`; entries of unused slots and padding are 0.
   """
-  if tokens:
-    return _forward_packed(model, params, prompt, tree, temperature=temperature, tokens=tokens)
-  return _forward_slots(model, params, prompt, tree, temperature=temperature)
+  run = functools.partial(_forward_packed, tokens=tokens) if tokens else _forward_slots
+  out = run(model, params, *tree_lib.chains_apart(prompt, tree), temperature=temperature)
+  if not tree.chains:
+    return out
+  together = {
+    name: tree_lib.chains_together(field, tree.chains)
+    for name, field in out._asdict().items()
+    if name != 'root_value'
+  }
+  # Every chain has read the same prompt.
+  return TreeOutput(root_value=out.root_value.reshape(-1, tree.chains)[:, 0], **together)
 
 
 def _forward_slots(model, params, prompt, tree, *, temperature):
@@ -235,6 +246,7 @@ def _forward_slots(model, params, prompt, tree, *, temperature):
     logprob=unlay(jnp.where(real, scores.logprob, 0)),
     entropy=unlay(jnp.where(real, scores.entropy, 0)),
     value=unlay(jnp.where(real[..., 0], value, 0)),
+    token_value=unlay(jnp.where(real, made.value, 0)),
     root_value=root_value,
   )
 
@@ -287,6 +299,7 @@ def _forward_packed(model, params, prompt, tree, *, temperature, tokens):
     logprob=unpack(scores.logprob),
     entropy=unpack(scores.entropy),
     value=value_there.reshape(tree.mask.shape),
+    token_value=unpack(value[:, first:]),
     root_value=_take(value, last)[:, 0],
   )
 

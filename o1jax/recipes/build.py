@@ -12,13 +12,12 @@ from jax.sharding import Mesh
 
 from o1jax.decode.rules import Sampling
 from o1jax.fused import search_and_learn
-from o1jax.learning.credit import check_credit
-from o1jax.learning.objective import Objective, Weights
 from o1jax.learning.optimizer import build_optimizer
 from o1jax.model import forward
 from o1jax.model.sharding import AXES, TENSOR
 from o1jax.model.variants import ModelConfig
 from o1jax.recipes.experiment import Experiment, assemble
+from o1jax.recipes.objectives import check_learning, credit_settings, objective
 from o1jax.recipes.pretrained import load_policy
 from o1jax.reward import OUTCOME
 from o1jax.reward.process import AGGREGATES
@@ -89,10 +88,9 @@ def check(experiment: Experiment, devices: Sequence[jax.Device] | None = None) -
         f'config.{name}.{count}='
         f'{section[count]}: give a divisor, or 1',
       )
-    check_credit(**section.credit.to_dict())
+    check_learning(name, section, search_provides(section.search))
     fused_update(experiment, section)
     check_mesh(experiment.model.config, fused_mesh(config, section, devices))
-    weights(section.weights)
   build_mesh(
     experiment.data.validation[0].length.shape[0], **config.mesh, devices=devices
   )  # searched in one go
@@ -147,6 +145,13 @@ def check_search(search: ConfigDict, config: ConfigDict) -> None:
     f'sampling.temperature=0 makes all candidates of {search.method} equal: give a positive '
     f'temperature',
   )
+
+
+def search_provides(search: ConfigDict) -> frozenset[str]:
+  """What a search provides to losses, of `learning.NEEDS`."""
+  row = SEARCHES[search.method]
+  alone = row.independent and search.budget == 1
+  return row.provides - {'solutions'} if alone else row.provides
 
 
 def sampling(experiment: Experiment, *, greedy: bool = False) -> Sampling:
@@ -220,13 +225,9 @@ def fused_update(experiment: Experiment, section: ConfigDict, *, sharding: Any =
     batch=section.batch,
     minibatches=section.minibatches,
     updates=section.updates_per_call,
-    chains=section.search.budget if SEARCHES[section.search.method].independent else 0,
-    credit=section.credit.to_dict(),
-    objective=Objective(
-      clip=section.clip,
-      temperature=experiment.config.sampling.temperature or 1.0,
-      tokens=section.tokens,
-    ),
+    learns=tuple(section.learns),
+    credit=credit_settings(section),
+    objective=objective(section, temperature=experiment.config.sampling.temperature),
     sharding=sharding,
   )
 
@@ -252,11 +253,6 @@ def supervised_mesh(
   if jax.default_backend() == 'cpu' and devices is None and left_open:
     return build_mesh(1, **config.mesh)
   return build_mesh(section.batch, **config.mesh, devices=devices)
-
-
-def weights(section: ConfigDict) -> Weights:
-  """Loss weights of a config section, as device numbers: changing them does not retrace."""
-  return jax.tree.map(jax.numpy.float32, Weights(**section.to_dict()))
 
 
 def fresh_params(experiment: Experiment) -> Params:

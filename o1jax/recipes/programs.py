@@ -7,8 +7,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
-import optax
 from jax.sharding import Mesh
 from jax.stages import Lowered
 
@@ -26,9 +24,9 @@ from o1jax.recipes.build import (
   fused_update,
   supervised_mesh,
   test_search,
-  weights,
 )
 from o1jax.recipes.experiment import Experiment
+from o1jax.recipes.objectives import searching_state, weights
 from o1jax.runtime.config import ConfigDict
 from o1jax.runtime.mesh import (
   at_rest,
@@ -253,7 +251,7 @@ def lower_searching(
   """The fused update of a config section for the devices of a mesh, and what makes its first
   state."""
   e, optimizer = experiment, fused_optimizer(section)
-  data = placed((*e.data.pool, e.key, weights(section.weights)), everywhere(mesh))
+  data = placed((*e.data.pool, e.key, weights(section)), everywhere(mesh))
   build = functools.partial(fused_update, e, section)
   return _lower(e, mesh, build, lambda params: searching_state(params, section, optimizer), *data)
 
@@ -282,16 +280,6 @@ def supervised_section(config: ConfigDict, stage: str) -> ConfigDict:
   section = config.instruct.copy_and_resolve_references()
   section.updates = config.learn.updates * config.learn.minibatches
   return section
-
-
-def searching_state(
-  params: Params, section: ConfigDict, optimizer: optax.GradientTransformation
-) -> TrainState:
-  """Where a stage of searching and learning starts. The frozen policy is kept only where a KL to it
-  has weight."""
-  held = section.weights.kl or section.get('warmup_weights', section.weights).kl
-  frozen = dict(reference=jax.tree.map(jnp.copy, params['policy'])) if held else {}
-  return init_state(params, optimizer, frozen=frozen)
 
 
 def tree_budgets(config: ConfigDict) -> tuple[int, ...]:

@@ -12,7 +12,8 @@ from o1jax.evaluation.statistics import wilson_interval
 from o1jax.fused import problems_of_update
 from o1jax.learning.schedule import ever_plateaued
 from o1jax.model.sharding import lay
-from o1jax.recipes.build import fresh_params, weights
+from o1jax.recipes.build import fresh_params
+from o1jax.recipes.objectives import weights
 from o1jax.recipes.programs import GREEDY, GREEDY_SEARCH, supervised_section
 from o1jax.recipes.run import Run
 from o1jax.runtime.loop import run_updates
@@ -64,7 +65,7 @@ def reward(run: Run) -> None:
   e, section = run.experiment, run.experiment.config.reward
   program = run.programs.searching('reward')
   problems = *e.data.pool, e.key
-  data = lay((*problems, weights(section.weights)), program.lies[1:])
+  data = lay((*problems, weights(section)), program.lies[1:])
   state = run_updates(
     program.start(run.params('initialise')),
     lambda state, _: program.update(state, *data),
@@ -109,8 +110,8 @@ def search_and_learn(run: Run) -> Params:
   program = run.programs.searching('learn')
   curve = Curve(run, 'greedy', stage='learn')
   problems = *e.data.pool, jax.random.fold_in(e.key, 1)
-  *data, warm = lay((*problems, weights(section.warmup_weights)), program.lies[1:])
-  main = lay(weights(section.weights), program.lies[-1])
+  *data, warm = lay((*problems, weights(section, 'warmup_weights')), program.lies[1:])
+  main = lay(weights(section), program.lies[-1])
 
   def step(state, number):
     over = ever_plateaued(

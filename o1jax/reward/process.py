@@ -16,6 +16,22 @@ def ended(tree: Tree) -> Array:
   return tree.mask & (tree.terminal | too_deep[..., None]) & ~tree.unjudged
 
 
+def mean_below(tree: Tree, values: Array) -> tuple[Array, Array]:
+  """Mean of a number of solutions, over those that end at or below each node.
+
+  Args:
+    tree: any tree.
+    values: [B, X, A], read where a solution has ended.
+
+  Returns:
+    (mean [B, X, A], solutions below [B, X, A]); the mean is 0 where there are none.
+  """
+  over = ended(tree)
+  total, _ = tree_lib.sum_below(tree, jnp.where(over, values, 0))
+  count, _ = tree_lib.sum_below(tree, over.astype(jnp.float32))
+  return total / jnp.maximum(count, 1), count
+
+
 def monte_carlo(tree: Tree) -> tuple[Array, Array]:
   """Mean outcome of the solutions that end at or below each node: the soft labels of Math-Shepherd
   (arXiv:2312.08935).
@@ -26,9 +42,7 @@ def monte_carlo(tree: Tree) -> tuple[Array, Array]:
   Returns:
     (mean [B, X, A] in [0, 1], solutions below [B, X, A]); the mean is 0 where there are none.
   """
-  right, _ = tree_lib.sum_below(tree, tree.outcome * ended(tree))
-  count, _ = tree_lib.sum_below(tree, ended(tree).astype(jnp.float32))
-  return right / jnp.maximum(count, 1), count
+  return mean_below(tree, tree.outcome)
 
 
 def solution_score(tree: Tree, ids: Array, *, aggregate: str = 'last') -> Array:

@@ -1,5 +1,6 @@
 """Credit against closed forms, hand-drawn trees, walks in plain Python, and mctx itself."""
 
+import functools
 import types
 
 import jax
@@ -8,16 +9,17 @@ import numpy as np
 import pytest
 
 from o1jax import tree as tree_lib
+from o1jax.learning import advantages
 from o1jax.learning import credit as credit_lib
+from o1jax.learning import returns as returns_lib
 from o1jax.learning.credit import assign_credit
+from o1jax.learning.returns import tree_returns
 from o1jax.reward import process
 from o1jax.search import mcts as mcts_lib
 from tests import toys
+from tests.helpers import random_world
 
 expert_weight = jax.jit(credit_lib.expert_weight)
-group_advantage = jax.jit(credit_lib.group_advantage, static_argnames='normalise')
-critic_advantage = jax.jit(credit_lib.critic_advantage)
-td_lambda = jax.jit(credit_lib.td_lambda)
 improved_policy = jax.jit(credit_lib.improved_policy)
 monte_carlo = jax.jit(process.monte_carlo)
 
@@ -32,6 +34,19 @@ DRAWN = dict(
   prior=[[0.5, 0.5], [0.75, 0.25], [0.6, 0.4], [0.25, 0.75]],
   value=[[0.9, 0.5], [0.8, 0.7], [0.2, 0.6], [0.4, 0.3]],
 )
+
+
+@functools.partial(jax.jit, static_argnames='normalise')
+def group_advantage(tree, *, normalise=True):
+  return advantages.group_advantage(tree, tree_returns(tree), None, normalise=normalise)[..., 0]
+
+
+@jax.jit
+def critic_advantage(tree, target, known):
+  targets = returns_lib.of_nodes(tree, target, known, tree.root_value, tree.root_value > 0)
+  return advantages.critic_advantage(tree, tree_returns(tree), targets)[..., 0]
+
+
 ENDS, RIGHT = [1, 3, 0, 2, 2, 3], [True, False, False, True, False, True]
 
 
@@ -40,31 +55,6 @@ def chain_advantages(values):
   return np.array(
     [[values[i] if r < (ENDS[i] or 3) else 0] for r in range(3) for i in range(len(ENDS))]
   )
-
-
-def imagined_start(model, params, prompt, *, slots, candidates, step_length, max_steps, last):
-  """An empty tree without a model under it."""
-  tree = tree_lib.empty(prompt.length.shape[0], slots, candidates, step_length, max_steps)
-  return tree.replace(root_value=jnp.linspace(0.1, 0.9, prompt.length.shape[0])), jnp.zeros(())
-
-
-def imagined_expand(model, params, keys, tree, cache, parents, *, slot, **settings):
-  """Expansion into random values, priors and endings instead of text."""
-  parents = jnp.where(tree_lib.expandable(tree, parents), parents, tree_lib.NONE)
-  made = (parents >= 0)[..., None] & jnp.ones(tree_lib.candidates(tree), bool)
-  draw = jax.vmap(lambda key: jax.random.uniform(key, (3, 1, made.shape[-1])))(keys)
-  value, terminal = jnp.where(made, draw[:, 0], 0), made & (draw[:, 2] < 0.2)
-  new = dict(
-    expanded=parents,
-    path=tree_lib.path_to(tree, parents),
-    mask=made,
-    value=value,
-    terminal=terminal,
-    prior=jnp.where(made, draw[:, 1] / draw[:, 1].sum(-1, keepdims=True), 0),
-    reward=jnp.where(terminal, value, 0),
-  )
-  write = lambda old, x: jax.lax.dynamic_update_slice_in_dim(old, x.astype(old.dtype), slot, axis=1)
-  return tree.replace(**{name: write(getattr(tree, name), x) for name, x in new.items()}), cache
 
 
 class TestExpertWeight:
@@ -158,62 +148,6 @@ class TestCriticAdvantage:
       np.testing.assert_allclose(whole, tree.value[b, x, a] - tree.root_value[b], atol=1e-5)
 
 
-class TestTdLambda:
-  def test_at_one_it_is_the_expected_outcome(self):
-    target, informed = td_lambda(toys.hand_tree(**DRAWN), discount=1.0)
-    expected = [[0.75, 0.6 * 0.25], [1, 0], [0.25, 0], [1, 0]]
-    np.testing.assert_allclose(target[0], expected, rtol=1e-6)
-    assert informed.all()
-
-  def test_at_zero_it_is_one_step(self):
-    target, _ = td_lambda(toys.hand_tree(**DRAWN), discount=0.0)
-    expected = [
-      [0.75, 0.6 * 0.2],
-      [1, 0],
-      [0.25, 0],
-      [1, 0],
-    ]  # solutions are verdicts, what is open is the critic's
-    np.testing.assert_allclose(target[0], expected, rtol=1e-6)
-
-  def test_between_it_mixes(self):
-    target, _ = td_lambda(toys.hand_tree(**DRAWN), discount=0.4)
-    np.testing.assert_allclose(target[0, 0], [0.75, 0.6 * (0.6 * 0.2 + 0.4 * 0.25)], rtol=1e-6)
-
-  def test_is_monte_carlo_on_chains_at_one(self):
-    tree = toys.chains(ENDS, RIGHT, max_steps=3)
-    target, informed = td_lambda(tree, discount=1.0)
-    mean, count = monte_carlo(tree)
-    np.testing.assert_allclose(target, mean)
-    np.testing.assert_array_equal(informed, count > 0)
-
-  @pytest.mark.parametrize('seed, discount', [(0, 1.0), (1, 0.7), (2, 0.0)])
-  def test_every_node_of_random_trees(self, seed, discount):
-    tree = toys.random_tree(seed, slots=10, max_steps=4)
-    target, informed = td_lambda(tree, discount=discount)
-    _, count = monte_carlo(tree)
-    np.testing.assert_array_equal(np.asarray(informed), np.asarray((count > 0) & tree.mask))
-
-    def expected(one, x, a):
-      if toys.over(one, x, a):
-        return one.outcome[x, a]
-      kids = [y for y in range(10) if one.expanded[y] == 1 + x * 3 + a]
-      if not kids or not any(toys.over(one, *i) for i in toys.below(one, 1 + x * 3 + a)):
-        return one.value[x, a]
-      (y,) = kids
-      mixed = [
-        one.outcome[y, k]
-        if toys.over(one, y, k)
-        else (1 - discount) * one.value[y, k] + discount * expected(one, y, k)
-        for k in range(3)
-      ]
-      return np.dot(one.prior[y], mixed)
-
-    for b, x, a in toys.nodes(tree):
-      np.testing.assert_allclose(
-        target[b, x, a], expected(toys.problem(tree, b), x, a), rtol=1e-5, atol=1e-6
-      )
-
-
 class TestImprovedPolicy:
   def test_is_mctxs_at_the_root_of_its_search(self, monkeypatch):
     seen = []
@@ -226,26 +160,11 @@ class TestImprovedPolicy:
     monkeypatch.setattr(
       mcts_lib, 'mctx', types.SimpleNamespace(**{**vars(mctx), 'search': watched})
     )
-    monkeypatch.setattr(mcts_lib, 'start', imagined_start)
-    monkeypatch.setattr(mcts_lib, 'expand', imagined_expand)
-    monkeypatch.setattr(
-      mcts_lib, '_finish', lambda model, params, keys, tree, *args, **settings: tree
-    )
-    prompt, _ = toys.problems(8)
+    world = random_world(8, multiplicity=(1, 1, 1, 1))
 
     @jax.jit
     def search(keys):
-      tree = mcts_lib.mcts(
-        None,
-        None,
-        keys,
-        prompt,
-        simulations=3,
-        candidates=4,
-        sampling=toys.SAMPLING,
-        step_length=1,
-        max_steps=3,
-      )
+      tree = world.search('gumbel', keys, units=3, max_steps=3)
       searched = seen.pop()
       q = jax.vmap(mctx.qtransform_completed_by_mix_value, (0, None))(searched, searched.ROOT_INDEX)
       return tree, jax.nn.softmax(
@@ -298,8 +217,11 @@ class TestImprovedPolicy:
 
 @jax.jit
 def assign(tree):
-  """Credit by both kinds of advantage and of value."""
-  return assign_credit(tree), assign_credit(tree, advantage='critic', value='td', discount=0.5)
+  """Credit by all kinds of advantage and of value."""
+  return (
+    assign_credit(tree),
+    assign_credit(tree, advantage='critic', value='td', lambda_=0.5),
+  )
 
 
 class TestAll:
@@ -308,7 +230,7 @@ class TestAll:
     order = np.random.default_rng(0).permuted(
       np.broadcast_to(np.arange(3), tree.mask.shape), axis=-1
     )
-    moved = jax.tree.map(lambda x: toys.moved_field(x, order), assign(tree))
+    moved = jax.tree.map(lambda x: toys.moved_field(x, order) if x.ndim > 1 else x, assign(tree))
     jax.tree.map(
       lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5),
       assign(toys.permute(tree, order)),
@@ -319,10 +241,11 @@ class TestAll:
     tree = toys.random_tree(4)
     for small, large in zip(assign(tree), assign(toys.pad(tree, slots=2, candidates=2, tokens=1))):
       for name, x in vars(small).items():
-        y = np.asarray(getattr(large, name))
-        np.testing.assert_allclose(y[:, :8, :3], x, atol=1e-6)
-        if name != 'value_target':  # read under its mask only
-          assert not y[:, 8:].any() and not y[:, :, 3:].any()
+        whole = y = np.asarray(getattr(large, name))
+        y = y[:, :8, :3, :4] if y.ndim == 4 else y[:, :8, :3] if y.ndim == 3 else y
+        np.testing.assert_allclose(y, x, atol=1e-6)
+        if x.ndim > 2 and not name.endswith('_target'):  # read under its mask only
+          assert not whole[:, 8:].any() and not whole[:, :, 3:].any()
 
   def test_credit_is_constant(self):
     tree = toys.random_tree(0)
@@ -344,12 +267,15 @@ class TestAll:
   def test_settings_choose_the_parts(self):
     tree = toys.random_tree(2)
     by_group, by_critic = assign(tree)
-    target, informed = td_lambda(tree, discount=0.5)
+    td = returns_lib.td_lambda(tree, tree_returns(tree), lambda_=0.5)
+    target, informed = td.node, td.node_mask
     np.testing.assert_allclose(by_group.value_target, monte_carlo(tree)[0])
-    np.testing.assert_allclose(by_group.advantage, group_advantage(tree), atol=1e-6)
+    each = np.asarray(by_group.advantage)
+    np.testing.assert_array_equal(each, np.broadcast_to(each[..., :1], each.shape))
+    np.testing.assert_allclose(each[..., 0], group_advantage(tree), atol=1e-6)
     np.testing.assert_allclose(by_critic.value_target, target, atol=1e-6)
     np.testing.assert_allclose(
-      by_critic.advantage, critic_advantage(tree, target, informed), atol=1e-6
+      by_critic.advantage[..., 0], critic_advantage(tree, target, informed), atol=1e-6
     )
     np.testing.assert_array_equal(by_critic.value_mask, informed)
 

@@ -1,11 +1,13 @@
 """Closed forms, reductions and least points of each loss."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from o1jax.learning import losses
+from o1jax.learning import LOSSES, losses
 from tests import toys
 
 TREE = toys.random_tree(0)
@@ -14,10 +16,37 @@ NODE = TREE.mask
 TOKEN = NODE[..., None] & (jnp.arange(TREE.tokens.shape[-1]) < TREE.length[..., None])
 LENGTH = jnp.where(NODE, TREE.length, 0)
 
-policy_gradient = jax.jit(losses.policy_gradient, static_argnames='clip')
-kl_to_reference = jax.jit(losses.kl_to_reference)
-value_loss = jax.jit(losses.value_loss)
-distillation = jax.jit(losses.sibling_distillation)
+
+def cloning_loss(logprob, weight):
+  return losses.behaviour_cloning(toys.experience(TREE, logprob=logprob, expert=weight))
+
+
+@functools.partial(jax.jit, static_argnames='clip')
+def policy_gradient(logprob, sampled, advantage, *, clip=0.2):
+  tree = TREE.replace(logprob=sampled)
+  gain = jnp.broadcast_to(advantage[..., None], TOKEN.shape)
+  return losses.policy_gradient(toys.experience(tree, logprob=logprob, advantage=gain), clip=clip)
+
+
+def as_tokens(x):
+  """Numbers [N] as those of lone tokens of N nodes, and the tree that has them."""
+  tree = toys.hand_tree([0], width=len(x), max_steps=1)
+  return tree, jnp.reshape(x, (1, 1, -1, 1))
+
+
+@jax.jit
+def kl_to_frozen(logprob, frozen):
+  tree, logprob = as_tokens(logprob)
+  return losses.kl_to_frozen(toys.experience(tree, logprob=logprob, frozen=as_tokens(frozen)[1]))
+
+
+@jax.jit
+def value_loss(value, target, root_value=0.0, root_target=0.5, root_mask=False):
+  tree, value = as_tokens(value)
+  one = lambda x: jnp.full(1, x)
+  given = dict(value_target=as_tokens(target)[1][..., 0], value_mask=tree.mask)
+  root = dict(root_value=one(root_value), root_target=one(root_target), root_mask=one(root_mask))
+  return losses.value_loss(toys.experience(tree, value=value[..., 0], **given, **root))
 
 
 def token_logits(seed=0):
@@ -52,14 +81,10 @@ class TestCloning:
     logprob = logprobs(token_logits())
     tokens = np.asarray(weight)[..., None] * np.asarray(TOKEN)
     expected = -np.sum(np.asarray(logprob) * tokens) / tokens.sum()
-    np.testing.assert_allclose(
-      losses.behaviour_cloning(logprob, weight, LENGTH), expected, rtol=1e-5
-    )
+    np.testing.assert_allclose(cloning_loss(logprob, weight), expected, rtol=1e-5)
 
   def test_without_experts_it_is_zero_and_so_is_its_gradient(self):
-    cloning = lambda logits: losses.behaviour_cloning(
-      logprobs(logits), jnp.zeros(NODE.shape), LENGTH
-    )
+    cloning = lambda logits: cloning_loss(logprobs(logits), jnp.zeros(NODE.shape))
     value, grad = jax.jit(jax.value_and_grad(cloning))(token_logits())
     assert value == 0 and not np.asarray(grad).any()
 
@@ -68,19 +93,15 @@ class TestPolicyGradient:
   def test_at_advantage_one_its_gradient_is_that_of_cloning(self):
     logits = token_logits()
     sampled, one = logprobs(logits), jnp.ones(NODE.shape)
-    gradient = jax.jit(
-      jax.grad(lambda x: losses.policy_gradient(logprobs(x), sampled, one, TOKEN))
-    )(logits)
-    cloning = jax.jit(
-      jax.grad(lambda x: losses.behaviour_cloning(logprobs(x), one * NODE, LENGTH))
-    )(logits)
+    gradient = jax.jit(jax.grad(lambda x: policy_gradient(logprobs(x), sampled, one)))(logits)
+    cloning = jax.jit(jax.grad(lambda x: cloning_loss(logprobs(x), one * NODE)))(logits)
     assert np.abs(cloning).max() > 1e-3
     np.testing.assert_allclose(gradient, cloning, atol=1e-7)
 
   def test_is_linear_in_the_advantage_on_policy(self):
     logits = token_logits()
     advantage = jnp.asarray(np.random.default_rng(0).normal(size=NODE.shape))
-    loss = lambda x, gain: losses.policy_gradient(logprobs(x), logprobs(logits), gain, TOKEN)
+    loss = lambda x, gain: policy_gradient(logprobs(x), logprobs(logits), gain)
     gradient = jax.jit(jax.grad(loss))
     each = gradient(logits, jnp.ones(NODE.shape)) * advantage[..., None, None]
     np.testing.assert_allclose(gradient(logits, advantage), each, atol=1e-7)
@@ -101,9 +122,7 @@ class TestPolicyGradient:
   def test_clipping_stops_gradients_that_lead_further_out(self, ratio, advantage, moves):
     sampled = logprobs(token_logits())
     gain = jnp.full(NODE.shape, float(advantage))
-    loss, gradient = jax.value_and_grad(losses.policy_gradient)(
-      sampled + np.log(ratio), sampled, gain, TOKEN
-    )
+    loss, gradient = jax.value_and_grad(policy_gradient)(sampled + np.log(ratio), sampled, gain)
     kept = ratio if moves else np.clip(ratio, 0.8, 1.2)
     np.testing.assert_allclose(loss, -kept * advantage, rtol=1e-5)
     expected = -advantage * ratio * np.asarray(TOKEN) / TOKEN.sum() if moves else 0
@@ -111,7 +130,7 @@ class TestPolicyGradient:
 
   def test_epsilon_is_the_width(self):
     sampled = logprobs(token_logits())
-    loss = policy_gradient(sampled + np.log(1.3), sampled, jnp.ones(NODE.shape), TOKEN, clip=0.05)
+    loss = policy_gradient(sampled + np.log(1.3), sampled, jnp.ones(NODE.shape), clip=0.05)
     np.testing.assert_allclose(loss, -1.05, rtol=1e-5)
 
 
@@ -119,12 +138,19 @@ class TestDistillation:
   """Sampled siblings: prior shares, log pi - log mu, and a target."""
 
   PRIOR = np.array([[[0.5, 0.25, 0.25], [0.2, 0.8, 0.0], [1.0, 0.0, 0.0]]], np.float32)
-  MASK = jnp.asarray(PRIOR > 0)
+  MASK = PRIOR > 0
   TARGET = np.array([[[0.2, 0.7, 0.1], [0.6, 0.4, 0.0], [1.0, 0.0, 0.0]]], np.float32)
 
   def loss(self, change, target=TARGET, prior=PRIOR):
-    sampled = jnp.array([[[-3.0, -1.0, -5.0], [-2.0, -4.0, -3.0], [-1.0, -2.0, -3.0]]])
-    return distillation(sampled + change, sampled, prior, jnp.asarray(target), self.MASK)
+    slots = change.shape[1]
+    sampled = np.array([[-3.0, -1.0, -5.0], [-2.0, -4.0, -3.0], [-1.0, -2.0, -3.0]])[None, :slots]
+    tree = toys.hand_tree(
+      [0, 1, 4][:slots], width=3, max_steps=3, mask=self.MASK[0, :slots], prior=prior[0, :slots]
+    ).replace(logprob=jnp.asarray(sampled)[..., None])
+    logprob = (sampled + change)[..., None]
+    return losses.sibling_distillation(
+      toys.experience(tree, logprob=logprob, improved=jnp.asarray(target[:, :slots]))
+    )
 
   def change_to(self, policy):
     """What log pi - log mu must be for the siblings' shares to equal `policy`."""
@@ -173,9 +199,7 @@ class TestDistillation:
   def test_slots_that_were_not_searched_do_not_count(self):
     change = np.random.default_rng(1).normal(size=(1, 3, 3))
     target = self.TARGET * np.array([[[1], [0], [1]]])
-    alone = distillation(
-      change[:, :1], 0 * change[:, :1], self.PRIOR[:, :1], self.TARGET[:, :1], self.MASK[:, :1]
-    )
+    alone = self.loss(change[:, :1])
     np.testing.assert_allclose(self.loss(change, target=target), alone, rtol=1e-5)
     np.testing.assert_array_equal(self.loss(change, target=0 * self.TARGET), 0)
 
@@ -189,33 +213,30 @@ class TestDistillation:
 
 class TestKl:
   def test_is_not_negative_and_zero_only_if_equal(self):
-    logprob = logprobs(token_logits())
-    assert kl_to_reference(logprob, logprob, TOKEN) == 0
+    logprob = jnp.array([-1.0, -2.5, -0.2])
+    assert kl_to_frozen(logprob, logprob) == 0
     for seed in range(1, 10):
-      other = logprobs(token_logits(seed))
-      each = [
-        kl_to_reference(logprob, other, TOKEN & (jnp.arange(TOKEN.size).reshape(TOKEN.shape) == i))
-        for i in np.flatnonzero(TOKEN)[:5]
-      ]
-      assert min(each) >= 0 and kl_to_reference(logprob, other, TOKEN) > 0.01
+      other = logprob + jax.random.normal(jax.random.key(seed), (3,))
+      assert kl_to_frozen(logprob, other) > 1e-3
+      assert min(kl_to_frozen(logprob[i : i + 1], other[i : i + 1]) for i in range(3)) >= 0
 
   def test_its_expectation_under_the_policy_is_the_kl(self):
-    policy, reference = np.asarray(jax.nn.log_softmax(jax.random.normal(jax.random.key(0), (2, 7))))
-    k3 = [kl_to_reference(p[None], r[None], jnp.array([True])) for p, r in zip(policy, reference)]
-    expected = np.sum(np.exp(policy) * (policy - reference))
+    policy, frozen = np.asarray(jax.nn.log_softmax(jax.random.normal(jax.random.key(0), (2, 7))))
+    k3 = [kl_to_frozen(p[None], r[None]) for p, r in zip(policy, frozen)]
+    expected = np.sum(np.exp(policy) * (policy - frozen))
     assert expected > 0.1
     np.testing.assert_allclose(np.dot(np.exp(policy), k3), expected, rtol=1e-4)
 
-  def test_its_gradient_leads_to_the_reference(self):
-    logprob, reference = jnp.array([-1.0, -3.0]), jnp.array([-2.0, -2.0])
-    gradient = jax.grad(kl_to_reference)(logprob, reference, jnp.array([True, True]))
+  def test_its_gradient_leads_to_the_frozen_policy(self):
+    logprob, frozen = jnp.array([-1.0, -3.0]), jnp.array([-2.0, -2.0])
+    gradient = jax.grad(kl_to_frozen)(logprob, frozen)
     assert gradient[0] > 0 > gradient[1]
 
 
 class TestValue:
   def test_its_least_point_is_the_target(self):
     target = jnp.linspace(0.02, 0.98, 9)
-    loss = lambda value: value_loss(value, target, jnp.ones(9, bool))
+    loss = lambda value: value_loss(value, target)
     best = jnp.log(target / (1 - target))
     np.testing.assert_allclose(jax.grad(loss)(best), 0, atol=1e-6)
     for step in (-0.3, 0.3):
@@ -225,10 +246,39 @@ class TestValue:
     value = jax.random.normal(jax.random.key(0), NODE.shape)
     p, target, mask = np.asarray(jax.nn.sigmoid(value)), np.asarray(TREE.value), np.asarray(NODE)
     expected = -(target * np.log(p) + (1 - target) * np.log(1 - p))[mask].mean()
-    np.testing.assert_allclose(value_loss(value, TREE.value, NODE), expected, rtol=1e-5)
+    e = toys.experience(TREE, value=value, value_target=TREE.value, value_mask=NODE)
+    np.testing.assert_allclose(losses.value_loss(e), expected, rtol=1e-5)
+
+  def test_the_root_is_one_more_node(self):
+    value, target = jnp.array([0.3, -1.0]), jnp.array([0.9, 0.2])
+    together = value_loss(value, target, root_value=2.0, root_target=0.4, root_mask=True)
+    as_node = value_loss(jnp.append(value, 2.0), jnp.append(target, 0.4))
+    np.testing.assert_allclose(together, as_node, rtol=1e-6)
+    gradient = jax.grad(value_loss, argnums=2)(value, target, 2.0, 0.4, True)
+    np.testing.assert_allclose(gradient, (jax.nn.sigmoid(2.0) - 0.4) / 3, rtol=1e-5)
 
   def test_large_logits_stay_finite(self):
     value = jnp.array([300.0, -300.0])
-    np.testing.assert_allclose(
-      value_loss(value, jnp.array([0.0, 1.0]), jnp.ones(2, bool)), 300, rtol=1e-6
+    np.testing.assert_allclose(value_loss(value, jnp.array([0.0, 1.0])), 300, rtol=1e-6)
+
+
+class TestGivenTokens:
+  """Text that nobody sampled teaches no policy."""
+
+  GIVEN = TOKEN & (jax.random.uniform(jax.random.key(2), TOKEN.shape) < 0.4)
+
+  @pytest.mark.parametrize('name', [name for name in LOSSES if 'value' not in name])
+  def test_have_no_gradient(self, name):
+    tree, key = TREE.replace(given=self.GIVEN), jax.random.key(0)
+    credit = toys.credit(tree, advantage=jnp.ones(TOKEN.shape))
+    noise = lambda i: jnp.where(
+      TOKEN, -jax.random.uniform(jax.random.fold_in(key, i), TOKEN.shape), 0
     )
+
+    def loss(logprob, entropy):
+      e = toys.experience(tree, logprob=logprob, entropy=entropy, frozen=noise(1), credit=credit)
+      return LOSSES[name](e)
+
+    gradient = sum(map(jnp.abs, jax.grad(loss, argnums=(0, 1))(noise(2), noise(3))))
+    assert (gradient[TOKEN & ~self.GIVEN] > 0).mean() > 0.1
+    np.testing.assert_array_equal(gradient[self.GIVEN | ~TOKEN], 0)

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from o1jax import tree as tree_lib
+from o1jax.learning import LOSSES
 from o1jax.learning.credit import assign_credit
-from o1jax.learning.objective import Objective, Weights, reference_logprob, tree_loss
+from o1jax.learning.objective import Objective, frozen_logprob, tree_loss
 from o1jax.reward import process
 from tests import toys
 from tests.helpers import best_of_n
 
-WEIGHTS = Weights(clone=1.0, distill=0.5, gradient=2.0, kl=0.3, value=0.7, entropy=0.1)
+WEIGHTS = {name: 0.1 * (1 + i) for i, name in enumerate(LOSSES)}
 # Nothing is cut off at depth R, so that a larger R changes no verdict.
 TREE = (lambda tree: tree.replace(terminal=tree.terminal | process.ended(tree)))(
   toys.random_tree(6)
@@ -29,12 +30,12 @@ def params():
 
 @pytest.fixture(scope='module')
 def loss(params):
-  @functools.partial(jax.jit, static_argnames='objective')
-  def parts(prompt, tree, given=None, objective=Objective()):
+  @functools.partial(jax.jit, static_argnames='tokens')
+  def parts(prompt, tree, given=None, tokens=0):
     given = assign_credit(tree) if given is None else given
-    frozen = dict(reference=toys.params(1)['policy'])
+    frozen, objective = dict(reference=toys.params(1)['policy']), Objective(tokens=tokens)
     settings = dict(
-      reference=reference_logprob(toys.MODEL, params, frozen, prompt, tree, objective),
+      frozen=frozen_logprob(toys.MODEL, params, frozen, prompt, tree, objective),
       objective=objective,
     )
     return tree_loss(toys.MODEL, params, prompt, tree, given, WEIGHTS, **settings)[1]
@@ -53,9 +54,9 @@ def assert_same(found, expected):
 
 
 def test_every_part_is_there_and_they_add_up(whole):
-  parts = {name: float(whole[f'loss_{name}']) for name in WEIGHTS.__dataclass_fields__}
+  parts = {name: float(whole[f'loss_{name}']) for name in WEIGHTS}
   assert all(abs(x) > 1e-3 for x in parts.values()), parts
-  total = sum(getattr(WEIGHTS, name) * x for name, x in parts.items())
+  total = sum(WEIGHTS[name] * x for name, x in parts.items())
   np.testing.assert_allclose(whole['loss'], total, rtol=1e-5)
   # A fresh model is near uniform: its entropy bonus is almost all that there can be.
   np.testing.assert_allclose(parts['entropy'], -np.log(len(toys.TEXTS)), rtol=0.3)
@@ -70,7 +71,7 @@ def test_padding_changes_no_loss(loss, whole):
 def test_room_for_the_tokens_that_are_there_is_enough(loss, whole):
   made = tree_lib.generated_tokens(TREE)
   assert made.max() < TREE.tokens[0].size
-  assert_same(loss(PROMPT, TREE, objective=Objective(tokens=int(made.max()))), whole)
+  assert_same(loss(PROMPT, TREE, tokens=int(made.max())), whole)
 
 
 def test_a_cropped_tree_is_the_beginning_of_its_search(loss):
@@ -94,8 +95,7 @@ def test_a_cropped_tree_is_the_beginning_of_its_search(loss):
 
 
 def test_chains_apart_lose_what_they_lose_together(params, loss):
-  """A best-of-4 search as 12 trees of one chain: the same losses, and each chain's own tokens in
-  order."""
+  """A best-of-4 search, laid out as 12 rows of one chain each or as one tree: the same losses."""
   search = functools.partial(
     best_of_n, toys.MODEL, units=4, sampling=toys.SAMPLING, step_length=4, max_steps=3
   )
@@ -104,17 +104,14 @@ def test_chains_apart_lose_what_they_lose_together(params, loss):
   tree = tree.replace(
     outcome=jnp.where(tree.terminal, tree.tokens[..., 0] % 2, 0).astype(jnp.float32)
   )
-  assert 0 < tree.outcome.sum() < tree.terminal.sum()
-  given = jax.jit(assign_credit)(tree)
-  apart = tree_lib.split_chains(tree, 4)
-  assert apart.mask.shape == (12, 3, 1)
-  np.testing.assert_array_equal(apart.path, toys.paths(np.asarray(apart.expanded), 1, 3))
-  for b, i in np.ndindex(3, 4):
-    np.testing.assert_array_equal(apart.tokens[4 * b + i], tree.tokens[b, i::4])
-    np.testing.assert_array_equal(apart.root_value[4 * b + i], tree.root_value[b])
-  prompt = jax.tree.map(lambda x: jnp.repeat(x, 4, axis=0), PROMPT)
-
-  assert_same(loss(prompt, apart, tree_lib.split_chains(given, 4)), loss(PROMPT, tree, given))
+  assert 0 < tree.outcome.sum() < tree.terminal.sum() and tree.chains == 4
+  together = loss(PROMPT, tree.replace(chains=0))
+  assert together['loss_clone'] > 0.1 and abs(together['loss_gradient']) > 1e-3
+  assert_same(loss(PROMPT, tree), together)
+  # A chain has a row of its own, which is shorter than that of all.
+  longest = int(tree.length.reshape(3, 3, 4).sum(1).max())
+  assert longest < tree_lib.generated_tokens(tree).max() / 2
+  assert_same(loss(PROMPT, tree, tokens=longest), together)
 
 
 def test_what_stands_on_padding_is_not_read(loss, whole):
@@ -136,10 +133,47 @@ def test_the_order_of_siblings_changes_no_loss(loss, whole):
   assert_same(loss(PROMPT, toys.permute(TREE, order)), whole)
 
 
-def test_the_reference_is_constant_and_none_leaves_the_kl_out(params):
-  frozen = lambda reference: reference_logprob(
-    toys.MODEL, params, dict(reference=reference), PROMPT, TREE, Objective()
+def test_the_frozen_policy_is_constant(params):
+  frozen = lambda reference: frozen_logprob(
+    toys.MODEL, params, dict(reference=reference), PROMPT, TREE
   ).sum()
   gradient = jax.jit(jax.grad(frozen))(toys.params(1)['policy'])
   assert not any(np.asarray(x).any() for x in jax.tree.leaves(gradient))
-  assert reference_logprob(toys.MODEL, params, {}, PROMPT, TREE, Objective()) is None
+
+
+def test_a_loss_that_is_not_named_is_not_computed(params):
+  """Without names there is nothing to learn from, and no pass of a frozen policy is needed."""
+  given = assign_credit(TREE)
+  total, metrics = tree_loss(toys.MODEL, params, PROMPT, TREE, given, {})
+  assert total == 0 and metrics.keys() == {'loss', 'ratio_gap'}
+  _, metrics = tree_loss(toys.MODEL, params, PROMPT, TREE, given, dict(clone=1.0))
+  assert metrics.keys() == {'loss', 'loss_clone', 'ratio_gap'}
+
+
+def test_settings_reach_their_loss(params):
+  given = assign_credit(TREE)
+  one = lambda **settings: tree_loss(
+    toys.MODEL, params, PROMPT, TREE, given, dict(gradient=1.0), objective=Objective(**settings)
+  )[0]
+  assert (
+    one() == one(losses=dict(gradient=dict(clip=0.2))) != one(losses=dict(gradient=dict(clip=0.01)))
+  )
+
+
+def test_a_cropped_chain_is_its_beginning():
+  tree = toys.chains([3, 2, 0], [True, False, False], max_steps=3).replace(chains=3)
+  small = tree_lib.crop(tree, 2)
+  kept = [[1, 1, 1], [1, 1, 1], [0, 0, 0]]  # two steps of each chain, a token long
+  np.testing.assert_array_equal(small.expanded.reshape(3, 3) >= 0, kept)
+  np.testing.assert_array_equal(small.length.reshape(3, 3), kept)
+
+
+def test_chains_apart_and_together_are_the_same_nodes():
+  tree = toys.chains([3, 2, 0], [True, False, False], max_steps=3).replace(chains=3)
+  numbered = tree.replace(value=jnp.arange(9.0).reshape(1, 9, 1))
+  prompt = jax.tree.map(lambda x: x[:1], PROMPT)
+  rows, apart = tree_lib.chains_apart(prompt, numbered)
+  assert rows.tokens.shape[0] == apart.mask.shape[0] == 3 and apart.chains == 0
+  np.testing.assert_array_equal(apart.value[..., 0], [[0, 3, 6], [1, 4, 7], [2, 5, 8]])
+  np.testing.assert_array_equal(apart.path, toys.paths(np.asarray(apart.expanded), 1, 3))
+  np.testing.assert_array_equal(tree_lib.chains_together(apart.value, 3), numbered.value)

@@ -7,6 +7,7 @@ import pytest
 from configs import cipher, countdown, mixture
 from o1jax.learning.optimizer import init_state
 from o1jax.recipes import build
+from o1jax.recipes.objectives import weights
 from o1jax.runtime.config import ConfigError, check_config
 
 
@@ -33,7 +34,7 @@ def test_the_fused_update_of_a_config_traces_on_its_shapes(name, tmp_path):
   )
   state = jax.eval_shape(lambda: init_state(build.fresh_params(experiment), optimizer))
   after, metrics = jax.eval_shape(
-    update, state, *experiment.data.pool, experiment.key, build.weights(config.learn.weights)
+    update, state, *experiment.data.pool, experiment.key, weights(config.learn)
   )
   assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
     lambda x: (x.shape, x.dtype), state

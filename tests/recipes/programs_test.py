@@ -13,11 +13,11 @@ from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.learning.supervised import supervised_update
 from o1jax.recipes import programs as programs_lib
 from o1jax.recipes.build import abstract_params, build, fresh_params
+from o1jax.recipes.objectives import searching_state
 from o1jax.recipes.programs import (
   GREEDY_SEARCH,
   Programs,
   searches_of,
-  searching_state,
   supervised_section,
   tree_budgets,
 )

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from configs import quickstart
+from o1jax.learning import LOSSES
 from o1jax.model.sharding import lay
-from o1jax.recipes.build import build, fresh_params, weights
+from o1jax.recipes.build import build, fresh_params
+from o1jax.recipes.objectives import weights
 from o1jax.recipes.programs import GREEDY, GREEDY_SEARCH, Programs
 
 
@@ -21,18 +23,17 @@ def weighed(stage, tmp_path_factory):
   config = quickstart.get_config('smoke')
   section = config[stage]
   section.search.method, section.search.candidates = 'gumbel', 2
-  section.weights = quickstart.losses(**{name: 0.1 for name in section.weights})
+  section.weights = quickstart.losses(**dict.fromkeys(LOSSES, 0.1))
   return Programs(build(config, tmp_path_factory.mktemp(stage)))
 
 
 def test_every_loss_of_a_stage_is_learned_from_and_its_policy_is_measured(weighed, stage):
   e, program = weighed._experiment, weighed.searching(stage)
-  mix = e.config[stage].weights
-  data = lay((*e.data.pool, e.key, weights(mix)), program.lies[1:])
+  data = lay((*e.data.pool, e.key, weights(e.config[stage])), program.lies[1:])
   start = fresh_params(e)
   before = jax.tree.map(np.array, start)
   state, metrics = program.update(program.start(start), *data)
-  assert set(mix) == {name.removeprefix('loss_') for name in metrics if name.startswith('loss_')}
+  assert set(LOSSES) == {name.removeprefix('loss_') for name in metrics if name.startswith('loss_')}
   assert all(np.isfinite(x).all() for x in jax.tree.leaves(metrics)), metrics
   assert metrics['skipped'].sum() == 0
   moved = jax.tree.map(lambda x, y: bool((np.asarray(x) != y).any()), state.params, before)

@@ -12,7 +12,7 @@ import pytest
 
 from experiments.aot.hlo import collectives
 from o1jax import fused
-from o1jax.learning.objective import Objective, Weights
+from o1jax.learning.objective import Objective
 from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.learning.supervised import supervised_update
 from o1jax.model import forward
@@ -36,7 +36,7 @@ MESHES = dict(
   data=dict(data=8),
   uneven=dict(data=1, fsdp=4, tensor=2),
 )
-MIX = jax.tree.map(jnp.float32, Weights(clone=1.0, distill=1.0, gradient=1.0, value=1.0))
+MIX = {name: jnp.float32(1.0) for name in ('clone', 'distill', 'gradient', 'value')}
 
 
 def mesh_of(name):

@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 
 from o1jax import fused
-from o1jax.learning.objective import Weights
 from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.model import forward
 from o1jax.model.transformer import LanguageModel
@@ -324,7 +323,7 @@ def test_a_search_can_be_rewarded_by_the_host():
 def test_an_update_without_verdicts_is_skipped(name, without_verdicts):
   """Whatever is learned: wrong answers would be believed otherwise."""
   state, update = without_verdicts
-  weights = jax.tree.map(jnp.float32, Weights(**{name: 1.0}))
+  weights = {name: jnp.float32(1.0)}
   kept = jax.tree.map(np.array, state)
   with jax.set_mesh(build_mesh(8, data=1, devices=jax.devices()[:1])):
     after, metrics = update(
@@ -359,6 +358,5 @@ def without_verdicts():
     optimizer=optimizer,
     batch=8,
     minibatches=2,
-    chains=4,
   )
   return init_state(toys.params(), optimizer), update

@@ -1,0 +1,193 @@
+"""Returns: what each solution of a tree is worth, and what that makes its nodes worth.
+
+The reward of a solution is a weighted sum of its outcome and of named scores. It comes with the
+solution's last step. A node that lies n steps above the end is worth gamma^n times it.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from o1jax import tree as tree_lib
+from o1jax.reward import OUTCOME
+from o1jax.reward.process import ended, mean_below
+from o1jax.types import Array, Tree
+
+
+class Span(NamedTuple):
+  """The least and the most that a solution can return.
+
+  The critic is a probability. Where returns are not, it is that of the place between `low` and
+  `high`: P(correct) for outcomes alone, whose span is (0, 1).
+  """
+
+  low: float
+  high: float
+
+  def to_return(self, value: Array) -> Array:
+    """The return that a value of the critic, in [0, 1], stands for."""
+    return self.low + (self.high - self.low) * value
+
+  def to_value(self, returns: Array) -> Array:
+    """The value, in [0, 1], that the critic should give to a return."""
+    return jnp.clip((returns - self.low) / (self.high - self.low), 0, 1)
+
+
+class Returns(NamedTuple):
+  """What the solutions of a tree return, and what is therefore known of its nodes.
+
+  `below`, `here` and `known` are of the solutions that ended at or below a node.
+  """
+
+  ended: Array  # [B, X, A] return of the solution that ended here, seen from the root; else 0
+  below: Array  # [B, X, A] mean return, seen from the root
+  here: Array  # [B, X, A] mean return, seen from the node itself
+  known: Array  # [B, X, A] bool: there are some
+  root: Array  # [B] mean return of all solutions of the problem, seen from the root
+  deviation: Array  # [B] standard deviation of these returns
+  solutions: Array  # [B] number of them
+  gamma: float
+  span: Span
+
+
+def tree_returns(
+  tree: Tree, *, reward: Mapping[str, float] | None = None, gamma: float = 1.0
+) -> Returns:
+  """Returns of a judged tree.
+
+  Args:
+    tree: with `outcome` filled, and with the scores that `reward` names.
+    reward: weights of the outcome (its name is 'outcome') and of `Tree.scores`, each of which lies
+      in [0, 1]; None = the outcome alone.
+    gamma: discount of a step, in (0, 1].
+
+  Raises:
+    ValueError: a score that the tree has not, or no weight at all.
+  """
+  weights = {OUTCOME: 1.0} if reward is None else dict(reward)
+  span = reward_span(weights)
+  unknown = sorted(weights.keys() - {OUTCOME, *tree.scores})
+  if unknown:
+    known = ', '.join([OUTCOME, *sorted(tree.scores)])
+    raise ValueError(f'reward names {", ".join(unknown)}, which no score of the tree is: {known}')
+  named = {OUTCOME: tree.outcome, **tree.scores}
+  over, depth = ended(tree), 1 + tree_lib.parent_depth(tree)[..., None]
+  worth = sum(weight * named[name] for name, weight in weights.items())
+  returns = jnp.where(over, worth * gamma**depth, 0)
+  below, count = mean_below(tree, returns)
+  solutions = over.sum(axis=(1, 2))
+  root = returns.sum(axis=(1, 2)) / jnp.maximum(solutions, 1)
+  apart = jnp.where(over, returns - root[:, None, None], 0)
+  variance = jnp.sum(apart**2, axis=(1, 2)) / jnp.maximum(solutions, 1)
+  return Returns(
+    ended=returns,
+    below=below,
+    here=below / gamma**depth,
+    known=count > 0,
+    root=root,
+    deviation=jnp.sqrt(variance),
+    solutions=solutions,
+    gamma=gamma,
+    span=span,
+  )
+
+
+def reward_span(reward: Mapping[str, float]) -> Span:
+  """Between what a weighted sum of numbers in [0, 1] can lie, discounted or not. ValueError where
+  it is always 0."""
+  low = sum(min(weight, 0.0) for weight in reward.values())
+  high = sum(max(weight, 0.0) for weight in reward.values())
+  if low == high:
+    raise ValueError('reward has no weight that is not 0: every solution would return the same')
+  return Span(float(low), float(high))
+
+
+class Targets(NamedTuple):
+  """What the critic should say, in returns, and where that is known.
+
+  node [B, X, A] after a node, token [B, X, A, L] after each token, root [B] after the prompt.
+  """
+
+  node: Array
+  node_mask: Array
+  token: Array
+  token_mask: Array
+  root: Array
+  root_mask: Array
+
+
+def of_nodes(tree: Tree, node: Array, mask: Array, root: Array, root_mask: Array) -> Targets:
+  """Targets of nodes as those of all their tokens, as in outcome-supervised value models
+  (arXiv:2311.09724)."""
+  shape = tree.tokens.shape
+  spread = lambda x: jnp.broadcast_to(x[..., None], shape)
+  return Targets(node, mask, spread(node), spread(mask) & written(tree), root, root_mask)
+
+
+def monte_carlo_targets(tree: Tree, returns: Returns) -> Targets:
+  """The mean return of the solutions at or below each node (arXiv:2312.08935)."""
+  return of_nodes(tree, returns.here, returns.known, returns.root, returns.solutions > 0)
+
+
+def td_lambda(tree: Tree, returns: Returns, *, lambda_: float = 0.95) -> Targets:
+  """TD(lambda) on a tree: returns and critic values backed up by the sampling policy.
+
+  A node's target is gamma times the prior-weighted mean, over the candidates of all its slots, of
+  (1 - lambda) value + lambda target. Ended nodes have their return, unexpanded ones the critic's
+  value. Candidates are the policy's samples, so this estimates the policy's own value, which the
+  mean over a search's solutions does not.
+  """
+
+  def one(expanded, prior, value, worth, over):
+    slots, width = over.shape
+    nowhere = 1 + slots * width
+
+    def back(carry, slot):
+      sums, known = carry
+      own = 1 + slot * width + jnp.arange(width)
+      below = jnp.where(known[own], returns.gamma * mean_of(sums[:, own]), value[slot])
+      target, sure = jnp.where(over[slot], worth[slot], below), over[slot] | known[own]
+      mixed = jnp.where(over[slot], target, (1 - lambda_) * value[slot] + lambda_ * target)
+      sums = add_below(sums, expanded[slot], prior[slot], mixed)
+      parent = jnp.where(sure.any(), expanded[slot], nowhere)
+      known = known.at[jnp.where(parent >= 0, parent, nowhere)].set(True, mode='drop')
+      return (sums, known), (target, sure)
+
+    start = jnp.zeros((2, nowhere)), jnp.zeros(nowhere, bool)
+    # A slot is always filled after the slot that holds its parent, so children come first in
+    # reverse order.
+    (sums, known), (target, sure) = jax.lax.scan(back, start, jnp.arange(slots), reverse=True)
+    return target, sure, returns.gamma * mean_of(sums)[0], known[0]
+
+  over = ended(tree)
+  value = returns.span.to_return(tree.value)
+  found = jax.vmap(one)(tree.expanded, tree.prior, value, returns.here, over)
+  node, sure, root, root_sure = found
+  return of_nodes(tree, node, sure & tree.mask, root, root_sure)
+
+
+def add_below(sums: Array, node: Array, prior: Array, values: Array) -> Array:
+  """Adds one slot's candidates to what lies below the node that it expanded.
+
+  A node may have several slots, so each adds to what the others gave, and the mean is taken last.
+
+  Args:
+    sums: [2, 1 + X*A] by id: prior-weighted sums, and the priors' own.
+    node: [] id of the node, -1 for none.
+    prior: [A], 0 for what does not count.
+    values: [A].
+  """
+  at = jnp.where(node >= 0, node, sums.shape[1])
+  return sums.at[:, at].add(jnp.stack([prior @ values, prior.sum()]), mode='drop')
+
+
+def mean_of(sums: Array) -> Array:
+  """Prior-weighted mean of what `add_below` gathered; 0 where that is nothing."""
+  return sums[0] / jnp.maximum(sums[1], 1e-9)
+
+
+def written(tree: Tree) -> Array:
+  """Tokens that are there, [B, X, A, L]."""
+  return jnp.arange(tree.tokens.shape[-1]) < tree.length[..., None]

@@ -1,0 +1,134 @@
+"""What a config section learns by: its losses and their weights, its credit, the roles that learn,
+and whether its search provides for them."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from o1jax.learning import (
+  ADVANTAGES,
+  LOSSES,
+  NEEDS,
+  VALUES,
+  check_setting,
+  credit_defaults,
+  loss_defaults,
+)
+from o1jax.learning.credit import check_credit
+from o1jax.learning.objective import Objective, Weights, reads_frozen
+from o1jax.learning.optimizer import LEARNS, init_state
+from o1jax.reward import OUTCOME
+from o1jax.runtime.config import ConfigDict, require
+from o1jax.types import Params, TrainState
+
+MIXES = ('weights', 'warmup_weights')  # of a section, one of which is in force
+# What any stage that learns provides beside its search.
+STAGE = ('frozen', 'value', 'token_value')
+
+
+def section_defaults() -> dict[str, Any]:
+  """What a section that learns says of learning where an older config is silent; `learning.RENAMED`
+  tells what it says by other names."""
+  return dict(
+    learns=LEARNS,
+    credit=credit_defaults(),
+    losses=loss_defaults(),
+    weights=dict.fromkeys(LOSSES, 0.0),
+  )
+
+
+def weights(section: ConfigDict, mix: str = 'weights') -> Weights:
+  """Loss weights of a section, as device numbers: changing them does not retrace.
+
+  They name every loss that has a weight at any time of the stage; others cost nothing.
+  """
+  return {name: jnp.float32(section[mix][name]) for name in weighed(section)}
+
+
+def weighed(section: ConfigDict) -> tuple[str, ...]:
+  """The losses that have a weight at any time of the stage."""
+  mixes = [section[mix] for mix in MIXES if mix in section]
+  return tuple(name for name in LOSSES if any(mix.get(name, 0.0) for mix in mixes))
+
+
+def objective(section: ConfigDict, *, temperature: float) -> Objective:
+  """The static settings of a section's losses."""
+  return Objective(
+    temperature=temperature or 1.0, tokens=section.tokens, losses=section.losses.to_dict()
+  )
+
+
+def credit_settings(section: ConfigDict) -> dict[str, Any]:
+  """Keyword settings of `assign_credit`."""
+  return section.credit.to_dict()
+
+
+def searching_state(
+  params: Params, section: ConfigDict, optimizer: optax.GradientTransformation
+) -> TrainState:
+  """Where a stage of searching and learning starts. A frozen policy is kept only where a loss reads
+  it."""
+  frozen = {}
+  if reads_frozen(weighed(section)):
+    frozen = dict(reference=jax.tree.map(jnp.copy, params['policy']))
+  return init_state(params, optimizer, frozen=frozen, learns=tuple(section.learns))
+
+
+def check_learning(name: str, section: ConfigDict, provides: frozenset[str]) -> None:
+  """Refuses a section that cannot learn what it asks for, before anything is compiled.
+
+  Args:
+    name: of the stage.
+    section: its config.
+    provides: what its search provides, of `learning.NEEDS`.
+  """
+  for mix in MIXES:
+    for loss, weight in section.get(mix, {}).items():
+      require(
+        loss in LOSSES,
+        f'config.{name}.{mix}.{loss} is a weight of no loss: choose from {", ".join(LOSSES)}',
+      )
+      require(weight >= 0, f'config.{name}.{mix}.{loss}={weight}: give at least 0')
+  for loss, settings in section.losses.items():
+    unknown = sorted(set(settings) - set(LOSSES[loss].defaults)) if loss in LOSSES else [loss]
+    require(not unknown, f'config.{name}.losses.{loss} has no setting {", ".join(unknown)}')
+    for setting, value in settings.items():
+      _checked(f'config.{name}.losses.{loss}', check_setting, setting, value)
+  credit = credit_settings(section)
+  _checked(f'config.{name}.credit', lambda: check_credit(**credit))
+  missing = sorted(set(credit['reward']) - {OUTCOME})
+  require(
+    not missing,
+    f'config.{name}.credit.reward names {", ".join(missing)}, which nothing writes on a tree: '
+    f'choose from {OUTCOME}',
+  )
+  unknown = sorted(set(section.learns) - set(LEARNS))
+  require(
+    section.learns and not unknown,
+    f'config.{name}.learns={tuple(section.learns)}: choose from {", ".join(LEARNS)}',
+  )
+  _check_needs(name, section, {*provides, *STAGE})
+
+
+def _check_needs(name, section, provides):
+  asked = {f'weights.{loss}': LOSSES[loss] for loss in weighed(section)}
+  if 'gradient' in weighed(section):
+    asked[f'credit.advantage={section.credit.advantage}'] = ADVANTAGES[section.credit.advantage]
+  if {'value', 'token_value'} & set(weighed(section)):
+    asked[f'credit.value={section.credit.value}'] = VALUES[section.credit.value]
+  for key, row in asked.items():
+    for need in row.needs:
+      require(
+        need in provides,
+        f'config.{name}.{key} needs {NEEDS[need]}, which search.method={section.search.method} '
+        'does not provide: choose another method or leave it out',
+      )
+
+
+def _checked(key, check, *args):
+  try:
+    check(*args)
+  except ValueError as error:
+    require(False, f'{key}: {error}')

@@ -1,0 +1,98 @@
+"""What a section learns by: refused before anything is compiled where its search cannot provide, and
+known by its weights."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from configs import quickstart
+from o1jax.learning import ADVANTAGES, LOSSES, NEEDS, RENAMED, VALUES
+from o1jax.recipes.build import search_provides
+from o1jax.recipes.objectives import (
+  check_learning,
+  searching_state,
+  section_defaults,
+  weighed,
+  weights,
+)
+from o1jax.runtime.config import ConfigError, flatten
+
+
+def section(**changes):
+  learn = quickstart.get_config().learn
+  learn.update(changes)
+  return learn
+
+
+def check(learn):
+  check_learning('learn', learn, search_provides(learn.search))
+
+
+def test_the_quickstart_is_accepted():
+  check(section())
+
+
+@pytest.mark.parametrize(
+  'changes, message',
+  [
+    (dict(weights=dict(distill=0.5)), 'learn.weights.distill needs .* over siblings, which search'),
+    (
+      dict(search=dict(budget=1), warmup_weights=dict(clone=0.0), weights=dict(clone=0.0)),
+      'credit.advantage=group needs several whole',
+    ),
+    (dict(weights=dict(clone=-1.0)), 'learn.weights.clone=-1.0: give at least 0'),
+    (dict(losses=dict(gradient=dict(clip=-0.1))), 'losses.gradient: clip=-0.1: give a number of'),
+    (dict(credit=dict(gamma=1.5)), 'learn.credit: gamma=1.5 is the discount'),
+    (dict(credit=dict(advantage='grpo')), "learn.credit: advantage 'grpo' is unknown; choose one"),
+    (dict(learns=('policy', 'verifier')), r"learns=\('policy', 'verifier'\): choose from policy"),
+    (dict(learns=()), r'learns=\(\): choose from policy, critic'),
+  ],
+)
+def test_what_cannot_be_learned_is_one_line(changes, message):
+  with pytest.raises(ConfigError, match=message) as error:
+    check(section(**changes))
+  assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('method', ['gumbel', 'puct'])
+def test_a_tree_search_provides_for_every_loss(method):
+  everything = dict.fromkeys(LOSSES, 1.0)
+  check(section(weights=everything, search=dict(method=method)))
+
+
+def test_a_reward_that_nothing_writes_is_refused():
+  learn = section()
+  learn.credit.reward.unlock()
+  learn.credit.reward.taste = 1.0
+  with pytest.raises(ConfigError, match='credit.reward names taste, which nothing writes'):
+    check(learn)
+
+
+def test_weights_name_what_has_one_at_any_time():
+  learn = section(weights=dict(clone=0.0, kl=0.5), warmup_weights=dict(clone=1.0, value=0.0))
+  names = ('clone', 'gradient', 'kl', 'value')
+  assert weighed(learn) == names
+  now, warm = weights(learn), weights(learn, 'warmup_weights')
+  assert tuple(now) == tuple(warm) == names
+  np.testing.assert_allclose([now['clone'], warm['clone'], now['kl'], warm['kl']], [0, 1, 0.5, 0])
+
+
+def test_every_row_is_named_in_words_and_needs_what_there_is():
+  for row in [*LOSSES.values(), *ADVANTAGES.values(), *VALUES.values()]:
+    assert row.words and set(row.needs) <= set(NEEDS)
+
+
+def test_an_older_config_says_all_by_what_settings_are_called_now():
+  learn, defaults = flatten(section()), section_defaults()
+  known = set(flatten(quickstart.ConfigDict(defaults)))
+  assert known <= set(learn)
+  assert set(RENAMED.values()) <= known and not set(RENAMED) & set(learn)
+
+
+def test_only_roles_that_learn_have_an_optimizer_state():
+  learn = section(learns=('critic',))
+  params = {role: dict(kernel=np.ones((2, 3), np.float32)) for role in ('policy', 'critic')}
+  state = searching_state(jax.tree.map(jax.numpy.asarray, params), learn, optax.adam(0.1))
+  assert set(state.params) == {'policy', 'critic'}
+  assert set(state.optimizer[0].mu) == {'critic'}
