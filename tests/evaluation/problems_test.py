@@ -100,8 +100,9 @@ class TestFile:
     append_problems(path, [other])
     assert len(read_problems(path)['problem']) == 2 * COUNT
 
-  def test_the_same_rows_make_the_same_file(self, path, tmp_path):
+  def test_the_same_rows_make_the_same_file(self, path, tmp_path, monkeypatch):
     append_problems(path, [rows()])
+    monkeypatch.setattr('time.time', lambda: 1e9)
     append_problems(tmp_path / 'other.gz', [rows()])
     assert path.read_bytes() == (tmp_path / 'other.gz').read_bytes()
 

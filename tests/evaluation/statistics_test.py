@@ -193,7 +193,7 @@ class TestCalibration:
 class TestStates:
   VALUE = np.array([0.15, 0.25, 0.85, 0.95, 0.55])
   RIGHT = np.array([0.0, 0.5, 1.0, 1.0, 0.0])
-  DEPTH = np.array([1, 1, 2, 3, 3])
+  DEPTH = np.array([1, 1, 2, 2, 3])
   DONE = np.array([0, 0, 0, 1, 1], bool)
 
   def test_finished_solutions_and_prefixes_are_told_apart(self):
