@@ -8,7 +8,7 @@ variant is a function in a file of this folder and a row here.
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from o1jax.learning import advantages, losses, returns
+from o1jax.learning import advantages, losses, preference, returns
 
 # What a row may need. A search provides the first three, a stage the others.
 NEEDS = {
@@ -44,6 +44,15 @@ LOSSES = {
   'kl': Row(losses.kl_to_frozen, 'KL to the frozen policy', ('frozen',)),
   'value': Row(losses.value_loss, 'the critic after each node', ('value',)),
   'entropy': Row(losses.negative_entropy, 'entropy bonus per token'),
+  'dpo': Row(
+    preference.solution_dpo,
+    'DPO over solutions of a problem',
+    ('frozen', 'solutions'),
+    preference.DEFAULTS,
+  ),
+  'sibling_dpo': Row(
+    preference.sibling_dpo, 'DPO over siblings', ('frozen', 'siblings'), preference.DEFAULTS
+  ),
 }
 
 # (tree, returns, targets, **settings) -> [B, X, A, 1] or [B, X, A, L]
@@ -67,6 +76,8 @@ VALUES = {
 LIMITS = {
   'clip': (0.0, float('inf')),
   'lambda_': (0.0, 1.0),
+  'beta': (0.0, float('inf')),
+  'label_smoothing': (0.0, 0.5),
 }
 
 # Settings of a stage that learns, as an older config calls them, by what they are called now.
