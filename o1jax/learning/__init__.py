@@ -8,7 +8,7 @@ variant is a function in a file of this folder and a row here.
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from o1jax.learning import advantages, losses, preference, returns
+from o1jax.learning import advantages, losses, ppo, preference, returns
 
 # What a row may need. A search provides the first three, a stage the others.
 NEEDS = {
@@ -53,6 +53,9 @@ LOSSES = {
   'sibling_dpo': Row(
     preference.sibling_dpo, 'DPO over siblings', ('frozen', 'siblings'), preference.DEFAULTS
   ),
+  'token_value': Row(
+    ppo.token_value_loss, 'the critic after each token', ('token_value',), dict(clip=0.2)
+  ),
 }
 
 # (tree, returns, targets, **settings) -> [B, X, A, 1] or [B, X, A, L]
@@ -64,12 +67,16 @@ ADVANTAGES = {
     dict(normalise=True),
   ),
   'critic': Row(advantages.critic_advantage, "against the critic's value before", ('value',)),
+  'gae': Row(
+    ppo.token_advantage, 'generalised, of every token', ('token_value',), dict(lambda_=0.95)
+  ),
 }
 
 # (tree, returns, **settings) -> Targets
 VALUES = {
   'monte_carlo': Row(returns.monte_carlo_targets, 'mean return below a node', ('solutions',)),
   'td': Row(returns.td_lambda, 'TD(lambda) of nodes', ('value',), dict(lambda_=0.95)),
+  'gae': Row(ppo.token_targets, 'lambda-returns of tokens', ('token_value',), dict(lambda_=0.95)),
 }
 
 # The least and the most that a setting of a row may be; a setting has one meaning in all rows.

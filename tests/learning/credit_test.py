@@ -221,6 +221,7 @@ def assign(tree):
   return (
     assign_credit(tree),
     assign_credit(tree, advantage='critic', value='td', lambda_=0.5),
+    assign_credit(tree, advantage='gae', value='gae', lambda_=0.7, gamma=0.9),
   )
 
 
@@ -266,7 +267,7 @@ class TestAll:
 
   def test_settings_choose_the_parts(self):
     tree = toys.random_tree(2)
-    by_group, by_critic = assign(tree)
+    by_group, by_critic, by_token = assign(tree)
     td = returns_lib.td_lambda(tree, tree_returns(tree), lambda_=0.5)
     target, informed = td.node, td.node_mask
     np.testing.assert_allclose(by_group.value_target, monte_carlo(tree)[0])
@@ -278,6 +279,7 @@ class TestAll:
       by_critic.advantage[..., 0], critic_advantage(tree, target, informed), atol=1e-6
     )
     np.testing.assert_array_equal(by_critic.value_mask, informed)
+    assert np.asarray(by_token.advantage).std(-1).max() > 0.1
 
   @pytest.mark.parametrize('wrong', [dict(advantage='grpo'), dict(value='mc')])
   def test_unknown_settings_are_refused(self, wrong):

@@ -81,7 +81,7 @@ def test_the_critic_speaks_of_the_place_between_least_and_most(reward, span):
   np.testing.assert_allclose(Span(*span).to_return(Span(*span).to_value(0.3)), 0.3, rtol=1e-5)
 
 
-@pytest.mark.parametrize('value', ['monte_carlo', 'td'])
+@pytest.mark.parametrize('value', ['monte_carlo', 'td', 'gae'])
 def test_targets_of_the_critic_do_not_see_a_shift_of_scale(value):
   """Twice the reward is the same place between twice the least and twice the most."""
   tree = tree_of(0)

@@ -24,6 +24,8 @@ def weighed(stage, tmp_path_factory):
   section = config[stage]
   section.search.method, section.search.candidates = 'gumbel', 2
   section.weights = quickstart.losses(**dict.fromkeys(LOSSES, 0.1))
+  if stage == 'learn':
+    section.credit.advantage = section.credit.value = 'gae'
   return Programs(build(config, tmp_path_factory.mktemp(stage)))
 
 
