@@ -179,7 +179,8 @@ def difference(table: Table, a: dict, b: dict) -> Difference:
   right, base = table['correct'][rows], table['correct'][others]
   mean = float(right.mean() - base.mean())
   clusters = table['cluster'][rows]
-  if (clusters != '').all() and len(set(clusters)) > 1:
+  # Where the two never disagree, the spread over clusters would be 0 and the interval a point.
+  if (clusters != '').all() and len(set(clusters)) > 1 and (right != base).any():
     interval = mean_interval(right.astype(float) - base, clusters=clusters)
   else:
     interval = paired_difference_interval(right, base)

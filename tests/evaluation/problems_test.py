@@ -162,6 +162,12 @@ class TestDifference:
     expected = statistics.paired_difference_interval(one['correct'], other['correct'])
     assert difference(self.table(one, other), self.A, self.B)[1:3] == expected
 
+  def test_identical_answers_still_leave_doubt(self):
+    one = rows(verdicts(unjudged=0))
+    other = one | {'budget': np.full(COUNT, 1)}
+    found = difference(self.table(one, other), self.A, self.B)
+    assert found.mean == 0 and found.low < 0 < found.high
+
   def test_what_is_asked_twice_or_not_at_all_is_named(self):
     table = self.table(rows(), rows(readout=PART))
     with pytest.raises(ValueError, match='name stage, method and budget'):
