@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from o1jax import tree as tree_lib
+from o1jax.keys import of_problems, of_update
 from o1jax.learning.credit import assign_credit
 from o1jax.learning.objective import (
   Objective,
@@ -24,12 +25,6 @@ from o1jax.types import Array, Metrics, Prompt, Reference, TrainState, Tree
 from o1jax.verify.outcome import judge
 
 
-def problem_keys(key: Array, count: int) -> Array:
-  """One key a problem, by its index: a problem's randomness does not depend on how a batch is
-  split."""
-  return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count))
-
-
 def draw_problems(
   key: Array, prompt: Prompt, reference: Reference, count: int
 ) -> tuple[Prompt, Reference]:
@@ -43,7 +38,7 @@ def problems_of_update(
 ) -> tuple[Prompt, Reference, Array]:
   """The problems that an update (0 the first) draws from a pool, and the key that it searches them
   with."""
-  draw_key, search_key = jax.random.split(jax.random.fold_in(key, update))
+  draw_key, search_key = of_update(key, update)
   return *draw_problems(draw_key, prompts, references, count), search_key
 
 
@@ -97,7 +92,7 @@ def search_and_learn(
     prompt, reference, search_key = problems_of_update(
       key, state.update, prompts, references, batch
     )
-    prompt, reference, keys = deal((prompt, reference, problem_keys(search_key, batch)))
+    prompt, reference, keys = deal((prompt, reference, of_problems(search_key, batch)))
     with jax.named_scope('search'):
       tree = search(state.params, keys, prompt, reference)
     with jax.named_scope('learn'):

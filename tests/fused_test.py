@@ -12,6 +12,7 @@ import pytest
 from o1jax import fused
 from o1jax import tree as tree_lib
 from o1jax.decode.grow import grower, start
+from o1jax.keys import of_problems
 from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.runtime.metrics import describe
 from o1jax.verify.outcome import judge
@@ -78,7 +79,7 @@ def grown(setup, pool):
   return (
     prompt,
     reference,
-    setup.search(fresh().params, fused.problem_keys(search_key, BATCH), prompt, reference),
+    setup.search(fresh().params, of_problems(search_key, BATCH), prompt, reference),
   )
 
 
@@ -204,7 +205,7 @@ def test_mcts_and_learning_are_one_program(setup, pool):
   state, metrics = update(fresh(), *pool, KEY, weights(**MIXED))
   draw_key, search_key = jax.random.split(jax.random.fold_in(KEY, 0))
   prompt, reference = fused.draw_problems(draw_key, *pool, batch)
-  tree = jax.jit(search)(fresh().params, fused.problem_keys(search_key, batch), prompt, reference)
+  tree = jax.jit(search)(fresh().params, of_problems(search_key, batch), prompt, reference)
   apart, alone = setup.learn(fresh(), prompt, reference, tree, weights(**MIXED))
   assert_close((state.params, metrics), (apart.params, alone), rtol=1e-3, atol=1e-5)
   judged = setup.judge(reference, tree, toys.OUTCOME)
@@ -233,7 +234,7 @@ class TestLearning:
   def share(self, setup, params, pool):
     """Of the finished solutions that a policy samples, those that are right."""
     prompt, reference = jax.tree.map(lambda x: x[:BATCH], pool)
-    tree = setup.search(params, fused.problem_keys(KEY, BATCH), prompt, reference)
+    tree = setup.search(params, of_problems(KEY, BATCH), prompt, reference)
     tree = setup.judge(reference, tree, toys.OUTCOME)
     return float(tree.outcome.sum() / tree_lib.finished(tree).sum())
 
@@ -323,7 +324,7 @@ class TestProblems:
     np.testing.assert_array_equal(np.sort(drawn.tokens, axis=0), np.sort(pool[0].tokens, axis=0))
 
   def test_keys_do_not_depend_on_the_batch(self):
-    few, many = (jax.random.key_data(fused.problem_keys(KEY, count)) for count in (3, 8))
+    few, many = (jax.random.key_data(of_problems(KEY, count)) for count in (3, 8))
     np.testing.assert_array_equal(few, many[:3])
     assert len(np.unique(many, axis=0)) == 8
 

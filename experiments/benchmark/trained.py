@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.benchmark.timing import Limit, Row, beside, row, share_row
-from o1jax.fused import problem_keys
+from o1jax.keys import of_problems
 from o1jax.model.compute import search_cost
 from o1jax.recipes.build import POLICIES, test_search
 from o1jax.recipes.measure import load_run
@@ -38,7 +38,7 @@ def trained_rows(
   count = prompt.length.shape[0]
   mesh = build_mesh(count)
   keys, prompt = jax.device_put(
-    (problem_keys(e.key, count), jax.tree.map(jnp.asarray, prompt)), by_problem(mesh)
+    (of_problems(e.key, count), jax.tree.map(jnp.asarray, prompt)), by_problem(mesh)
   )
   params = jax.device_put(run.params(made[-1]), everywhere(mesh))
   rows = []

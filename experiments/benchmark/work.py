@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from o1jax.decode.rules import Sampling
-from o1jax.fused import problem_keys
+from o1jax.keys import of_problems
 from o1jax.model import forward
 from o1jax.model.transformer import LanguageModel
 from o1jax.runtime.mesh import build_mesh, by_problem, everywhere, spread
@@ -101,7 +101,7 @@ def make(model_config, sizes: Sizes, *, seed: int = 0) -> Work:
   init = jax.jit(lambda key: nn.unbox(forward.init(model, key)))
   tokens = jax.random.randint(key, (sizes.batch, sizes.prompt_length), 0, model_config.vocab_size)
   problems = (
-    problem_keys(key, sizes.batch),
+    of_problems(key, sizes.batch),
     Prompt(tokens, jnp.full(sizes.batch, sizes.prompt_length)),
   )
   mesh = build_mesh(sizes.batch)

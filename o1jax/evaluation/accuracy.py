@@ -13,7 +13,7 @@ from o1jax import tree as tree_lib
 from o1jax.evaluation.methods import COVERAGE
 from o1jax.evaluation.results import Result
 from o1jax.evaluation.statistics import mean_interval, pass_at_k, wilson_interval
-from o1jax.fused import problem_keys
+from o1jax.keys import of_problems
 from o1jax.model.sharding import fetch, lay
 from o1jax.reward.process import monte_carlo
 from o1jax.types import Array, Params, Prompt, Reference, Tree, Verifier
@@ -174,7 +174,7 @@ class Evaluator:
 
   def compile(self, params: Params, prompt: Prompt, reference: Reference) -> None:
     """Compiles for problems of these shapes; their number may differ."""
-    keys = problem_keys(jax.random.key(0), self._batch)
+    keys = of_problems(jax.random.key(0), self._batch)
     prompt, reference = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct((self._batch, *x.shape[1:]), x.dtype), (prompt, reference)
     )
@@ -214,7 +214,7 @@ class Evaluator:
     if self._compiled is None:
       self.compile(params, prompt, reference)
     count, size = prompt.length.shape[0], self._batch
-    keys, run = problem_keys(key, count), self._compiled
+    keys, run = of_problems(key, count), self._compiled
     lies, *split = run.input_shardings[0]
     params = lay(params, lies)
     which = self._which(spend) if self._budgets or spend else ()

@@ -12,7 +12,7 @@ from jax.stages import Lowered
 
 from o1jax.evaluation import methods
 from o1jax.evaluation.accuracy import Evaluator, Reading, Readout, equal_batches
-from o1jax.fused import problem_keys
+from o1jax.keys import of_problems
 from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.learning.supervised import supervised_update
 from o1jax.model.compute import search_cost
@@ -196,7 +196,7 @@ class Programs:
     prompt, _ = e.data.validation
 
     def make():
-      keys = problem_keys(e.key, prompt.length.shape[0])
+      keys = of_problems(e.key, prompt.length.shape[0])
       mesh = build_mesh(prompt.length.shape[0], **e.config.mesh)
       with jax.set_mesh(mesh):
         search = jax.jit(spread(e.model, test_search(e, CHAINS, 1)))

@@ -21,7 +21,7 @@ from o1jax.evaluation.accuracy import (
 )
 from o1jax.evaluation.results import Result
 from o1jax.evaluation.statistics import pass_at_k, wilson_interval
-from o1jax.fused import problem_keys
+from o1jax.keys import of_problems
 from o1jax.model.compute import search_cost
 from o1jax.search.choose import choose
 from o1jax.verify.host import VerifierError
@@ -77,7 +77,7 @@ def verdicts(evaluate, problems):
 
 @pytest.fixture(scope='module')
 def tree(search, problems):
-  return search(toys.params(), problem_keys(KEY, COUNT), problems[0])
+  return search(toys.params(), of_problems(KEY, COUNT), problems[0])
 
 
 def texts(tree, b):

@@ -58,7 +58,7 @@ def test_from_import_to_report(material, tmp_path):
     ('--config.task.train=', 'config.task.train'),
     ('--config.task.test=/nowhere.jsonl', 'nowhere.jsonl'),
     ('--config.verifier.where=device', 'config.verifier.where=host'),
-    ('--config.verifier.by=code', "sandbox='off'"),
+    ('--config.verifier.by=code', "not judged by 'code'"),
   ],
 )
 def test_what_is_missing_is_told_in_a_line(material, tmp_path, flag, word):

@@ -12,6 +12,7 @@ import pytest
 
 from experiments.aot.hlo import collectives
 from o1jax import fused
+from o1jax.keys import of_problems
 from o1jax.learning.objective import Objective
 from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.learning.supervised import supervised_update
@@ -73,7 +74,7 @@ def searched(name, **settings):
   mesh = mesh_of(name)
   prompt, _ = toys.problems(BATCH)
   params = jax.device_put(fresh(), at_rest(MODEL, fresh(), mesh))
-  data = jax.device_put((fused.problem_keys(KEY, BATCH), prompt), by_problem(mesh))
+  data = jax.device_put((of_problems(KEY, BATCH), prompt), by_problem(mesh))
   with jax.set_mesh(mesh):
     run = (
       jax.jit(spread(MODEL, functools.partial(search, **settings))).lower(params, *data).compile()

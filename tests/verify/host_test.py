@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from o1jax import fused
+from o1jax.keys import of_problems
 from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.model import forward
 from o1jax.model.transformer import LanguageModel
@@ -304,9 +305,7 @@ def searched(where):
       outcome=functools.partial(verify, reference),
     )
 
-  data = jax.device_put(
-    (fused.problem_keys(jax.random.key(3), 8), prompt, reference), by_problem(mesh)
-  )
+  data = jax.device_put((of_problems(jax.random.key(3), 8), prompt, reference), by_problem(mesh))
   with jax.set_mesh(mesh):
     tree = jax.jit(run)(jax.device_put(params, at_rest(MODEL, params, mesh)), *data)
   assert failure() is None
