@@ -41,6 +41,7 @@ DOORS = {
 # package, configs and tests alone.
 TABLES = {
   'search': ('SEARCHES',),
+  'learning': ('LOSSES', 'ADVANTAGES'),
   'tasks': ('TASKS',),
   'data': ('FORMATS',),
   'reward': ('SCORES',),
@@ -51,11 +52,16 @@ COMMON = {
   'math': 'a judge of answers, in verify.JUDGES',
   'critic': 'a role of parameters',
   'length': 'of rows and steps',
+  'value': 'a number of a node, and a method of the transformer',
+  'token_value': 'numbers of a tree',
+  'group': 'of devices that exchange messages',
 }
 # Files that may name variants all the same.
 NAMING = (
   'experiments/benchmark/',  # times two searches, one of each kind
-  'o1jax/runtime/config.py',  # to be freed of them
+  # To be freed of them.
+  'o1jax/runtime/config.py',
+  'o1jax/recipes/objectives.py',
 )
 FILE_LINES, BODY_LINES = 400, 60
 # 'path' or 'path:function' -> lines; a reason belongs beside each
