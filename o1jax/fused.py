@@ -19,7 +19,7 @@ from o1jax.learning.objective import (
 )
 from o1jax.learning.optimizer import LEARNS, apply_gradients
 from o1jax.model.compute import search_cost
-from o1jax.model.sharding import deal
+from o1jax.model.sharding import shard_problems
 from o1jax.reward.process import ended
 from o1jax.types import Array, Metrics, Prompt, Reference, TrainState, Tree
 from o1jax.verify.outcome import judge
@@ -92,7 +92,7 @@ def search_and_learn(
     prompt, reference, search_key = problems_of_update(
       key, state.update, prompts, references, batch
     )
-    prompt, reference, keys = deal((prompt, reference, of_problems(search_key, batch)))
+    prompt, reference, keys = shard_problems((prompt, reference, of_problems(search_key, batch)))
     with jax.named_scope('search'):
       tree = search(state.params, keys, prompt, reference)
     with jax.named_scope('learn'):
@@ -142,7 +142,7 @@ def learn(
   data = prompt, tree, given, frozen
 
   def step(state, part):
-    prompt, tree, given, frozen = deal(part)
+    prompt, tree, given, frozen = shard_problems(part)
 
     def loss(learning):
       params = state.params | learning
@@ -154,7 +154,7 @@ def learn(
     state, stepped = apply_gradients(state, grads, optimizer, loss=metrics['loss'])
     return state, metrics | stepped
 
-  # Problems are dealt out in turn: each device then has as many of every minibatch.
+  # Problems go to minibatches in turn, so each device has as many of every minibatch.
   in_turn = lambda x: jnp.swapaxes(x.reshape(-1, minibatches, *x.shape[1:]), 0, 1)
   parts = jax.tree.map(in_turn, data)
   state, metrics = jax.lax.scan(step, state, parts)

@@ -92,7 +92,7 @@ def fresh():
 
 
 def half(grown, first):
-  """One of two minibatches, to which problems are dealt out in turn."""
+  """One of two minibatches, to which problems go in turn."""
   return jax.tree.map(lambda x: x[0 if first else 1 :: 2], grown)
 
 

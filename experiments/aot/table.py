@@ -8,7 +8,7 @@ from experiments.aot.hlo import Collective, collectives
 from o1jax import tree as tree_lib
 from o1jax.recipes.experiment import Experiment
 from o1jax.runtime.config import ConfigDict
-from o1jax.runtime.mesh import shares
+from o1jax.runtime.mesh import problem_shards
 from o1jax.search import SEARCHES
 
 
@@ -83,7 +83,7 @@ def _fused(experiment, section, mesh, messages):
     learned = learned[0], tree_lib.crop(learned[1], section.tokens)
   made, learned = (section.batch * cost.tree_flops(config, *trees) for trees in (found, learned))
   read = cost.decode_bytes(
-    config, parts, problems=section.batch / shares(mesh), ways=mesh.shape['tensor']
+    config, parts, problems=section.batch / problem_shards(mesh), ways=mesh.shape['tensor']
   )
   return dict(
     search=(made, read, [one for one in messages if _phase(one) != 'learn']),

@@ -17,8 +17,8 @@ from o1jax.learning.credit import assign_credit
 from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.model.compute import search_cost
 from o1jax.model.forward import forward_rows, forward_tree, score_tokens
-from o1jax.model.sharding import each_part
-from o1jax.runtime.mesh import by_problem, everywhere
+from o1jax.model.sharding import map_shards
+from o1jax.runtime.mesh import problem_sharding, replicated
 from o1jax.types import Metrics, Reference, TrainState, Tree
 from o1jax.verify.outcome import judge
 
@@ -47,7 +47,7 @@ def learner(work: Work) -> Callable[[], Metrics]:
     optimizer=optimizer,
     minibatches=_minibatches(work),
   )
-  run = work.jit(learn, donate_argnums=0, out_shardings=everywhere(work.mesh))
+  run = work.jit(learn, donate_argnums=0, out_shardings=replicated(work.mesh))
   return _updates(run, _state(work, optimizer), work.prompt, _reference(work), tree, MIX)
 
 
@@ -73,7 +73,7 @@ def tree_speedup(work: Work, *, repeats: int) -> Row:
     return score_tokens(model, params, out.hidden[:, 0, 0, :-1], rows[:, 1:]), out.value
 
   shared = lambda function, *names: work.jit(
-    lambda *args: each_part(function, ('batch',), (), *names)(*args)
+    lambda *args: map_shards(function, ('batch',), (), *names)(*args)
   )
   together, apart = shared(whole, ('batch',), ('batch',)), shared(paths, ('batch',))
   batches = [part for rows in _paths(work, tree) for part in _chunks(work, rows)]
@@ -100,9 +100,9 @@ def fused_rows(work: Work, *, repeats: int) -> list[Row]:
     optimizer=optimizer,
     batch=work.sizes.batch,
     minibatches=_minibatches(work),
-    sharding=everywhere(work.mesh),
+    sharding=replicated(work.mesh),
   )
-  pool = jax.device_put((work.prompt, _reference(work), jax.random.key(0)), everywhere(work.mesh))
+  pool = jax.device_put((work.prompt, _reference(work), jax.random.key(0)), replicated(work.mesh))
   began = time.perf_counter()
   with jax.set_mesh(work.mesh):
     update = update.lower(_state(work, optimizer), *pool, MIX).compile()
@@ -134,7 +134,7 @@ def _updates(update, state: TrainState, *data) -> Callable[[], Metrics]:
 def _state(work: Work, optimizer) -> TrainState:
   """A state of its own, since updates are given it for good."""
   return jax.device_put(
-    init_state(jax.tree.map(jnp.copy, work.params), optimizer), everywhere(work.mesh)
+    init_state(jax.tree.map(jnp.copy, work.params), optimizer), replicated(work.mesh)
   )
 
 
@@ -156,7 +156,7 @@ def _chunks(work: Work, rows: np.ndarray) -> list[jax.Array]:
   size = max(CHUNK // rows.shape[1], 1) * devices
   parts = (rows[start : start + size] for start in range(0, len(rows), size))
   filled = (np.pad(part, ((0, -len(part) % devices), (0, 0))) for part in parts)
-  return [jax.device_put(part, by_problem(work.mesh)) for part in filled]
+  return [jax.device_put(part, problem_sharding(work.mesh)) for part in filled]
 
 
 def _paths(work: Work, tree: Tree) -> list[np.ndarray]:
@@ -186,7 +186,7 @@ def _reference(work: Work) -> Reference:
   reference = Reference(
     jnp.zeros((batch, 1), jnp.uint8), jnp.zeros(batch, jnp.int32), jnp.zeros((batch, 1), jnp.int32)
   )
-  return jax.device_put(reference, by_problem(work.mesh))
+  return jax.device_put(reference, problem_sharding(work.mesh))
 
 
 def _no_verdict(reference: Reference, tree: Tree, ids: jax.Array) -> jax.Array:

@@ -9,7 +9,7 @@ from o1jax.decode.loop import decode, prompt_context
 from o1jax.model.compute import search_cost, token_flops
 from o1jax.model.forward import decoder, start_cache
 from o1jax.model.variants import ModelConfig
-from o1jax.runtime.mesh import spread
+from o1jax.runtime.mesh import sharded_search
 
 
 def mcts_rows(work: Work, limit: Limit, *, repeats: int) -> list[Row]:
@@ -60,8 +60,8 @@ def decode_rows(work: Work, limit: Limit, *, repeats: int) -> list[Row]:
       step_length=s.step_length,
     )
 
-  cache, _ = work.jit(spread(work.model, begin))(work.params, work.prompt)
-  step = work.jit(spread(work.model, run))
+  cache, _ = work.jit(sharded_search(work.model, begin))(work.params, work.prompt)
+  step = work.jit(sharded_search(work.model, run))
   took, peak = beside(limit, lambda: step(work.params, work.keys, work.prompt, cache), repeats)
   rows = s.batch * s.candidates
   flops = rows * sum(

@@ -12,7 +12,7 @@ from o1jax.model.compute import search_cost
 from o1jax.recipes.build import POLICIES, test_search
 from o1jax.recipes.measure import load_run
 from o1jax.runtime.config import require
-from o1jax.runtime.mesh import build_mesh, by_problem, everywhere, spread
+from o1jax.runtime.mesh import build_mesh, problem_sharding, replicated, sharded_search
 
 
 def trained_rows(
@@ -38,14 +38,14 @@ def trained_rows(
   count = prompt.length.shape[0]
   mesh = build_mesh(count)
   keys, prompt = jax.device_put(
-    (of_problems(e.key, count), jax.tree.map(jnp.asarray, prompt)), by_problem(mesh)
+    (of_problems(e.key, count), jax.tree.map(jnp.asarray, prompt)), problem_sharding(mesh)
   )
-  params = jax.device_put(run.params(made[-1]), everywhere(mesh))
+  params = jax.device_put(run.params(made[-1]), replicated(mesh))
   rows = []
   for method, budget in ((section.method, section.budget), ('best_of_n', samples)):
     with jax.set_mesh(mesh):
       search = (
-        jax.jit(spread(e.model, test_search(e, method, budget)))
+        jax.jit(sharded_search(e.model, test_search(e, method, budget)))
         .lower(params, keys, prompt)
         .compile()
       )

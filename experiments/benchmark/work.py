@@ -15,7 +15,7 @@ from o1jax.decode.rules import Sampling
 from o1jax.keys import of_problems
 from o1jax.model import forward
 from o1jax.model.transformer import LanguageModel
-from o1jax.runtime.mesh import build_mesh, by_problem, everywhere, spread
+from o1jax.runtime.mesh import build_mesh, problem_sharding, replicated, sharded_search
 from o1jax.search import SEARCHES, run
 from o1jax.types import Array, Params, Prompt, Tree
 
@@ -49,7 +49,7 @@ class Work:
     """Gumbel MCTS."""
     spend = dict(units=self.sizes.simulations, candidates=self.sizes.candidates)
     search = self._of_size('gumbel', **spend, **SEARCHES['gumbel'].quiet)
-    return spread(self.model, search)(params, keys, prompt)
+    return sharded_search(self.model, search)(params, keys, prompt)
 
   @functools.cached_property
   def program(self):
@@ -62,7 +62,7 @@ class Work:
 
   def best_of_n(self, samples: int) -> Callable[[Params], Tree]:
     """Best-of-N of all problems, compiled."""
-    run = self._compile(spread(self.model, self._of_size('best_of_n', units=samples)))
+    run = self._compile(sharded_search(self.model, self._of_size('best_of_n', units=samples)))
     return lambda params: run(params, self.keys, self.prompt)
 
   def _of_size(self, method, **settings):
@@ -105,5 +105,5 @@ def make(model_config, sizes: Sizes, *, seed: int = 0) -> Work:
     Prompt(tokens, jnp.full(sizes.batch, sizes.prompt_length)),
   )
   mesh = build_mesh(sizes.batch)
-  keys, prompt = jax.device_put(problems, by_problem(mesh))
-  return Work(model, jax.device_put(init(key), everywhere(mesh)), prompt, keys, sizes, mesh)
+  keys, prompt = jax.device_put(problems, problem_sharding(mesh))
+  return Work(model, jax.device_put(init(key), replicated(mesh)), prompt, keys, sizes, mesh)

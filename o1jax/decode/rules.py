@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from o1jax.model.sharding import constrain, ways
+from o1jax.model.sharding import constrain, shard_count
 from o1jax.types import Array
 
 GRANULARITIES = ('token', 'line', 'tokens', 'solution')
@@ -94,7 +94,7 @@ def sample_token(uniform: Array, mass: Array) -> Array:
   the sums of theirs.
   """
   vocab = mass.shape[-1]
-  parts = ways('vocab') if vocab % ways('vocab') == 0 else 1
+  parts = shard_count('vocab') if vocab % shard_count('vocab') == 0 else 1
   share, size = vocab // parts, 2 ** math.ceil(math.log2(vocab) / 2)
   blocks = mass.reshape(*mass.shape[:-1], parts, share)
   blocks = jnp.pad(blocks, [(0, 0)] * (blocks.ndim - 1) + [(0, -share % size)])

@@ -14,7 +14,7 @@ from o1jax.evaluation.methods import COVERAGE
 from o1jax.evaluation.results import Result
 from o1jax.evaluation.statistics import mean_interval, pass_at_k, wilson_interval
 from o1jax.keys import of_problems
-from o1jax.model.sharding import fetch, lay
+from o1jax.model.sharding import gather_to_host, put_global
 from o1jax.reward.process import monte_carlo
 from o1jax.types import Array, Params, Prompt, Reference, Tree, Verifier
 from o1jax.verify.host import VerifierError, check_verdicts
@@ -150,7 +150,7 @@ class Evaluator:
     *,
     batch: int = 128,
     budgets: tuple[int, ...] = (),
-    spread: Callable = lambda run: run,
+    shard: Callable = lambda run: run,
   ):
     """Compiles nothing yet.
 
@@ -160,7 +160,7 @@ class Evaluator:
       reading: what to read off the trees.
       batch: problems in a batch, see `equal_batches`.
       budgets: of a search that can spend one of several, which then is a call's `spend`.
-      spread: makes a function (params, ...) by problem one that several devices share, see
+      shard: runs a function (params, ...) by problem on several devices, see
         `runtime.mesh`.
     """
     self._readouts, self._batch, self._budgets = reading.readouts, batch, budgets
@@ -170,7 +170,7 @@ class Evaluator:
       tree = judge(reference, search(params, keys, prompt, *which), reading.verifier.outcome)
       return tree, _read(reading, prompt, reference, tree)
 
-    self._run = jax.jit(spread(run))
+    self._run = jax.jit(shard(run))
 
   def compile(self, params: Params, prompt: Prompt, reference: Reference) -> None:
     """Compiles for problems of these shapes; their number may differ."""
@@ -215,15 +215,15 @@ class Evaluator:
       self.compile(params, prompt, reference)
     count, size = prompt.length.shape[0], self._batch
     keys, run = of_problems(key, count), self._compiled
-    lies, *split = run.input_shardings[0]
-    params = lay(params, lies)
+    of_params, *of_data = run.input_shardings[0]
+    params = put_global(params, of_params)
     which = self._which(spend) if self._budgets or spend else ()
 
     def search(start):
       rows = np.arange(start, start + size) % count
       data = *jax.tree.map(lambda x: x[rows], (keys, prompt, reference)), *which
-      tree, part = run(params, *lay(data, tuple(split)))
-      return fetch(part), None if start else fetch(tree)
+      tree, part = run(params, *put_global(data, tuple(of_data)))
+      return gather_to_host(part), None if start else gather_to_host(tree)
 
     parts, trees = [], None
     for start in range(0, count, size):

@@ -7,7 +7,7 @@ import optax
 
 from o1jax.learning.optimizer import LEARNS, apply_gradients
 from o1jax.model.compute import supervised_flops
-from o1jax.model.sharding import deal
+from o1jax.model.sharding import shard_problems
 from o1jax.policy.initialise import next_token_loss
 from o1jax.types import Metrics, Sequences, TrainState
 
@@ -22,7 +22,7 @@ def supervised_update(model, optimizer: optax.GradientTransformation, *, shardin
   """
 
   def update(state: TrainState, rows: Sequences) -> tuple[TrainState, Metrics]:
-    rows = deal(rows)
+    rows = shard_problems(rows)
 
     def loss(learning):
       return next_token_loss(model, state.params | learning, rows)

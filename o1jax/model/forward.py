@@ -212,10 +212,11 @@ def _forward_slots(model, params, prompt, tree, *, temperature):
   """All nodes at once, as decoding reads them: siblings share their path, which is gathered from
   the pass itself."""
   step = tree.tokens.shape[-1]
-  lay, unlay = functools.partial(groups.lay, tree), functools.partial(groups.unlay, tree)
-  every = lambda of_slot: lay(jnp.broadcast_to(of_slot[..., None], tree.mask.shape))
+  to_groups = functools.partial(groups.to_groups, tree)
+  from_groups = functools.partial(groups.from_groups, tree)
+  every = lambda of_slot: to_groups(jnp.broadcast_to(of_slot[..., None], tree.mask.shape))
   used = tree.expanded >= 0
-  tokens, length = lay(tree.tokens), lay(jnp.where(used[..., None], tree.length, 0))
+  tokens, length = to_groups(tree.tokens), to_groups(jnp.where(used[..., None], tree.length, 0))
   out, root_hidden, root_value = prefill(model, params, prompt)
   offset = jnp.arange(step)
   context = Context(
@@ -243,10 +244,10 @@ def _forward_slots(model, params, prompt, tree, *, temperature):
   real = offset < length[..., None]
   value = jnp.take_along_axis(made.value, last, axis=-1)[..., 0]
   return TreeOutput(
-    logprob=unlay(jnp.where(real, scores.logprob, 0)),
-    entropy=unlay(jnp.where(real, scores.entropy, 0)),
-    value=unlay(jnp.where(real[..., 0], value, 0)),
-    token_value=unlay(jnp.where(real, made.value, 0)),
+    logprob=from_groups(jnp.where(real, scores.logprob, 0)),
+    entropy=from_groups(jnp.where(real, scores.entropy, 0)),
+    value=from_groups(jnp.where(real[..., 0], value, 0)),
+    token_value=from_groups(jnp.where(real, made.value, 0)),
     root_value=root_value,
   )
 

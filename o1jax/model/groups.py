@@ -11,7 +11,7 @@ from o1jax import tree as tree_lib
 from o1jax.types import Array, Tree
 
 
-def lay(tree: Tree, field: Array) -> Array:
+def to_groups(tree: Tree, field: Array) -> Array:
   """A node field [B, X, A, ...] in groups, [B, W, A, ...]."""
   if not tree.chain:
     return field
@@ -23,8 +23,8 @@ def lay(tree: Tree, field: Array) -> Array:
   )
 
 
-def unlay(tree: Tree, field: Array) -> Array:
-  """Undoes `lay`. Absent candidates are 0."""
+def from_groups(tree: Tree, field: Array) -> Array:
+  """Undoes `to_groups`. Absent candidates are 0."""
   if not tree.chain:
     return field
   full, width = tree.mask.shape[1] - tree.chain, field.shape[2]
@@ -48,4 +48,4 @@ def paths(tree: Tree) -> tuple[Array, Array]:
   longest = jnp.max(ids[:, -tree.chain :], axis=1, keepdims=True)  # each is a part of the longest
   groups = -(-tree.chain // tree_lib.candidates(tree))
   ids = jnp.concatenate([ids[:, : -tree.chain], jnp.repeat(longest, groups, axis=1)], axis=1)
-  return rename(tree, ids), lay(tree, jnp.broadcast_to(depth, tree.mask.shape))
+  return rename(tree, ids), to_groups(tree, jnp.broadcast_to(depth, tree.mask.shape))

@@ -17,7 +17,7 @@ import numpy as np
 
 from o1jax.files import is_pointer
 from o1jax.model.families import settings_of, unscaled
-from o1jax.model.sharding import fetch
+from o1jax.model.sharding import gather_to_host
 from o1jax.model.variants import ModelConfig
 
 PIECE = 2**23  # most bytes of a tensor that the host holds when it reads one
@@ -271,7 +271,7 @@ def exported(
         config.width**0.5 if theirs is not config and tensor.path == ('trunk', 'embedding') else 1.0
       )
     part = functools.reduce(lambda part, key: part[key], tensor.path, policy)
-    part = np.asarray(fetch(part if tensor.layer is None else part[tensor.layer]))
+    part = np.asarray(gather_to_host(part if tensor.layer is None else part[tensor.layer]))
     part = (part.T if tensor.turned else part) * np.float32(scale) - np.float32(tensor.added)
     yield tensor.name, np.ascontiguousarray(part.astype(jnp.dtype(dtype)))
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from o1jax.model.sharding import ways
+from o1jax.model.sharding import shard_count
 from o1jax.types import Array
 
 
@@ -30,7 +30,7 @@ def _products(x, kernels):
 
 def _products_back(kept, given):
   x, kernels = kept
-  if ways('heads') > 1:
+  if shard_count('heads') > 1:
     each = [_product_back(x, kernel, part) for kernel, part in zip(kernels, given)]
     return sum(of_x for of_x, _ in each), [of_kernel for _, of_kernel in each]
   of_x, of_kernel = _product_back(

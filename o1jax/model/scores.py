@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from o1jax.model.sharding import TENSOR, each_part, ways
+from o1jax.model.sharding import TENSOR, map_shards, shard_count
 from o1jax.types import Array
 
 LOGITS = 2**25  # logits that a device makes at once: 128 MB
@@ -74,7 +74,7 @@ def scores_in_parts(
   """
 
   def part(head, hidden, tokens):
-    few = max(LOGITS * ways('vocab') // vocab, 1)
+    few = max(LOGITS * shard_count('vocab') // vocab, 1)
     if tokens.size <= few:
       return token_scores(logits(head, hidden), tokens)
     count = math.ceil(tokens.size / few)
@@ -95,6 +95,6 @@ def scores_in_parts(
 
   # Each device sums its own gradients, and the sums are added once. In a loop that the compiler
   # shards they would be added at every iteration.
-  return each_part(part, ('batch',), (), ('batch',), ('batch',), keep=(TENSOR,))(
+  return map_shards(part, ('batch',), (), ('batch',), ('batch',), keep=(TENSOR,))(
     head, hidden, tokens
   )

@@ -16,7 +16,7 @@ import numpy as np
 
 from o1jax.model.attention import Context, Segment, attend, capped, rotate, turns, windowed
 from o1jax.model.layers import Bias, Linear, Norm, products
-from o1jax.model.sharding import constrain, ways
+from o1jax.model.sharding import constrain, shard_count
 from o1jax.model.tree_attention import Paths, attend_tree
 from o1jax.model.variants import ModelConfig
 from o1jax.types import Array, KeyValue
@@ -147,7 +147,7 @@ class Block(nn.Module):
 
 def _side_by_side(read: Array) -> Array:
   """[B, K, W, A, Q, G, E] -> [B, W, A, Q, K*G*E]."""
-  if ways('kv_heads') > 1:
+  if shard_count('kv_heads') > 1:
     return jnp.moveaxis(read, 1, 4).reshape(read.shape[0], *read.shape[2:5], -1)
   # One copy for each key head. XLA's CPU would do a transposition number by number.
   heads = [read[:, i].reshape(read.shape[0], *read.shape[2:5], -1) for i in range(read.shape[1])]

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from o1jax.model.attention import capped, path_rooms
-from o1jax.model.sharding import each_part
+from o1jax.model.sharding import map_shards
 from o1jax.types import Array, KeyValue
 
 # Scores to make at once: half a MB on a CPU, a quarter of the cache of a core. Elsewhere 128 MB,
@@ -60,7 +60,7 @@ def attend_tree(
   read = functools.partial(jax.lax.platform_dependent, **chunks)
   # Problems and heads are independent. The compiler does not see that in a loop over them.
   like, heads = ('batch', None, None, None, 'kv_heads'), ('batch', 'kv_heads')
-  return each_part(read, like, like, heads, heads, ('batch',))(query, kv, prompt, paths)
+  return map_shards(read, like, like, heads, heads, ('batch',))(query, kv, prompt, paths)
 
 
 class Plan(NamedTuple):

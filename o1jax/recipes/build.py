@@ -22,7 +22,7 @@ from o1jax.recipes.pretrained import load_policy
 from o1jax.reward import OUTCOME
 from o1jax.reward.process import AGGREGATES
 from o1jax.runtime.config import ConfigDict, ConfigError, require
-from o1jax.runtime.mesh import at_rest, build_mesh, placed, spread
+from o1jax.runtime.mesh import build_mesh, sharded_search, state_sharding, with_sharding
 from o1jax.search import CHOICES, SEARCHES
 from o1jax.search import run as search_run
 from o1jax.types import Array, Params, Prompt, Reference, Tree
@@ -219,7 +219,7 @@ def fused_update(experiment: Experiment, section: ConfigDict, *, sharding: Any =
   metrics."""
   return search_and_learn(
     experiment.model,
-    search=spread(experiment.model, train_search(experiment, section.search)),
+    search=sharded_search(experiment.model, train_search(experiment, section.search)),
     outcome=experiment.verifier.outcome,
     optimizer=fused_optimizer(section),
     batch=section.batch,
@@ -288,7 +288,7 @@ def fresh_params(experiment: Experiment) -> Params:
 
 
 def abstract_params(experiment: Experiment, mesh: Mesh | None = None) -> Params:
-  """Their shapes, and where they lie on a mesh; by default on all devices, to restore into."""
+  """Shapes and shardings of parameters, to restore into; by default on all devices."""
   shapes = jax.eval_shape(lambda key: nn.unbox(forward.init(experiment.model, key)), experiment.key)
   mesh = build_mesh(**experiment.config.mesh) if mesh is None else mesh
-  return placed(shapes, at_rest(experiment.model, shapes, mesh))
+  return with_sharding(shapes, state_sharding(experiment.model, shapes, mesh))

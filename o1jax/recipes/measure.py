@@ -18,7 +18,7 @@ from o1jax.evaluation.problems import FILE, append_problems, problem_rows
 from o1jax.evaluation.statistics import calibration_of_states
 from o1jax.evaluation.tree_view import DrawnNode, drawn_nodes
 from o1jax.keys import of_problems
-from o1jax.model.sharding import fetch
+from o1jax.model.sharding import gather_to_host
 from o1jax.recipes.build import POLICIES
 from o1jax.recipes.programs import Search, searches_of
 from o1jax.recipes.run import Run
@@ -174,7 +174,9 @@ def measure_behaviours(run: Run, params: Params) -> dict[str, float]:
   """Share of sampled solutions that show each behaviour; one sample for each validation problem."""
   e = run.experiment
   prompt = e.data.validation[0]
-  tree = fetch(run.programs.sampler()(params, of_problems(e.key, prompt.length.shape[0]), prompt))
+  tree = gather_to_host(
+    run.programs.sampler()(params, of_problems(e.key, prompt.length.shape[0]), prompt)
+  )
   texts = []
   for i in range(prompt.length.shape[0]):
     tokens = [

@@ -16,7 +16,7 @@ from o1jax.keys import of_problems
 from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.learning.supervised import supervised_update
 from o1jax.model.compute import search_cost
-from o1jax.model.sharding import lay
+from o1jax.model.sharding import put_global
 from o1jax.recipes.build import (
   abstract_params,
   fused_mesh,
@@ -29,14 +29,14 @@ from o1jax.recipes.experiment import Experiment
 from o1jax.recipes.objectives import searching_state, weights
 from o1jax.runtime.config import ConfigDict
 from o1jax.runtime.mesh import (
-  at_rest,
   build_mesh,
-  by_problem,
   cores,
-  everywhere,
-  placed,
-  shares,
-  spread,
+  problem_sharding,
+  problem_shards,
+  replicated,
+  sharded_search,
+  state_sharding,
+  with_sharding,
 )
 from o1jax.runtime.waiting import waiting
 from o1jax.search import SEARCHES
@@ -52,7 +52,7 @@ class Program(NamedTuple):
   and the state that it starts from, made of parameters that lie so."""
 
   update: Callable
-  lies: tuple
+  shardings: tuple
   start: Callable[[Params], TrainState]
 
 
@@ -166,7 +166,9 @@ class Programs:
     row = SEARCHES[search.method]
     width = search.budget if row.independent else section.search.candidates
     most = max(section.rows // width, 1)
-    batch = equal_batches(problems[0].length.shape[0], most, of=shares(build_mesh(**e.config.mesh)))
+    batch = equal_batches(
+      problems[0].length.shape[0], most, of=problem_shards(build_mesh(**e.config.mesh))
+    )
 
     def make():
       evaluator = Evaluator(
@@ -174,7 +176,7 @@ class Programs:
         reading(e, search.readouts),
         batch=batch,
         budgets=budgets,
-        spread=functools.partial(spread, e.model),
+        shard=functools.partial(sharded_search, e.model),
       )
       mesh = build_mesh(batch, **e.config.mesh)
       with jax.set_mesh(mesh):
@@ -199,9 +201,9 @@ class Programs:
       keys = of_problems(e.key, prompt.length.shape[0])
       mesh = build_mesh(prompt.length.shape[0], **e.config.mesh)
       with jax.set_mesh(mesh):
-        search = jax.jit(spread(e.model, test_search(e, CHAINS, 1)))
+        search = jax.jit(sharded_search(e.model, test_search(e, CHAINS, 1)))
         run = search.lower(abstract_params(e, mesh), keys, prompt).compile()
-      return lambda *args: run(*lay(args, run.input_shardings[0]))
+      return lambda *args: run(*put_global(args, run.input_shardings[0]))
 
     return 'sample', make
 
@@ -241,7 +243,11 @@ def lower_supervised(
   )
   build = functools.partial(supervised_update, e.model, optimizer)
   return _lower(
-    e, mesh, build, lambda params: init_state(params, optimizer), placed(rows, by_problem(mesh))
+    e,
+    mesh,
+    build,
+    lambda params: init_state(params, optimizer),
+    with_sharding(rows, problem_sharding(mesh)),
   )
 
 
@@ -251,7 +257,7 @@ def lower_searching(
   """The fused update of a config section for the devices of a mesh, and what makes its first
   state."""
   e, optimizer = experiment, fused_optimizer(section)
-  data = placed((*e.data.pool, e.key, weights(section)), everywhere(mesh))
+  data = with_sharding((*e.data.pool, e.key, weights(section)), replicated(mesh))
   build = functools.partial(fused_update, e, section)
   return _lower(e, mesh, build, lambda params: searching_state(params, section, optimizer), *data)
 
@@ -259,12 +265,12 @@ def lower_searching(
 def _lower(experiment, mesh, build, start, *data):
   params = abstract_params(experiment, mesh)
   shapes = jax.eval_shape(start, params)
-  state = at_rest(experiment.model, shapes, mesh)
+  state = state_sharding(experiment.model, shapes, mesh)
   with jax.set_mesh(mesh):
-    lowered = build(sharding=(state, everywhere(mesh))).lower(placed(shapes, state), *data)
+    lowered = build(sharding=(state, replicated(mesh))).lower(with_sharding(shapes, state), *data)
   begin = jax.jit(start, out_shardings=state)
-  lies = jax.tree.map(lambda x: x.sharding, params)
-  return lowered, lambda params: begin(lay(params, lies))
+  shardings = jax.tree.map(lambda x: x.sharding, params)
+  return lowered, lambda params: begin(put_global(params, shardings))
 
 
 def _program(lowered, start) -> Program:

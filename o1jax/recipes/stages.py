@@ -11,7 +11,7 @@ from o1jax.data import pipeline
 from o1jax.evaluation.statistics import wilson_interval
 from o1jax.fused import problems_of_update
 from o1jax.learning.schedule import ever_plateaued
-from o1jax.model.sharding import lay
+from o1jax.model.sharding import put_global
 from o1jax.recipes.build import fresh_params
 from o1jax.recipes.objectives import weights
 from o1jax.recipes.programs import GREEDY, GREEDY_SEARCH, supervised_section
@@ -40,7 +40,7 @@ def supervise(
   program = run.programs.supervised(stage)
   state = run_updates(
     program.start(params),
-    lambda state, number: program.update(state, lay(stream(number), program.lies[1])),
+    lambda state, number: program.update(state, put_global(stream(number), program.shardings[1])),
     stage=stage,
     updates=supervised_section(run.experiment.config, stage).updates,
     workdir=run.workdir,
@@ -50,7 +50,7 @@ def supervise(
     show=('loss', 'token_accuracy', 'validation_accuracy'),
     after=after,
     after_every=after_every,
-    sharding=program.lies[0],
+    sharding=program.shardings[0],
     profile=run.experiment.config.profile,
   )
   return state.params
@@ -65,7 +65,7 @@ def reward(run: Run) -> None:
   e, section = run.experiment, run.experiment.config.reward
   program = run.programs.searching('reward')
   problems = *e.data.pool, e.key
-  data = lay((*problems, weights(section)), program.lies[1:])
+  data = put_global((*problems, weights(section)), program.shardings[1:])
   state = run_updates(
     program.start(run.params('initialise')),
     lambda state, _: program.update(state, *data),
@@ -77,7 +77,7 @@ def reward(run: Run) -> None:
     batch=functools.partial(_problems, *problems, section.batch),
     show=('loss_value', 'right', 'solved'),
     updates_per_call=section.updates_per_call,
-    sharding=program.lies[0],
+    sharding=program.shardings[0],
     profile=e.config.profile,
     failure=e.verifier.failure,
   )
@@ -110,8 +110,8 @@ def search_and_learn(run: Run) -> Params:
   program = run.programs.searching('learn')
   curve = Curve(run, 'greedy', stage='learn')
   problems = *e.data.pool, jax.random.fold_in(e.key, 1)
-  *data, warm = lay((*problems, weights(section, 'warmup_weights')), program.lies[1:])
-  main = lay(weights(section), program.lies[-1])
+  *data, warm = put_global((*problems, weights(section, 'warmup_weights')), program.shardings[1:])
+  main = put_global(weights(section), program.shardings[-1])
 
   def step(state, number):
     over = ever_plateaued(
@@ -133,7 +133,7 @@ def search_and_learn(run: Run) -> Params:
     after=curve.measure,
     after_every=section.validate_every,
     updates_per_call=section.updates_per_call,
-    sharding=program.lies[0],
+    sharding=program.shardings[0],
     profile=e.config.profile,
     failure=e.verifier.failure,
   )

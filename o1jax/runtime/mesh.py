@@ -1,4 +1,4 @@
-"""Devices: a mesh of them by config, where a state lies on it, and searches that share it. See
+"""Devices: the mesh of a config, how a state is sharded on it, and searches that share it. See
 `model.sharding`."""
 
 import math
@@ -12,7 +12,7 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from o1jax.model.forward import axis_names, for_search
-from o1jax.model.sharding import AXES, RULES, TENSOR, each_part, spec
+from o1jax.model.sharding import AXES, RULES, TENSOR, map_shards, spec
 from o1jax.runtime.config import require
 
 QUOTA = pathlib.Path('/sys/fs/cgroup/cpu.max')  # of a container
@@ -23,18 +23,19 @@ WAITS = tuple(
 
 
 def prepare_cpu(*, host_calls: bool = False) -> None:
-  """Makes every core of a CPU a device, unless JAX_NUM_CPU_DEVICES says how many, and XLA use its
-  widest vectors. Call it before jax makes its first array.
+  """Makes every core of a CPU a device, unless JAX_NUM_CPU_DEVICES says how many, and lets XLA use
+  its widest vectors. Call it before jax makes its first array.
 
-  A search is a long chain of small operations. XLA splits each among the cores and waits for all of
-  them; devices that search problems of their own wait for nobody, and are twice as fast on 2 cores.
-  Vectors of 512 bits, where there are any, save another 5 to 8 % (docs/PERFORMANCE.md).
+  A search is a long chain of small operations. XLA would split each among the cores and wait for
+  all of them. Devices that search problems of their own wait for nobody, and are twice as fast on 2
+  cores. Vectors of 512 bits, where there are any, save another 5 to 8 % (docs/PERFORMANCE.md).
 
   Args:
-    host_calls: programs will wait for functions of the host. So will devices for one another, who
-      would else end the process after 40 s; and what a program gives the host, which jax copies on
-      the threads that devices wait on, would else never arrive there (jax-ml/jax issues 24255 and
-      25861): a program runs on the thread that calls it, and there are more threads than devices.
+    host_calls: programs will wait for functions of the host. Devices then wait for one another too,
+      which would end the process after 40 s, so that limit is raised. And jax copies what a program
+      gives the host on the threads that devices wait on, where it would never arrive (jax-ml/jax
+      issues 24255 and 25861). So a program runs on the thread that calls it, and there are more
+      threads than devices.
   """
   if 'JAX_NUM_CPU_DEVICES' not in os.environ:
     jax.config.update('jax_num_cpu_devices', cores())
@@ -65,12 +66,12 @@ def build_mesh(
   tensor: int = 1,
   devices: Sequence[jax.Device] | None = None,
 ) -> Mesh:
-  """Devices in a grid of `model.sharding.AXES`, to be entered by `jax.set_mesh`.
+  """A mesh of devices with the axes `model.sharding.AXES`, for `jax.set_mesh`.
 
   Args:
-    batches: what is dealt out along `data` and `fsdp`.
-    data: devices along the axis; -1 = all that the other two leave; 0 = as many of these as divide
-      all batches, or, with several processes, of which each must have its part, all.
+    batches: sizes that are sharded along `data` and `fsdp`.
+    data: devices along the axis. -1 = all that the other two leave. 0 = as many of these as divide
+      all batches; with several processes, each of which must have its part, all of them.
     fsdp: likewise, -1 or more than 0.
     tensor: likewise.
     devices: to take from; None = all.
@@ -101,32 +102,32 @@ def build_mesh(
   for batch in batches:
     require(
       batch % share == 0,
-      f'{told}: {batch} problems cannot be dealt out to data * fsdp = {share} devices: choose a '
+      f'{told}: {batch} problems cannot be sharded over data * fsdp = {share} devices: choose a '
       'multiple',
     )
-  # `jax.make_mesh` would not let two of the axes share one of a TPU's.
+  # `jax.make_mesh` would not let two mesh axes share one axis of a TPU.
   grid = mesh_utils.create_device_mesh(sizes, devices[:count], allow_split_physical_axes=True)
   return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * 3)
 
 
-def shares(mesh: Mesh) -> int:
-  """Among how many devices, or groups of them, problems are dealt out."""
+def problem_shards(mesh: Mesh) -> int:
+  """The number of devices, or groups of them, that problems are sharded among."""
   return math.prod(mesh.shape[axis] for axis in RULES['batch'])
 
 
-def everywhere(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: Mesh) -> NamedSharding:
   """The whole array on each device."""
   return NamedSharding(mesh, PartitionSpec())
 
 
-def by_problem(mesh: Mesh) -> NamedSharding:
-  """The first axis is split among the devices."""
+def problem_sharding(mesh: Mesh) -> NamedSharding:
+  """The first axis is sharded as problems are."""
   return NamedSharding(mesh, PartitionSpec(RULES['batch']))
 
 
-def at_rest(model, state: Any, mesh: Mesh) -> Any:
-  """Where the arrays of a state lie between updates, parameters and all that the optimizer keeps of
-  each.
+def state_sharding(model, state: Any, mesh: Mesh) -> Any:
+  """How the arrays of a state are sharded between updates: parameters, and all that the optimizer
+  keeps of each.
 
   Args:
     model: the language model.
@@ -135,47 +136,48 @@ def at_rest(model, state: Any, mesh: Mesh) -> Any:
     mesh: from `build_mesh`.
 
   Returns:
-    A pytree of shardings. What is not of a parameter's path and rank is whole.
+    A pytree of shardings. An array that does not have the path and rank of a parameter is
+    replicated.
   """
   names = axis_names(model)
 
-  def lies(path, x):
+  def of_leaf(path, x):
     path = jax.tree_util.keystr(path, simple=True, separator='.').replace('reference.', 'policy.')
     own = next((path[path.rindex(part) :] for part in ('policy.', 'critic.') if part in path), None)
     of_one = own in names and len(names[own]) == x.ndim
-    return NamedSharding(mesh, spec(names[own], x.shape, mesh)) if of_one else everywhere(mesh)
+    return NamedSharding(mesh, spec(names[own], x.shape, mesh)) if of_one else replicated(mesh)
 
-  return jax.tree_util.tree_map_with_path(lies, state)
+  return jax.tree_util.tree_map_with_path(of_leaf, state)
 
 
-def placed(shapes: Any, sharding: Any) -> Any:
-  """What to lower a program with for arrays of these shapes that lie so; a sharding, or one for
-  each array."""
+def with_sharding(shapes: Any, sharding: Any) -> Any:
+  """Shapes with their sharding, to lower a program with. `sharding` is one for all, or one for each
+  array."""
   if isinstance(sharding, jax.sharding.Sharding):
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
   return jax.tree.map(
-    lambda x, lies: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=lies), shapes, sharding
+    lambda x, one: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), shapes, sharding
   )
 
 
-def spread(model, search: Callable) -> Callable:
-  """A search by all devices of the mesh that is set, each group along `tensor` searching problems
-  of its own.
+def sharded_search(model, search: Callable) -> Callable:
+  """A search on all devices of the mesh that is set. Each group along `tensor` searches problems of
+  its own.
 
   Args:
     model: whose parameters they are.
-    search: (params, ...) -> arrays by problem, with `params` as `for_search` makes them. Arguments
-      after the first are by problem too, but for scalars.
+    search: (params, ...) -> arrays by problem, with `params` as `for_search` makes them. The other
+      arguments are by problem too, except scalars.
 
   Returns:
-    The same for parameters as they lie at rest: they are sent round once, and then nothing is but
-      what `tensor` asks.
+    The same function of parameters as they are stored. They are gathered once; after that only what
+    `tensor` requires is sent.
   """
 
-  def spread_search(params, *data):
+  def search_all(params, *data):
     names = [('batch',) if jax.tree.leaves(part)[0].ndim else () for part in data]
-    return each_part(search, ('batch',), (), *names, keep=(TENSOR,))(
+    return map_shards(search, ('batch',), (), *names, keep=(TENSOR,))(
       for_search(model, params), *data
     )
 
-  return spread_search
+  return search_all

@@ -27,7 +27,7 @@ import numpy as np
 from absl import logging
 
 from o1jax import tree as tree_lib
-from o1jax.model.sharding import TENSOR, each_part
+from o1jax.model.sharding import TENSOR, map_shards
 from o1jax.types import UNUSED, Array, Problem, Reference, Tree
 from o1jax.verify.outcome import BROKEN, UNJUDGED, solution_bytes
 from o1jax.verify.worker import READY
@@ -119,7 +119,7 @@ class HostVerifier:
     text, length = solution_bytes(tree, ids, table, size=max(self._sizes))
     done = tree_lib.pick(tree_lib.finished(tree), ids, fill=False)
     part = ('batch',)
-    return each_part(self._ask, part, *[part] * 4, alone=True)(reference, text, length, done)
+    return map_shards(self._ask, part, *[part] * 4, alone=True)(reference, text, length, done)
 
   def _ask(self, reference, text, length, done):
     shape = jax.ShapeDtypeStruct(done.shape, jnp.float32)

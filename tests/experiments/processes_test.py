@@ -76,7 +76,7 @@ def test_two_processes_do_what_one_does(tmp_path):
     (('--processes=2', '--process=0'), 'needs --coordinator=HOST:PORT'),
     (('--config.mesh.data=3',), 'config.mesh has data=3'),
     (('--config.mesh.tensor=2',), 'tensor=2 devices: choose a divisor'),
-    (('--config.mesh.data=-1', '--config.learn.batch=6'), '3 problems cannot be dealt out'),
+    (('--config.mesh.data=-1', '--config.learn.batch=6'), '3 problems cannot be sharded'),
   ],
 )
 def test_what_cannot_be_is_one_line_before_anything_is_compiled(tmp_path, arguments, words):

@@ -27,20 +27,20 @@ def test_a_search_says_how_long_its_chain_is(tree):
 
 def test_lay_and_back(tree):
   made = np.asarray(tree.length) > 0
-  laid = groups.lay(tree, tree.tokens)
+  laid = groups.to_groups(tree, tree.tokens)
   # Five candidates in two groups of three.
   assert laid.shape[1] == tree.mask.shape[1] - tree.chain + 2
-  np.testing.assert_array_equal(groups.unlay(tree, laid)[made], tree.tokens[made])
+  np.testing.assert_array_equal(groups.from_groups(tree, laid)[made], tree.tokens[made])
   whole = tree.replace(chain=0)
   assert (
-    groups.lay(whole, tree.tokens) is tree.tokens
-    and groups.unlay(whole, tree.tokens) is tree.tokens
+    groups.to_groups(whole, tree.tokens) is tree.tokens
+    and groups.from_groups(whole, tree.tokens) is tree.tokens
   )
 
 
 def test_renamed_ids_find_the_same_nodes(tree):
   ids = jnp.asarray(np.broadcast_to(tree_lib.node_ids(tree).reshape(-1), (3, tree.mask[0].size)))
-  found = tree_lib.pick(groups.lay(tree, tree.tokens), groups.rename(tree, ids))
+  found = tree_lib.pick(groups.to_groups(tree, tree.tokens), groups.rename(tree, ids))
   made = np.asarray(tree.length).reshape(3, -1) > 0
   np.testing.assert_array_equal(found[made], tree.tokens.reshape(3, -1, 2)[made])
   np.testing.assert_array_equal(groups.rename(tree, jnp.array([-1, 0, 1])), [-1, 0, 1])

@@ -6,7 +6,7 @@ import pytest
 
 from configs import quickstart
 from o1jax.learning import LOSSES
-from o1jax.model.sharding import lay
+from o1jax.model.sharding import put_global
 from o1jax.recipes.build import build, fresh_params
 from o1jax.recipes.objectives import weights
 from o1jax.recipes.programs import GREEDY, GREEDY_SEARCH, Programs
@@ -31,7 +31,7 @@ def weighed(stage, tmp_path_factory):
 
 def test_every_loss_of_a_stage_is_learned_from_and_its_policy_is_measured(weighed, stage):
   e, program = weighed._experiment, weighed.searching(stage)
-  data = lay((*e.data.pool, e.key, weights(e.config[stage])), program.lies[1:])
+  data = put_global((*e.data.pool, e.key, weights(e.config[stage])), program.shardings[1:])
   start = fresh_params(e)
   before = jax.tree.map(np.array, start)
   state, metrics = program.update(program.start(start), *data)

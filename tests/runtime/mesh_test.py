@@ -17,7 +17,15 @@ from o1jax.model.sharding import spec
 from o1jax.model.transformer import LanguageModel
 from o1jax.runtime import mesh as mesh_lib
 from o1jax.runtime.config import ConfigError
-from o1jax.runtime.mesh import VECTORS, WAITS, at_rest, build_mesh, cores, prepare_cpu, shares
+from o1jax.runtime.mesh import (
+  VECTORS,
+  WAITS,
+  build_mesh,
+  cores,
+  prepare_cpu,
+  problem_shards,
+  state_sharding,
+)
 from tests import toys
 from tests.jobs import ROOT
 
@@ -41,7 +49,7 @@ from tests.jobs import ROOT
 def test_a_mesh_has_the_sizes_asked_for(batches, axes, sizes):
   mesh = build_mesh(*batches, **axes)
   assert tuple(mesh.shape.values()) == sizes and tuple(mesh.shape) == ('data', 'fsdp', 'tensor')
-  assert shares(mesh) == sizes[0] * sizes[1]
+  assert problem_shards(mesh) == sizes[0] * sizes[1]
 
 
 @pytest.mark.parametrize(
@@ -75,8 +83,8 @@ def test_a_state_lies_as_its_parameters_do():
     frozen = dict(reference=params['policy'])
     begin = functools.partial(init_state, optimizer=optimizer)
     state = jax.eval_shape(lambda p, f, begin=begin: begin(p, frozen=f), params, frozen)
-    for path, lies in jax.tree_util.tree_leaves_with_path(at_rest(model, state, mesh)):
-      split[f'{name}.{jax.tree_util.keystr(path, simple=True, separator=".")}'] = lies.spec
+    for path, sharding in jax.tree_util.tree_leaves_with_path(state_sharding(model, state, mesh)):
+      split[f'{name}.{jax.tree_util.keystr(path, simple=True, separator=".")}'] = sharding.spec
   kept = {  # how each kind of parameter is split, and how many arrays AdamW and Muon keep of it
     'trunk.embedding': ((('tensor',), ('fsdp',)), 4),
     'trunk.blocks.gate.kernel': (((), ('fsdp',), ('tensor',)), 3),
@@ -84,7 +92,7 @@ def test_a_state_lies_as_its_parameters_do():
     'trunk.blocks.mlp_norm.scale': (((), ()), 4),
   }
   for name, (axes, count) in kept.items():
-    found = [lies for path, lies in split.items() if path.endswith(name)]
+    found = [sharding for path, sharding in split.items() if path.endswith(name)]
     assert set(found) == {PartitionSpec(*axes)} and len(found) == 2 * 2 + count, (name, found)
   assert split['adamw.update'] == split['muon.update'] == PartitionSpec()
 
@@ -146,7 +154,7 @@ ASKING = """
 import faulthandler
 faulthandler.dump_traceback_later(100, exit=True)
 import jax, numpy as np
-from o1jax.model.sharding import each_part
+from o1jax.model.sharding import map_shards
 from o1jax.runtime.mesh import build_mesh, prepare_cpu
 prepare_cpu(host_calls=True)
 
@@ -157,7 +165,7 @@ def ask(x):
   return jax.pure_callback(told, jax.ShapeDtypeStruct(x.shape[:1], np.float32), x)
 
 with jax.set_mesh(build_mesh(8)):
-  found = jax.jit(each_part(ask, ('batch',), ('batch',), alone=True))(np.full((8, 1_000_000), 3, np.uint8))
+  found = jax.jit(map_shards(ask, ('batch',), ('batch',), alone=True))(np.full((8, 1_000_000), 3, np.uint8))
 print(jax.device_count(), np.asarray(found).sum())
 """
 

@@ -18,7 +18,13 @@ from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.learning.supervised import supervised_update
 from o1jax.model import forward
 from o1jax.model.transformer import LanguageModel
-from o1jax.runtime.mesh import at_rest, build_mesh, by_problem, everywhere, spread
+from o1jax.runtime.mesh import (
+  build_mesh,
+  problem_sharding,
+  replicated,
+  sharded_search,
+  state_sharding,
+)
 from o1jax.types import Sequences
 from tests import toys
 from tests.helpers import mcts
@@ -73,11 +79,13 @@ def searched(name, **settings):
   """(tree, the text of the program) of a search by some devices."""
   mesh = mesh_of(name)
   prompt, _ = toys.problems(BATCH)
-  params = jax.device_put(fresh(), at_rest(MODEL, fresh(), mesh))
-  data = jax.device_put((of_problems(KEY, BATCH), prompt), by_problem(mesh))
+  params = jax.device_put(fresh(), state_sharding(MODEL, fresh(), mesh))
+  data = jax.device_put((of_problems(KEY, BATCH), prompt), problem_sharding(mesh))
   with jax.set_mesh(mesh):
     run = (
-      jax.jit(spread(MODEL, functools.partial(search, **settings))).lower(params, *data).compile()
+      jax.jit(sharded_search(MODEL, functools.partial(search, **settings)))
+      .lower(params, *data)
+      .compile()
     )
   return run(params, *data), run.as_text()
 
@@ -102,7 +110,7 @@ def test_devices_that_search_problems_of_their_own_do_not_talk():
 
 
 def test_a_search_sends_what_the_model_splits_and_parameters_once():
-  """Beyond the parameters, which are sent round before the first token, all messages are along
+  """Beyond the parameters, which are gathered before the first token, all messages are along
   `tensor`."""
   sent = collectives(searched('uneven')[1])
   whole = [
@@ -115,8 +123,8 @@ def test_a_search_sends_what_the_model_splits_and_parameters_once():
     max(one.size for one in again if one.turns > 1) <= 2 * 4 * rows * MODEL.config.width
   )  # some go together
   assert {(one.kind, one.turns, one.group) for one in whole} == {('all-gather', 1, 4)}
-  lies = at_rest(MODEL, fresh(), mesh_of('uneven'))
-  pairs = zip(jax.tree.leaves(fresh()), jax.tree.leaves(lies))
+  own = state_sharding(MODEL, fresh(), mesh_of('uneven'))
+  pairs = zip(jax.tree.leaves(fresh()), jax.tree.leaves(own))
   parts = [
     np.prod(lie.shard_shape(x.shape)) * x.itemsize for x, lie in pairs if 'fsdp' in str(lie.spec)
   ]
@@ -141,15 +149,13 @@ def updated(name, build, optimizer, *data, split=False):
   """(parameters and metrics after an update by some devices, the text of its program)."""
   mesh = mesh_of(name)
   state = init_state(jax.tree.map(jnp.asarray, fresh()), optimizer)
-  lies = at_rest(MODEL, state, mesh)
-  data = jax.device_put(data, by_problem(mesh) if split else everywhere(mesh))
+  own = state_sharding(MODEL, state, mesh)
+  data = jax.device_put(data, problem_sharding(mesh) if split else replicated(mesh))
   with jax.set_mesh(mesh):
-    run = (
-      build(sharding=(lies, everywhere(mesh))).lower(jax.device_put(state, lies), *data).compile()
-    )
-  after, _ = run(jax.device_put(state, lies), *data)
+    run = build(sharding=(own, replicated(mesh))).lower(jax.device_put(state, own), *data).compile()
+  after, _ = run(jax.device_put(state, own), *data)
   after, metrics = run(after, *data)  # at the first step the learning rate is 0
-  assert jax.tree.map(lambda x: x.sharding, after) == lies
+  assert jax.tree.map(lambda x: x.sharding, after) == own
   return (after.params, metrics), run.as_text()
 
 
@@ -165,7 +171,7 @@ def fused_update(name, tokens):
   build = functools.partial(
     fused.search_and_learn,
     MODEL,
-    search=spread(MODEL, search),
+    search=sharded_search(MODEL, search),
     outcome=toys.OUTCOME,
     optimizer=optimizer,
     batch=2 * BATCH,

@@ -22,7 +22,7 @@ from o1jax.keys import of_problems
 from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.model import forward
 from o1jax.model.transformer import LanguageModel
-from o1jax.runtime.mesh import at_rest, build_mesh, by_problem, spread
+from o1jax.runtime.mesh import build_mesh, problem_sharding, sharded_search, state_sharding
 from o1jax.tasks import cipher, countdown
 from o1jax.types import Problem, Reference
 from o1jax.verify.host import HostVerifier, VerifierError
@@ -286,7 +286,7 @@ def searched(where):
   params = jax.jit(lambda: nn.unbox(forward.init(MODEL, jax.random.key(0))))()
 
   def run(params, keys, prompt, reference):
-    tree = spread(MODEL, search)(params, keys, prompt, reference)
+    tree = sharded_search(MODEL, search)(params, keys, prompt, reference)
     return judge(reference, tree, verify)
 
   def search(params, keys, prompt, reference):
@@ -305,9 +305,11 @@ def searched(where):
       outcome=functools.partial(verify, reference),
     )
 
-  data = jax.device_put((of_problems(jax.random.key(3), 8), prompt, reference), by_problem(mesh))
+  data = jax.device_put(
+    (of_problems(jax.random.key(3), 8), prompt, reference), problem_sharding(mesh)
+  )
   with jax.set_mesh(mesh):
-    tree = jax.jit(run)(jax.device_put(params, at_rest(MODEL, params, mesh)), *data)
+    tree = jax.jit(run)(jax.device_put(params, state_sharding(MODEL, params, mesh)), *data)
   assert failure() is None
   return jax.tree.map(np.asarray, tree)
 
