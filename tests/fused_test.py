@@ -13,6 +13,7 @@ from o1jax import fused
 from o1jax import tree as tree_lib
 from o1jax.decode.grow import grower, start
 from o1jax.keys import of_problems
+from o1jax.learning import LOSSES
 from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.runtime.metrics import describe
 from o1jax.verify.outcome import judge
@@ -24,7 +25,7 @@ OPTIMIZER = build_optimizer(
   name='adamw', learning_rate=0.01, steps=200, warmup=1, weight_decay=0.0, end_fraction=1.0
 )
 KEY = jax.random.key(7)
-MIXED = dict(clone=1.0, distill=0.5, gradient=1.0, kl=0.1, value=0.5, entropy=0.01)
+MIXED = dict.fromkeys(LOSSES, 0.1) | dict(clone=1.0, distill=0.5, gradient=1.0, entropy=0.01)
 
 
 def bush(params, keys, prompt, reference):
@@ -238,7 +239,7 @@ class TestLearning:
     tree = setup.judge(reference, tree, toys.OUTCOME)
     return float(tree.outcome.sum() / tree_lib.finished(tree).sum())
 
-  @pytest.mark.parametrize('loss', ['clone', 'gradient', 'distill'])
+  @pytest.mark.parametrize('loss', ['clone', 'gradient', 'distill', 'dpo', 'sibling_dpo'])
   def test_each_objective_alone_learns_what_is_right(self, setup, pool, loss):
     state, history = run(setup, pool, 40, **{loss: 1.0})
     before, after = self.share(setup, fresh().params, pool), self.share(setup, state.params, pool)

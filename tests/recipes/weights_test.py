@@ -42,5 +42,5 @@ def test_every_loss_of_a_stage_is_learned_from_and_its_policy_is_measured(weighe
   assert all(jax.tree.leaves(moved)), moved
   # The evaluator was compiled for a policy, whatever it is trained with.
   validation = weighed.evaluator(GREEDY_SEARCH, e.data.validation)
-  right = validation(state.params, *e.data.validation, e.key).correct[GREEDY]
+  right = validation(state.params, *e.data.validation, e.key).judged(GREEDY)
   assert right.shape == (len(e.data.validation[0].length),)
