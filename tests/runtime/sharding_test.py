@@ -25,9 +25,10 @@ from o1jax.runtime.mesh import (
   sharded_search,
   state_sharding,
 )
+from o1jax.search import SEARCHES
+from o1jax.search import run as run_search
 from o1jax.types import Sequences
 from tests import toys
-from tests.helpers import mcts
 
 pytestmark = pytest.mark.long
 BATCH, LAYERS, KEY = 8, 2, jax.random.key(5)
@@ -58,9 +59,11 @@ def fresh():
   return jax.tree.map(np.asarray, jax.tree.map(lambda x: 2 * x if x.ndim > 1 else x, params))
 
 
-def search(params, keys, prompt, reference=None, **settings):
-  settings = dict(gumbel_scale=0.0) | settings
-  return mcts(
+def search(params, keys, prompt, reference=None, *, method='gumbel', **settings):
+  method = SEARCHES[method]
+  settings = dict(method.quiet) | settings
+  return run_search(
+    method,
     forward.decoder(MODEL),
     params,
     keys,
@@ -135,7 +138,7 @@ def test_a_search_sends_what_the_model_splits_and_parameters_once():
   'without, noise',
   [
     (dict(), dict(gumbel_scale=1.0)),
-    (dict(algorithm='puct', dirichlet_fraction=0.0), dict(dirichlet_fraction=0.5)),
+    (dict(method='puct'), dict(dirichlet_fraction=0.5)),
   ],
 )
 def test_noise_belongs_to_a_problem_wherever_it_is_searched(without, noise):
