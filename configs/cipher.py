@@ -45,12 +45,10 @@ def get_config() -> ConfigDict:
   c.reward.optimizer.learning_rate, c.reward.optimizer.adam_learning_rate = 1e-3, 1e-4
   c.reward.updates = 24
   c.learn.updates_per_call = 1  # 12 updates, validated after every 5
-  c.learn.control = False
-  c.evaluate.policies = ConfigDict(
-    dict(
-      initialised=dict(samples=(1, 2, 4, 8), simulations=(1, 8)),
-      learned=dict(samples=(), simulations=(8,)),
-    )
-  )
+  c.stages = ('initialise', 'reward', 'learn', 'evaluate', 'report')
+  for name in ('control', 'control_flops'):
+    del c[name], c.evaluate.policies[name]
+  c.evaluate.policies.initialised.update(samples=(1, 2, 4, 8), simulations=(1, 8))
+  c.evaluate.policies.learned.update(samples=(), simulations=(8,))
   c.evaluate.search.budget = 8
   return c

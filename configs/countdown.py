@@ -31,11 +31,13 @@ def get_config() -> ConfigDict:
   c.reward.updates_per_call = c.learn.updates_per_call = 1  # more saves a CPU's time, not a GPU's
   c.learn.updates, c.learn.batch, c.learn.validate_every, c.learn.patience = 500, 256, 50, 2
   c.reward.tokens, c.learn.tokens = 256, 2048
+  quickstart.controls(c)
+  del c.control_flops, c.evaluate.policies.control_flops
   c.learn.search = ConfigDict(dict(method='gumbel', budget=32, candidates=8, verify_leaves=True))
   c.evaluate.rows = 8192
   c.evaluate.search.candidates = 8
   for name in ('initialised', 'learned'):
-    c.evaluate.policies[name] = ConfigDict(
-      dict(samples=(1, 2, 4, 8, 16, 32, 64), simulations=(1, 4, 16, 64, 128))
+    c.evaluate.policies[name].update(
+      samples=(1, 2, 4, 8, 16, 32, 64), simulations=(1, 4, 16, 64, 128)
     )
   return c

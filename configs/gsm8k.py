@@ -63,6 +63,14 @@ def recipe(argument: str, models: dict[str, str]) -> ConfigDict:
     )
   )
   c.sampling = ConfigDict(dict(granularity='line', temperature=0.8, top_k=0, top_p=1.0))
+  _learning(c)
+  _measuring(c)
+  if argument == 'smoke':
+    _smoke(c)
+  return c
+
+
+def _learning(c: ConfigDict) -> None:
   c.pretrain = supervised(updates=0, learning_rate=1e-5, adam_learning_rate=1e-5)
   c.instruct = supervised(updates=0, learning_rate=1e-5, adam_learning_rate=1e-5)
   c.instruct.rehearsal = 0.0
@@ -78,23 +86,22 @@ def recipe(argument: str, models: dict[str, str]) -> ConfigDict:
   c.learn.validate_every = 20
   c.learn.patience = 2
   c.learn.min_gain = 0.01
-  c.learn.control = False
+
+
+def _measuring(c: ConfigDict) -> None:
   c.evaluate = ConfigDict(
     dict(
       policies=dict(
-        initialised=dict(samples=(1, 4, 16), simulations=(8, 32)),
-        learned=dict(samples=(1, 4, 16), simulations=(8, 32)),
+        initialised=dict(stages=('reward', 'initialise'), samples=(1, 4, 16), simulations=(8, 32)),
+        learned=dict(stages=('learn',), samples=(1, 4, 16), simulations=(8, 32)),
       ),
       tree_methods=('gumbel',),
-      search=dict(method='gumbel', budget=32, candidates=4, verify_leaves=False),
+      search=dict(method='gumbel', budget=32, candidates=4),
       rule='weighted',
       aggregate='last',
       rows=128,
     )
   )
-  if argument == 'smoke':
-    _smoke(c)
-  return c
 
 
 def _smoke(c: ConfigDict) -> None:
@@ -108,6 +115,6 @@ def _smoke(c: ConfigDict) -> None:
     section.updates, section.batch, section.minibatches, section.search.budget = 1, 8, 2, 2
   c.learn.validate_every = c.learn.patience = 1
   for name in ('initialised', 'learned'):
-    c.evaluate.policies[name] = ConfigDict(dict(samples=(1, 2), simulations=(4,)))
+    c.evaluate.policies[name].update(samples=(1, 2), simulations=(4,))
   c.evaluate.rows = 32
   c.evaluate.search.budget = 4

@@ -18,8 +18,25 @@ def get_config(argument: str = '') -> ConfigDict:
     raise ValueError(f'the argument {argument!r} is unknown: give none, or smoke')
   c = ConfigDict()
   c.seed = 0
-  c.stages = ('initialise', 'reward', 'learn', 'evaluate', 'report')
+  c.stages = ('initialise', 'reward', 'learn', 'control', 'evaluate', 'report')
   running(c)
+  problems(c)
+  policy(c)
+  c.pretrain = supervised(updates=1200, learning_rate=2e-2, adam_learning_rate=5e-3)
+  c.instruct = supervised(updates=480, learning_rate=1.2e-2, adam_learning_rate=3e-3)
+  c.instruct.rehearsal = 0.5  # share of each batch that is plain text again
+  c.reward = searching(updates=16, learning_rate=5e-3, weights=dict(value=1.0, kl=1.0))
+  c.reward.start = 'initialise'
+  learning(c)
+  controls(c, flops=2400)
+  measuring(c)
+  if argument == 'smoke':
+    smoke(c)
+  return c
+
+
+def problems(c: ConfigDict) -> None:
+  """Countdown with three numbers: what is asked, and how it is written."""
   c.task = ConfigDict(
     dict(
       name='countdown',
@@ -37,44 +54,67 @@ def get_config(argument: str = '') -> ConfigDict:
   )
   c.tokenizer = ConfigDict(dict(vocab_size=320))
   c.shapes = ConfigDict(dict(prompt_length=16, step_length=18, max_steps=12, row_length=160))
+
+
+def policy(c: ConfigDict) -> None:
+  """What answers, and how it is sampled."""
   c.model = ConfigDict(
     dict(pretrained='', variant='0.5m', changes=dict(own_critic=False, kv_heads=1))
   )
   c.sampling = ConfigDict(dict(granularity='line', temperature=0.8, top_k=0, top_p=1.0))
-  c.pretrain = supervised(updates=1200, learning_rate=2e-2, adam_learning_rate=5e-3)
-  c.instruct = supervised(updates=480, learning_rate=1.2e-2, adam_learning_rate=3e-3)
-  c.instruct.rehearsal = 0.5  # share of each batch that is plain text again
-  c.reward = searching(updates=16, learning_rate=5e-3, weights=dict(value=1.0, kl=1.0))
+
+
+def learning(c: ConfigDict) -> None:
+  """Search and learn."""
   # Policy gradient alone can lose on few chains what cloning won (experiments/LOG.md), so cloning
   # goes on beside it.
   mix = dict(gradient=1.0, clone=1.0, value=0.5)
   c.learn = searching(updates=120, learning_rate=3e-3, end_fraction=0.05, weights=mix)
-  c.learn.batch, c.learn.search.budget = (
-    64,
-    4,
-  )  # more problems rather than more chains: cloning wants variety
+  c.learn.start = 'reward'
+  # More problems rather than more chains: cloning wants variety.
+  c.learn.batch, c.learn.search.budget = 64, 4
   c.learn.warmup_weights = losses(clone=1.0, value=0.5)
   c.learn.validate_every = c.learn.updates_per_call = 5
   c.learn.patience = 2
   c.learn.min_gain = 0.02
-  c.learn.control = True
+
+
+def controls(c: ConfigDict, *, share: float = 0.25, flops: int = 0) -> None:
+  """Supervised training where search and learn starts, at a `share` of instruction tuning's rates,
+  which configs/control.py chooses. `control` takes as many optimizer steps as `learn`;
+  `control_flops` takes `flops` steps, about as many FLOPs."""
+  steps = c.learn.updates * c.learn.minibatches
+  for name, updates in (('control', steps), ('control_flops', flops)):
+    section = c.instruct.copy_and_resolve_references()
+    section.kind, section.start, section.updates = 'supervised', 'reward', updates
+    section.validate_every = max(updates * c.learn.validate_every // c.learn.updates, 1)
+    for rate in ('learning_rate', 'adam_learning_rate'):
+      if rate in section.optimizer:
+        section.optimizer[rate] *= share
+    if updates:
+      c[name] = section
+
+
+def measuring(c: ConfigDict) -> None:
+  """What is measured of which stage's parameters: of `stages` the first that has ended."""
+  few = dict(samples=(), simulations=())
   c.evaluate = ConfigDict(
     dict(
       policies=dict(
-        initialised=dict(samples=(1, 2, 4, 8, 16), simulations=(1, 8, 32, 64)),
-        learned=dict(samples=(), simulations=()),
-        control=dict(samples=(), simulations=()),
+        initialised=dict(
+          stages=('reward', 'initialise'), samples=(1, 2, 4, 8, 16), simulations=(1, 8, 32, 64)
+        ),
+        learned=dict(stages=('learn',), **few),
+        control=dict(stages=('control',), **few),
+        control_flops=dict(stages=('control_flops',), **few),
       ),
       tree_methods=('gumbel',),
       rule='weighted',
       aggregate='last',
       rows=128,  # divides validation and test: they share a program
-      search=dict(method='gumbel', budget=32, candidates=4, verify_leaves=False),
+      search=dict(method='gumbel', budget=32, candidates=4),
     )
   )
-  if argument == 'smoke':
-    smoke(c)
-  return c
 
 
 def running(c: ConfigDict) -> None:
@@ -133,7 +173,7 @@ def searching(
         adam_learning_rate=learning_rate / 10,
         end_fraction=end_fraction,
       ),
-      search=dict(method='best_of_n', budget=8, candidates=4, verify_leaves=True),
+      search=dict(method='best_of_n', budget=8),
       credit=credit_defaults(),
       weights=losses(**weights),
       losses=loss_defaults(),
@@ -155,14 +195,15 @@ def smoke(c: ConfigDict) -> None:
     dict(demonstrations=64, texts=256, pool=64, validation=16, test=8, test_targets=8)
   )
   c.model.variant, c.model.changes.layers = 'nano', 1
-  c.pretrain.optimizer = c.instruct.optimizer  # one program for all supervised stages
-  for section in (c.pretrain, c.instruct):
+  for section in (c.pretrain, c.instruct, c.control, c.control_flops):
     section.updates, section.batch = 4, 8
+    section.optimizer.update(c.instruct.optimizer)  # one program for all
+  c.control.validate_every = c.control_flops.validate_every = 2
   for section in (c.reward, c.learn):
     section.updates, section.batch, section.minibatches, section.search.budget = 2, 8, 2, 2
   c.learn.validate_every, c.learn.patience = 1, 1
   c.reward.updates_per_call, c.learn.updates_per_call = 2, 1
   for name in ('initialised', 'learned'):
-    c.evaluate.policies[name] = ConfigDict(dict(samples=(1, 2), simulations=(4,)))
+    c.evaluate.policies[name].update(samples=(1, 2), simulations=(4,))
   c.evaluate.rows = 32
   c.evaluate.search.budget = 4

@@ -26,5 +26,7 @@ def get_config() -> ConfigDict:
     section.search = ConfigDict(dict(method='gumbel', budget=32, candidates=4, verify_leaves=True))
     section.optimizer = ConfigDict(optimizer | dict(end_fraction=0.1))
   c.learn.validate_every = 5
+  quickstart.controls(c)
+  del c.control_flops, c.evaluate.policies.control_flops
   c.evaluate.rows = 1024
   return c

@@ -30,16 +30,15 @@ from o1jax.model import forward, hf
 from o1jax.model.transformer import LanguageModel
 from o1jax.model.variants import ModelConfig
 from o1jax.recipes import pretrained
-from o1jax.recipes.build import POLICIES
 from o1jax.recipes.measure import load_run
 from o1jax.runtime.checkpoint import quiet_orbax
-from o1jax.runtime.config import ConfigError
+from o1jax.runtime.config import ConfigError, require
 from o1jax.runtime.memory import keep_freed_memory
 from o1jax.runtime.storage import StorageError
 
 FROM = flags.DEFINE_string('from', None, 'folder of a model, or workdir of a run')
 TO = flags.DEFINE_string('to', None, 'folder to make')
-POLICY = flags.DEFINE_enum('policy', 'learned', list(POLICIES), 'of a run')
+POLICY = flags.DEFINE_string('policy', 'learned', 'of a run: a name in config.evaluate.policies')
 DTYPE = flags.DEFINE_enum(
   'dtype', '', ['', 'float32', 'bfloat16', 'float16'], 'of weights for transformers'
 )
@@ -83,7 +82,9 @@ def read(folder: pathlib.Path, policy: str) -> Model:
     run = load_run(folder)
     shapes = run.experiment.config.shapes
     length = max(shapes.row_length, shapes.prompt_length + shapes.max_steps * shapes.step_length)
-    policy, texts = run.params(POLICIES[policy])['policy'], folder / 'pretrained'
+    made = run.policies()
+    require(policy in made, f'--policy={policy}: {folder} has made {", ".join(made) or "none"}')
+    policy, texts = run.params(made[policy])['policy'], folder / 'pretrained'
     if texts.is_dir():
       return Model(run.experiment.model.config, policy, length, texts)
     tokenizer = run.experiment.tokenizer

@@ -10,12 +10,13 @@ import pathlib
 import re
 import sys
 import traceback
+from collections.abc import Callable
 from types import ModuleType
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from o1jax.runtime.config import flatten
+from o1jax.runtime.config import ConfigError, flatten
 
 # Where `configs` lies: beside this package, in a checkout as well as where it is installed.
 HOME = pathlib.Path(__file__).resolve().parents[1]
@@ -29,25 +30,34 @@ class UsageError(ValueError):
 class ConfigFlag:
   """The flag `--config=FILE.py[:argument]` with its overrides; `value` is the locked config."""
 
-  def __init__(self, words: str, values: flags.FlagValues = flags.FLAGS):
-    """Defines the flag, which `words` explain, among other flags."""
+  def __init__(
+    self,
+    words: str,
+    complete: Callable[[ConfigDict], ConfigDict] = lambda config: config.lock(),
+    values: flags.FlagValues = flags.FLAGS,
+  ):
+    """Defines the flag, which `words` explain, among other flags. `complete` adds the settings that
+    a config may have and lacks."""
     words = f'{words}: FILE.py[:argument]; --config.a.b=value changes it'
     flags.DEFINE_string('config', None, words, flag_values=values)
-    self._values, self.value = values, None
+    self._complete, self._values, self.value = complete, values, None
 
   def parse(self, argv: list[str]) -> list[str]:
     """Parses a command line, as `flags_parser` of `absl.app.run`. Exits with one line and code 1
     where that is not possible."""
     try:
-      self.value, rest = read_command(argv)
+      self.value, rest = read_command(argv, self._complete)
       return self._values(rest)
-    except (UsageError, flags.Error) as error:
+    except (ConfigError, UsageError, flags.Error) as error:
       sys.exit(f'error: {" ".join(str(error).split())}')
 
 
-def read_command(argv: list[str]) -> tuple[ConfigDict | None, list[str]]:
+def read_command(
+  argv: list[str], complete: Callable[[ConfigDict], ConfigDict] = lambda config: config.lock()
+) -> tuple[ConfigDict | None, list[str]]:
   """The config that a command line asks for, None where it names no file, and the command line
-  without the overrides.
+  without the overrides. What an override chooses, such as a method, may bring settings of its own,
+  which others then change.
 
   Raises:
     UsageError: the file cannot be used, or has no such key, or the key is of another type.
@@ -59,7 +69,14 @@ def read_command(argv: list[str]) -> tuple[ConfigDict | None, list[str]]:
   name = values.config
   if name is None:
     return None, argv
-  config, rest = _override(load(name), [program, *rest], name.partition(':')[0])
+  file, argv = name.partition(':')[0], [program, *rest]
+  config = load(name)
+  given = [found[1] for arg in rest if (found := _OVERRIDE.match(arg))]
+  config, _ = _override(config, argv, [key for key in given if _has(config, key)], file)
+  config = complete(config)
+  for key in given:
+    _require_key(config, key, file)
+  config, rest = _override(config, argv, given, file)
   return config, [program, f'--config={name}', *rest[1:]]
 
 
@@ -127,11 +144,9 @@ def _why(error: Exception, path: pathlib.Path, file: str, argument: str) -> str:
   return f'line {line} raises {type(error).__name__}: {error}: mend the file'
 
 
-def _override(config, argv, file):
-  """The config with the overrides of a command line, and the command line without them."""
-  given = [found[1] for arg in argv[1:] if (found := _OVERRIDE.match(arg))]
-  for key in given:
-    _require_key(config, key, file)
+def _override(config, argv, given, file):
+  """The config with the given keys as a command line has them, and the command line without
+  those."""
   before = config.copy_and_resolve_references()
   values = _values()
   try:
@@ -149,6 +164,14 @@ def _values() -> flags.FlagValues:
   values = flags.FlagValues()
   values.set_gnu_getopt()
   return values
+
+
+def _has(config, key):
+  for part in key.split('.'):
+    if not isinstance(config, ConfigDict) or part not in config:
+      return False
+    config = config[part]
+  return True
 
 
 def _require_key(config, key, file):

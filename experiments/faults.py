@@ -37,7 +37,6 @@ FLAGS = (
   '--config.instruct.updates=12',
   '--config.reward.updates=4',
   '--config.learn.updates=8',
-  '--config.learn.control=False',
   '--config.data.texts=64',
 )
 OTHERS = ('term', 'full', 'flip')  # beside the kills

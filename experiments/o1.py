@@ -1,4 +1,4 @@
-"""The main job: initialise, reward, learn, evaluate, report.
+"""The main job: the stages of a config, such as initialise, reward, learn, evaluate, report.
 
   python -m experiments.o1 --config=configs/quickstart.py --workdir=runs/quickstart
   [--config.a.b=value]
@@ -17,29 +17,23 @@ from absl import app, flags, logging
 
 from experiments.cache import open_cache
 from experiments.door import ConfigFlag
-from o1jax.recipes import measure, outlook, stages
+from o1jax.recipes import outlook
+from o1jax.recipes.graph import in_order
 from o1jax.recipes.run import Run
+from o1jax.recipes.settings import complete
 from o1jax.runtime.checkpoint import quiet_orbax
-from o1jax.runtime.config import ConfigError, check_config, require
+from o1jax.runtime.config import ConfigError, check_config
 from o1jax.runtime.loop import Diverged, Stopped
 from o1jax.runtime.memory import keep_freed_memory
 from o1jax.runtime.mesh import prepare_cpu
-from o1jax.runtime.processes import first, join, once
+from o1jax.runtime.processes import first, join
 from o1jax.runtime.storage import REFUSALS, StorageError
-from o1jax.runtime.workdir import mark_stage_done, stage_done
 from o1jax.verify.host import VerifierError
 
-STAGES = {
-  'initialise': stages.initialise,
-  'reward': stages.reward,
-  'learn': stages.learn,
-  'evaluate': measure.evaluate,
-  'report': measure.report,
-}
 STOPPED = 3
 INTERRUPTED = 'stopped; the same command goes on from the last checkpoint'
 
-_CONFIG = ConfigFlag('what to run')
+_CONFIG = ConfigFlag('what to run', complete)
 _WORKDIR = flags.DEFINE_string('workdir', None, 'folder of the run; made if need be')
 _COORDINATOR = flags.DEFINE_string(
   'coordinator',
@@ -55,18 +49,13 @@ parse_flags = _CONFIG.parse
 
 def run(config, workdir: str) -> None:
   """Runs the stages that `config.stages` names and that are not done yet."""
-  unknown = [stage for stage in config.stages if stage not in STAGES]
-  require(not unknown, f'config.stages names {unknown}: choose from {", ".join(STAGES)}')
   check_config(config)
   jax.config.update('jax_disable_most_optimizations', config.fast_compile)
   say(outlook.setting(config, workdir))
   job = Run.open(config, workdir)
-  workdir = job.workdir
   due = []
-  for stage in STAGES:
-    if stage not in config.stages:
-      continue
-    if stage_done(workdir, stage) and stage != 'report':
+  for stage in in_order(job.experiment.config):
+    if job.done(stage):
       say(f'{stage}: done before')
       continue
     due.append(stage)
@@ -78,8 +67,7 @@ def run(config, workdir: str) -> None:
       # not.
       job.programs.ahead(due[number : number + 3])
       began = time.monotonic()
-      STAGES[stage](job)
-      once(mark_stage_done, workdir, stage)
+      job.do(stage)
       say(f'{stage}: {time.monotonic() - began:.0f} s')
   finally:
     job.programs.close()

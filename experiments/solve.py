@@ -18,7 +18,6 @@ from absl import app, flags, logging
 
 from experiments.cache import open_cache
 from o1jax.recipes.answers import HINT, SHOWN, converse, open_solver, read_question, task_of
-from o1jax.recipes.build import POLICIES
 from o1jax.recipes.run import config_of
 from o1jax.runtime.checkpoint import quiet_orbax
 from o1jax.runtime.config import ConfigError
@@ -34,8 +33,8 @@ _BUDGET = flags.DEFINE_integer(
 _METHOD = flags.DEFINE_enum(
   'method', None, list(SEARCHES), 'of search; by default that of the config'
 )
-_POLICY = flags.DEFINE_enum(
-  'policy', None, list(POLICIES), 'by default the last one that the run has made'
+_POLICY = flags.DEFINE_string(
+  'policy', None, 'a name in config.evaluate.policies; by default learned, or initialised before'
 )
 _SHOW = flags.DEFINE_enum('show', 'answer', SHOWN, 'how much of the thinking')
 _INTERACTIVE = flags.DEFINE_bool('interactive', False, 'take one question a line until told to end')

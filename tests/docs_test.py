@@ -13,7 +13,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = ('README.md', *sorted(f'docs/{path.name}' for path in (ROOT / 'docs').glob('*.md')))
 CODE = ('o1jax', 'configs', 'experiments')
-CONFIGS = ('quickstart', 'cipher', 'countdown', 'gsm8k', 'mbpp', 'benchmark', 'scaling')
+CONFIGS = ('quickstart', 'ablation', 'cipher', 'countdown', 'gsm8k', 'mbpp', 'benchmark', 'scaling')
 # Words that are not ours: of libraries, of the system, of shells.
 OUTSIDE = {
   *('init', 'apply', 'parse', 'eval', 'sympify', 'optimization_barrier', 'generate', 'argmax'),

@@ -27,10 +27,11 @@ from absl import app, flags, logging  # noqa: E402
 
 from experiments.aot.programs import PROGRAMS, run  # noqa: E402
 from experiments.door import ConfigFlag  # noqa: E402
+from o1jax.recipes.settings import complete  # noqa: E402
 from o1jax.runtime.config import ConfigError  # noqa: E402
 from o1jax.runtime.storage import StorageError, writing  # noqa: E402
 
-_CONFIG = ConfigFlag('the job')
+_CONFIG = ConfigFlag('the job', complete)
 _TOPOLOGY = flags.DEFINE_string('topology', None, 'such as v5e:4x4, v5p:2x2x4, v6e:16x16')
 _PROGRAMS = flags.DEFINE_list('programs', list(PROGRAMS), 'what to compile: fused, supervised')
 _OUT = flags.DEFINE_string('out', '', 'file for the numbers as JSON; empty = none')

@@ -1,6 +1,7 @@
 """How fast search is for a policy that was trained: its steps close early and its problems are
 those of its task."""
 
+import functools
 import pathlib
 
 import jax
@@ -9,10 +10,11 @@ import jax.numpy as jnp
 from experiments.benchmark.timing import Limit, Row, beside, row, share_row
 from o1jax.keys import of_problems
 from o1jax.model.compute import search_cost
-from o1jax.recipes.build import POLICIES, test_search
+from o1jax.recipes.build import test_search
 from o1jax.recipes.measure import load_run
 from o1jax.runtime.config import require
 from o1jax.runtime.mesh import build_mesh, problem_sharding, replicated, sharded_search
+from o1jax.search import SEARCHES
 
 
 def trained_rows(
@@ -31,8 +33,9 @@ def trained_rows(
     ConfigError: there is no such job, or it has made no policy.
   """
   run = load_run(workdir)
-  made = [stage for stage in POLICIES.values() if run.made(stage)]
-  require(bool(made), f'{workdir} has no policy yet: let its job reach its stage reward')
+  made = run.policies()
+  stage = made.get('learned') or next(iter(made.values()), None)
+  require(stage is not None, f'{workdir} has no policy yet: let its job reach its stage reward')
   e, section = run.experiment, run.experiment.config.evaluate.search
   prompt, _ = e.data.test
   count = prompt.length.shape[0]
@@ -40,21 +43,21 @@ def trained_rows(
   keys, prompt = jax.device_put(
     (of_problems(e.key, count), jax.tree.map(jnp.asarray, prompt)), problem_sharding(mesh)
   )
-  params = jax.device_put(run.params(made[-1]), replicated(mesh))
+  params = jax.device_put(run.params(stage), replicated(mesh))
   rows = []
   for method, budget in ((section.method, section.budget), ('best_of_n', samples)):
+    spent = (budget,) if SEARCHES[method].several else ()
     with jax.set_mesh(mesh):
       search = (
         jax.jit(sharded_search(e.model, test_search(e, method, budget)))
-        .lower(params, keys, prompt)
+        .lower(params, keys, prompt, *spent)
         .compile()
       )
-    tokens, flops = (
-      float(x.sum()) for x in search_cost(e.model.config, prompt, search(params, keys, prompt))
-    )
-    took, peak = beside(limits[e.model.config.dtype], lambda: search(params, keys, prompt), repeats)  # noqa: B023
+    again = functools.partial(search, params, keys, prompt, *spent)
+    tokens, flops = (float(x.sum()) for x in search_cost(e.model.config, prompt, again()))
+    took, peak = beside(limits[e.model.config.dtype], again, repeats)
     shape = dict(
-      method=method, budget=budget, policy=made[-1], batch=count, tokens=tokens, devices=mesh.size
+      method=method, budget=budget, policy=stage, batch=count, tokens=tokens, devices=mesh.size
     )
     rows += [
       row('trained_tokens_per_second', tokens / took, 'tokens/s', shape),

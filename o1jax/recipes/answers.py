@@ -7,7 +7,6 @@ import jax.numpy as jnp
 
 from o1jax.data.pipeline import encode_problems
 from o1jax.evaluation.tree_view import DrawnNode, tree_text
-from o1jax.recipes.build import POLICIES
 from o1jax.recipes.experiment import build_task
 from o1jax.recipes.measure import Picture, load_run, picture, search_one
 from o1jax.recipes.run import Run
@@ -88,17 +87,18 @@ def open_solver(
     ConfigError: the run has no such policy yet.
   """
   run = load_run(workdir)
-  made = [name for name in ('initialised', 'learned') if run.made(POLICIES[name])]
-  policy = policy or (made[-1] if made else None)
+  made = run.policies()
+  policy = policy or next((name for name in ('learned', *made) if name in made), None)
+  known = ', '.join(run.experiment.config.evaluate.policies)
   require(
-    policy is not None and run.made(POLICIES[policy]),
-    f'{run.workdir} has no {policy or "policy"} to ask: run the job first',
+    policy in made,
+    f'{run.workdir} has no {policy or "policy"} to ask, of {known}: run the job first',
   )
   search = run.experiment.config.evaluate.search
   return Solver(
     run,
     policy,
-    run.params(POLICIES[policy]),
+    run.params(made[policy]),
     method or search.method,
     budget or search.budget,
   )

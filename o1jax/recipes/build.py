@@ -10,6 +10,7 @@ import jax
 import optax
 from jax.sharding import Mesh
 
+import o1jax.recipes
 from o1jax.decode.rules import Sampling
 from o1jax.fused import search_and_learn
 from o1jax.learning.optimizer import build_optimizer
@@ -19,19 +20,14 @@ from o1jax.model.variants import ModelConfig
 from o1jax.recipes.experiment import Experiment, assemble
 from o1jax.recipes.objectives import check_learning, credit_settings, objective
 from o1jax.recipes.pretrained import load_policy
+from o1jax.recipes.settings import complete, kind_of
 from o1jax.reward import OUTCOME
 from o1jax.reward.process import AGGREGATES
-from o1jax.runtime.config import ConfigDict, ConfigError, require
+from o1jax.runtime.config import ConfigDict, ConfigError, require, within
 from o1jax.runtime.mesh import build_mesh, sharded_search, state_sharding, with_sharding
 from o1jax.search import CHOICES, SEARCHES
 from o1jax.search import run as search_run
 from o1jax.types import Array, Params, Prompt, Reference, Tree
-
-POLICIES = {
-  'initialised': 'reward',
-  'control': 'control',
-  'learned': 'learn',
-}  # name in results: stage that made it
 
 
 def build(
@@ -39,6 +35,7 @@ def build(
   workdir: pathlib.Path,
   *,
   devices: Sequence[jax.Device] | None = None,
+  seed: int | None = None,
   looking: bool = False,
 ) -> Experiment:
   """What a config asks for, as `assemble` makes it, for some devices or all that there are.
@@ -51,7 +48,7 @@ def build(
     StorageError: data or tokenizer cannot be written.
   """
   try:
-    experiment = assemble(config, workdir)
+    experiment = assemble(complete(config), workdir, seed=seed)
     if not looking:
       check(experiment, devices)
     return experiment
@@ -65,36 +62,64 @@ def check(experiment: Experiment, devices: Sequence[jax.Device] | None = None) -
   """Builds, without compiling, all that the stages will build, so that a setting that cannot work
   fails here."""
   config = experiment.config
-  sampling(experiment)
-  for name in ('pretrain', 'instruct'):
-    build_optimizer(steps=config[name].updates, **config[name].optimizer.to_dict())
-    supervised_mesh(config, config[name], devices)
-  problems = experiment.data.pool[0].length.shape[0]
-  for name in ('reward', 'learn'):
-    section = config[name]
-    require(
-      section.batch <= problems,
-      f'config.{name}.batch={section.batch} is more than the {problems} problems of the pool: give '
-      f'a smaller batch, or '
-      'raise config.data.pool',
-    )
-    check_search(section.search, config)
-    for size in ('batch', 'minibatches'):
-      require(section[size] >= 1, f'config.{name}.{size}={section[size]}: give at least 1')
-    for count in ('updates', 'validate_every') if name == 'learn' else ('updates',):
-      require(
-        section.updates_per_call >= 1 and section[count] % section.updates_per_call == 0,
-        f'config.{name}.updates_per_call={section.updates_per_call} does not divide '
-        f'config.{name}.{count}='
-        f'{section[count]}: give a divisor, or 1',
-      )
-    check_learning(name, section, search_provides(section.search))
-    fused_update(experiment, section)
-    check_mesh(experiment.model.config, fused_mesh(config, section, devices))
+  with within('sampling'):
+    sampling(experiment)
   build_mesh(
     experiment.data.validation[0].length.shape[0], **config.mesh, devices=devices
   )  # searched in one go
-  section = config.evaluate
+  names = [name for name, section in config.items() if isinstance(section, ConfigDict)]
+  for name in dict.fromkeys([*config.stages, *names]):
+    row = o1jax.recipes.STAGES.get(kind_of(config, name))
+    if row:
+      with within(name):
+        row.check(experiment, name, devices)
+
+
+def check_initialise(experiment: Experiment, name: str, devices) -> None:
+  """Refuses settings of the sections pretrain and instruct."""
+  for part in ('pretrain', 'instruct'):
+    with within(part):
+      check_supervised(experiment, part, devices)
+
+
+def check_supervised(experiment: Experiment, name: str, devices) -> None:
+  """Refuses settings of a section that trains on text."""
+  section = experiment.config[name]
+  build_optimizer(steps=section.updates, **section.optimizer.to_dict())
+  supervised_mesh(experiment.config, section, devices)
+
+
+def check_searching(experiment: Experiment, name: str, devices) -> None:
+  """Refuses settings of a stage that searches and learns."""
+  config, section = experiment.config, experiment.config[name]
+  problems = experiment.data.pool[0].length.shape[0]
+  require(
+    section.batch <= problems,
+    f'config.{name}.batch={section.batch} is more than the {problems} problems of the pool: give '
+    'a smaller batch, or raise config.data.pool',
+  )
+  check_search(section.search, config)
+  for size in ('batch', 'minibatches', 'updates_per_call'):
+    require(section[size] >= 1, f'config.{name}.{size}={section[size]}: give at least 1')
+  divides = [('updates_per_call', 'updates'), ('minibatches', 'batch')]
+  if 'validate_every' in section:
+    require(section.validate_every >= 1, f'config.{name}.validate_every=0: give at least 1')
+    divides.append(('updates_per_call', 'validate_every'))
+  for part, whole in divides:
+    require(
+      section[whole] % section[part] == 0,
+      f'config.{name}.{part}={section[part]} does not divide config.{name}.{whole}='
+      f'{section[whole]}: give a divisor, or 1',
+    )
+  check_learning(name, section, search_provides(section.search))
+  fused_update(experiment, section)
+  check_mesh(experiment.model.config, fused_mesh(config, section, devices))
+
+
+def check_evaluate(experiment: Experiment, name: str, devices) -> None:
+  """Refuses settings of the measurement."""
+  config, section = experiment.config, experiment.config.evaluate
+  require(name == 'evaluate', f'config.{name}.kind=evaluate: name that stage evaluate')
   check_search(section.search, config)
   require(section.rows >= 1, f'config.evaluate.rows={section.rows}: give at least 1')
   require(
@@ -104,10 +129,6 @@ def check(experiment: Experiment, devices: Sequence[jax.Device] | None = None) -
   require(
     section.aggregate in AGGREGATES,
     f'config.evaluate.aggregate is {section.aggregate!r}: choose one of {", ".join(AGGREGATES)}',
-  )
-  unknown = [name for name in section.policies if name not in POLICIES]
-  require(
-    not unknown, f'config.evaluate.policies names {unknown}: choose from {", ".join(POLICIES)}'
   )
   trees = [name for name, row in SEARCHES.items() if not row.independent]
   bad = [method for method in section.tree_methods if method not in trees]
@@ -133,9 +154,10 @@ def check_search(search: ConfigDict, config: ConfigDict) -> None:
   )
   row = SEARCHES[search.method]
   others = ', '.join(name for name, other in SEARCHES.items() if other.least == 1)
+  candidates = search.get('candidates', 1)
   require(
-    search.candidates >= row.least,
-    f'{search.method} with candidates={search.candidates} has nothing to choose from: give at '
+    candidates >= row.least,
+    f'{search.method} with candidates={candidates} has nothing to choose from: give at '
     f'least {row.least} candidates, or use method {others}',
   )
   require(search.budget >= 1, f'search budget={search.budget}: give at least 1')
@@ -202,7 +224,7 @@ def _search(experiment, section, method, most, *, greedy=False, **settings):
     row,
     forward.decoder(experiment.model),
     most=most,
-    candidates=section.candidates,
+    candidates=section.get('candidates', 1),
     sampling=sampling(experiment, greedy=greedy),
     step_length=shapes.step_length,
     max_steps=shapes.max_steps,

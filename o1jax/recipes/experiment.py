@@ -76,9 +76,14 @@ class Experiment:
     return self.load()
 
 
-def assemble(config: ConfigDict, workdir: pathlib.Path) -> Experiment:
+def assemble(config: ConfigDict, workdir: pathlib.Path, *, seed: int | None = None) -> Experiment:
   """Data, tokenizer, model and verifier of a config; data and tokenizer are made once and kept in
   the workdir.
+
+  Args:
+    config: complete.
+    workdir: of the run, or of the one whose data it shares.
+    seed: of the data; None = the config's.
 
   Raises:
     ValueError: the pieces do not fit each other.
@@ -92,7 +97,8 @@ def assemble(config: ConfigDict, workdir: pathlib.Path) -> Experiment:
   )
   if config.model.pretrained:
     _keep_pretrained(config, workdir)
-  material = functools.cache(functools.partial(_material, config, task, workdir))
+  seed = config.seed if seed is None else seed
+  material = functools.cache(functools.partial(_material, config, task, workdir, seed))
   tokenizer = _tokenizer(config, workdir, material)
   shape = model_shape(config, tokenizer, workdir)
   table = tokenizer.bytes_table(rows=shape.vocab_size)
@@ -306,7 +312,7 @@ def _verifier(config, task, table) -> Verifier:
   return Verifier(rule, lambda: host.failure, f'{chosen.name} on the host')
 
 
-def _material(config, task, workdir):
+def _material(config, task, workdir, seed):
   """Demonstrations come first in the training split, so the pool after them shares none of their
   problems."""
   from o1jax.data import builder  # late: tensorflow_datasets takes half a second
@@ -318,17 +324,17 @@ def _material(config, task, workdir):
       workdir / 'data',
       counts={'train': size.demonstrations},
       texts=size.texts,
-      seed=config.seed,
+      seed=seed,
     )
-  train = task.problems('train', size.demonstrations + size.pool, config.seed)
+  train = task.problems('train', size.demonstrations + size.pool, seed)
   shown = {d.problem.prompt for d in builder.read(task.name, workdir / 'data', 'train')}
   pool = [problem for problem in train if problem.prompt not in shown]
   problems = {
     'pool': pool[: size.pool],
-    'validation': task.problems('validation', size.validation, config.seed),
+    'validation': task.problems('validation', size.validation, seed),
     # Targets that training never saw are the harder half of a test, where the task holds some out.
-    'test': task.problems('test', size.test, config.seed)
-    + (task.problems('test_targets', size.test_targets, config.seed) if size.test_targets else []),
+    'test': task.problems('test', size.test, seed)
+    + (task.problems('test_targets', size.test_targets, seed) if size.test_targets else []),
   }
   held = {p.prompt for split in ('validation', 'test') for p in problems[split]}
   leaked = next((problem.prompt for problem in train if problem.prompt in held), None)

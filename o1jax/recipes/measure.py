@@ -19,7 +19,7 @@ from o1jax.evaluation.statistics import calibration_of_states
 from o1jax.evaluation.tree_view import DrawnNode, drawn_nodes
 from o1jax.keys import of_problems
 from o1jax.model.sharding import gather_to_host
-from o1jax.recipes.build import POLICIES
+from o1jax.recipes import graph
 from o1jax.recipes.programs import Search, searches_of
 from o1jax.recipes.run import Run
 from o1jax.runtime.config import require
@@ -28,8 +28,6 @@ from o1jax.runtime.processes import first, once
 from o1jax.text.answer import told
 from o1jax.text.steps import count_behaviours
 from o1jax.types import Params, Problem, Prompt, Reference, Task, Tree
-
-INITIALISED = 'initialised'  # the policy that a run starts from, before any search and learning
 
 
 class Made(NamedTuple):
@@ -43,23 +41,21 @@ class Made(NamedTuple):
 def policies_made(run: Run) -> list[Made]:
   """The policies that the config wants measured and that are there.
 
-  Before a reward stage the initialised policy is that of the stage initialise, and its critic is
-  untrained.
+  Of the stages of a policy the first that has ended is measured. Its critic is untrained where no
+  stage has searched before.
 
   Raises:
     ConfigError: there are none; the message names the stages that make them.
   """
-  named = run.experiment.config.evaluate.policies
-  wanted = {name: stage for name, stage in POLICIES.items() if name in named}
-  found = []
-  for name, stage in wanted.items():
-    if run.made(stage):
-      found.append(Made(name, stage, critic=True))
-    elif name == INITIALISED and run.made('initialise'):
-      found.append(Made(name, 'initialise', critic=False))
+  config, found = run.experiment.config, []
+  wanted = graph.measured(config)
+  for name, stages in wanted.items():
+    stage = next((stage for stage in stages if run.made(stage)), None)
+    if stage:
+      found.append(Made(name, stage, critic=graph.trains_critic(config, stage)))
     else:
-      _say(f'evaluate: {name} is not measured, since the stage {stage} has not made it')
-  stages = dict.fromkeys(('initialise', *wanted.values()))
+      _say(f'evaluate: {name} is not measured, since the stage {stages[0]} has not made it')
+  stages = dict.fromkeys(stage for stages in wanted.values() for stage in stages)
   require(
     bool(found),
     f'evaluate has nothing to measure: none of its policies ({", ".join(wanted)}) is made; run '
@@ -68,7 +64,7 @@ def policies_made(run: Run) -> list[Made]:
   return found
 
 
-def evaluate(run: Run) -> None:
+def evaluate(run: Run, name: str = 'evaluate') -> None:
   """Measures every policy the run has made. On the test problems: accuracy by method and budget,
   calibration, two drawn trees, and the answers to the task's fixed problems. On the validation
   problems: behaviours."""
@@ -284,7 +280,7 @@ def solve_fixed(run: Run, policy: str, params: Params) -> list[dict]:
   ]
 
 
-def report(run: Run) -> None:
+def report(run: Run, name: str = 'report') -> None:
   """Writes report/index.html and prints the table a reader wants; the first process of a job
   does."""
   if not first():

@@ -10,7 +10,7 @@ import numpy as np
 from o1jax.model.compute import token_flops
 from o1jax.recipes.build import abstract_params
 from o1jax.recipes.experiment import Experiment
-from o1jax.recipes.programs import searches_of, supervised_section
+from o1jax.recipes.programs import searches_of
 from o1jax.runtime.config import ConfigDict
 from o1jax.search import SEARCHES
 
@@ -56,22 +56,20 @@ def flops(experiment: Experiment, stage: str) -> float:
   if stage == 'initialise':
     tokens = sum(config[name].updates * config[name].batch for name in ('pretrain', 'instruct'))
     return 3 * tokens * shapes.row_length * _token(model, shapes.row_length, critic=False)
-  if stage in ('reward', 'learn'):
-    section = config[stage]
-    grown = _steps(section.search.method, section.search.budget, section.search, shapes)
-    solved = section.updates * section.batch * grown * steps
-    total = 4 * solved * _token(model, shapes.max_steps * steps)
-    if stage == 'learn' and section.control:
-      control = supervised_section(config, 'control')
-      tokens = control.updates * control.batch * shapes.row_length
-      total += 3 * tokens * _token(model, shapes.row_length, critic=False)
-    return total
   if stage == 'evaluate':
     settings = config.evaluate.search
     searches = [s for policy in config.evaluate.policies for s in searches_of(config, policy)]
     grown = sum(_steps(s.method, s.budget, settings, shapes) for s in searches)
     problems = len(experiment.data.test[0].length)
     return problems * grown * steps * _token(model, shapes.max_steps * steps)
+  section = config.get(stage, {})
+  if 'search' in section:
+    grown = _steps(section.search.method, section.search.budget, section.search, shapes)
+    solved = section.updates * section.batch * grown * steps
+    return 4 * solved * _token(model, shapes.max_steps * steps)
+  if 'updates' in section:
+    tokens = section.updates * section.batch * shapes.row_length
+    return 3 * tokens * _token(model, shapes.row_length, critic=False)
   return 0.0
 
 

@@ -10,6 +10,7 @@ import jax
 from jax.sharding import Mesh
 from jax.stages import Lowered
 
+import o1jax.recipes
 from o1jax.evaluation import methods
 from o1jax.evaluation.accuracy import Evaluator, Reading, Readout, equal_batches
 from o1jax.keys import of_problems
@@ -27,6 +28,7 @@ from o1jax.recipes.build import (
 )
 from o1jax.recipes.experiment import Experiment
 from o1jax.recipes.objectives import searching_state, weights
+from o1jax.recipes.settings import kind_of
 from o1jax.runtime.config import ConfigDict
 from o1jax.runtime.mesh import (
   build_mesh,
@@ -84,24 +86,24 @@ class Programs:
 
   def __init__(self, experiment: Experiment):
     """Compiles nothing yet."""
-    self._experiment, self._made = experiment, {}
+    self.experiment, self._made = experiment, {}
     self._pool = ThreadPoolExecutor(cores())
 
   def supervised(self, stage: str) -> Program:
-    """The update of 'pretrain', 'instruct' or 'control'."""
-    return self.once(*self._supervised(stage))
+    """The update of a section that trains on text."""
+    return self.once(*self.for_supervised(stage))
 
   def searching(self, stage: str) -> Program:
-    """The fused update of 'reward' or 'learn'."""
-    return self.once(*self._searching(stage))
+    """The fused update of a stage that searches and learns."""
+    return self.once(*self.for_searching(stage))
 
   def evaluator(self, search: Search, problems: tuple[Prompt, Reference]) -> Evaluator:
     """Of a test-time search by the config, for as many problems of these shapes."""
-    return self.once(*self._evaluator(search, problems))
+    return self.once(*self.for_evaluator(search, problems))
 
   def sampler(self) -> Callable:
     """(params, keys, prompts of the validation split) -> Tree: one sampled solution a problem."""
-    return self.once(*self._sampler())
+    return self.once(*self.for_sampler())
 
   def once(self, name, make: Callable):
     """`make()` the first time and what it made from then on; an error in it is raised again to all
@@ -125,41 +127,30 @@ class Programs:
     self._pool.shutdown(wait=False, cancel_futures=True)
 
   def _of_stage(self, stage):
-    e, config = self._experiment, self._experiment.config
-    if stage == 'initialise':
-      return [self._supervised(name) for name in ('pretrain', 'instruct') if config[name].updates]
-    if stage == 'reward':
-      return [self._searching('reward')]
-    if stage == 'learn':
-      control = [self._supervised('control')] if config.learn.control else []
-      return [self._evaluator(GREEDY_SEARCH, e.data.validation), self._searching('learn'), *control]
-    if stage == 'evaluate':
-      searches = [
-        search for policy in config.evaluate.policies for search in searches_of(config, policy)
-      ]
-      return [*(self._evaluator(search, e.data.test) for search in searches), self._sampler()]
-    return []
+    row = o1jax.recipes.STAGES[kind_of(self.experiment.config, stage)]
+    return row.ahead(self, stage)
 
-  # Each of these gives the name of a program and what makes it.
-
-  def _supervised(self, stage):
-    e, section = self._experiment, supervised_section(self._experiment.config, stage)
+  def for_supervised(self, stage):
+    """As `supervised`: the name of its program, and what makes it."""
+    e, section = self.experiment, self.experiment.config[stage]
 
     def make():
       return _program(*lower_supervised(e, section, supervised_mesh(e.config, section)))
 
     return ('supervised', section.batch, section.updates, *sorted(section.optimizer.items())), make
 
-  def _searching(self, stage):
-    e, section = self._experiment, self._experiment.config[stage]
+  def for_searching(self, stage):
+    """As `searching`, see `for_supervised`."""
+    e, section = self.experiment, self.experiment.config[stage]
 
     def make():
       return _program(*lower_searching(e, section, fused_mesh(e.config, section)))
 
     return stage, make
 
-  def _evaluator(self, search, problems):
-    e, section = self._experiment, self._experiment.config.evaluate
+  def for_evaluator(self, search, problems):
+    """As `evaluator`, see `for_supervised`."""
+    e, section = self.experiment, self.experiment.config.evaluate
     budgets = tree_budgets(e.config) if search.spend else ()
     if search.spend and search.spend not in budgets:
       budgets = (search.spend,)
@@ -193,8 +184,9 @@ class Programs:
       shapes,
     ), make
 
-  def _sampler(self):
-    e = self._experiment
+  def for_sampler(self):
+    """As `sampler`, see `for_supervised`."""
+    e = self.experiment
     prompt, _ = e.data.validation
 
     def make():
@@ -278,14 +270,38 @@ def _program(lowered, start) -> Program:
   return Program(update, update.input_shardings[0], start)
 
 
-def supervised_section(config: ConfigDict, stage: str) -> ConfigDict:
-  """The config of 'pretrain', 'instruct' or 'control': instruction tuning for as many optimizer
-  steps as 'learn'."""
-  if stage != 'control':
-    return config[stage]
-  section = config.instruct.copy_and_resolve_references()
-  section.updates = config.learn.updates * config.learn.minibatches
-  return section
+def ahead_of_initialise(programs: Programs, stage: str) -> list:
+  """What a stage of this kind will ask for, as (name, make); so for the others below."""
+  config = programs.experiment.config
+  return [programs.for_supervised(n) for n in ('pretrain', 'instruct') if config[n].updates]
+
+
+def ahead_of_supervised(programs: Programs, stage: str) -> list:
+  """The update, and the search that validates."""
+  section, problems = programs.experiment.config[stage], programs.experiment.data.validation
+  watched = [programs.for_evaluator(GREEDY_SEARCH, problems)] if section.validate_every else []
+  return [*watched, programs.for_supervised(stage)]
+
+
+def ahead_of_searching(programs: Programs, stage: str) -> list:
+  """The fused update."""
+  return [programs.for_searching(stage)]
+
+
+def ahead_of_learn(programs: Programs, stage: str) -> list:
+  """The fused update, and the search that validates."""
+  problems = programs.experiment.data.validation
+  return [programs.for_evaluator(GREEDY_SEARCH, problems), programs.for_searching(stage)]
+
+
+def ahead_of_evaluate(programs: Programs, stage: str) -> list:
+  """The searches of all policies."""
+  config, problems = programs.experiment.config, programs.experiment.data.test
+  searches = [search for name in config.evaluate.policies for search in searches_of(config, name)]
+  return [
+    *(programs.for_evaluator(search, problems) for search in searches),
+    programs.for_sampler(),
+  ]
 
 
 def tree_budgets(config: ConfigDict) -> tuple[int, ...]:

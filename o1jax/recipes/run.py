@@ -4,21 +4,28 @@ import dataclasses
 import functools
 import json
 import pathlib
+from typing import Any
 
+import o1jax.recipes
+from o1jax.recipes import graph
 from o1jax.recipes.build import abstract_params, build
-from o1jax.recipes.experiment import Experiment, tokenizer_digest
+from o1jax.recipes.experiment import Experiment
 from o1jax.recipes.programs import Programs
+from o1jax.recipes.settings import changes, complete, complete_identity, kind_of
 from o1jax.runtime.checkpoint import Checkpoints
-from o1jax.runtime.config import FREE_KEYS, ConfigDict, ConfigError, flatten, is_under, require
+from o1jax.runtime.config import ConfigDict, ConfigError, require
 from o1jax.runtime.loop import Keeping
 from o1jax.runtime.metrics import MetricsWriter
 from o1jax.runtime.processes import agree, first, in_turn, once
 from o1jax.runtime.storage import StorageError, together
 from o1jax.runtime.workdir import (
   load_config,
+  mark_stage_done,
   opening,
   record,
+  stage_done,
   stage_file,
+  stage_note,
   versions,
   write_atomic,
 )
@@ -41,10 +48,14 @@ class Run:
     fails.
 
     Raises:
-      ConfigError: its pieces do not fit, or the workdir is of something else; nothing was compiled.
+      ConfigError: its pieces do not fit, a stage starts from what is not there, or the workdir is
+        of something else; nothing was compiled.
     """
-    with opening(workdir, config) as (workdir, place):
-      experiment = in_turn(lambda: build(config, place))
+    config = complete(config)
+    graph.in_order(config)
+    with opening(workdir, config, changes=changes) as (workdir, place):
+      experiment = in_turn(lambda: _build(config, workdir, place))
+      once(graph.require_starts, config, workdir)
     return cls._of(experiment, workdir)
 
   @classmethod
@@ -56,7 +67,8 @@ class Run:
     """
     workdir = pathlib.Path(workdir).expanduser().resolve()
     config = config_of(workdir)
-    return cls._of(in_turn(lambda: build(config, workdir, looking=True)), workdir, looking=True)
+    build = lambda: _build(config, workdir, workdir, looking=True)
+    return cls._of(in_turn(build), workdir, looking=True)
 
   @classmethod
   def _of(cls, experiment, workdir, *, looking=False):
@@ -72,18 +84,39 @@ class Run:
   def keeping(self) -> Keeping:
     """When to save, when to give up, and what the checkpoints of this run record."""
     config = self.experiment.config
-    values = {
-      f'config.{key}': value
-      for key, value in flatten(config).items()
-      if not is_under(key, FREE_KEYS)
-    }
-    identity = {**values, 'tokenizer': tokenizer_digest(self.workdir)}
     return Keeping(
       **config.checkpoint.to_dict(),
       skip_limit=config.skip_limit,
-      identity=identity,
+      identity=graph.identity(config, self.workdir),
       notes=versions(),
+      reads=complete_identity,
     )
+
+  def how(self, stage: str) -> dict[str, Any]:
+    """What `run_updates` asks of any stage of this run."""
+    return dict(
+      stage=stage,
+      workdir=self.workdir,
+      writer=self.writer,
+      keeping=self.keeping,
+      profile=self.experiment.config.profile,
+    )
+
+  def done(self, stage: str) -> bool:
+    """Whether a stage need not be run again. What measures has to be where another policy has ended
+    since; a report is always written anew."""
+    needs = o1jax.recipes.STAGES[kind_of(self.experiment.config, stage)].needs
+    if needs == 'results' or not stage_done(self.workdir, stage):
+      return False
+    measured = stage_note(self.workdir, stage)
+    return needs != 'parameters' or not measured or json.loads(measured) == self.policies()
+
+  def do(self, stage: str) -> None:
+    """Runs a stage."""
+    row = o1jax.recipes.STAGES[kind_of(self.experiment.config, stage)]
+    row.run(self, stage)
+    note = json.dumps(self.policies()) if row.needs == 'parameters' else ''
+    once(mark_stage_done, self.workdir, stage, note)
 
   def finish(self, stage: str, params: Params) -> None:
     """Keeps the parameters a stage ends with, for the stages after it. StorageError where that is
@@ -92,33 +125,51 @@ class Run:
     final.save(0, params)
     final.close()
 
+  def start(self, stage: str) -> Params:
+    """The parameters that a stage starts from. ConfigError as `params`."""
+    return self.params(self.experiment.config[stage].start)
+
   def params(self, stage: str) -> Params:
-    """The parameters a stage ended with.
+    """The parameters that a stage ended with, of this run or another (see `graph.reference`).
 
     Raises:
-      ConfigError: there are none, or they are damaged; the stage will then be ended again from its
-        last checkpoint.
+      ConfigError: there are none, or they are damaged; a stage of this run will then be ended again
+        from its last checkpoint.
     """
-    final = self._checkpoints(f'{stage}_params')
+    folder, name = graph.reference(stage)
+    final = self._final(stage)
     params = final.restore(abstract_params(self.experiment))
     if params is None:
-      if not self.looking:
-        once(
-          lambda: stage_file(self.workdir, 'learn' if stage == 'control' else stage).unlink(
-            missing_ok=True
-          )
-        )
+      if not self.looking and not folder:
+        once(lambda: stage_file(self.workdir, name).unlink(missing_ok=True))
       raise ConfigError(
         f'{final.directory} holds no good parameters: run the same command again, with the stage '
-        f'that '
-        'makes them, which goes on from its last checkpoint'
+        'that makes them, which goes on from its last checkpoint'
       )
     return params
 
   def made(self, stage: str) -> bool:
-    """Whether the stage has ended."""
-    final = self._checkpoints(f'{stage}_params')
+    """Whether a stage, of this run or another, has ended."""
+    final = self._final(stage)
     return bool(agree(together(lambda: int(first() and final.latest_step() is not None))))
+
+  def policies(self) -> dict[str, str]:
+    """{policy: stage} of those that `graph.measured` names and that have ended."""
+    named = graph.measured(self.experiment.config).items()
+    found = {name: [stage for stage in stages if self.made(stage)] for name, stages in named}
+    return {name: ended[0] for name, ended in found.items() if ended}
+
+  def _final(self, stage):
+    folder, name = graph.reference(stage)
+    if not folder:
+      return self._checkpoints(f'{name}_params')
+    place = graph.find(folder, self.workdir)
+    return Checkpoints(
+      place / 'checkpoints' / f'{name}_params',
+      looking=True,
+      identity=graph.identity(complete(load_config(place)), place),
+      reads=complete_identity,
+    )
 
   def _checkpoints(self, name):
     return Checkpoints(
@@ -126,6 +177,7 @@ class Run:
       looking=self.looking,
       identity=self.keeping.identity,
       notes=self.keeping.notes,
+      reads=complete_identity,
     )
 
   def _refuse_others(self):
@@ -140,8 +192,8 @@ class Run:
 
 
 def config_of(workdir: str | pathlib.Path) -> ConfigDict:
-  """The config of the run in a workdir. ConfigError where it holds none, or something else, such as
-  a model."""
+  """The complete config of the run in a workdir. ConfigError where it holds none, or something
+  else, such as a model."""
   config = load_config(workdir)
   lacks = [name for name in ('task', 'model', 'evaluate', 'stages') if name not in config]
   what = 'a model' if 'model_type' in config or 'architectures' in config else 'something else'
@@ -150,4 +202,12 @@ def config_of(workdir: str | pathlib.Path) -> ConfigDict:
     f'{workdir} holds {what}, not a run: its config.json has no {", ".join(lacks)}; pass the '
     'workdir of a run as --workdir',
   )
-  return config
+  return complete(config)
+
+
+def _build(config, workdir, place, *, looking=False) -> Experiment:
+  """The experiment of a config; what it makes, and does not share, goes to `place`."""
+  home = graph.home(config, workdir)
+  if home == workdir:
+    return build(config, place, looking=looking)
+  return build(config, home, seed=load_config(home).seed, looking=looking)

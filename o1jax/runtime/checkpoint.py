@@ -59,6 +59,7 @@ class Checkpoints:
     looking: bool = False,
     identity: dict[str, Any] | None = None,
     notes: dict[str, Any] | None = None,
+    reads: Callable[[dict], dict] = dict,
   ):
     """Nothing is made here.
 
@@ -70,9 +71,11 @@ class Checkpoints:
       identity: what a state belongs to, plain values by name; a checkpoint with another identity is
         refused.
       notes: what else to record, such as the versions of libraries.
+      reads: makes today's identity of one that an older version recorded.
     """
     self.directory = pathlib.Path(directory).expanduser().resolve()
     self._identity, self._notes = _plain(identity or {}), _plain(notes or {})
+    self._reads = reads
     self._permanent, self._looking, self._manager = permanent, looking, None
 
   def save(self, step: int, state: Any) -> None:
@@ -228,7 +231,7 @@ class Checkpoints:
       return record
 
   def _refuse_another(self, step, identity):
-    other = compare(identity, self._identity) if self._identity else {}
+    other = compare(_plain(self._reads(identity)), self._identity) if self._identity else {}
     for name, (there, here) in other.items():
       raise ConfigError(
         f'checkpoint {self.directory / str(step)} is of another run: {name} is {there} there and '

@@ -4,8 +4,10 @@ A config is an `ml_collections.ConfigDict` whose leaves are None, bool, int, flo
 of these. A script loads it with `config_flags`; functions are then given plain keyword arguments.
 """
 
+import contextlib
 import json
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -47,9 +49,33 @@ def flatten(config: ConfigDict) -> dict[str, Any]:
   return dict(sorted(leaves.items()))
 
 
+def unflatten(leaves: dict[str, Any]) -> ConfigDict:
+  """The locked config of {dotted key: value}. What `flatten` gives comes back, but for empty
+  sections."""
+  config: dict[str, Any] = {}
+  for key, value in leaves.items():
+    *path, last = key.split('.')
+    section = config
+    for part in path:
+      section = section.setdefault(part, {})
+    section[last] = _tuples(value)
+  return ConfigDict(config).lock()
+
+
+@contextlib.contextmanager
+def within(section: str) -> Iterator[None]:
+  """A context in which any ValueError is a ConfigError that names a section of the config."""
+  try:
+    yield
+  except ValueError as error:
+    name = f'config.{section}'
+    words = str(error)
+    raise ConfigError(words if name in words else f'{name}: {words}') from None
+
+
 def check_config(config: ConfigDict) -> None:
-  """Refuses what no run could use: leaves that are not plain, numbers that are not finite, MCTS
-  with no choice.
+  """Refuses what no run could use: leaves that are not plain, and numbers that are not finite or
+  too small.
 
   Raises:
     ConfigError: one line naming the key, the value and the way out.
@@ -74,13 +100,6 @@ def check_config(config: ConfigDict) -> None:
   require(0 <= share <= 1, f'config.verifier.unjudged is {share}: give a share, in [0, 1]')
   for key in ('verifier.seconds', 'verifier.patience'):
     require(leaves.get(key, 1) > 0, f'config.{key} is {leaves.get(key)}: give more than 0')
-  candidates = leaves.get('search.candidates')
-  if leaves.get('search.method') in ('gumbel', 'puct') and candidates is not None:
-    require(
-      candidates >= 2,
-      f'config.search.candidates is {candidates}, and a tree search with fewer than 2 candidate '
-      'steps has no choice to make: raise it, or use config.search.method=best_of_n',
-    )
 
 
 def config_to_json(config: ConfigDict) -> str:

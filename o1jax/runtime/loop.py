@@ -44,6 +44,7 @@ class Keeping(NamedTuple):
   skip_limit: int = 10
   identity: dict[str, Any] | None = None  # what a checkpoint belongs to
   notes: dict[str, Any] | None = None  # what else it records
+  reads: Callable[[dict], dict] = dict  # makes today's identity of one of an older version
 
 
 def run_updates(
@@ -110,6 +111,7 @@ def run_updates(
     permanent=permanent,
     identity=keeping.identity,
     notes=keeping.notes,
+    reads=keeping.reads,
   )
   record = _Record(
     writer, show, after, after_every, updates_per_call, min(keeping.skip_limit, updates)
@@ -127,33 +129,8 @@ def run_updates(
       Progress(updates, description=stage, initial=done) as record.progress,
       Traced(workdir / 'profile' / stage if profile else None) as traced,
     ):
-      last, wished, saved = None, GO, time.monotonic()
-      while done < updates and wished < STOP and not record.hopeless:
-        state, metrics = update(state, done)
-        done += updates_per_call
-        traced.passed(state)
-        if last:
-          with noted:
-            record(*last)  # while the device works on the next one
-        last = done, metrics
-        wished = wish(due=time.monotonic() - saved >= keeping.seconds)
-        saving = wished == SAVE or permanent(done)
-        if saving or (after and done % after_every == 0):
-          with noted:
-            record(*last, state)
-          last = None
-        if saving:
-          wish()  # asked again, since the call has ended now
-          with noted:
-            checkpoints.save(done, state)
-          saved = time.monotonic()
-      with noted:
-        if last:
-          record(*last)
-      wish()
-      with noted:
-        checkpoints.save(done, state)
-        checkpoints.close()
+      going = _Going(update, updates, updates_per_call, keeping.seconds, permanent, traced.passed)
+      state, done = _go(state, going, record, checkpoints, noted, wish)
     stopped = wish() == STOP  # a signal may come until here
     writer.close()
     if record.hopeless:
@@ -169,6 +146,49 @@ def run_updates(
       f'{stage} stopped after update {done} of {updates}; the same command goes on from there'
     )
   return state
+
+
+class _Going(NamedTuple):
+  """How the updates of a stage go on, as `run_updates` was told."""
+
+  update: Callable
+  updates: int
+  updates_per_call: int
+  seconds: float  # between saves
+  permanent: Callable[[int], bool]
+  passed: Callable[[TrainState], None]  # told of each state
+
+
+def _go(state, going, record, checkpoints, noted, wish):
+  """Makes the updates that are left, records and saves. Returns the state and its number."""
+  done, last, wished, saved = int(state.update), None, GO, time.monotonic()
+  while done < going.updates and wished < STOP and not record.hopeless:
+    state, metrics = going.update(state, done)
+    done += going.updates_per_call
+    going.passed(state)
+    if last:
+      with noted:
+        record(*last)  # while the device works on the next one
+    last = done, metrics
+    wished = wish(due=time.monotonic() - saved >= going.seconds)
+    saving = wished == SAVE or going.permanent(done)
+    if saving or record.measures(done):
+      with noted:
+        record(*last, state)
+      last = None
+    if saving:
+      wish()  # again, since now the call has ended
+      with noted:
+        checkpoints.save(done, state)
+      saved = time.monotonic()
+  with noted:
+    if last:
+      record(*last)
+  wish()
+  with noted:
+    checkpoints.save(done, state)
+    checkpoints.close()
+  return state, done
 
 
 class _Noted:
@@ -205,6 +225,10 @@ class _Record:
     if self._after and int(state.update) == 0:
       self._newest = self._after(state, {})
 
+  def measures(self, number):
+    """Whether the state after an update is to be measured."""
+    return bool(self._after) and number % self._after_every == 0
+
   def __call__(self, number, metrics, state=None):
     """Of a call that ended with update `number`; `state` is what it left."""
     count = self._updates_per_call
@@ -220,7 +244,7 @@ class _Record:
         f'loss or gradient was no number in {self._limit} updates in a row, at last in {number} '
         f'(loss {values["loss"]:.4g})'
       )
-    if self._after and number % self._after_every == 0:
+    if self.measures(number):
       self._newest = self._after(state, values)
       values |= self._newest
     self._writer.write(number, values)

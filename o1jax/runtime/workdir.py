@@ -18,7 +18,7 @@ import pathlib
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 import jax
@@ -60,14 +60,14 @@ _UNFINISHED = '.orbax-checkpoint-tmp'
 
 @contextlib.contextmanager
 def opening(
-  path: str | pathlib.Path, config: ConfigDict
+  path: str | pathlib.Path, config: ConfigDict, *, changes: Callable = differences
 ) -> Iterator[tuple[pathlib.Path, pathlib.Path]]:
   """Opens the workdir of a run for the time of its checks. All processes of a job enter together.
 
   Yields its absolute path, and the folder in which the checks may make data and a tokenizer: the
   workdir itself where it holds this run already, else a draft. When the context ends, the draft
   becomes the workdir's own and config.json is written. When it fails, all that it made is removed,
-  the workdir too.
+  the workdir too. `changes` tells how another config differs from the one there.
 
   Raises:
     ConfigError: the folder cannot be written, holds files that no run made, or holds results of
@@ -75,7 +75,7 @@ def opening(
   """
   absent = []
   try:
-    workdir, place = in_turn(lambda: _enter(path, config, absent))
+    workdir, place = in_turn(lambda: _enter(path, config, absent, changes))
     check_shared(workdir)
     yield workdir, place
     once(_keep, workdir, place, config)
@@ -114,10 +114,15 @@ def load_config(workdir: str | pathlib.Path) -> ConfigDict:
     raise ConfigError(f'{recorded}: {error}; pass another --workdir') from None
 
 
-def mark_stage_done(workdir: pathlib.Path, stage: str) -> None:
-  """Records that a stage is finished, so that the same command again passes over it. StorageError
-  as `write_atomic`."""
-  write_atomic(stage_file(workdir, stage), now() + '\n')
+def mark_stage_done(workdir: pathlib.Path, stage: str, note: str = '') -> None:
+  """Records that a stage is finished, so that the same command again passes over it, with a note of
+  one line. StorageError as `write_atomic`."""
+  write_atomic(stage_file(workdir, stage), f'{now()}\n{note}')
+
+
+def stage_note(workdir: pathlib.Path, stage: str) -> str:
+  """The note that `mark_stage_done` was given."""
+  return stage_file(workdir, stage).read_text().partition('\n')[2]
 
 
 def stage_done(workdir: pathlib.Path, stage: str) -> bool:
@@ -213,7 +218,7 @@ def git_revision(folder: pathlib.Path) -> tuple[str, bool | None]:
     return 'unknown', None
 
 
-def _enter(path, config, absent):
+def _enter(path, config, absent, changes):
   """The workdir and the place for drafts. Adds to `absent` what a failure has to remove, the inner
   folders first."""
   require(
@@ -222,7 +227,7 @@ def _enter(path, config, absent):
   )
   workdir = pathlib.Path(path).expanduser().resolve()
   with _usable(workdir):
-    place = _refuse_another(workdir, config)
+    place = _refuse_another(workdir, config, changes)
     if first():
       absent += [folder for folder in (workdir, *workdir.parents) if not folder.exists()]
       workdir.mkdir(parents=True, exist_ok=True)
@@ -233,7 +238,7 @@ def _enter(path, config, absent):
   return workdir, place
 
 
-def _refuse_another(workdir, config):
+def _refuse_another(workdir, config, changes):
   """Returns where the material of a config belongs for now; nothing is written."""
   recorded, draft = workdir / 'config.json', workdir / DRAFT
   # Dot files (such as what an interrupted write leaves) do not make a folder someone else's.
@@ -246,7 +251,7 @@ def _refuse_another(workdir, config):
       'pass an empty or new folder as --workdir',
     )
     return draft
-  changed = differences(load_config(workdir), config)
+  changed = changes(load_config(workdir), config)
   if not changed:
     return workdir
   if not has_result(workdir):

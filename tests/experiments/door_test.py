@@ -130,7 +130,7 @@ def test_another_package_named_configs_is_told_with_the_way_out(elsewhere, monke
 @pytest.mark.parametrize('argv', [[QUICK, '--wrokdir=x'], [QUICK, '--workdir'], []])
 def test_what_absl_refuses_is_one_line_with_code_1(argv):
   values = flags.FlagValues()
-  flag = ConfigFlag('what to run', values)
+  flag = ConfigFlag('what to run', values=values)
   flags.DEFINE_string('workdir', None, '', flag_values=values)
   flags.mark_flags_as_required(['config', 'workdir'], flag_values=values)
   with pytest.raises(SystemExit) as end:

@@ -168,53 +168,45 @@ def test_the_second_job_of_the_same_shapes_compiles_nothing(run, tmp_path):
   assert states(tmp_path / 'again') == states(run[0]) and ('learn', '2') in states(run[0])
 
 
-@pytest.mark.parametrize(
-  'arguments, words',
-  [
-    (('--config.evaluate.search.candidates=1',), ('candidates=1', 'at least 2')),
-    (('--config.shapes.prompt_length=4',), ('prompt_length=4', 'raise it')),
-    (('--config.shapes.step_length=5',), ('step_length=5', 'raise it')),
-    (('--config.learn.search.method=astar',), ('astar', 'choose one of')),
-    (('--config.evaluate.rows=0',), ('rows=0', 'at least 1')),
-    (('--config.sampling.granularity=word',), ('word', 'choose one of')),
-    (('--config.learn.minibatches=3',), ('minibatches=3', 'divi')),
-    (('--config.learn.updates_per_call=2',), ('learn.updates_per_call=2', 'validate_every=1')),
-    (('--config.stages=("initialize",)',), ('initialize', 'choose')),
-  ],
-)
-def test_bad_settings_are_one_clear_line_before_anything_is_compiled(tmp_path, arguments, words):
-  done = job(tmp_path / 'run', *arguments)
-  assert done.returncode == 1 and 'Traceback' not in done.stderr
-  last = done.stderr.strip().splitlines()[-1]
-  assert all(word in last for word in words), last
-  assert not (tmp_path / 'run').exists()
-
-
-@pytest.mark.parametrize(
-  'arguments, words',
-  [
-    (('--config.learn.updatez=3',), ('updatez', "did you mean 'learn.updates'")),
-    (('--config.learn.batch=abc',), ('batch=abc', 'a whole number')),
-    (('--config=configs/nothing.py',), ('configs/nothing.py',)),
-    (('--config=configs/quickstart.py:big',), ("'big' is unknown",)),
-    (('--wrokdir=x',), ('wrokdir', 'workdir')),
-  ],
-)
-def test_a_config_that_is_not_there_is_one_clear_line(tmp_path, arguments, words):
-  done = job(tmp_path / 'run', *arguments)
-  (line,) = done.stderr.strip().splitlines()
-  assert done.returncode == 1 and all(word in line for word in words), line
-  assert not (tmp_path / 'run').exists()
-
-
-def test_a_foreign_folder_is_left_alone(tmp_path):
-  (tmp_path / 'thesis.txt').write_text('mine')
-  done = job(tmp_path)
-  assert vars(done) == vars(
-    job(tmp_path, forked=False)
-  )  # jobs of the tests say what `python -m` does
-  assert done.returncode == 1 and 'thesis.txt' in done.stderr
-  assert [path.name for path in tmp_path.iterdir()] == ['thesis.txt']
+def test_ablations_share_a_start_and_do_not_run_its_stages_again(run, tmp_path):
+  before = {path: path.stat().st_mtime_ns for path in run[0].rglob('*') if path.is_file()}
+  curves = []
+  for name, mix in (('gradient', ()), ('entropy', ('entropy=1',))):
+    workdir = tmp_path / name
+    done = jobs.run(
+      'experiments.o1',
+      '--config=configs/ablation.py:smoke',
+      f'--workdir={workdir}',
+      f'--config.learn.start={run[0]}:reward',
+      *(f'--config.learn.weights.{weight}' for weight in mix),
+    )
+    assert done.returncode == 0, done.stderr
+    assert {row['stage'] for row in metrics(workdir)} == {'learn'}
+    assert sorted(path.name for path in (workdir / 'checkpoints').iterdir()) == [
+      'learn',
+      'learn_params',
+    ]
+    assert not (workdir / 'tokenizer.model').exists() and not (workdir / 'data').exists()
+    assert {row['stage'] for row in rows(workdir)} == {'learned'}
+    curves.append(
+      [p['accuracy'] for p in json.loads((workdir / 'report/data/train_curve.json').read_text())]
+    )
+    assert load_run(workdir).policies() == {'learned': 'learn'}
+  # Both begin where the start ended.
+  assert curves[0][0] == curves[1][0]
+  assert [row['loss'] for row in metrics(tmp_path / 'entropy')] != [
+    row['loss'] for row in metrics(tmp_path / 'gradient')
+  ]
+  assert before == {path: path.stat().st_mtime_ns for path in run[0].rglob('*') if path.is_file()}
+  other = jobs.run(
+    'experiments.o1',
+    '--config=configs/ablation.py:smoke',
+    f'--workdir={tmp_path / "other"}',
+    f'--config.learn.start={run[0]}:reward',
+    '--config.shapes.max_steps=7',
+  )
+  assert other.returncode == 1 and 'shapes.max_steps is 6 there and 7 here' in other.stderr
+  assert not (tmp_path / 'other').exists()
 
 
 def test_the_notebook_runs_on_a_run(run, monkeypatch):
@@ -352,7 +344,7 @@ def test_transformers_goes_on_with_a_run(run, theirs, tmp_path):
   [
     ('make 24', 'ask such as "make 12 from 3 4 5"'),
     ('make 2.5 from 3 5 7', 'ask such as "make 12 from 3 4 5"'),
-    ('make 24 from 3 5 7', 'has no policy to ask: run the job first'),
+    ('make 24 from 3 5 7', 'has no policy to ask, of'),
   ],
 )
 def test_what_cannot_be_asked_is_told_in_a_line_before_anything_is_built(

@@ -15,9 +15,9 @@ SMOKE = '--config=configs/quickstart.py:smoke'
 # devices.
 SMALL = (
   SMOKE,
+  "--config.stages=('initialise', 'reward', 'learn', 'evaluate', 'report')",
   '--config.mesh.data=1',
   '--config.mesh.fsdp=-1',
-  '--config.learn.control=False',
   '--config.evaluate.policies.initialised.samples=()',
   '--config.evaluate.policies.initialised.simulations=()',
   '--config.evaluate.policies.learned.samples=()',

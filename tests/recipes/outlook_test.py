@@ -23,7 +23,9 @@ def changed(experiment, **settings):
 
 def test_the_setting_names_task_folder_stages_and_devices(experiment):
   told = outlook.setting(experiment.config, 'runs/mine')
-  assert told.startswith('countdown in runs/mine: initialise, reward, learn, evaluate, report; on ')
+  assert told.startswith(
+    'countdown in runs/mine: initialise, reward, learn, control, evaluate, report; on '
+  )
   assert f'{jax.device_count()} devices (cpu)' in told
 
 
@@ -46,8 +48,9 @@ def test_a_larger_budget_is_more_work_and_a_report_none(experiment):
   assert outlook.flops(experiment, 'report') == 0
   more = changed(experiment, evaluate__policies__learned__simulations=(4, 64))
   assert outlook.flops(more, 'evaluate') > 2 * outlook.flops(experiment, 'evaluate')
-  without = changed(experiment, learn__control=False)
-  assert 0 < outlook.flops(without, 'learn') < outlook.flops(experiment, 'learn')
+  longer = changed(experiment, control__updates=8)
+  assert 0 < 2 * outlook.flops(experiment, 'control') == outlook.flops(longer, 'control')
+  assert outlook.flops(longer, 'learn') == outlook.flops(experiment, 'learn') > 0
 
 
 def test_twice_the_work_takes_twice_the_time(monkeypatch):

@@ -18,9 +18,9 @@ from o1jax.recipes.programs import (
   GREEDY_SEARCH,
   Programs,
   searches_of,
-  supervised_section,
   tree_budgets,
 )
+from o1jax.recipes.settings import complete
 
 
 @pytest.fixture(scope='module')
@@ -106,13 +106,17 @@ def test_what_is_closed_drops_what_was_not_begun(experiment, monkeypatch):
   assert len(begun) == 1
 
 
-def test_the_control_trains_for_the_optimizer_steps_of_search_and_learn():
-  config = quickstart.get_config()
-  config.learn.updates, config.learn.minibatches = 7, 3
-  control = supervised_section(config, 'control')
-  assert control.updates == 21 != config.instruct.updates
-  assert control.optimizer == config.instruct.optimizer
-  assert supervised_section(config, 'pretrain') is config.pretrain
+def test_the_controls_start_where_search_and_learn_does_and_take_its_steps():
+  config = complete(quickstart.get_config())
+  control, learn, instruct = config.control, config.learn, config.instruct
+  assert control.updates == learn.updates * learn.minibatches
+  assert control.updates // control.validate_every == learn.updates // learn.validate_every
+  assert control.start == config.control_flops.start == learn.start
+  # All but the rates is as in instruction tuning.
+  for key in ('learning_rate', 'adam_learning_rate'):
+    assert control.optimizer[key] < instruct.optimizer[key]
+    control.optimizer[key] = instruct.optimizer[key]
+  assert control.optimizer == instruct.optimizer and control.batch == instruct.batch
 
 
 @pytest.mark.parametrize('kl, warmup_kl', [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5)])
@@ -145,7 +149,7 @@ def test_tree_searches_share_a_program_whatever_they_spend(experiment, monkeypat
   asked = []
   monkeypatch.setattr(Programs, 'once', lambda self, name, make: asked.append(name))
   config = experiment.config
-  monkeypatch.setattr(config.evaluate.policies.learned, 'simulations', (2, 4, 9))
+  monkeypatch.setitem(config.evaluate.policies.learned, 'simulations', (2, 4, 9))
   programs = Programs(experiment)
   searches = [
     search for policy in ('initialised', 'learned') for search in searches_of(config, policy)

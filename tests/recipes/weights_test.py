@@ -30,7 +30,7 @@ def weighed(stage, tmp_path_factory):
 
 
 def test_every_loss_of_a_stage_is_learned_from_and_its_policy_is_measured(weighed, stage):
-  e, program = weighed._experiment, weighed.searching(stage)
+  e, program = weighed.experiment, weighed.searching(stage)
   data = put_global((*e.data.pool, e.key, weights(e.config[stage])), program.shardings[1:])
   start = fresh_params(e)
   before = jax.tree.map(np.array, start)

@@ -1,0 +1,187 @@
+"""The stages of a run as a graph: each names the stage that it starts from, of this run or another.
+
+A reference is 'STAGE', of this run, or 'FOLDER:STAGE', of the run in another workdir. Such a start
+is shared and not copied: parameters, tokenizer and data are read where they lie.
+"""
+
+import hashlib
+import pathlib
+from typing import Any, NamedTuple
+
+import o1jax.recipes
+from o1jax.recipes.experiment import tokenizer_digest
+from o1jax.recipes.settings import bound, complete, kind_of
+from o1jax.runtime.checkpoint import Checkpoints
+from o1jax.runtime.config import ConfigDict, ConfigError, compare, flatten, is_under, require
+from o1jax.runtime.workdir import load_config
+
+# What a run has in common with one that it starts from.
+SHARED = ('task', 'data', 'tokenizer', 'shapes', 'model')
+
+
+class Reference(NamedTuple):
+  """A stage, and the folder of its run; '' for the run that names it."""
+
+  folder: str
+  stage: str
+
+
+def reference(text: str) -> Reference:
+  """What a config says as 'STAGE' or 'FOLDER:STAGE'."""
+  folder, _, stage = text.rpartition(':')
+  return Reference(folder, stage)
+
+
+def in_order(config: ConfigDict) -> list[str]:
+  """The stages that the config lists, each after those that it needs.
+
+  Raises:
+    ConfigError: one is no stage, or they start from each other in a circle.
+  """
+  for name in config.stages:
+    _require_stage(config, name)
+  for name, start in starts(config).items():
+    if not reference(start).folder:
+      _require_stage(config, start, of=f'config.{name}.start=', makes=True)
+  ordered: list[str] = []
+
+  def visit(name, above):
+    if name in above:
+      circle = ' -> '.join([*above[above.index(name) :], name])
+      raise ConfigError(f'config.{name}.start leads in a circle, {circle}: start one elsewhere')
+    for before in _needs(config, name):
+      visit(before, [*above, name])
+    if name not in ordered:
+      ordered.append(name)
+
+  for name in config.stages:
+    visit(name, [])
+  return [name for name in ordered if name in config.stages]
+
+
+def starts(config: ConfigDict) -> dict[str, str]:
+  """{stage: what it starts from} of all stages of the config that start from a stage."""
+  found = {name: config[name].get('start') for name in config if _is_stage(config, name)}
+  return {name: start for name, start in found.items() if start}
+
+
+def home(config: ConfigDict, workdir: pathlib.Path) -> pathlib.Path:
+  """The workdir that holds the data and the tokenizer of a run: its own, or that of the run that
+  its stages start from.
+
+  Raises:
+    ConfigError: there is no such run or stage, it has other settings, or there are several.
+  """
+  return _home(config, workdir, [workdir])
+
+
+def require_starts(config: ConfigDict, workdir: pathlib.Path) -> None:
+  """Refuses a stage to run that starts from one which neither has ended nor runs before it."""
+  for name in config.stages:
+    start = starts(config).get(name)
+    if start and start not in config.stages:
+      folder, stage = reference(start)
+      place = find(folder, workdir) if folder else workdir
+      ended = Checkpoints(place / 'checkpoints' / f'{stage}_params').latest_step() is not None
+      way = f'let {place} reach it first' if folder else f'add {stage} to config.stages'
+      require(ended, f'config.{name}.start={start!r} has not ended: {way}, or start from another')
+
+
+def identity(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
+  """What the checkpoints of a run belong to: its settings, its tokenizer, and the run that it
+  starts from."""
+  found = bound(config) | dict(tokenizer=tokenizer_digest(home(config, workdir)))
+  folders = {reference(start).folder for start in starts(config).values()} - {''}
+  for folder in folders:
+    place = find(folder, workdir)
+    other = identity(complete(load_config(place)), place)
+    found['start'] = hashlib.sha256(repr(sorted(other.items())).encode()).hexdigest()
+  return found
+
+
+def measured(config: ConfigDict) -> dict[str, tuple[str, ...]]:
+  """{policy: stages, of which the first that has ended is measured}, in the order of the stages."""
+  order = [*config.stages, *o1jax.recipes.STAGES]
+  rank = lambda item: order.index(item[1][0]) if item[1][0] in order else len(order)
+  found = {name: tuple(policy.stages) for name, policy in config.evaluate.policies.items()}
+  return dict(sorted(found.items(), key=rank))
+
+
+def trains_critic(config: ConfigDict, name: str) -> bool:
+  """Whether a stage, or one that it starts from, searches, which trains the critic as well. Of a
+  stage of another run that is taken to be so."""
+  folder, name = reference(name)
+  section = config.get(name, {})
+  if folder or 'search' in section:
+    return True
+  return 'start' in section and trains_critic(config, section['start'])
+
+
+def find(folder: str, workdir: pathlib.Path) -> pathlib.Path:
+  """The workdir that a reference of the run in `workdir` names: seen from the current folder, or
+  else from one of those above the run's own. ConfigError where there is none."""
+  places = [
+    base / pathlib.Path(folder).expanduser() for base in (pathlib.Path.cwd(), *workdir.parents)
+  ]
+  for place in places:
+    if (place / 'config.json').exists():
+      return place.resolve()
+  raise ConfigError(f'{folder} holds no run (looked for as {places[0]}): give the workdir of one')
+
+
+def _home(config, workdir, seen):
+  folders = {}
+  for name, start in starts(config).items():
+    if reference(start).folder:
+      place = find(reference(start).folder, workdir)
+      folders.setdefault(place, (name, start))
+  require(
+    len(folders) <= 1,
+    f'the stages start from several other runs, {", ".join(map(str, folders))}: a run shares the '
+    'data of one',
+  )
+  if not folders:
+    return workdir
+  ((place, (name, start)),) = folders.items()
+  key = f'config.{name}.start={start!r}'
+  circle = ' -> '.join(map(str, [*seen, place]))
+  require(place not in seen, f'{key} leads in a circle, {circle}: start from another run')
+  other = complete(load_config(place))
+  shared = lambda c: {k: v for k, v in flatten(c).items() if is_under(k, SHARED)}
+  differing = compare(shared(other), shared(config))
+  listing = ', '.join(
+    f'{k} is {there} there and {here} here' for k, (there, here) in differing.items()
+  )
+  require(
+    not differing, f'{key} is of a run with other settings: {listing}; use those, or another start'
+  )
+  _require_stage(other, reference(start).stage, of=f'{key} names ', makes=True)
+  return _home(other, place, [*seen, place])
+
+
+def _needs(config, name):
+  """The stages of this run that one starts from or reads."""
+  kind = kind_of(config, name)
+  needs = o1jax.recipes.STAGES[kind].needs
+  if needs == 'parameters':
+    policies = config.evaluate.policies.values()
+    named = [text for policy in policies for text in policy.stages]
+  elif needs == 'results':
+    named = [stage for stage in config.stages if stage != name]
+  else:
+    named = [starts(config)[name]] if name in starts(config) else []
+  own = [r.stage for r in map(reference, named) if not r.folder]
+  return [stage for stage in own if stage in config or stage in o1jax.recipes.STAGES]
+
+
+def _is_stage(config, name):
+  return isinstance(config[name], ConfigDict) and kind_of(config, name) in o1jax.recipes.STAGES
+
+
+def _require_stage(config, name, of='config.stages names ', *, makes=False):
+  """Refuses a name that is no stage, or one that makes no parameters."""
+  rows = {stage: o1jax.recipes.STAGES.get(kind_of(config, stage)) for stage in config}
+  rows = {stage: row for stage, row in {**o1jax.recipes.STAGES, **rows}.items() if row}
+  known = [stage for stage, row in rows.items() if not makes or row.needs in ('', 'start')]
+  what = 'is no stage' if name not in rows else 'makes no parameters'
+  require(name in known, f'{of}{name!r}, which {what}: choose from {", ".join(known)}')

@@ -1,0 +1,250 @@
+"""What a config leaves open, filled in, so that a new setting neither orphans an older run nor
+changes it.
+
+Each default here is what the code did before there was the setting.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import o1jax.recipes
+from o1jax.data import FORMATS
+from o1jax.learning import LOSSES
+from o1jax.learning import RENAMED as LEARNING
+from o1jax.learning.optimizer import build_optimizer
+from o1jax.recipes.objectives import section_defaults
+from o1jax.runtime.config import (
+  FREE_KEYS,
+  ConfigDict,
+  ConfigError,
+  differences,
+  flatten,
+  is_under,
+  unflatten,
+)
+from o1jax.search import SEARCHES
+from o1jax.tasks import TASKS
+
+JOB = dict(
+  mesh=dict(data=0, fsdp=1, tensor=1),
+  checkpoint=dict(seconds=60.0, updates=0),
+  skip_limit=10,
+  verifier=dict(
+    where='device',
+    by='task',
+    sandbox='off',
+    seconds=5.0,
+    patience=600.0,
+    workers=0,
+    memory=1.0,
+    unjudged=0.0,
+  ),
+  profile=False,
+  fast_compile=False,
+  data=dict(test_targets=0),
+  model=dict(pretrained=''),
+)
+# {old key: new key}, dotted, of settings that were renamed; `learning.RENAMED` has those of stages
+# that learn.
+RENAMED: dict[str, str] = {}
+ANY = object()
+# Dotted keys of settings that are gone, and the value with which each had no effect on what a run
+# learns and measures.
+GONE = {
+  'save_every': ANY,
+  'evaluate.at_once': ANY,
+  'evaluate.search.verify_leaves': ANY,
+  'reward.slots': 0,
+  'learn.slots': 0,
+}
+# Stages whose parameters a policy's name stood for, before the config said so.
+_POLICIES = {
+  'initialised': ('reward', 'initialise'),
+  'learned': ('learn',),
+  'control': ('control',),
+}
+
+
+def complete(config: ConfigDict) -> ConfigDict:
+  """The config with all settings that its sections can have, locked: what it lacks has the default
+  of its row. Completing it again changes nothing.
+
+  Raises:
+    ConfigError: it has a setting that is gone and had an effect.
+  """
+  plain = _copy(config.to_dict())
+  _rename(plain)
+  _drop(plain)
+  _fill(plain, JOB)
+  _control(plain)
+  for name, section in plain.items():
+    row = o1jax.recipes.STAGES.get(_kind(name, section))
+    if row:
+      _fill(section, dict(kind=name) | row.defaults)
+    if isinstance(section, dict):
+      _fill_parts(section)
+  for name, policy in plain.get('evaluate', {}).get('policies', {}).items():
+    _fill(policy, dict(stages=_POLICIES.get(name, (name,)), samples=(), simulations=()))
+  _task(plain.get('task', {}))
+  return ConfigDict(plain).lock()
+
+
+def changes(old: ConfigDict, new: ConfigDict) -> dict[str, tuple[str, str]]:
+  """`differences` of two configs, each complete."""
+  return differences(complete(old), complete(new))
+
+
+def complete_identity(identity: dict[str, Any]) -> dict[str, Any]:
+  """The identity of a checkpoint as it would be written today, see `Run.keeping`."""
+  prefix = 'config.'
+  leaves = {key.removeprefix(prefix): x for key, x in identity.items() if key.startswith(prefix)}
+  others = {key: x for key, x in identity.items() if not key.startswith(prefix)}
+  return bound(complete(unflatten(leaves))) | others if leaves else identity
+
+
+def bound(config: ConfigDict) -> dict[str, Any]:
+  """The settings that make a run what it is, by name."""
+  leaves = flatten(config).items()
+  return {f'config.{key}': value for key, value in leaves if not is_under(key, FREE_KEYS)}
+
+
+def kind_of(config: ConfigDict, name: str) -> str:
+  """The kind of a stage, a key of `recipes.STAGES`: its section says so, or its name is one."""
+  return _kind(name, config.get(name))
+
+
+def _kind(name, section):
+  """As `kind_of`; the name itself where neither says."""
+  return section.get('kind', name) if isinstance(section, dict | ConfigDict) else name
+
+
+def _copy(value):
+  """A copy in which no two sections are one, as they may be in a config file."""
+  return {key: _copy(x) for key, x in value.items()} if isinstance(value, dict) else value
+
+
+def _fill(section: dict, defaults: dict) -> None:
+  for key, value in defaults.items():
+    if isinstance(value, dict) and isinstance(section.get(key), dict):
+      _fill(section[key], value)
+    else:
+      section.setdefault(key, _copy(value))
+
+
+def _fill_parts(section):
+  """The parts of a section that have tables of their own."""
+  for part, fill in _PARTS.items():
+    if isinstance(section.get(part), dict):
+      fill(section[part])
+  if 'weights' in section:
+    _fill(section, section_defaults())
+  if isinstance(section.get('search'), dict):
+    _search(section['search'], section.get('tree_methods'))
+
+
+def _search(search, others):
+  """What the search of a stage can have; of a test-time search, `others` are methods that share its
+  settings. What only another method has is dropped: it had no effect."""
+  methods = [search.get('method'), *(others or ())]
+  if not all(method in SEARCHES for method in methods):
+    return
+  own = {}
+  for method in methods:
+    own |= _own(SEARCHES[method], testing=others is not None)
+  for key in {key for row in SEARCHES.values() for key in _own(row)} - own.keys():
+    search.pop(key, None)
+  _fill(search, own)
+
+
+def _own(row, *, testing=False):
+  """The settings of a search beside its method and budget."""
+  tree = {} if row.independent else dict(candidates=4, verify_leaves=True)
+  if not testing:
+    return tree | dict(row.settings)
+  # A test-time search has no noise, and no verifier rewards it.
+  tree.pop('verify_leaves', None)
+  return tree | {key: value for key, value in row.settings.items() if key not in row.quiet}
+
+
+def _keywords(function: Callable) -> dict[str, Any]:
+  """The keyword settings of a function that have defaults."""
+  found = inspect.signature(function).parameters.values()
+  return {p.name: p.default for p in found if p.default is not p.empty}
+
+
+def _optimizer(section):
+  defaults = _keywords(build_optimizer)
+  if section.get('name', defaults.pop('name')) != 'muon':
+    defaults.pop('adam_learning_rate')  # of Adam beside Muon
+  _fill(section, defaults)
+
+
+_PARTS = dict(
+  warmup_weights=lambda section: _fill(section, dict.fromkeys(LOSSES, 0.0)),
+  optimizer=_optimizer,
+)
+
+
+def _task(section):
+  """A task, or the parts of a mixture."""
+  name = section.get('name')
+  if name in TASKS | FORMATS:
+    _fill(section, (TASKS | FORMATS)[name].defaults)
+  for part in section.get('parts') or ():
+    if isinstance(section.get(part), dict):
+      _task(section[part])
+
+
+def _control(plain):
+  """The control was a part of the stage learn, at the rate of instruction tuning."""
+  learn, instruct = plain.get('learn'), plain.get('instruct')
+  if not isinstance(learn, dict) or not learn.pop('control', False):
+    return
+  steps = learn['minibatches']
+  plain['control'] = dict(
+    kind='supervised',
+    start='reward',
+    updates=learn['updates'] * steps,
+    batch=instruct['batch'],
+    rehearsal=instruct['rehearsal'],
+    validate_every=learn['validate_every'] * steps,
+    optimizer=_copy(instruct['optimizer']),
+  )
+  stages = list(plain.get('stages', ()))
+  if 'learn' in stages:
+    stages.insert(stages.index('learn') + 1, 'control')
+    plain['stages'] = tuple(stages)
+
+
+def _rename(plain):
+  learning = [name for name, x in plain.items() if isinstance(x, dict) and 'weights' in x]
+  theirs = {f'{n}.{old}': f'{n}.{new}' for n in learning for old, new in LEARNING.items()}
+  for old, new in (RENAMED | theirs).items():
+    found, value = _pop(plain, old)
+    if found:
+      *path, last = new.split('.')
+      section = plain
+      for part in path:
+        section = section.setdefault(part, {})
+      section.setdefault(last, value)
+
+
+def _drop(plain):
+  for key, idle in GONE.items():
+    found, value = _pop(plain, key)
+    if found and idle is not ANY and value != idle:
+      raise ConfigError(
+        f'config.{key}={value} is no setting any more, and it had an effect: use the version that '
+        'wrote it (versions.json tells which), or another --workdir'
+      )
+
+
+def _pop(plain, key):
+  """Takes a dotted key out of nested dicts. Returns whether it was there, and its value."""
+  *path, last = key.split('.')
+  for part in path:
+    plain = plain.get(part)
+    if not isinstance(plain, dict):
+      return False, None
+  return (True, plain.pop(last)) if last in plain else (False, None)

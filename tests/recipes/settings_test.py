@@ -1,0 +1,169 @@
+"""What a config leaves open: a new setting neither orphans an older run nor changes it."""
+
+import json
+import pathlib
+
+import pytest
+
+from configs import ablation, cipher, control, countdown, gsm8k, mbpp, quickstart, scaling
+from o1jax.recipes import settings
+from o1jax.recipes.settings import bound, changes, complete, complete_identity
+from o1jax.runtime.config import (
+  FREE_KEYS,
+  ConfigDict,
+  ConfigError,
+  config_from_json,
+  flatten,
+  is_under,
+)
+from o1jax.runtime.workdir import load_config, open_workdir, opening, write_atomic
+from o1jax.search import SEARCHES
+
+# The quickstart's config as these commits made it.
+OLDER = {
+  path.stem: path.read_text() for path in (pathlib.Path(__file__).parent / 'older').iterdir()
+}
+TODAY = {
+  'quickstart': quickstart.get_config,
+  'smoke': lambda: quickstart.get_config('smoke'),
+  'ablation': ablation.get_config,
+  'control': lambda: control.get_config('0.5'),
+  **{module.__name__: module.get_config for module in (cipher, countdown, gsm8k, mbpp, scaling)},
+}
+
+
+@pytest.fixture(params=OLDER)
+def older(request):
+  return config_from_json(OLDER[request.param])
+
+
+@pytest.mark.parametrize('name', TODAY)
+def test_what_a_config_says_stays_and_completing_again_adds_nothing(name):
+  config = TODAY[name]()
+  full = complete(config)
+  assert complete(full) == full and full.is_locked
+  found = flatten(full)
+  assert {key: found[key] for key in flatten(config)} == flatten(config)
+
+
+def test_what_an_older_config_said_stays(older):
+  before, after = flatten(older), flatten(complete(older))
+  gone = {*settings.GONE, 'learn.control', 'stages'}
+  # Of tree searches, which these stages are not.
+  gone |= {f'{s}.{old}' for s in ('reward', 'learn') for old in settings.LEARNING}
+  gone |= {f'{s}.search.{k}' for s in ('reward', 'learn') for k in ('candidates', 'verify_leaves')}
+  assert {key: after.get(key) for key in before if key not in gone} == {
+    key: value for key, value in before.items() if key not in gone
+  }
+  assert not gone & after.keys() - {'stages'} and {*before} & gone
+  assert complete(complete(older)) == complete(older)
+
+
+def test_what_an_older_config_lacks_is_as_it_was_then(older):
+  config = complete(older)
+  if 'updates_per_call' not in older.learn:
+    assert config.reward.updates_per_call == config.learn.updates_per_call == 1
+  if 'verifier' not in older:
+    assert (config.verifier.where, config.verifier.by) == ('device', 'task')
+  assert config.model.pretrained == '' and config.mesh.to_dict() == dict(data=0, fsdp=1, tensor=1)
+  # The control had the optimizer of instruction tuning, and the optimizer steps of learn.
+  steps = older.learn.updates * older.learn.minibatches
+  assert (config.control.updates, config.control.start) == (steps, 'reward')
+  assert config.control.optimizer == config.instruct.optimizer
+  assert config.stages == ('initialise', 'reward', 'learn', 'control', 'evaluate', 'report')
+  assert {n: p.stages for n, p in config.evaluate.policies.items()} == dict(
+    initialised=('reward', 'initialise'), learned=('learn',), control=('control',)
+  )
+
+
+def test_an_older_run_goes_on_and_what_really_differs_is_named(older, tmp_path):
+  open_workdir(tmp_path, older)
+  write_atomic(tmp_path / 'done' / 'reward', '')
+  today = complete(older)
+  with opening(tmp_path, today, changes=changes) as (workdir, place):
+    assert place == workdir
+  assert load_config(tmp_path) == older  # as it was written
+  today.learn.updates, today.skip_limit = 7, 3
+  with pytest.raises(ConfigError) as error, opening(tmp_path, today, changes=changes):
+    pass
+  was = older.learn.updates
+  assert f'another config: learn.updates was {was} and is now 7; pass' in str(error.value)
+
+
+def test_the_checkpoint_of_an_older_run_is_its_own(older):
+  leaves = {k: v for k, v in flatten(older).items() if not is_under(k, FREE_KEYS)}
+  written = {f'config.{key}': value for key, value in leaves.items()} | dict(tokenizer='abc')
+  as_read = json.loads(json.dumps(written))
+  assert complete_identity(as_read) == bound(complete(older)) | dict(tokenizer='abc')
+  other = as_read | {'config.seed': 9}
+  assert complete_identity(other) != bound(complete(older)) | dict(tokenizer='abc')
+
+
+@pytest.mark.parametrize('slots, fine', [(0, True), (56, False)])
+def test_a_setting_that_is_gone_is_dropped_only_where_it_had_no_effect(slots, fine):
+  config = quickstart.get_config()
+  config.reward.slots = slots
+  config.save_every = 100
+  if fine:
+    assert complete(config) == complete(quickstart.get_config())
+    return
+  with pytest.raises(ConfigError, match='config.reward.slots=56 is no setting any more') as error:
+    complete(config)
+  assert '\n' not in str(error.value)
+
+
+def test_a_renamed_setting_keeps_its_value(monkeypatch):
+  config = quickstart.get_config()
+  config.learn.lines = 7
+  monkeypatch.setitem(settings.RENAMED, 'learn.lines', 'learn.rows.most')
+  full = complete(config)
+  assert full.learn.rows.most == 7 and 'lines' not in full.learn
+  assert complete(full) == full
+
+
+def test_what_learning_renamed_keeps_its_value(older):
+  config = complete(older)
+  assert config.learn.losses.gradient.clip == older.learn.clip
+  assert config.learn.credit.lambda_ == older.learn.credit.discount
+
+
+@pytest.mark.parametrize(
+  'method, given, expected',
+  [
+    ('best_of_n', dict(candidates=3, exploration=9.0), {}),
+    ('puct', dict(candidates=3), dict(candidates=3, verify_leaves=True, exploration=1.25)),
+    ('gumbel', dict(gumbel_scale=0.5, exploration=9.0), dict(candidates=4, gumbel_scale=0.5)),
+    ('unknown', dict(candidates=3), dict(candidates=3)),
+  ],
+)
+def test_a_search_has_the_settings_of_its_method_and_no_others(method, given, expected):
+  config = quickstart.get_config()
+  config.learn.search = ConfigDict(dict(method=method, budget=1) | given)
+  search = complete(config).learn.search.to_dict()
+  assert search.items() >= dict(method=method, budget=1, **expected).items()
+  known = {'method', 'budget', *given} if method == 'unknown' else {'method', 'budget'}
+  if method in SEARCHES and not SEARCHES[method].independent:
+    known |= {'candidates', 'verify_leaves', *SEARCHES[method].settings}
+  assert search.keys() == known
+
+
+def test_a_test_time_search_has_no_noise_and_no_verifier():
+  config = quickstart.get_config()
+  config.evaluate.tree_methods = ('gumbel', 'puct')
+  assert complete(config).evaluate.search.to_dict() == dict(
+    method='gumbel', budget=32, candidates=4, exploration=1.25
+  )
+
+
+def test_sections_that_are_one_in_a_config_file_come_apart():
+  config = quickstart.get_config()
+  config.control.optimizer = config.instruct.optimizer
+  full = complete(config)
+  full.control.optimizer.learning_rate = 9.0
+  assert full.instruct.optimizer.learning_rate == config.instruct.optimizer.learning_rate != 9.0
+
+
+def test_the_optimizer_without_a_use_for_adams_rate_has_none():
+  config = complete(scaling.get_config())
+  assert 'adam_learning_rate' not in config.learn.optimizer
+  assert config.learn.optimizer.beta2 == 0.98
