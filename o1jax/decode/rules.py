@@ -11,7 +11,7 @@ import numpy as np
 from o1jax.model.sharding import constrain, shard_count
 from o1jax.types import Array
 
-GRANULARITIES = ('token', 'line', 'tokens', 'solution')
+GRANULARITIES = ('line', 'tokens')
 
 _FEW = 4
 
@@ -23,9 +23,9 @@ class Sampling:
   Attributes:
     eos_id: the token that ends a solution, or several.
     delimiter_id: the token that ends a line, or several.
-    granularity: 'line' closes at the delimiter; 'token' and 'tokens' after L tokens; 'solution' at
-      the end token only. A step that fills its L tokens is closed in any case and goes on in the
-      next one.
+    granularity: 'line' closes at the delimiter, 'tokens' after L tokens. Both close at the end
+      token. With L = 1 a step is a token, and one step of a large L is the whole solution. A line
+      that fills its L tokens is closed in any case and goes on in the next step.
     temperature: 0 is greedy.
     top_k: keep the k likeliest tokens; 0 keeps all.
     top_p: keep the likeliest tokens that reach this mass (arXiv:1904.09751); 1 keeps all.

@@ -58,6 +58,8 @@ GONE = {
   'reward.slots': 0,
   'learn.slots': 0,
 }
+# Other names of the granularity 'tokens' in older configs: they did the same.
+_TOKENS = ('token', 'solution')
 # Stages whose parameters a policy's name stood for, before the config said so.
 _POLICIES = {
   'initialised': ('reward', 'initialise'),
@@ -77,6 +79,9 @@ def complete(config: ConfigDict) -> ConfigDict:
   _rename(plain)
   _drop(plain)
   _fill(plain, JOB)
+  sampling = plain.get('sampling', {})
+  if sampling.get('granularity') in _TOKENS:
+    sampling['granularity'] = 'tokens'
   _control(plain)
   for name, section in plain.items():
     row = o1jax.recipes.STAGES.get(_kind(name, section))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from o1jax.decode.rules import GRANULARITIES, Sampling, sample_token, truncate
+from o1jax.decode.rules import Sampling, sample_token, truncate
 from o1jax.model.attention import path_rooms
 from o1jax.model.forward import forward_tree
 from tests.helpers import (
@@ -181,10 +181,9 @@ def test_temperature_zero_is_argmax():
       before = token
 
 
-@pytest.mark.parametrize('granularity', GRANULARITIES)
-def test_what_closes_a_step(granularity):
+@pytest.mark.parametrize('granularity, step_length', [('line', 4), ('tokens', 4), ('tokens', 1)])
+def test_what_closes_a_step(granularity, step_length):
   sampling = dataclasses.replace(LINE, granularity=granularity)
-  step_length = 1 if granularity == 'token' else 4
   _, _, _, tree = _decode(sampling, step_length=step_length)
   closing = {EOS, DELIMITER} if granularity == 'line' else {EOS}
   seen = set()
@@ -208,13 +207,13 @@ def test_several_tokens_may_close_a_step(ids):
   for sampling in (end, delimiter):
     np.testing.assert_array_equal(sampling.closes(jnp.asarray(tokens)), np.isin(tokens, [*ids, 12]))
   assert (
-    not dataclasses.replace(delimiter, granularity='solution')
+    not dataclasses.replace(delimiter, granularity='tokens')
     .closes(jnp.asarray(ids, jnp.int32))
     .any()
   )
 
 
-@pytest.mark.parametrize('granularity', ['line', 'solution'])
+@pytest.mark.parametrize('granularity', ['line', 'tokens'])
 def test_decoding_ends_at_any_of_several_tokens(granularity):
   """As at one where the others are never sampled, and at each where they are."""
   one = dataclasses.replace(LINE, granularity=granularity)

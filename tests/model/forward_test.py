@@ -155,7 +155,7 @@ def _chains(granularity, step_length, max_steps):
 
 
 @pytest.mark.parametrize(
-  'granularity, step_length, max_steps', [('token', 1, 5), ('solution', 6, 1)]
+  'granularity, step_length, max_steps', [('tokens', 1, 5), ('tokens', 6, 1)]
 )
 def test_at_other_granularities(granularity, step_length, max_steps):
   prompt = prompts(seed=2)

@@ -155,6 +155,14 @@ def test_a_test_time_search_has_no_noise_and_no_verifier():
   )
 
 
+@pytest.mark.parametrize('name', ['token', 'solution', 'tokens'])
+def test_names_of_one_granularity_are_one(name):
+  config = quickstart.get_config()
+  config.sampling.granularity = name
+  assert complete(config).sampling.granularity == 'tokens'
+  assert complete(quickstart.get_config()).sampling.granularity == 'line'
+
+
 def test_sections_that_are_one_in_a_config_file_come_apart():
   config = quickstart.get_config()
   config.control.optimizer = config.instruct.optimizer
