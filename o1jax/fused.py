@@ -139,6 +139,8 @@ def learn(
   frozen = None
   if reads_frozen(weights):
     frozen = frozen_logprob(model, state.params, state.frozen, prompt, tree, objective)
+  # Without verdicts nothing is learned, not even by a loss that reads none.
+  broken = jnp.where(jnp.isnan(whole.outcome).any(), jnp.nan, 0.0)
   data = prompt, tree, given, frozen
 
   def step(state, part):
@@ -151,6 +153,7 @@ def learn(
       )
 
     grads, metrics = jax.grad(loss, has_aux=True)({role: state.params[role] for role in learns})
+    metrics['loss'] += broken
     state, stepped = apply_gradients(state, grads, optimizer, loss=metrics['loss'])
     return state, metrics | stepped
 

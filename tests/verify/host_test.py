@@ -320,7 +320,7 @@ def test_a_search_can_be_rewarded_by_the_host():
   jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), device, host)
 
 
-@pytest.mark.parametrize('name', ['clone', 'distill', 'gradient', 'value'])
+@pytest.mark.parametrize('name', ['clone', 'distill', 'gradient', 'value', 'entropy'])
 def test_an_update_without_verdicts_is_skipped(name, without_verdicts):
   """Whatever is learned: wrong answers would be believed otherwise."""
   state, update = without_verdicts
