@@ -1,4 +1,4 @@
-"""The supervised control at a share of instruction tuning's rates: how the quickstart's was chosen.
+"""The supervised control at a share of instruction tuning's rates, to choose the quickstart's by.
 
   python -m experiments.o1 --config=configs/quickstart.py --workdir=runs/quickstart
   for share in 0.03125 0.0625 0.125 0.25 0.5 1; do
@@ -6,7 +6,7 @@
   done
 
 Each starts from the parameters of runs/quickstart after its stage reward, and is measured on the
-validation set alone: `validation_accuracy` in metrics.jsonl. experiments/LOG.md has the numbers.
+validation set alone: `validation_accuracy` in metrics.jsonl.
 """
 
 from ml_collections import ConfigDict

@@ -80,9 +80,11 @@ def learning(c: ConfigDict) -> None:
 
 
 def controls(c: ConfigDict, *, share: float = 0.25, flops: int = 0) -> None:
-  """Supervised training where search and learn starts, at a `share` of instruction tuning's rates,
-  which configs/control.py chooses. `control` takes as many optimizer steps as `learn`;
-  `control_flops` takes `flops` steps, about as many FLOPs."""
+  """Supervised training where search and learn starts, at a `share` of instruction tuning's rates.
+
+  `control` takes as many optimizer steps as `learn`; `control_flops` takes `flops` steps. The share
+  of a quarter is the rate of `learn`; configs/control.py measures others on the validation set.
+  """
   steps = c.learn.updates * c.learn.minibatches
   for name, updates in (('control', steps), ('control_flops', flops)):
     section = c.instruct.copy_and_resolve_references()

@@ -4,7 +4,7 @@ compiling."""
 import jax
 import pytest
 
-from configs import cipher, countdown, mixture
+from configs import beam, calculator, cipher, countdown, mixture
 from o1jax.learning.optimizer import init_state
 from o1jax.recipes import build
 from o1jax.recipes.objectives import weights
@@ -20,6 +20,8 @@ CONFIGS = {
   'countdown': lambda: little(countdown.get_config(), test_targets=8),
   'cipher': lambda: little(cipher.get_config()),
   'mixture': lambda: little(mixture.get_config()),
+  'calculator': lambda: little(calculator.get_config()),
+  'beam': lambda: little(beam.get_config()),
 }
 
 
