@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from o1jax.learning import advantages, losses, ppo, preference, returns
+from o1jax.reward import OUTCOME, SCORES
 
 # What a row may need. A search provides the first three, a stage the others.
 NEEDS = {
@@ -95,7 +96,8 @@ def credit_defaults() -> dict[str, Any]:
   """All settings of credit, the rows' own among them."""
   rows = [*ADVANTAGES.values(), *VALUES.values()]
   own = {name: value for row in rows for name, value in row.defaults.items()}
-  return dict(advantage='group', value='monte_carlo', gamma=1.0, reward=dict(outcome=1.0)) | own
+  reward = {OUTCOME: 1.0} | dict.fromkeys(SCORES, 0.0)
+  return dict(advantage='group', value='monte_carlo', gamma=1.0, reward=reward) | own
 
 
 def loss_defaults() -> dict[str, dict[str, Any]]:

@@ -18,7 +18,7 @@ from o1jax.model import forward
 from o1jax.model.sharding import AXES, TENSOR
 from o1jax.model.variants import ModelConfig
 from o1jax.recipes.experiment import Experiment, assemble
-from o1jax.recipes.objectives import check_learning, credit_settings, objective
+from o1jax.recipes.objectives import check_learning, credit_settings, objective, scores_read
 from o1jax.recipes.pretrained import load_policy
 from o1jax.recipes.settings import complete, kind_of
 from o1jax.reward import OUTCOME
@@ -201,11 +201,13 @@ def test_search(
   return lambda params, keys, prompt: search(params, keys, prompt, budget)
 
 
-def train_search(experiment: Experiment, section: ConfigDict) -> Callable:
-  """A search (params, keys, prompt, reference) -> Tree; with `verify_leaves` the finished nodes of
-  a tree search are rewarded by the verifier."""
+def train_search(
+  experiment: Experiment, section: ConfigDict, *, scores: tuple[str, ...] = ()
+) -> Callable:
+  """A search (params, keys, prompt, reference) -> Tree, on which `scores` are written. With
+  `verify_leaves` the finished nodes of a tree search are rewarded by the verifier."""
   verified = not SEARCHES[section.method].independent and section.verify_leaves
-  search = _search(experiment, section, section.method, section.budget)
+  search = _search(experiment, section, section.method, section.budget, scores=scores)
 
   def train(params: Params, keys: Array, prompt: Prompt, reference: Reference) -> Tree:
     if not verified:
@@ -239,9 +241,10 @@ def _search(experiment, section, method, most, *, greedy=False, **settings):
 def fused_update(experiment: Experiment, section: ConfigDict, *, sharding: Any = None) -> Callable:
   """The jitted search-and-learn update of a config section; `sharding` of the state and the
   metrics."""
+  search = train_search(experiment, section.search, scores=scores_read(section))
   return search_and_learn(
     experiment.model,
-    search=sharded_search(experiment.model, train_search(experiment, section.search)),
+    search=sharded_search(experiment.model, search),
     outcome=experiment.verifier.outcome,
     optimizer=fused_optimizer(section),
     batch=section.batch,

@@ -19,7 +19,7 @@ from o1jax.learning import (
 from o1jax.learning.credit import check_credit
 from o1jax.learning.objective import Objective, Weights, reads_frozen
 from o1jax.learning.optimizer import LEARNS, init_state
-from o1jax.reward import OUTCOME
+from o1jax.reward import OUTCOME, SCORES
 from o1jax.runtime.config import ConfigDict, require
 from o1jax.types import Params, TrainState
 
@@ -61,8 +61,15 @@ def objective(section: ConfigDict, *, temperature: float) -> Objective:
 
 
 def credit_settings(section: ConfigDict) -> dict[str, Any]:
-  """Keyword settings of `assign_credit`."""
-  return section.credit.to_dict()
+  """Keyword settings of `assign_credit`: of the reward, the parts that have a weight."""
+  settings = section.credit.to_dict()
+  settings['reward'] = {name: weight for name, weight in settings['reward'].items() if weight}
+  return settings
+
+
+def scores_read(section: ConfigDict) -> tuple[str, ...]:
+  """The scores that the reward of a section reads, which its search then writes on the tree."""
+  return tuple(name for name in credit_settings(section)['reward'] if name != OUTCOME)
 
 
 def searching_state(
@@ -98,11 +105,11 @@ def check_learning(name: str, section: ConfigDict, provides: frozenset[str]) -> 
       _checked(f'config.{name}.losses.{loss}', check_setting, setting, value)
   credit = credit_settings(section)
   _checked(f'config.{name}.credit', lambda: check_credit(**credit))
-  missing = sorted(set(credit['reward']) - {OUTCOME})
+  missing = sorted(set(credit['reward']) - {OUTCOME, *SCORES})
   require(
     not missing,
     f'config.{name}.credit.reward names {", ".join(missing)}, which nothing writes on a tree: '
-    f'choose from {OUTCOME}',
+    f'choose from {", ".join((OUTCOME, *SCORES))}',
   )
   unknown = sorted(set(section.learns) - set(LEARNS))
   require(

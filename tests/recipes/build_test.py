@@ -4,11 +4,17 @@ compiling."""
 import jax
 import pytest
 
-from configs import beam, calculator, cipher, countdown, mixture
+from configs import beam, calculator, cipher, countdown, mixture, quickstart
 from o1jax.learning.optimizer import init_state
 from o1jax.recipes import build
 from o1jax.recipes.objectives import weights
 from o1jax.runtime.config import ConfigError, check_config
+
+
+def scored(config):
+  """Rewarded by more than the verdict."""
+  config.learn.credit.reward.update(length=-0.2, confidence=0.1)
+  return config
 
 
 def little(config, **settings):
@@ -22,6 +28,7 @@ CONFIGS = {
   'mixture': lambda: little(mixture.get_config()),
   'calculator': lambda: little(calculator.get_config()),
   'beam': lambda: little(beam.get_config()),
+  'scored': lambda: scored(little(quickstart.get_config())),
 }
 
 
