@@ -165,7 +165,7 @@ def test_at_other_granularities(granularity, step_length, max_steps):
 def test_a_batch_of_one():
   """B problems at once are B searches of one, even where another shape is compiled."""
   prompt = prompts(seed=2)
-  run = _chains('token', 1, 5)
+  run = _chains('tokens', 1, 5)
   together = run(keys(), prompt)
   assert len(np.unique(together.tokens)) > 5
   for b in range(3):
