@@ -1,9 +1,10 @@
 """Countdown with four numbers, targets 10 to 100 (Stream of Search, arXiv:2404.03683), sized for
 one GPU.
 
-Not measured yet: no accelerator has run this config. `python -m experiments.o1
---config=configs/countdown.py --workdir=runs/countdown`. That its pieces fit is tested on a CPU
-(tests/recipes/build_test.py).
+`python -m experiments.o1 --config=configs/countdown.py --workdir=runs/countdown`
+
+No accelerator has run this config yet, so nothing is measured. A test on a CPU checks that its
+pieces fit (tests/recipes/build_test.py).
 """
 
 from ml_collections import ConfigDict

@@ -1,14 +1,15 @@
-"""GSM8K (arXiv:2110.14168) with a checkpoint of Hugging Face: import, reward model,
+r"""GSM8K (arXiv:2110.14168) with a checkpoint of Hugging Face: import, reward model,
 search-and-learn, evaluation.
 
   pip install -e '.[hf,math]'
-  python -m experiments.o1 --config=configs/gsm8k.py:qwen2.5-0.5b --workdir=runs/gsm8k \\
-    --config.model.pretrained=models/Qwen2.5-0.5B-Instruct
-    --config.task.train=data/gsm8k/train.jsonl \\ --config.task.test=data/gsm8k/test.jsonl
+  python -m experiments.o1 --config=configs/gsm8k.py:qwen2.5-0.5b --workdir=runs/gsm8k \
+    --config.model.pretrained=models/Qwen2.5-0.5B-Instruct \
+    --config.task.train=data/gsm8k/train.jsonl --config.task.test=data/gsm8k/test.jsonl
 
-What: the checkpoint answers through its own chat template, a step a line, the answer in a box; the
-critic learns from the verdicts of math-verify on its own samples (arXiv:2312.08935); then expert
-iteration and policy gradient.
+The checkpoint answers through its own chat template, one step a line, with the answer in a box. The
+critic learns from math-verify's verdicts on the policy's own samples (arXiv:2312.08935). Then come
+expert iteration and policy gradient.
+
 Hardware: written for one GPU of 80 GB. Not run yet; the tests run `:smoke`, with a random model of
 two layers.
 """
@@ -45,8 +46,8 @@ def recipe(argument: str, models: dict[str, str]) -> ConfigDict:
   c.data = ConfigDict(
     dict(demonstrations=1000, texts=1, pool=5000, validation=256, test=1000, test_targets=0)
   )
-  # `now`: the date that a template may tell the policy; fixed, so that a prompt is the same on
-  # every day.
+  # `now`: the date that a template may tell the policy. It is fixed, so that a prompt is the same
+  # on every day.
   c.tokenizer = ConfigDict(
     dict(
       chat=True,

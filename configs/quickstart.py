@@ -1,10 +1,10 @@
 """Countdown with three numbers on a laptop: the whole roadmap in minutes.
 
-`python -m experiments.o1 --config=configs/quickstart.py --workdir=runs/quickstart`. Three seeds on
-2 CPU cores
-(experiments/LOG.md, commit 62b99b4): 3.3 GB; greedy 23 %, Gumbel MCTS with 32 simulations 45 %,
-critic-weighted best-of-16 61 %; greedy after search-and-learn 34 %, after the supervised control 27
-%. 10 minutes (commit 457ed52).
+`python -m experiments.o1 --config=configs/quickstart.py --workdir=runs/quickstart`
+
+Three seeds on 2 CPU cores (experiments/LOG.md, commit 62b99b4), 3.3 GB: greedy 23 %, Gumbel MCTS
+with 32 simulations 45 %, critic-weighted best-of-16 61 %; greedy after search-and-learn 34 %, after
+the supervised control 27 %. 10 minutes (commit 457ed52).
 """
 
 from ml_collections import ConfigDict
@@ -66,7 +66,7 @@ def policy(c: ConfigDict) -> None:
 
 def learning(c: ConfigDict) -> None:
   """Search and learn."""
-  # Policy gradient alone can lose on few chains what cloning won (experiments/LOG.md), so cloning
+  # Policy gradient alone can lose on few chains what cloning won (experiments/LOG.md). So cloning
   # goes on beside it.
   mix = dict(gradient=1.0, clone=1.0, value=0.5)
   c.learn = searching(updates=120, learning_rate=3e-3, end_fraction=0.05, weights=mix)

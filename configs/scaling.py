@@ -1,9 +1,10 @@
-"""A policy of the shape of Llama-3.2-1B on a TPU pod: what docs/SCALING.md compiles,
-`experiments.aot` without a TPU.
+"""A policy of the shape of Llama-3.2-1B on a TPU pod: what docs/SCALING.md compiles with
+`experiments.aot`, without a TPU.
 
-`python -m experiments.aot --config=configs/scaling.py --topology=v5e:4x4`. Not run yet: the task is
-countdown, whose tokenizer fills little of the vocabulary; a checkpoint of that shape is for a
-config like configs/gsm8k.py.
+`python -m experiments.aot --config=configs/scaling.py --topology=v5e:4x4`
+
+Not run yet. The task is countdown, whose tokenizer fills little of the vocabulary. To run a
+checkpoint of that shape, write a config like configs/gsm8k.py.
 """
 
 from ml_collections import ConfigDict

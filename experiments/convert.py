@@ -1,12 +1,13 @@
-"""Models of Hugging Face transformers to ours and back.
+r"""Converts models of Hugging Face transformers to ours and back.
 
   python -m experiments.convert --from=models/Qwen2.5-0.5B --to=models/ours
-  python -m experiments.convert --from=runs/gsm8k --to=models/gsm8k [--policy=learned]
-  [--dtype=bfloat16]
+  python -m experiments.convert --from=runs/gsm8k --to=models/gsm8k \
+    [--policy=learned] [--dtype=bfloat16]
 
-What --from holds decides: a model of transformers becomes one of ours (`config.model.pretrained`
-takes either); one of ours, or the workdir of a run, becomes a folder that transformers opens. Where
-transformers is installed, both models are then asked the same, and what they say is compared.
+The content of --from decides. A model of transformers becomes one of ours
+(`config.model.pretrained` takes either). One of ours, or the workdir of a run, becomes a folder
+that transformers opens. Where transformers is installed, both models then get the same prompts, and
+their answers are compared.
 """
 
 import importlib.util
@@ -59,10 +60,10 @@ _TEXT = (
 
 
 class Model(NamedTuple):
-  """A policy, and what a folder tells of it.
+  """A policy, and what a folder says of it.
 
-  texts: folder of what tells of the text rather than of the weights; ends: of generated text, where
-  no file there says.
+  texts: folder of the files about text rather than weights. ends: tokens that end generated text,
+  where no file there names them.
   """
 
   config: ModelConfig
@@ -76,7 +77,7 @@ def read(folder: pathlib.Path, policy: str) -> Model:
   """The policy of a folder of any kind.
 
   Raises:
-    ConfigError, ValueError: there is none; says why.
+    ConfigError, ValueError: there is none; the message says why.
   """
   if (folder / 'done').is_dir():
     run = load_run(folder)
@@ -139,15 +140,16 @@ def convert(source: pathlib.Path, target: pathlib.Path) -> None:
 
 
 def compare(model: Model, folder: pathlib.Path) -> None:
-  """Prints how far our logits on random prompts are from those of transformers, and how long greedy
-  texts agree."""
+  """Prints how far our logits on random prompts are from those of transformers, and for how long
+  greedy texts agree."""
   import torch
   from transformers import AutoModelForCausalLM, GenerationConfig
 
   there = AutoModelForCausalLM.from_pretrained(
     folder, dtype=torch.float32, local_files_only=True
   ).eval()
-  # Its own may forbid an early end, punish repetition, or take some of the prompt for padding.
+  # Its own settings may forbid an early end, punish repetition, or take a part of the prompt for
+  # padding.
   there.generation_config = GenerationConfig(max_new_tokens=NEW, do_sample=False)
   rows = np.random.default_rng(0).integers(
     0, model.config.vocab_size - model.config.unused, (2, PROMPT)
@@ -167,7 +169,7 @@ def compare(model: Model, folder: pathlib.Path) -> None:
 
 
 def logits(model: Model, rows: np.ndarray) -> np.ndarray:
-  """Of all tokens of rows [B, T], [B, T, V], in float32."""
+  """Logits [B, T, V] of all tokens of rows [B, T], in float32."""
   ours = LanguageModel(model.config)
   critic = jax.eval_shape(lambda: nn.unbox(forward.init(ours, jax.random.key(0))))['critic']
   critic = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), critic)

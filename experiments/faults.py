@@ -1,12 +1,12 @@
-"""Does a job end as if nothing had happened, however often it is killed? In several ways, at random
-moments.
+"""Does a job end as if nothing had happened, however often it is killed? Faults of several kinds
+strike at random moments.
 
   python -m experiments.faults --workdir=runs/faults [--kills=20] [--seed=0]
 
-What befalls a process of the (small) job: SIGKILL; SIGTERM; a disk that takes no large files any
-more; and SIGKILL with a bit flipped in the newest checkpoint of the stage under way. Each time the
-same command goes on. Prints a table; exits with 1 if the parameters, metrics and curves at the end
-are not, bit for bit, those of a job that was left in peace.
+A process of the (small) job meets SIGKILL, SIGTERM, a disk that takes no more large files, or
+SIGKILL with a bit flipped in the newest checkpoint of its stage. Each time the same command
+resumes. Prints a table. Exits with 1 if the final parameters, metrics and curves are not, bit for
+bit, those of an undisturbed job.
 """
 
 import argparse
@@ -39,7 +39,7 @@ FLAGS = (
   '--config.learn.updates=8',
   '--config.data.texts=64',
 )
-OTHERS = ('term', 'full', 'flip')  # beside the kills
+OTHERS = ('term', 'full', 'flip')  # besides the kills
 # A job that was told to stop ends with o1.STOPPED.
 CODES = {'kill': -signal.SIGKILL, 'flip': -signal.SIGKILL, 'term': 3, 'full': 1}
 # bytes: a checkpoint's file has more, and no other that is written once the data are there
@@ -47,10 +47,10 @@ LARGE = 60_000
 
 
 class Fault(NamedTuple):
-  """What befell a process, and where it then was."""
+  """What struck a process, and where the process was then."""
 
   kind: str
-  seconds: float  # that the process had lived
+  seconds: float  # how long the process had lived
   stage: str  # of the last update that was written down, and its number
   update: int
   saving: bool  # whether a checkpoint was being written
@@ -58,8 +58,8 @@ class Fault(NamedTuple):
 
 
 def start(workdir: pathlib.Path, stage: str, *, limit: int = 0) -> int:
-  """Goes on with a stage of the job in a process of its own, which need not import anything;
-  returns its id.
+  """Resumes a stage of the job in a process of its own, which need not import anything. Returns its
+  id.
 
   limit: the most bytes that a file may have; 0 = any.
   """
@@ -73,14 +73,14 @@ def start(workdir: pathlib.Path, stage: str, *, limit: int = 0) -> int:
     os.dup2(log, 2)
     if limit:
       resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-    # A stage at a time: told of the next ones, each process would begin by compiling them.
+    # One stage at a time: a process that knew the next ones would begin by compiling them.
     sys.argv = ['o1', *FLAGS, f'--workdir={workdir}', f'--config.stages=("{stage}",)']
     # Not above: who imports this file may import another script, which has flags of these names.
     from experiments import o1
 
     app.run(o1.main, flags_parser=o1.parse_flags)
     code = 0
-  except SystemExit as end:  # as Python itself does it
+  except SystemExit as end:  # as Python itself would handle it
     code = end.code if isinstance(end.code, int | None) else 1
     print(end.code, file=sys.stderr)
   except BaseException:
@@ -98,8 +98,8 @@ def ended(pid: int, *, wait: bool = False) -> int | None:
 
 
 def saves(workdir: pathlib.Path) -> set[tuple[pathlib.Path, int]]:
-  """The folders of saves that have not ended, each with the time of its last file: a killed save
-  leaves its own."""
+  """The folders of saves that have not ended, each with the time of its last file. A killed save
+  leaves its folder."""
   found = set()
   for folder in workdir.glob('checkpoints/*/*.orbax-checkpoint-tmp'):
     with contextlib.suppress(FileNotFoundError):  # it has just ended
@@ -108,10 +108,10 @@ def saves(workdir: pathlib.Path) -> set[tuple[pathlib.Path, int]]:
 
 
 def befall(kind: str, workdir: pathlib.Path, stage: str, rng: random.Random) -> Fault | None:
-  """Goes on with a stage until a fault befalls it. None if it ended well before."""
+  """Resumes a stage until a fault strikes it. None if the stage ended well before."""
   began, seen, before = time.monotonic(), len(read_metrics(workdir)), saves(workdir)
-  # A process takes seconds to start, and milliseconds for an update and its checkpoint. So of the
-  # moments a third is drawn from its first seconds, and the others lie behind some update.
+  # A process takes seconds to start, and milliseconds for an update and its checkpoint. So a third
+  # of the moments is drawn from its first seconds, and the others lie after some update.
   early = rng.uniform(0, 3) if rng.random() < 1 / 3 else None
   wanted, pause = seen + rng.randint(1, 3), rng.uniform(0, 0.1)
   pid = start(workdir, stage, limit=LARGE if kind == 'full' else 0)
@@ -156,7 +156,7 @@ def flip_bit(path: pathlib.Path, bit: int) -> None:
 
 
 def outcome(workdir: pathlib.Path) -> dict:
-  """What must be the same: what each update measured, each once, the curves, and the checksums of
+  """What must be the same: the metrics of each update, each once, the curves, and the checksums of
   the parameters."""
   records = sorted(workdir.glob('checkpoints/*_params/0/record/metadata'))
   return {
@@ -171,7 +171,7 @@ def outcome(workdir: pathlib.Path) -> dict:
 
 
 def suffer(workdir: pathlib.Path, kinds: list[str], rng: random.Random) -> list[str]:
-  """Takes a job to its end while faults befall it, which are taken off the end of `kinds`. Returns
+  """Takes a job to its end while faults strike it, which are taken from the end of `kinds`. Returns
   what was wrong."""
   wrong = []
   for stage in STAGES:
@@ -186,7 +186,7 @@ def suffer(workdir: pathlib.Path, kinds: list[str], rng: random.Random) -> list[
         f'{"yes" if fault.saving else "no":>6} {fault.code:>5}',
         flush=True,
       )
-      # Before it has set its handler, a process ends by the signal.
+      # Before it has set its handler, the signal ends a process.
       if fault.code != CODES[fault.kind] and not (
         fault.code == -signal.SIGTERM and fault.seconds < 1
       ):
@@ -199,7 +199,7 @@ def suffer(workdir: pathlib.Path, kinds: list[str], rng: random.Random) -> list[
 
 
 def finish(workdir: pathlib.Path, stage: str) -> None:
-  """Takes a stage to its end in peace, if it has not come there yet."""
+  """Takes a stage to its end undisturbed, if it is not there yet."""
   code = ended(start(workdir, stage), wait=True)
   if code:
     sys.exit(f'error: {workdir} ended with {code}: see {workdir.with_suffix(".log")}')
@@ -225,7 +225,7 @@ def main() -> None:
   expected, wrong, number = outcome(workdir / 'peace'), [], 0
   kinds = [*OTHERS, *['kill'] * (given.kills - 2)]
   rng.shuffle(kinds)
-  kinds += ['kill'] * 2  # first, before there is anything to lose
+  kinds += ['kill'] * 2  # at first, when there is nothing to lose
   print(
     f'{"run":>8} {"fault":>6} {"seconds":>8} {"stage":>10} {"update":>6} {"saving":>6} {"exit":>5}'
   )

@@ -1,9 +1,8 @@
-"""Compiles a job's updates for TPUs that are not here, and says what each chip would hold, do and
-send.
+r"""Compiles a job's updates for absent TPUs, and says what each chip would hold, do and send.
 
   pip install -e '.[aot]'
-  python -m experiments.aot --config=configs/scaling.py --topology=v5e:4x4 [--programs=fused]
-  [--config.mesh.fsdp=4]
+  python -m experiments.aot --config=configs/scaling.py --topology=v5e:4x4 \
+    [--programs=fused] [--config.mesh.fsdp=4]
 
 It needs no TPU. `--out=FILE.json` keeps the numbers. See docs/SCALING.md.
 """
@@ -14,7 +13,7 @@ import pathlib
 import sys
 import warnings
 
-# Before jax: libtpu is to compile and nothing else.
+# Set before jax is imported: libtpu must only compile.
 os.environ.update(
   JAX_PLATFORMS='cpu',
   TPU_SKIP_MDS_QUERY='1',
@@ -47,7 +46,8 @@ def main(argv):
   try:
     if _OUT.value:
       with writing(out := pathlib.Path(_OUT.value)):
-        out.write_text('[]\n')  # now rather than after all the compiling
+        # A path that cannot be written fails before all the compiling.
+        out.write_text('[]\n')
     rows = run(_CONFIG.value, _TOPOLOGY.value, _PROGRAMS.value)
   except (ConfigError, StorageError) as error:
     sys.exit(f'error: {error}')

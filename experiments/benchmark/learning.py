@@ -53,9 +53,9 @@ def learner(work: Work) -> Callable[[], Metrics]:
 
 def tree_speedup(work: Work, *, repeats: int) -> Row:
   """Time to score every root-to-leaf path as a row of its own, over the time to score the trees
-  they make up.
+  that they form.
 
-  Rows of one depth are one batch, so that none is padded; both score some `CHUNK` tokens at once.
+  Rows of one depth are one batch, so that none is padded. Both score some `CHUNK` tokens at once.
   """
   model, mesh = work.model, work.mesh
   tree = work.mcts(work.params)
@@ -132,7 +132,7 @@ def _updates(update, state: TrainState, *data) -> Callable[[], Metrics]:
 
 
 def _state(work: Work, optimizer) -> TrainState:
-  """A state of its own, since updates are given it for good."""
+  """A state of its own, since updates donate it."""
   return jax.device_put(
     init_state(jax.tree.map(jnp.copy, work.params), optimizer), replicated(work.mesh)
   )
@@ -151,7 +151,7 @@ def _divisor(number: int, most: int) -> int:
 
 
 def _chunks(work: Work, rows: np.ndarray) -> list[jax.Array]:
-  """Rows in parts of some `CHUNK` tokens a device, filled up so that the devices divide them."""
+  """Rows in parts of some `CHUNK` tokens a device, padded so that the devices divide them."""
   devices = work.mesh.size
   size = max(CHUNK // rows.shape[1], 1) * devices
   parts = (rows[start : start + size] for start in range(0, len(rows), size))
@@ -190,5 +190,5 @@ def _reference(work: Work) -> Reference:
 
 
 def _no_verdict(reference: Reference, tree: Tree, ids: jax.Array) -> jax.Array:
-  """Nothing that is timed depends on verdicts."""
+  """Verdicts of 0: nothing that is timed depends on them."""
   return jnp.zeros(ids.shape)

@@ -1,5 +1,5 @@
-"""How fast search is for a policy that was trained: its steps close early and its problems are
-those of its task."""
+"""How fast search is for a trained policy, whose steps close early and whose problems are those of
+its task."""
 
 import functools
 import pathlib
@@ -20,12 +20,12 @@ from o1jax.search import SEARCHES
 def trained_rows(
   workdir: str | pathlib.Path, limits: dict[str, Limit], *, samples: int, repeats: int
 ) -> list[Row]:
-  """The job's own tree search and best-of-N of `samples`, by the last policy that it has made, over
-  its test problems.
+  """The job's own tree search and best-of-N of `samples`, by its newest policy, over its test
+  problems.
 
   Args:
     workdir: of a finished `experiments.o1` job.
-    limits: of the types that a model may compute in, in GFLOP/s.
+    limits: GFLOP/s of the types that a model may compute in.
     samples: N.
     repeats: timed searches.
 

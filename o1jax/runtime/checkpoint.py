@@ -1,5 +1,5 @@
-"""Checkpoints: pytrees on disk through Orbax, checked when they come back, refused in a line where
-they do not fit."""
+"""Checkpoints: pytrees on disk through Orbax. They are checked when they come back, and refused in
+one line where they do not fit."""
 
 import contextlib
 import functools
@@ -32,21 +32,20 @@ from o1jax.runtime.storage import (
   writing,
 )
 
-KEPT = 2  # whatever else is: the newest may turn out to be damaged
+KEPT = 2  # always kept: the newest may turn out to be damaged
 SAVING = (
   600  # seconds that a save may take; so long do other processes wait for one whose save has failed
 )
-DAMAGED = 'damaged'  # folder for what is no good checkpoint
+DAMAGED = 'damaged'  # folder for damaged checkpoints
 
 
 class Checkpoints:
   """The checkpoints of one state in one folder, by step.
 
   A state is any pytree of arrays (None leaves are structure, not data). It is stored as {path:
-  array}, and beside it a
-  record: of each leaf dtype, shape and checksum, what the state belongs to, and what made it. So a
-  checkpoint is compared with what is wanted before anything is loaded, and with what was saved
-  after.
+  array}. Beside it lies a record: dtype, shape and checksum of each leaf, what the state belongs
+  to, and what made it. So a checkpoint is compared with what is wanted before anything is loaded,
+  and with what was saved afterwards.
 
   Saving goes on in the background. Every process of a job calls each method, at the same point.
   """
@@ -65,13 +64,12 @@ class Checkpoints:
 
     Args:
       directory: of these checkpoints alone.
-      permanent: whether the checkpoint of a step stays for ever; so do, of all, the newest two.
-      looking: change nothing, such as in the folder of a run under way: damaged checkpoints stay
+      permanent: step -> whether its checkpoint stays for ever. The newest two of all stay too.
+      looking: change nothing, such as in the folder of a run under way. Damaged checkpoints stay
         where they are.
-      identity: what a state belongs to, plain values by name; a checkpoint with another identity is
+      identity: what a state belongs to, plain values by name. A checkpoint with another identity is
         refused.
       notes: what else to record, such as the versions of libraries.
-      reads: makes today's identity of one that an older version recorded.
     """
     self.directory = pathlib.Path(directory).expanduser().resolve()
     self._identity, self._notes = _plain(identity or {}), _plain(notes or {})
@@ -79,11 +77,11 @@ class Checkpoints:
     self._permanent, self._looking, self._manager = permanent, looking, None
 
   def save(self, step: int, state: Any) -> None:
-    """Begins to write the state, whole or not at all. A step already there is left as it is. Makes
-    the folder.
+    """Begins to write the state, whole or not at all. A step that exists already is left as it is.
+    Makes the folder.
 
-    On return the arrays may be donated: Orbax has copied them, or holds on to what it has not, and
-    a donated CPU array that is held on to is copied by XLA. Waits for an earlier save to end.
+    On return the arrays may be donated. Orbax has copied them, or still holds them; XLA copies a
+    donated CPU array that is held. Waits for an earlier save to end.
 
     Raises:
       StorageError: this save or the one before could not be written.
@@ -108,8 +106,9 @@ class Checkpoints:
       self._manager.save(step, args=args, force=True)
 
   def failure(self) -> StorageError | None:
-    """Why a save in the background has failed; None where none has, or one still goes on."""
-    # Orbax's own check_for_errors sees none: the thread that ends a save takes the error with it.
+    """Why a save in the background has failed. None where none has, or where it still goes on."""
+    # Orbax's own check_for_errors sees no error: the thread that ends a save takes the error with
+    # it.
     if self._manager and not self._manager.is_saving_in_progress():
       try:
         self.wait()
@@ -130,15 +129,14 @@ class Checkpoints:
 
   def restore(self, template: Any) -> Any:
     """Returns the newest good state, with the template's structure, shardings and float dtypes;
-    None where none is.
+    None where there is none.
 
-    What is newer and no good checkpoint (unfinished, incomplete, or not the bits that were saved)
-    is moved to the folder `damaged`, each with a warning on stderr, once it is known what to use
-    instead.
+    Newer checkpoints may be unfinished, incomplete, or not the bits that were saved. They are moved
+    to the folder `damaged`, each with a warning on stderr, once it is known what to use instead.
 
     Args:
-      template: a state of the structure wanted; arrays, or `jax.ShapeDtypeStruct`s, on one device
-        if they have no sharding.
+      template: a state of the structure wanted: arrays, or `jax.ShapeDtypeStruct`s, which go to one
+        device if they have no sharding.
 
     Raises:
       ConfigError: a checkpoint of something else: of another identity, or with leaves of other
@@ -167,17 +165,17 @@ class Checkpoints:
 
   def refuse_others(self) -> None:
     """Raises ConfigError if the newest checkpoint that can be read is of another identity. Loads
-    none.
+    nothing.
 
-    One process may call it alone. StorageError as `restore`.
+    One process may call it alone. StorageError as in `restore`.
     """
     for step in reversed(self.steps()):
       with contextlib.suppress(Damaged):
         return self._refuse_another(step, self._record(step)['identity'])
 
   def steps(self) -> list[int]:
-    """The steps on disk, ascending; not all need be good checkpoints. StorageError where the folder
-    cannot be read."""
+    """The steps on disk, ascending. They need not all be good checkpoints. StorageError where the
+    folder cannot be read."""
     with reading(self.directory):
       paths = list(self.directory.iterdir()) if self.directory.is_dir() else []
     return sorted(int(path.name) for path in paths if re.fullmatch('0|[1-9][0-9]*', path.name))
@@ -187,14 +185,14 @@ class Checkpoints:
     return max(self.steps(), default=None)
 
   def _newest_first(self):
-    """The steps as the first process sees them: on a network file system others may see an older
+    """The steps as the first process sees them. On a network file system others may see an older
     folder."""
     steps = together(lambda: self.steps() if first() else [])[::-1]
     count = agree(len(steps), lambda counts: counts[0])
     return [agree(steps[i] if first() else 0, lambda values: values[0]) for i in range(count)]
 
   def _restore(self, step, wanted):
-    """The leaves of a step, checked. What fails on one process fails on all."""
+    """The leaves of a step, checked. A failure on one process is one on all."""
     record = together(lambda: self._record(step))
     self._refuse_another(step, record['identity'])
     stored = {path: (dtype, tuple(shape)) for path, (dtype, shape, _) in record['leaves'].items()}
@@ -219,7 +217,7 @@ class Checkpoints:
     return [leaves[path].astype(leaf.dtype) for path, leaf in wanted.items()]
 
   def _record(self, step):
-    """The record of a step as it was saved. Damaged where it cannot be had."""
+    """The record of a step as it was saved. Raises Damaged where it cannot be read."""
     with reading(self.directory / str(step)):
       record = ocp.JsonCheckpointHandler().restore(self.directory / str(step) / 'record')
       if (
@@ -265,13 +263,13 @@ class Checkpoints:
 
   def _open(self):
     keep = policies.AnyPreservationPolicy([policies.LatestN(KEPT), _Permanent(self._permanent)])
-    # Here, since Orbax would have the others wait for one that fails.
+    # Made here: if Orbax made it and one process failed, the others would wait for that one.
     once(lambda: self.directory.mkdir(parents=True, exist_ok=True), failed=StorageError)
     options = ocp.CheckpointManagerOptions(
       preservation_policy=keep,
       async_options=ocp.options.AsyncOptions(timeout_secs=SAVING, barrier_sync_fn=_meet),
       cleanup_tmp_directories=True,
-      lightweight_initialize=True,  # reads no file of a checkpoint, any of which may be damaged
+      lightweight_initialize=True,  # reads no file of a checkpoint: any may be damaged
     )
     return ocp.CheckpointManager(self.directory, options=options)
 
@@ -281,13 +279,12 @@ class Checkpoints:
     )  # TensorStore's words for what the system refused
 
 
-# What Orbax raises where a damaged file is JSON of another form than it takes for granted; or
-# because of a bug.
+# Orbax raises these where a damaged file is JSON of an unexpected form; or because of a bug.
 _DOUBTFUL = AttributeError, TypeError
 
 
 class _Permanent(NamedTuple):
-  """A preservation policy of Orbax: the steps of which `permanent` is true."""
+  """A preservation policy of Orbax that keeps the steps for which `permanent` is true."""
 
   permanent: Callable[[int], bool]
 
@@ -308,8 +305,8 @@ def by_path(state: Any) -> dict[str, Any]:
 
 
 def _load(folder, wanted):
-  # By the handler itself: a Checkpointer ends with a barrier, where processes that can read would
-  # wait for one that cannot.
+  # The handler itself is used, because a Checkpointer ends with a barrier. There, processes that
+  # can read would wait for one that cannot.
   with reading(folder):
     try:
       return ocp.StandardCheckpointHandler().restore(folder, args=ocp.args.StandardRestore(wanted))
@@ -318,8 +315,8 @@ def _load(folder, wanted):
 
 
 def _meet(*, key, timeout_ms):
-  # Orbax has a process whose save has failed wait for the others before it tells of that, and they
-  # wait for this save.
+  # In Orbax, a process whose save has failed waits for the others before it reports that. The
+  # others wait for this save.
   if sys.exc_info()[1] is None:
     ocp.multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)
 
@@ -356,22 +353,21 @@ def _describe(kind) -> str:
 
 
 def quiet_orbax() -> None:
-  """Keeps from the user of this process what Orbax tells of its work, and what it drops of a save
-  that failed."""
+  """Hides from the user what Orbax reports of its work, and what it drops of a failed save."""
   logging.getLogger('absl').addFilter(_not_orbax)
   sys.unraisablehook = functools.partial(_not_of_orbax, sys.unraisablehook)
 
 
 def _not_orbax(record: logging.LogRecord) -> bool:
-  # Orbax reports every save and restore, and warns of what is settled here, through absl's logger;
-  # some of it from threads of its own, so that lowering the logger's level around our calls would
-  # miss it. Its errors are raised, too.
+  # Orbax reports every save and restore through absl's logger, and warns of what is settled here.
+  # Some of it comes from threads of its own, so lowering the logger's level around our calls would
+  # miss it. Its errors are raised too.
   return '/orbax/' not in pathlib.PurePath(record.pathname).as_posix()
 
 
 def _not_of_orbax(usual, unraisable):
-  # Of a save or a restore that fails, Orbax raises the first error and drops the tasks of the other
-  # arrays, of which Python then reports each: that it failed, too, or has nobody left to answer to.
+  # When a save or a restore fails, Orbax raises the first error and drops the tasks of the other
+  # arrays. Python then reports each of those tasks: it failed too, or has nobody left to answer to.
   files = [frame.filename for frame in traceback.extract_tb(unraisable.exc_traceback)]
   if (
     not any('/orbax/' in file for file in files)
