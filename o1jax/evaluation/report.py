@@ -140,11 +140,11 @@ def _task_summary(task, rows, answers):
       f'the {greedy[0].stage} policy solves {_percent(greedy[0])} with one greedy solution'
     )
     tiles.append((greedy[0], 'one greedy solution'))
-  if len(greedy) > 1:
-    gain = 100 * (greedy[-1].accuracy - greedy[0].accuracy)
+  for row in greedy[1:]:
+    gain = 100 * (row.accuracy - greedy[0].accuracy)
     words = f'{abs(gain):.1f} points {"more" if gain >= 0 else "less"}'
-    parts.append(f'the {greedy[-1].stage} policy {_percent(greedy[-1])}, {words}')
-    tiles.append((greedy[-1], f'one greedy solution ({gain:+.1f} points)'))
+    parts.append(f'the {row.stage} policy {_percent(row)}, {words}')
+    tiles.append((row, f'one greedy solution ({gain:+.1f} points)'))
   for pair in compare.equal_tokens(rows, answers):
     if method(pair.row.method).tree:
       parts.append(

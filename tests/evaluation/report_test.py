@@ -159,6 +159,18 @@ def test_the_headline_is_computed_from_the_rows(text):
   assert '50.0%' not in lead
 
 
+def test_the_headline_has_every_policy(tmp_path):
+  """A control does not take the place of what was learned."""
+  row = ('countdown', 'greedy', 1, 50.0, 5e7)
+  table = [('initialised', 0.2), ('learned', 0.3), ('control', 0.16)]
+  rows = [results.Result(name, *row, x, x - 0.1, x + 0.1, 500, 0, 0.1) for name, x in table]
+  results.append_results(tmp_path / 'results.csv', rows)
+  text = report.build_report(tmp_path).read_text()
+  lead = re.search('<p class="lead">(.*?)</p>', text).group(1)
+  assert 'the learned policy 30.0% (20.0 to 40.0), 10.0 points more' in lead
+  assert 'the control policy 16.0% (6.0 to 26.0), 4.0 points less' in lead
+
+
 def test_validation_and_test_are_told_apart(text):
   for name in SECTIONS:
     kind = 'Validation' if name in ('train-time', 'behaviours') else 'Test'
