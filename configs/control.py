@@ -1,7 +1,7 @@
 """The supervised control at a share of instruction tuning's rates, to choose the quickstart's by.
 
   python -m experiments.o1 --config=configs/quickstart.py --workdir=runs/quickstart
-  for share in 0.03125 0.0625 0.125 0.25 0.5 1; do
+  for share in 0.0078125 0.015625 0.03125 0.0625 0.125 0.25; do
     python -m experiments.o1 --config=configs/control.py:$share --workdir=runs/control-$share
   done
 

@@ -79,11 +79,12 @@ def learning(c: ConfigDict) -> None:
   c.learn.min_gain = 0.02
 
 
-def controls(c: ConfigDict, *, share: float = 0.25, flops: int = 0) -> None:
+def controls(c: ConfigDict, *, share: float = 1 / 128, flops: int = 0) -> None:
   """Supervised training where search and learn starts, at a `share` of instruction tuning's rates.
 
-  `control` takes as many optimizer steps as `learn`; `control_flops` takes `flops` steps. The share
-  of a quarter is the rate of `learn`; configs/control.py measures others on the validation set.
+  `control` takes as many optimizer steps as `learn`, and `control_flops` takes `flops` steps, about
+  as many FLOPs. The share was chosen on the validation set by configs/control.py: the larger it is,
+  the more the policy loses (experiments/LOG.md).
   """
   steps = c.learn.updates * c.learn.minibatches
   for name, updates in (('control', steps), ('control_flops', flops)):
