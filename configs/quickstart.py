@@ -169,6 +169,7 @@ def searching(
       minibatches=4,
       updates_per_call=4,
       tokens=112,
+      draw=dict(name='uniform'),
       learns=('policy', 'critic'),
       optimizer=dict(
         name='muon',

@@ -10,6 +10,7 @@ import optax
 from o1jax import tree as tree_lib
 from o1jax.keys import of_problems, of_update
 from o1jax.learning.credit import assign_credit
+from o1jax.learning.draw import add_to_record, empty_record, uniform
 from o1jax.learning.objective import (
   Objective,
   Weights,
@@ -21,25 +22,8 @@ from o1jax.learning.optimizer import LEARNS, apply_gradients
 from o1jax.model.compute import search_cost
 from o1jax.model.sharding import shard_problems
 from o1jax.reward.process import ended
-from o1jax.types import Array, Metrics, Prompt, Reference, TrainState, Tree
+from o1jax.types import Array, Draw, Metrics, Prompt, Reference, TrainState, Tree
 from o1jax.verify.outcome import judge
-
-
-def draw_problems(
-  key: Array, prompt: Prompt, reference: Reference, count: int
-) -> tuple[Prompt, Reference]:
-  """`count` different problems out of a pool."""
-  chosen = jax.random.choice(key, prompt.length.shape[0], (count,), replace=False)
-  return jax.tree.map(lambda x: x[chosen], (prompt, reference))
-
-
-def problems_of_update(
-  key: Array, update: Array | int, prompts: Prompt, references: Reference, count: int
-) -> tuple[Prompt, Reference, Array]:
-  """The problems that an update (0 the first) draws from a pool, and the key that it searches them
-  with."""
-  draw_key, search_key = of_update(key, update)
-  return *draw_problems(draw_key, prompts, references, count), search_key
 
 
 def search_and_learn(
@@ -49,6 +33,7 @@ def search_and_learn(
   outcome,
   optimizer: optax.GradientTransformation,
   batch: int,
+  draw: Draw = uniform,
   minibatches: int = 1,
   updates: int = 1,
   learns: tuple[str, ...] = LEARNS,
@@ -66,6 +51,8 @@ def search_and_learn(
     outcome: (reference, tree, ids [B, N]) -> verdicts [B, N].
     optimizer: steps once a minibatch.
     batch: problems an update.
+    draw: chooses these problems, see `learning.draw`: returns their ids in the pool. It reads the
+      state's record, or an empty one where the state keeps none.
     minibatches: divides `batch`; later ones are off-policy, which the stored log-probs correct.
     updates: made by one call, one after the other. Each call takes its memory from the system anew,
       which a CPU spends up to a quarter of a small update on.
@@ -77,9 +64,9 @@ def search_and_learn(
 
   Returns:
     The jitted (TrainState, pool Prompt, pool Reference, key, Weights) -> (TrainState, metrics
-    [updates]). The state is donated; the update's randomness is `fold_in(key, state.update)`. An
-    optimizer step whose loss or gradient is not finite changes nothing; the metric skipped counts
-    them.
+    [updates]). The state is donated; the update's randomness is `fold_in(key, state.update)`. The
+    metric problems, [updates, batch], holds the ids that were drawn. An optimizer step whose loss
+    or gradient is not finite changes nothing; the metric skipped counts them.
   """
   if batch % minibatches:
     raise ValueError(
@@ -89,20 +76,22 @@ def search_and_learn(
   def update(
     state: TrainState, prompts: Prompt, references: Reference, key: Array, weights: Weights
   ):
-    prompt, reference, search_key = problems_of_update(
-      key, state.update, prompts, references, batch
-    )
+    draw_key, search_key = of_update(key, state.update)
+    record = empty_record(prompts.length.shape[0]) if state.record is None else state.record
+    drawn = draw(draw_key, state.update, record, count=batch)
+    prompt, reference = jax.tree.map(lambda x: x[drawn], (prompts, references))
     prompt, reference, keys = shard_problems((prompt, reference, of_problems(search_key, batch)))
     with jax.named_scope('search'):
       tree = search(state.params, keys, prompt, reference)
     with jax.named_scope('learn'):
-      return learn(
+      state, metrics = learn(
         model,
         state,
         prompt,
         reference,
         tree,
         weights,
+        drawn=drawn,
         outcome=outcome,
         optimizer=optimizer,
         minibatches=minibatches,
@@ -110,6 +99,7 @@ def search_and_learn(
         credit=credit,
         objective=objective,
       )
+    return state, metrics | {'problems': drawn}
 
   def call(state: TrainState, *given):
     return jax.lax.scan(lambda state, _: update(state, *given), state, length=updates)
@@ -127,13 +117,17 @@ def learn(
   *,
   outcome,
   optimizer,
+  drawn: Array | None = None,
   minibatches: int = 1,
   learns: tuple[str, ...] = LEARNS,
   credit: dict | None = None,
   objective: Objective = Objective(),
 ) -> tuple[TrainState, Metrics]:
-  """The learning half of the fused step, on a finished search."""
+  """The learning half of the fused step, on a finished search. `drawn` are the ids of its problems
+  in the pool, for a state that keeps a record of them."""
   whole = judge(reference, tree, outcome)
+  if state.record is not None:
+    state = state.replace(record=add_to_record(state.record, drawn, whole))
   given = assign_credit(whole, **(credit or {}))
   tree = tree_lib.crop(whole, objective.tokens) if objective.tokens else whole
   frozen = None

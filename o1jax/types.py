@@ -117,7 +117,6 @@ class Reference:
   text: Array  # [B, Y] uint8, right-padded
   length: Array  # [B] int32
   numbers: Array  # [B, M] int32, -1 = unused
-  task: Array | None = None  # [B] int32: `Problem.task`; None stands for 0
   task: Array | None = None  # [B] int32: `Problem.task`; None where there is no mixture
 
 
@@ -195,6 +194,14 @@ Params = dict[str, Any]
 
 
 @struct.dataclass
+class Record:
+  """What a stage has found out so far about each of the N problems of its pool."""
+
+  tried: Array  # [N] int32: solutions with a verdict
+  right: Array  # [N] int32: those that are right
+
+
+@struct.dataclass
 class TrainState:
   """All that an update changes."""
 
@@ -204,11 +211,14 @@ class TrainState:
   # What a loss reads and no gradient reaches, by role, such as 'reference', a policy. It is
   # separate, so that the parameters of a policy have one shape, whatever it is trained with.
   frozen: Params = struct.field(default_factory=dict)
+  record: Record | None = None  # kept only where the draw of problems reads it
 
 
 Metrics = dict[str, Array]
 # (reference, tree, ids [B, N]) -> verdicts [B, N] float32, see `verify.outcome`
 OutcomeFn = Callable[[Reference, Tree, Array], Array]
+# (key, update, record, *, count) -> ids [count] of problems, see `learning.draw`
+Draw = Callable[..., Array]
 
 
 class Verifier(NamedTuple):

@@ -41,7 +41,7 @@ DOORS = {
 # package, configs and tests alone.
 TABLES = {
   'search': ('SEARCHES',),
-  'learning': ('LOSSES', 'ADVANTAGES'),
+  'learning': ('LOSSES', 'ADVANTAGES', 'DRAWS'),
   'tasks': ('TASKS',),
   'data': ('FORMATS',),
   'reward': ('SCORES',),

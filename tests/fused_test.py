@@ -75,13 +75,19 @@ def pool():
 @pytest.fixture(scope='module')
 def grown(setup, pool):
   """The problems that the first update draws, and what its search makes of them."""
-  draw_key, search_key = jax.random.split(jax.random.fold_in(KEY, 0))
-  prompt, reference = fused.draw_problems(draw_key, *pool, BATCH)
+  prompt, reference, search_key = first_problems(pool, BATCH)
   return (
     prompt,
     reference,
     setup.search(fresh().params, of_problems(search_key, BATCH), prompt, reference),
   )
+
+
+def first_problems(pool, count):
+  """What the first update draws, and the key of its search."""
+  draw_key, search_key = jax.random.split(jax.random.fold_in(KEY, 0))
+  drawn = jax.random.choice(draw_key, POOL, (count,), replace=False)
+  return *jax.tree.map(lambda x: x[drawn], pool), search_key
 
 
 def weights(**given):
@@ -183,10 +189,11 @@ class TestUpdate:
     assert after.update == 2 and metrics['tokens'] > 0
     jax.tree.map(np.testing.assert_array_equal, after.replace(update=1), kept)
 
-  def test_the_problems_of_an_update_can_be_told_afterwards(self, pool, grown):
-    prompt, reference, _ = fused.problems_of_update(KEY, 0, *pool, BATCH)
-    jax.tree.map(np.testing.assert_array_equal, (prompt, reference), grown[:2])
-    assert (fused.problems_of_update(KEY, 1, *pool, BATCH)[0].tokens != prompt.tokens).any()
+  def test_tells_what_it_drew(self, setup, pool, grown):
+    drawn = run(setup, pool, 2, **MIXED)[1]['problems']
+    assert drawn.shape == (2, BATCH) and set(drawn[0]) != set(drawn[1])
+    told = jax.tree.map(lambda x: x[drawn[0]], pool)
+    jax.tree.map(np.testing.assert_array_equal, told, grown[:2])
 
   def test_minibatches_must_divide_the_batch(self):
     with pytest.raises(ValueError, match='batch=8 does not divide into minibatches=3'):
@@ -204,10 +211,10 @@ def test_mcts_and_learning_are_one_program(setup, pool):
     toys.MODEL, search=search, outcome=toys.OUTCOME, optimizer=OPTIMIZER, batch=batch
   )
   state, metrics = update(fresh(), *pool, KEY, weights(**MIXED))
-  draw_key, search_key = jax.random.split(jax.random.fold_in(KEY, 0))
-  prompt, reference = fused.draw_problems(draw_key, *pool, batch)
+  prompt, reference, search_key = first_problems(pool, batch)
   tree = jax.jit(search)(fresh().params, of_problems(search_key, batch), prompt, reference)
   apart, alone = setup.learn(fresh(), prompt, reference, tree, weights(**MIXED))
+  del metrics['problems']
   assert_close((state.params, metrics), (apart.params, alone), rtol=1e-3, atol=1e-5)
   judged = setup.judge(reference, tree, toys.OUTCOME)
   ended = np.asarray(tree_lib.finished(judged) & (judged.visits > 0))
@@ -309,25 +316,10 @@ class TestNothingToLearnFrom:
     assert metrics['tokens'] == metrics['expansions'] == 0
 
 
-class TestProblems:
-  def test_are_drawn_together_and_without_repetition(self, pool):
-    prompt, reference = pool
-    tagged = reference.replace(numbers=jnp.arange(POOL)[:, None])
-    for seed in range(5):
-      drawn, given = fused.draw_problems(jax.random.key(seed), prompt, tagged, 9)
-      ids = np.asarray(given.numbers[:, 0])
-      assert len(set(ids)) == 9
-      np.testing.assert_array_equal(drawn.tokens, prompt.tokens[ids])
-      np.testing.assert_array_equal(drawn.length, prompt.length[ids])
-
-  def test_all_of_them_can_be_drawn(self, pool):
-    drawn, _ = fused.draw_problems(KEY, *pool, POOL)
-    np.testing.assert_array_equal(np.sort(drawn.tokens, axis=0), np.sort(pool[0].tokens, axis=0))
-
-  def test_keys_do_not_depend_on_the_batch(self):
-    few, many = (jax.random.key_data(of_problems(KEY, count)) for count in (3, 8))
-    np.testing.assert_array_equal(few, many[:3])
-    assert len(np.unique(many, axis=0)) == 8
+def test_keys_do_not_depend_on_the_batch():
+  few, many = (jax.random.key_data(of_problems(KEY, count)) for count in (3, 8))
+  np.testing.assert_array_equal(few, many[:3])
+  assert len(np.unique(many, axis=0)) == 8
 
 
 def hand_tree():
@@ -372,4 +364,5 @@ def test_what_is_not_judged_is_neither_right_nor_wrong():
 
 def test_every_metric_of_an_update_says_what_it_means(setup, pool):
   _, metrics = setup.update(fresh(), *pool, KEY, weights(**MIXED))
-  assert [name for name in metrics if not describe(name)] == []
+  numbers = [name for name, values in metrics.items() if values.shape == (1,)]
+  assert [name for name in numbers if not describe(name)] == []

@@ -1,14 +1,14 @@
 """Chapter 4, learning: from a searched tree to an update of its policy and critic.
 
-`LOSSES`, `ADVANTAGES` and `VALUES` are the variants. A row holds the function, the words that a
-person reads, what it needs of search and stage, and its own settings with their defaults. A new
-variant is a function in a file of this folder and a row here.
+`LOSSES`, `ADVANTAGES`, `VALUES` and `DRAWS` are the variants. A row holds the function, the words
+that a person reads, what it needs of search and stage, and its own settings with their defaults. A
+new variant is a function in a file of this folder and a row here.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from o1jax.learning import advantages, losses, ppo, preference, returns
+from o1jax.learning import advantages, draw, losses, ppo, preference, returns
 from o1jax.reward import OUTCOME, SCORES
 
 # What a row may need. A search provides the first three, a stage the others.
@@ -19,6 +19,7 @@ NEEDS = {
   'frozen': 'log-probs of a frozen policy',
   'value': "the critic's values of nodes",
   'token_value': "the critic's values of tokens",
+  'record': 'what the stage has found out about each problem',
 }
 
 
@@ -80,12 +81,25 @@ VALUES = {
   'gae': Row(ppo.token_targets, 'lambda-returns of tokens', ('token_value',), dict(lambda_=0.95)),
 }
 
+# (key, update, record, *, count, **settings) -> ids [count] of problems
+DRAWS = {
+  'uniform': Row(draw.uniform, 'all problems alike'),
+  'learnability': Row(
+    draw.by_learnability,
+    'those more often that are sometimes solved',
+    ('record',),
+    dict(prior=1.0, floor=0.1),
+  ),
+}
+
 # The least and the most that a setting of a row may be; a setting has one meaning in all rows.
 LIMITS = {
   'clip': (0.0, float('inf')),
   'lambda_': (0.0, 1.0),
   'beta': (0.0, float('inf')),
   'label_smoothing': (0.0, 0.5),
+  'prior': (0.01, float('inf')),
+  'floor': (0.0, 1.0),
 }
 
 # Settings of a stage that learns, as an older config calls them, by what they are called now.

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 
-from o1jax.types import Array, Metrics, Params, TrainState
+from o1jax.types import Array, Metrics, Params, Record, TrainState
 
 OPTIMIZERS = ('muon', 'adamw')
 LEARNS = ('policy', 'critic')  # the roles that learn, unless a stage says otherwise
@@ -89,6 +89,7 @@ def init_state(
   *,
   frozen: Params | None = None,
   learns: tuple[str, ...] = LEARNS,
+  record: Record | None = None,
 ) -> TrainState:
   """Update 0.
 
@@ -97,10 +98,15 @@ def init_state(
     optimizer: keeps a state of the roles that learn.
     frozen: what losses read and no gradient reaches, by role.
     learns: the roles that learn.
+    record: of no problem tried yet, where the draw of problems reads it.
   """
   learning = {role: params[role] for role in learns}
   return TrainState(
-    update=jnp.int32(0), params=params, optimizer=optimizer.init(learning), frozen=frozen or {}
+    update=jnp.int32(0),
+    params=params,
+    optimizer=optimizer.init(learning),
+    frozen=frozen or {},
+    record=record,
   )
 
 

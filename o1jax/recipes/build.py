@@ -18,7 +18,13 @@ from o1jax.model import forward
 from o1jax.model.sharding import AXES, TENSOR
 from o1jax.model.variants import ModelConfig
 from o1jax.recipes.experiment import Experiment, assemble
-from o1jax.recipes.objectives import check_learning, credit_settings, objective, scores_read
+from o1jax.recipes.objectives import (
+  check_learning,
+  credit_settings,
+  draw,
+  objective,
+  scores_read,
+)
 from o1jax.recipes.pretrained import load_policy
 from o1jax.recipes.settings import complete, kind_of
 from o1jax.reward import OUTCOME
@@ -248,6 +254,7 @@ def fused_update(experiment: Experiment, section: ConfigDict, *, sharding: Any =
     outcome=experiment.verifier.outcome,
     optimizer=fused_optimizer(section),
     batch=section.batch,
+    draw=draw(section),
     minibatches=section.minibatches,
     updates=section.updates_per_call,
     learns=tuple(section.learns),

@@ -1,6 +1,7 @@
 """What a config section learns by: its losses and their weights, its credit, the roles that learn,
-and whether its search provides for them."""
+the draw of its problems, and whether its search provides for them."""
 
+import functools
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import optax
 
 from o1jax.learning import (
   ADVANTAGES,
+  DRAWS,
   LOSSES,
   NEEDS,
   VALUES,
@@ -17,11 +19,12 @@ from o1jax.learning import (
   loss_defaults,
 )
 from o1jax.learning.credit import check_credit
+from o1jax.learning.draw import empty_record
 from o1jax.learning.objective import Objective, Weights, reads_frozen
 from o1jax.learning.optimizer import LEARNS, init_state
 from o1jax.reward import OUTCOME, SCORES
 from o1jax.runtime.config import ConfigDict, require
-from o1jax.types import Params, TrainState
+from o1jax.types import Draw, Params, TrainState
 
 MIXES = ('weights', 'warmup_weights')  # of a section, one of which is in force
 # What any stage that learns provides beside its search.
@@ -36,6 +39,7 @@ def section_defaults() -> dict[str, Any]:
     credit=credit_defaults(),
     losses=loss_defaults(),
     weights=dict.fromkeys(LOSSES, 0.0),
+    draw=dict(name=next(iter(DRAWS))),
   )
 
 
@@ -72,15 +76,22 @@ def scores_read(section: ConfigDict) -> tuple[str, ...]:
   return tuple(name for name in credit_settings(section)['reward'] if name != OUTCOME)
 
 
+def draw(section: ConfigDict) -> Draw:
+  """How a section draws its problems."""
+  settings = section.draw.to_dict()
+  return functools.partial(DRAWS[settings.pop('name')].function, **settings)
+
+
 def searching_state(
-  params: Params, section: ConfigDict, optimizer: optax.GradientTransformation
+  params: Params, section: ConfigDict, optimizer: optax.GradientTransformation, *, problems: int
 ) -> TrainState:
   """Where a stage of searching and learning starts. A frozen policy is kept only where a loss reads
-  it."""
+  it, and a record of the pool's problems, so many, only where their draw does."""
   frozen = {}
   if reads_frozen(weighed(section)):
     frozen = dict(reference=jax.tree.map(jnp.copy, params['policy']))
-  return init_state(params, optimizer, frozen=frozen, learns=tuple(section.learns))
+  record = empty_record(problems) if 'record' in DRAWS[section.draw.name].needs else None
+  return init_state(params, optimizer, frozen=frozen, learns=tuple(section.learns), record=record)
 
 
 def check_learning(name: str, section: ConfigDict, provides: frozenset[str]) -> None:
@@ -117,6 +128,19 @@ def check_learning(name: str, section: ConfigDict, provides: frozenset[str]) -> 
     f'config.{name}.learns={tuple(section.learns)}: choose from {", ".join(LEARNS)}',
   )
   _check_needs(name, section, {*provides, *STAGE})
+  _check_draw(name, section.draw.to_dict())
+
+
+def _check_draw(stage, settings):
+  name = settings.pop('name')
+  require(
+    name in DRAWS,
+    f'config.{stage}.draw.name is {name!r}: choose one of {", ".join(DRAWS)}',
+  )
+  unknown = sorted(set(settings) - set(DRAWS[name].defaults))
+  require(not unknown, f'config.{stage}.draw has no setting {", ".join(unknown)}')
+  for setting, value in settings.items():
+    _checked(f'config.{stage}.draw', check_setting, setting, value)
 
 
 def _check_needs(name, section, provides):

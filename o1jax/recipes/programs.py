@@ -250,8 +250,11 @@ def lower_searching(
   state."""
   e, optimizer = experiment, fused_optimizer(section)
   data = with_sharding((*e.data.pool, e.key, weights(section)), replicated(mesh))
+  start = functools.partial(
+    searching_state, section=section, optimizer=optimizer, problems=e.data.pool[0].length.shape[0]
+  )
   build = functools.partial(fused_update, e, section)
-  return _lower(e, mesh, build, lambda params: searching_state(params, section, optimizer), *data)
+  return _lower(e, mesh, build, start, *data)
 
 
 def _lower(experiment, mesh, build, start, *data):

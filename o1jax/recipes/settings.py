@@ -10,7 +10,7 @@ from typing import Any
 
 import o1jax.recipes
 from o1jax.data import FORMATS
-from o1jax.learning import LOSSES
+from o1jax.learning import DRAWS, LOSSES
 from o1jax.learning import RENAMED as LEARNING
 from o1jax.learning.optimizer import build_optimizer
 from o1jax.recipes.objectives import section_defaults
@@ -185,7 +185,17 @@ def _optimizer(section):
   _fill(section, defaults)
 
 
+def _draw(section):
+  """What only another draw has is dropped: it had no effect."""
+  row = DRAWS.get(section.get('name'))
+  if row:
+    for key in {key for other in DRAWS.values() for key in other.defaults} - row.defaults.keys():
+      section.pop(key, None)
+    _fill(section, row.defaults)
+
+
 _PARTS = dict(
+  draw=_draw,
   warmup_weights=lambda section: _fill(section, dict.fromkeys(LOSSES, 0.0)),
   optimizer=_optimizer,
 )

@@ -12,7 +12,6 @@ import numpy as np
 
 from o1jax.data import pipeline
 from o1jax.evaluation.statistics import wilson_interval
-from o1jax.fused import problems_of_update
 from o1jax.learning.schedule import ever_plateaued
 from o1jax.model.sharding import put_global
 from o1jax.recipes.build import fresh_params
@@ -22,7 +21,7 @@ from o1jax.recipes.run import Run
 from o1jax.runtime.config import ConfigDict
 from o1jax.runtime.loop import run_updates
 from o1jax.runtime.metrics import read_metrics
-from o1jax.types import Params
+from o1jax.types import Metrics, Params, Prompt, Reference
 
 
 def initialise(run: Run, name: str) -> None:
@@ -51,7 +50,7 @@ def _supervise(run, name, params, stream, curve=None) -> Params:
     program.start(params),
     lambda state, number: program.update(state, put_global(stream(number), program.shardings[1])),
     updates=section.updates,
-    batch=stream,
+    batch=lambda number, _: stream(number),
     show=('loss', 'token_accuracy', 'validation_accuracy'),
     after=curve.measure if curve else None,
     after_every=section.validate_every if curve else 0,
@@ -72,7 +71,7 @@ def reward(run: Run, name: str) -> None:
   data = put_global((*run.experiment.data.pool, key, weights(section)), program.shardings[1:])
   update = lambda state, _: program.update(state, *data)
   show = ('loss_value', 'right', 'solved')
-  run.finish(name, _search_and_learn(run, name, program, update, key, show=show))
+  run.finish(name, _search_and_learn(run, name, program, update, show=show))
 
 
 def learn(run: Run, name: str) -> None:
@@ -94,18 +93,17 @@ def learn(run: Run, name: str) -> None:
 
   show = ('validation_accuracy', 'right', 'solved', 'loss')
   watch = dict(after=curve.measure, after_every=section.validate_every)
-  run.finish(name, _search_and_learn(run, name, program, update, key, show=show, **watch))
+  run.finish(name, _search_and_learn(run, name, program, update, show=show, **watch))
 
 
-def _search_and_learn(run, name, program, update, key, **watch) -> Params:
-  """The parameters after the updates of a stage, which draw problems by a key."""
+def _search_and_learn(run, name, program, update, **watch) -> Params:
+  """The parameters after the updates of a stage, which draw their problems from the pool."""
   section = run.experiment.config[name]
-  problems = *run.experiment.data.pool, key
   state = run_updates(
     program.start(run.start(name)),
     update,
     updates=section.updates,
-    batch=functools.partial(_problems, *problems, section.batch),
+    batch=functools.partial(problems_drawn, run.experiment.data.pool),
     updates_per_call=section.updates_per_call,
     sharding=program.shardings[0],
     failure=run.experiment.verifier.failure,
@@ -180,7 +178,9 @@ def _demonstrations(run: Run, section: ConfigDict):
   )
 
 
-def _problems(prompts, references, key, count, update):
-  """What a search-and-learn update draws from the pool."""
-  prompt, reference, _ = problems_of_update(key, update, prompts, references, count)
+def problems_drawn(
+  pool: tuple[Prompt, Reference], number: int, metrics: Metrics
+) -> dict[str, Prompt | Reference]:
+  """The problems of the pool that an update, by its metrics, learned from."""
+  prompt, reference = jax.tree.map(lambda x: x[metrics['problems']], pool)
   return {'prompt': prompt, 'reference': reference}

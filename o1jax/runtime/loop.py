@@ -56,7 +56,7 @@ def run_updates(
   workdir: pathlib.Path,
   writer: MetricsWriter,
   keeping: Keeping,
-  batch: Callable[[int], Any] | None = None,
+  batch: Callable[[int, Metrics], Any] | None = None,
   show: tuple[str, ...] = ('loss',),
   after: Callable[[TrainState, dict], dict] | None = None,
   after_every: int = 0,
@@ -79,13 +79,14 @@ def run_updates(
     workdir: of the run.
     writer: of metrics.
     keeping: when to save, and when to give up.
-    batch: the number of updates before an update -> what it learned from: any pytree of arrays.
+    batch: (the number of updates before an update, its metrics) -> what it learned from: any pytree
+      of arrays.
     show: metrics on the progress bar. One that only `after` gives keeps its newest value.
     after: called with (state, metrics) before the first update and after every `after_every` of
       them; what it returns joins the metrics.
     after_every: 0 = never.
     updates_per_call: divides `updates` and `after_every`. If it is not 1, each metric has so many
-      entries.
+      entries. A metric with further axes is not written: it is for `batch` alone.
     sharding: how `update` wants the state: one for all of it, or a pytree of them, which may end
       above the leaves. None = on the first device.
     profile: trace a few updates to profile/STAGE in the workdir, see `runtime.profile`.
@@ -134,7 +135,7 @@ def run_updates(
     stopped = wish() == STOP  # a signal may come until here
     writer.close()
     if record.hopeless:
-      kept = _keep_batch(batch, workdir / 'offending', stage, record.hopeless)
+      kept = _keep_batch(batch, workdir / 'offending', stage, record)
       raise Diverged(
         f'{stage}: {record.trouble}{kept}; what was learned before them is saved as update {done}: '
         'lower the learning rate or the clip'
@@ -214,6 +215,7 @@ class _Record:
     self.progress = None
     self._newest = {}  # newest values of shown metrics that not every update gives
     self.hopeless = 0  # the last of `limit` updates in a row with something skipped
+    self.metrics = {}  # of that update
     self.trouble = ''  # in words
     self._writer, self._show, self._after, self._after_every = writer, show, after, after_every
     self._updates_per_call, self._limit, self._in_a_row = updates_per_call, limit, 0
@@ -232,18 +234,20 @@ class _Record:
   def __call__(self, number, metrics, state=None):
     """Of a call that ended with update `number`; `state` is what it left."""
     count = self._updates_per_call
-    metrics = {name: np.reshape(x, count) for name, x in jax.device_get(metrics).items()}
+    metrics = jax.device_get(metrics)
+    metrics = {name: x if np.ndim(x) > 1 else np.reshape(x, count) for name, x in metrics.items()}
     for i, one in enumerate(range(number - count + 1, number + 1)):
       self._one(one, {name: x[i] for name, x in metrics.items()}, state)
 
   def _one(self, number, values, state):
     self._in_a_row = self._in_a_row + 1 if values['skipped'] else 0
     if self._in_a_row == self._limit:
-      self.hopeless = number
+      self.hopeless, self.metrics = number, dict(values)
       self.trouble = (
         f'loss or gradient was no number in {self._limit} updates in a row, at last in {number} '
         f'(loss {values["loss"]:.4g})'
       )
+    values = {name: x for name, x in values.items() if not np.ndim(x)}
     if self.measures(number):
       self._newest = self._after(state, values)
       values |= self._newest
@@ -277,11 +281,12 @@ def _wish(noted, checkpoints, interrupt, failure, *, due):
   return wish
 
 
-def _keep_batch(batch, folder, stage, number):
-  """Writes what update `number` learned from, and says where."""
+def _keep_batch(batch, folder, stage, record):
+  """Writes what the last of too many bad updates learned from, and says where."""
   if batch is None:
     return ''
-  leaves = by_path(jax.device_get(batch(number - 1)))
+  number = record.hopeless
+  leaves = by_path(jax.device_get(batch(number - 1, record.metrics)))
   path = folder / f'{stage}_{number}.npz'
   once(lambda: _savez(path, leaves), failed=StorageError)
   return f', whose batch is in {path}'

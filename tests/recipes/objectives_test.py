@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from configs import quickstart
-from o1jax.learning import ADVANTAGES, LOSSES, NEEDS, RENAMED, VALUES
+from o1jax.learning import ADVANTAGES, DRAWS, LOSSES, NEEDS, RENAMED, VALUES
 from o1jax.recipes.build import search_provides
 from o1jax.recipes.objectives import (
   check_learning,
@@ -23,6 +23,10 @@ def section(**changes):
   learn = quickstart.get_config().learn
   learn.update(changes)
   return learn
+
+
+def draw(**changes):
+  return quickstart.ConfigDict(dict(name='learnability', prior=1.0, floor=0.1) | changes)
 
 
 def check(learn):
@@ -49,6 +53,10 @@ def test_the_quickstart_is_accepted():
     (dict(credit=dict(gamma=1.5)), 'learn.credit: gamma=1.5 is the discount'),
     (dict(credit=dict(advantage='grpo')), "learn.credit: advantage 'grpo' is unknown; choose one"),
     (dict(learns=('policy', 'verifier')), r"learns=\('policy', 'verifier'\): choose from policy"),
+    (dict(draw=dict(name='newest')), "learn.draw.name is 'newest': choose one of uniform, lear"),
+    (dict(draw=draw(taste=1.0)), 'learn.draw has no setting taste'),
+    (dict(draw=draw(prior=0.0)), 'learn.draw: prior=0.0: give a number of at least 0.01'),
+    (dict(draw=draw(floor=1.5)), r'learn.draw: floor=1.5: give a number in \[0, 1\]'),
     (dict(learns=()), r'learns=\(\): choose from policy, critic'),
   ],
 )
@@ -82,7 +90,7 @@ def test_weights_name_what_has_one_at_any_time():
 
 
 def test_every_row_is_named_in_words_and_needs_what_there_is():
-  for row in [*LOSSES.values(), *ADVANTAGES.values(), *VALUES.values()]:
+  for row in [x for table in (LOSSES, ADVANTAGES, VALUES, DRAWS) for x in table.values()]:
     assert row.words and set(row.needs) <= set(NEEDS)
 
 
@@ -96,6 +104,8 @@ def test_an_older_config_says_all_by_what_settings_are_called_now():
 def test_only_roles_that_learn_have_an_optimizer_state():
   learn = section(learns=('critic',))
   params = {role: dict(kernel=np.ones((2, 3), np.float32)) for role in ('policy', 'critic')}
-  state = searching_state(jax.tree.map(jax.numpy.asarray, params), learn, optax.adam(0.1))
+  state = searching_state(
+    jax.tree.map(jax.numpy.asarray, params), learn, optax.adam(0.1), problems=9
+  )
   assert set(state.params) == {'policy', 'critic'}
   assert set(state.optimizer[0].mu) == {'critic'}

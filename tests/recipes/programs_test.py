@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from configs import quickstart
+from configs import curriculum, quickstart
 from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.learning.supervised import supervised_update
 from o1jax.recipes import programs as programs_lib
@@ -125,9 +125,21 @@ def test_a_frozen_policy_is_kept_where_its_kl_has_weight(experiment, kl, warmup_
   section.weights.kl, section.warmup_weights.kl = kl, warmup_kl
   optimizer = build_optimizer(steps=4, **section.optimizer.to_dict())
   state = jax.eval_shape(
-    lambda params: searching_state(params, section, optimizer), abstract_params(experiment)
+    lambda params: searching_state(params, section, optimizer, problems=9),
+    abstract_params(experiment),
   )
   assert ('reference' in state.frozen) == (kl + warmup_kl > 0)
+
+
+@pytest.mark.parametrize('config, kept', [(quickstart, False), (curriculum, True)])
+def test_a_record_of_the_pool_is_kept_where_the_draw_reads_it(experiment, config, kept):
+  section = complete(config.get_config('smoke')).learn
+  optimizer = build_optimizer(steps=4, **section.optimizer.to_dict())
+  state = jax.eval_shape(
+    lambda params: searching_state(params, section, optimizer, problems=9),
+    abstract_params(experiment),
+  )
+  assert [x.shape for x in jax.tree.leaves(state.record)] == [(9,), (9,)] * kept
 
 
 def test_a_policy_is_measured_by_what_its_config_names():

@@ -5,7 +5,17 @@ import pathlib
 
 import pytest
 
-from configs import ablation, cipher, control, countdown, gsm8k, mbpp, quickstart, scaling
+from configs import (
+  ablation,
+  cipher,
+  control,
+  countdown,
+  curriculum,
+  gsm8k,
+  mbpp,
+  quickstart,
+  scaling,
+)
 from o1jax.recipes import settings
 from o1jax.recipes.settings import bound, changes, complete, complete_identity
 from o1jax.runtime.config import (
@@ -27,6 +37,7 @@ TODAY = {
   'quickstart': quickstart.get_config,
   'smoke': lambda: quickstart.get_config('smoke'),
   'ablation': ablation.get_config,
+  'curriculum': curriculum.get_config,
   'control': lambda: control.get_config('0.5'),
   **{module.__name__: module.get_config for module in (cipher, countdown, gsm8k, mbpp, scaling)},
 }
@@ -145,6 +156,24 @@ def test_a_search_has_the_settings_of_its_method_and_no_others(method, given, ex
   if method in SEARCHES and not SEARCHES[method].independent:
     known |= {'candidates', 'verify_leaves', *SEARCHES[method].settings}
   assert search.keys() == known
+
+
+@pytest.mark.parametrize(
+  'given, expected',
+  [
+    (dict(name='uniform', floor=0.5, prior=1.0), {}),
+    (dict(name='learnability', floor=0.5), dict(floor=0.5, prior=1.0)),
+    (dict(name='unknown', floor=0.5), dict(floor=0.5)),
+  ],
+)
+def test_a_draw_has_the_settings_of_its_row_and_no_others(given, expected):
+  config = quickstart.get_config()
+  config.learn.draw = ConfigDict(given)
+  assert complete(config).learn.draw.to_dict() == dict(name=given['name'], **expected)
+
+
+def test_older_runs_drew_all_problems_alike(older):
+  assert complete(older).learn.draw.to_dict() == dict(name='uniform')
 
 
 def test_a_test_time_search_has_no_noise_and_no_verifier():

@@ -112,7 +112,7 @@ def test_a_lone_loss_that_is_no_number_is_passed_over_and_written_down(tmp_path,
 def test_many_in_a_row_stop_the_run_with_a_good_state_and_the_batch(
   tmp_path, bad, limit, last, done
 ):
-  batch = lambda number: {'rows': {'tokens': np.arange(number)}}
+  batch = lambda number, _: {'rows': {'tokens': np.arange(number)}}
   settings = dict(keeping=KEEPING._replace(skip_limit=limit), batch=batch)
   with pytest.raises(Diverged) as error:
     run(tmp_path, skipping(*bad), **settings)

@@ -13,6 +13,7 @@ import pytest
 from experiments.aot.hlo import collectives
 from o1jax import fused
 from o1jax.keys import of_problems
+from o1jax.learning.draw import by_learnability, empty_record
 from o1jax.learning.objective import Objective
 from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.learning.supervised import supervised_update
@@ -31,7 +32,7 @@ from o1jax.types import Sequences
 from tests import toys
 
 pytestmark = pytest.mark.long
-BATCH, LAYERS, KEY = 8, 2, jax.random.key(5)
+BATCH, POOL, LAYERS, KEY = 8, 24, 2, jax.random.key(5)
 MODEL = LanguageModel(
   dataclasses.replace(
     toys.CONFIG, vocab_size=12, heads=4, kv_heads=2, layers=LAYERS, scan_layers=True, remat=True
@@ -151,7 +152,8 @@ def test_noise_belongs_to_a_problem_wherever_it_is_searched(without, noise):
 def updated(name, build, optimizer, *data, split=False):
   """(parameters and metrics after an update by some devices, the text of its program)."""
   mesh = mesh_of(name)
-  state = init_state(jax.tree.map(jnp.asarray, fresh()), optimizer)
+  record = None if split else empty_record(POOL)
+  state = init_state(jax.tree.map(jnp.asarray, fresh()), optimizer, record=record)
   own = state_sharding(MODEL, state, mesh)
   data = jax.device_put(data, problem_sharding(mesh) if split else replicated(mesh))
   with jax.set_mesh(mesh):
@@ -159,7 +161,8 @@ def updated(name, build, optimizer, *data, split=False):
   after, _ = run(jax.device_put(state, own), *data)
   after, metrics = run(after, *data)  # at the first step the learning rate is 0
   assert jax.tree.map(lambda x: x.sharding, after) == own
-  return (after.params, metrics), run.as_text()
+  found = metrics if split else metrics | vars(after.record)
+  return (after.params, found), run.as_text()
 
 
 def learns_the_same(one, several):
@@ -178,14 +181,15 @@ def fused_update(name, tokens):
     outcome=toys.OUTCOME,
     optimizer=optimizer,
     batch=2 * BATCH,
+    draw=by_learnability,
     minibatches=2,
     objective=Objective(tokens=tokens),
   )
-  return updated(name, build, optimizer, *toys.problems(3 * BATCH), KEY, MIX)
+  return updated(name, build, optimizer, *toys.problems(POOL), KEY, MIX)
 
 
 @pytest.mark.parametrize('name, tokens', [('all', 0), ('uneven', 20)])
-def test_a_fused_update_is_the_same(name, tokens):
+def test_a_fused_update_and_its_record_are_the_same(name, tokens):
   learns_the_same(fused_update('one', tokens)[0], fused_update(name, tokens)[0])
 
 
