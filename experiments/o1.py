@@ -65,10 +65,12 @@ def run(config, workdir: str) -> None:
     for number, stage in enumerate(due):
       # No further ahead: pre-training keeps all cores busy, and searching, which comes later, does
       # not.
-      job.programs.ahead(due[number : number + 3])
+      job.ahead(due[number : number + 3])
       began = time.monotonic()
       job.do(stage)
-      say(f'{stage}: {time.monotonic() - began:.0f} s')
+      idle = job.idle(stage)
+      took = f'{time.monotonic() - began:.0f} s'
+      say(f'{stage}: nothing to do: {idle}' if idle else f'{stage}: {took}')
   finally:
     job.programs.close()
 

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import o1jax.recipes
@@ -111,10 +112,30 @@ class Run:
     measured = stage_note(self.workdir, stage)
     return needs != 'parameters' or not measured or json.loads(measured) == self.policies()
 
+  def idle(self, stage: str) -> str:
+    """Why a stage that makes parameters has no update to make, and what it ends with; '' where it
+    has some."""
+    config = self.experiment.config
+    needs = o1jax.recipes.STAGES[kind_of(config, stage)].needs
+    parts = {'': ('pretrain', 'instruct'), 'start': (stage,)}.get(needs, ())
+    if not parts or any(config[part].updates for part in parts):
+      return ''
+    told = ' and '.join(f'config.{part}.updates=0' for part in parts)
+    start = graph.starts(config).get(stage) or config.model.pretrained
+    return f'{told}, so it ends with ' + (f'what {start} has' if start else 'untrained parameters')
+
+  def ahead(self, stages: Sequence[str]) -> None:
+    """Starts compiling what some stages will ask for; those that have nothing to do ask for
+    nothing."""
+    self.programs.ahead([stage for stage in stages if not self.idle(stage)])
+
   def do(self, stage: str) -> None:
-    """Runs a stage."""
+    """Runs a stage. One without updates compiles nothing."""
     row = o1jax.recipes.STAGES[kind_of(self.experiment.config, stage)]
-    row.run(self, stage)
+    if row.needs == 'start' and self.idle(stage):
+      self.finish(stage, self.start(stage))
+    else:
+      row.run(self, stage)
     note = json.dumps(self.policies()) if row.needs == 'parameters' else ''
     once(mark_stage_done, self.workdir, stage, note)
 

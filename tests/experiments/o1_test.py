@@ -117,6 +117,17 @@ def test_policy_gradient_takes_over_when_cloning_gains_nothing(run):
   assert [row['policy_gradient'] for row in metrics(run[0]) if row['stage'] == 'learn'] == [0, 1]
 
 
+def test_a_stage_that_has_nothing_to_do_says_why(tmp_path):
+  none = [f'--config.{part}.updates=0' for part in ('pretrain', 'instruct', 'reward')]
+  done = job(tmp_path / 'run', *none, "--config.stages=('initialise', 'reward')")
+  assert done.returncode == 0, done.stderr
+  told = [line for line in done.stderr.splitlines() if 'nothing to do' in line]
+  assert [line.split(', so ')[0] for line in told] == [
+    'initialise: nothing to do: config.pretrain.updates=0 and config.instruct.updates=0',
+    'reward: nothing to do: config.reward.updates=0',
+  ]
+
+
 def test_results_are_billed_and_bounded(run):
   found = rows(run[0])
   for row in found:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from configs import quickstart
-from o1jax.recipes.build import abstract_params
+from o1jax.recipes.build import abstract_params, fresh_params
 from o1jax.recipes.experiment import tokenizer_digest
+from o1jax.recipes.programs import Programs
 from o1jax.recipes.run import Run
 from o1jax.runtime.checkpoint import Checkpoints
 from o1jax.runtime.config import ConfigError
@@ -160,3 +161,29 @@ def test_damaged_parameters_have_their_stage_done_again_but_for_who_only_looks(m
   assert not run.made(stage) and not stage_done(run.workdir, stage)
   run.finish(stage, params)
   jax.tree.map(np.testing.assert_array_equal, run.params(stage), params)
+
+
+NO_UPDATES = {f'{name}.updates': 0 for name in ('pretrain', 'instruct', 'reward', 'learn')}
+
+
+def test_a_stage_without_updates_says_so_and_hands_on_what_it_starts_from(tmp_path, monkeypatch):
+  run = start(tmp_path, **NO_UPDATES)
+  monkeypatch.setattr(Programs, 'once', lambda *_: pytest.fail('it compiled something'))
+  asked = []
+  monkeypatch.setattr(Programs, 'ahead', lambda self, stages: asked.extend(stages))
+  run.ahead(['reward', 'learn', 'control'])
+  assert asked == ['control']
+  for stage in ('initialise', 'reward', 'learn'):
+    run.do(stage)
+    assert run.done(stage)
+  jax.tree.map(np.testing.assert_array_equal, run.params('learn'), fresh_params(run.experiment))
+  assert run.idle('initialise') == (
+    'config.pretrain.updates=0 and config.instruct.updates=0, so it ends with untrained parameters'
+  )
+  assert run.idle('learn') == 'config.learn.updates=0, so it ends with what reward has'
+  assert [run.idle(stage) for stage in ('control', 'evaluate', 'report')] == ['', '', '']
+
+
+@pytest.mark.parametrize('part', ['pretrain', 'instruct'])
+def test_initialise_has_something_to_do_where_one_of_its_parts_has(tmp_path, part):
+  assert start(tmp_path, **NO_UPDATES | {f'{part}.updates': 4}).idle('initialise') == ''
