@@ -59,7 +59,7 @@ def run(config, workdir: str) -> None:
       say(f'{stage}: done before')
       continue
     due.append(stage)
-  if first() and set(due) - {'report'}:
+  if first() and any(job.row(stage).needs != 'results' for stage in due):
     say(outlook.outlook(job.experiment, due))
   try:
     for number, stage in enumerate(due):

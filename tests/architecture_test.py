@@ -37,32 +37,39 @@ DOORS = {
   'absl.flags': ('experiments/',),
   'orbax': ('o1jax/runtime/checkpoint.py',),
 }
-# The tables of variants, each in its package's __init__.py. What stands in one is named by its own
+# The tables of variants, by the file that they stand in. What stands in one is named by its own
 # package, configs and tests alone.
 TABLES = {
-  'search': ('SEARCHES',),
-  'learning': ('LOSSES', 'ADVANTAGES', 'DRAWS'),
-  'tasks': ('TASKS',),
-  'data': ('FORMATS',),
-  'reward': ('SCORES',),
-  'model': ('FAMILIES',),
+  'search/__init__.py': ('SEARCHES',),
+  'search/choose.py': ('CHOICES',),
+  'learning/__init__.py': ('LOSSES', 'ADVANTAGES', 'VALUES', 'DRAWS'),
+  'tasks/__init__.py': ('TASKS',),
+  'data/__init__.py': ('FORMATS',),
+  'verify/__init__.py': ('JUDGES',),
+  'reward/__init__.py': ('SCORES',),
+  'model/__init__.py': ('FAMILIES',),
+  'recipes/__init__.py': ('STAGES',),
 }
-# Keys of tables that mean something else elsewhere, too.
+# Keys of tables that as texts mean something else elsewhere, too.
 COMMON = {
-  'math': 'a judge of answers, in verify.JUDGES',
-  'critic': 'a role of parameters',
+  'math': 'a format of data, and a judge of answers',
+  'critic': 'a role of parameters, and a score',
   'length': 'of rows and steps',
   'value': 'a number of a node, and a method of the transformer',
-  'token_value': 'numbers of a tree',
   'group': 'of devices that exchange messages',
+  'task': 'what poses problems',
+  'code': 'a field of published programs, and what a compiled program is made of',
+  'report': 'a folder of a run',
 }
-# Files that may name variants all the same.
-NAMING = (
-  'experiments/benchmark/',  # times two searches, one of each kind
-  # To be freed of them.
-  'o1jax/runtime/config.py',
-  'o1jax/recipes/objectives.py',
-)
+# Files that may name the variants of some tables all the same.
+NAMING = {
+  'experiments/benchmark/': ('SEARCHES', 'STAGES'),  # two searches, and learning, are timed
+  'experiments/aot/': ('STAGES',),  # `learn` is a part of an update, beside its search
+  'o1jax/fused.py': ('STAGES',),  # the same
+  'experiments/faults.py': ('STAGES',),  # runs stages of the quickstart
+  'o1jax/recipes/': ('CHOICES',),  # what older configs chose by
+  'o1jax/recipes/experiment.py': ('JUDGES',),  # programs are read by their judge's parser
+}
 FILE_LINES, BODY_LINES = 400, 60
 # 'path' or 'path:function' -> lines; a reason belongs beside each
 ALLOWED_LONG: dict[str, int] = {
@@ -134,24 +141,26 @@ def keys(source, table):
 
 @functools.cache
 def variants():
-  """package -> the names of its variants."""
-  files = {name: (ROOT / 'o1jax' / name / '__init__.py').read_text() for name in TABLES}
-  return {
-    name: {key for table in TABLES[name] for key in keys(files[name], table)} - COMMON.keys()
-    for name in TABLES
-  }
+  """(package, table) -> the names of its variants."""
+  found = {}
+  for path, tables in TABLES.items():
+    source = (ROOT / 'o1jax' / path).read_text()
+    found |= {(path.split('/')[0], table): keys(source, table) for table in tables}
+  return found
 
 
 def named_variants(path, source, known=None):
   """Variants that a file outside their package names, as a text or as a module that it imports."""
   texts = {node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)}
   used = set(imports(path, source))
-  for package, names in (known or variants()).items():
-    if path.startswith((f'o1jax/{package}/', *NAMING)):
+  free = {table for prefix, tables in NAMING.items() if path.startswith(prefix) for table in tables}
+  for (package, table), names in (known or variants()).items():
+    if path.startswith(f'o1jax/{package}/') or table in free:
       continue
     for name in sorted(names):
       module = f'o1jax.{package}.{name}'
-      if name in texts or any(f'{found}.'.startswith(f'{module}.') for found in used):
+      said = name in texts and name not in COMMON
+      if said or any(f'{found}.'.startswith(f'{module}.') for found in used):
         yield f'{path} names {name}, of {package}'
 
 
@@ -210,15 +219,20 @@ def test_a_library_enters_by_its_door_only():
 
 
 def test_every_table_is_where_it_should_be():
-  for package, tables in TABLES.items():
-    source = (ROOT / 'o1jax' / package / '__init__.py').read_text()
-    assert [table for table in tables if not keys(source, table)] == []
-  assert set(COMMON) <= {
-    key
-    for package, tables in TABLES.items()
-    for table in tables
-    for key in keys((ROOT / 'o1jax' / package / '__init__.py').read_text(), table)
-  }
+  assert [table for table, names in variants().items() if not names] == []
+  known = {name for names in variants().values() for name in names}
+  assert COMMON.keys() <= known
+
+
+def test_no_file_is_excused_without_need():
+  needed = set()
+  for path, text in sources('o1jax', 'experiments').items():
+    for prefix, tables in NAMING.items():
+      if path.startswith(prefix):
+        for one, names in variants().items():
+          if one[1] in tables and list(named_variants(f'o1jax/other/{path}', text, {one: names})):
+            needed.add((prefix, one[1]))
+  assert needed == {(prefix, table) for prefix, tables in NAMING.items() for table in tables}
 
 
 def test_a_variant_is_named_by_its_own_package_alone():
@@ -234,11 +248,15 @@ def test_a_variant_is_named_by_its_own_package_alone():
     ('o1jax/recipes/build.py', 'from o1jax.search.beam import beam', 1),
     ('o1jax/recipes/build.py', 'from o1jax.search import beam', 1),
     ('o1jax/recipes/build.py', 'from o1jax.search import SEARCHES', 0),
+    ('o1jax/recipes/build.py', "x = 'math'", 0),
+    ('o1jax/recipes/build.py', 'from o1jax.verify import math', 1),
     ('experiments/solve.py', "show(budget['dpo'], 'beam')", 2),
+    ('experiments/benchmark/work.py', "show(budget['dpo'], 'beam')", 1),
   ],
 )
 def test_variants_are_seen_where_they_are_named(path, text, count):
-  known = dict(search={'beam'}, learning={'dpo'})
+  known = {('search', 'SEARCHES'): {'beam'}, ('learning', 'LOSSES'): {'dpo'}}
+  known['verify', 'JUDGES'] = {'math'}
   assert len(list(named_variants(path, text, known))) == count
 
 

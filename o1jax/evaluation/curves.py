@@ -22,13 +22,10 @@ AXES = {
   'budget': (2, 'budget (solutions or simulations)'),
   'flops': (10, 'FLOPs for one problem'),
 }
-# What the training curves of a stage are called, and how they look.
-TRAINING = {
-  'learn': ('search and learn', ('blue', 'o')),
-  'control': ('supervised control', ('orange', 's')),
-}
-# Older runs named no stage.
-_OLDER = {'greedy': 'learn', 'supervised control': 'control'}
+# How the training curves of stages look, in their order.
+TRAINING = (('blue', 'o'), ('orange', 's'), ('green', '^'), ('pink', 'D'))
+# Older runs named no stage, and called the curve of search-and-learn this.
+_OLDER = {'greedy': 'search and learn'}
 
 
 def test_time(rows):
@@ -42,7 +39,7 @@ def test_time(rows):
     HTML.
   """
   if not rows:
-    return page.missing('results.csv', 'evaluate')
+    return page.missing('results.csv', page.MEASURING)
   summary = results.summarise(rows)
   look = looks(row.method for row in summary)
   ceilings = [name for name in look if method(name).oracle]
@@ -173,12 +170,8 @@ def train_time(curve):
     HTML.
   """
   if not curve:
-    return page.missing('report/data/train_curve.json', 'learn')
+    return page.missing('report/data/train_curve.json', 'searches and learns')
   stages = list(dict.fromkeys(_stage(point) for point in curve))
-  named = {
-    stage: TRAINING[stage] if stage in TRAINING else (stage, look)
-    for stage, look in looks(stages).items()
-  }
   curves, sentences = [], []
   for stage in stages:
     mine = sorted(
@@ -186,22 +179,21 @@ def train_time(curve):
     )
     if not mine:
       continue
-    name, _ = named[stage]
     fit = scaling.fit_log_compute([p['flops'] for p in mine], [p['accuracy'] for p in mine])
     values = zip(
       *((p['flops'], p['accuracy'], p['ci_low'], p['ci_high']) for p in mine), strict=True
     )
-    curves.append(figures.Curve(name, *values, fit=fit))
+    curves.append(figures.Curve(stage, *values, fit=fit))
     slope, r_squared = _fit_cells(fit, 1.0)
     sentences.append(
-      f'{name}: {slope} points per tenfold FLOPs, R² {r_squared}.'
+      f'{stage}: {slope} points per tenfold FLOPs, R² {r_squared}.'
       if not fit.note
-      else f'{name}: no slope, {fit.note}.'
+      else f'{stage}: no slope, {fit.note}.'
     )
   if not curves:
     return (
       '<p class="missing">Only the policy before the first update was measured: '
-      'let the learn stage run on.</p>'
+      'let the stage that learns run on.</p>'
     )
   # The policy before the first update has spent nothing, and 0 has no logarithm: it is drawn as a
   # level.
@@ -209,7 +201,7 @@ def train_time(curve):
   every = [value for point in curve for value in (point['ci_low'], point['ci_high'])]
   drawing = figures.accuracy_figure(
     curves,
-    dict(named.values()),
+    dict(zip(stages, itertools.cycle(TRAINING))),
     title='greedy decoding while training goes on',
     x_label='FLOPs spent in training (search included)',
     problems='validation',

@@ -75,11 +75,15 @@ def section(name, title, body):
   return f'<section id="{name}"><h2>{html.escape(title)}</h2>\n{body}</section>\n'
 
 
-def missing(path, stage):
-  """What stands in place of a section whose data is not there."""
+MEASURING = 'measures'  # what the stage that writes most of a report's data does
+
+
+def missing(path, does):
+  """What stands in place of a section whose data is not there. `does`: what the stage that writes
+  it does."""
   return (
     f'<p class="missing">Nothing to show: <code>{html.escape(path)}</code> is missing. '
-    f'The <b>{html.escape(stage)}</b> stage writes it; run that stage and then <b>report</b> '
+    f'The stage that <b>{html.escape(does)}</b> writes it; run that stage, and then the report '
     f'again.</p>'
   )
 

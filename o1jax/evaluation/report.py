@@ -42,7 +42,7 @@ def build_report(workdir):
       "verdict": bool}, of the task's fixed problems; most tasks have none.
     tree.json: list of {"policy": name, "picked": how the problem was picked, "prompt": text,
       "nodes": DrawnNodes as dicts, "verdict": true, false or null, "answer": text}.
-  A file that is missing leaves a section that says so and names the stage that writes it.
+  A file that is missing leaves a section that says so and says what the stage that writes it does.
 
   Args:
     workdir: folder of the run.
@@ -169,7 +169,7 @@ def _measured(row):
 
 def _behaviours(shares):
   if not shares:
-    return page.missing('report/data/behaviours.json', 'evaluate')
+    return page.missing('report/data/behaviours.json', page.MEASURING)
   drawing = figures.bars_figure(shares, x_label='share of sampled solutions that show it (%)')
   return page.panels(
     [drawing],
@@ -183,7 +183,7 @@ def _behaviours(shares):
 
 def _calibration(tables):
   if not tables:
-    return page.missing('report/data/calibration.json', 'evaluate')
+    return page.missing('report/data/calibration.json', page.MEASURING)
   # An older run kept only the table of finished solutions.
   tables = {
     policy: dict(finished=found, prefixes=None, depths=[]) if 'low' in found else found
@@ -211,7 +211,7 @@ def _calibration(tables):
 
 def _trees(trees):
   if not trees:
-    return page.missing('report/data/tree.json', 'evaluate')
+    return page.missing('report/data/tree.json', page.MEASURING)
   # An older run kept one tree, of a problem that its search had solved.
   trees = [trees] if isinstance(trees, dict) else trees
   return ''.join(_tree(tree) for tree in trees) + f'<p class="caption">{TREE_CAPTION}</p>'
@@ -247,7 +247,7 @@ def _fixed(rows):
 
 def _results(rows, answers):
   if not rows:
-    return page.missing('results.csv', 'evaluate')
+    return page.missing('results.csv', page.MEASURING)
   parts = []
   for (task, stage), mine in results.tables(rows).items():
     heads, cells = results.table_cells(mine, lambda name: method(name).words)
@@ -295,12 +295,9 @@ def _tokens(pair):
 
 def _footer(config, versions):
   parts = []
-  for name, content, stage in (
-    ('config.json', config, 'initialise'),
-    ('versions.json', versions, 'initialise'),
-  ):
+  for name, content in (('config.json', config), ('versions.json', versions)):
     if content is None:
-      parts.append(f'<p><code>{name}</code> is missing; the {stage} stage writes it.</p>')
+      parts.append(f'<p><code>{name}</code> is missing; a job writes it as it begins.</p>')
       continue
     text = html.escape(json.dumps(content, indent=2, ensure_ascii=False))
     parts.append(f'<details><summary>{name}</summary><pre>{text}</pre></details>')

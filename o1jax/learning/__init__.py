@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 from o1jax.learning import advantages, draw, losses, ppo, preference, returns
 from o1jax.reward import OUTCOME, SCORES
 
-# What a row may need. A search provides the first three, a stage the others.
-NEEDS = {
+# What a row may need. Some searches provide some of the first; any stage provides the others.
+OF_SEARCH = {
   'solutions': 'several whole solutions of a problem',
   'siblings': 'several candidates under one node',
   'improved': "a search's improved policy over siblings",
+}
+NEEDS = OF_SEARCH | {
   'frozen': 'log-probs of a frozen policy',
   'value': "the critic's values of nodes",
   'token_value': "the critic's values of tokens",
@@ -24,13 +26,14 @@ NEEDS = {
 
 
 class Row(NamedTuple):
-  """A variant: the function, what it does in words, what it needs (see `NEEDS`), and its own
-  settings."""
+  """A variant: the function, what it does in words, what it needs (see `NEEDS`), its own settings,
+  and which parts of credit it reads (see `CREDIT`)."""
 
   function: Callable
   words: str
   needs: tuple[str, ...] = ()
   defaults: dict[str, float | bool | str] = {}
+  credit: tuple[str, ...] = ()
 
   def __call__(self, *args: Any, settings: Mapping[str, Any] | None = None) -> Any:
     """Calls the function with those of the settings that are its own, or with their defaults."""
@@ -42,9 +45,11 @@ class Row(NamedTuple):
 LOSSES = {
   'clone': Row(losses.behaviour_cloning, 'behaviour cloning on right solutions', ('solutions',)),
   'distill': Row(losses.sibling_distillation, "the search's improved policy", ('improved',)),
-  'gradient': Row(losses.policy_gradient, 'clipped policy gradient', (), dict(clip=0.2)),
+  'gradient': Row(
+    losses.policy_gradient, 'clipped policy gradient', (), dict(clip=0.2), ('advantage',)
+  ),
   'kl': Row(losses.kl_to_frozen, 'KL to the frozen policy', ('frozen',)),
-  'value': Row(losses.value_loss, 'the critic after each node', ('value',)),
+  'value': Row(losses.value_loss, 'the critic after each node', ('value',), credit=('value',)),
   'entropy': Row(losses.negative_entropy, 'entropy bonus per token'),
   'dpo': Row(
     preference.solution_dpo,
@@ -56,7 +61,11 @@ LOSSES = {
     preference.sibling_dpo, 'DPO over siblings', ('frozen', 'siblings'), preference.DEFAULTS
   ),
   'token_value': Row(
-    ppo.token_value_loss, 'the critic after each token', ('token_value',), dict(clip=0.2)
+    ppo.token_value_loss,
+    'the critic after each token',
+    ('token_value',),
+    dict(clip=0.2),
+    ('value',),
   ),
 }
 
@@ -80,6 +89,9 @@ VALUES = {
   'td': Row(returns.td_lambda, 'TD(lambda) of nodes', ('value',), dict(lambda_=0.95)),
   'gae': Row(ppo.token_targets, 'lambda-returns of tokens', ('token_value',), dict(lambda_=0.95)),
 }
+
+# The parts of credit that a section chooses: `config.SECTION.credit.PART` is a row of its table.
+CREDIT = {'advantage': ADVANTAGES, 'value': VALUES}
 
 # (key, update, record, *, count, **settings) -> ids [count] of problems
 DRAWS = {

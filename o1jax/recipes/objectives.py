@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import optax
 
 from o1jax.learning import (
-  ADVANTAGES,
+  CREDIT,
   DRAWS,
   LOSSES,
   NEEDS,
-  VALUES,
+  OF_SEARCH,
   check_setting,
   credit_defaults,
   loss_defaults,
@@ -27,8 +27,6 @@ from o1jax.runtime.config import ConfigDict, require
 from o1jax.types import Draw, Params, TrainState
 
 MIXES = ('weights', 'warmup_weights')  # of a section, one of which is in force
-# What any stage that learns provides beside its search.
-STAGE = ('frozen', 'value', 'token_value')
 
 
 def section_defaults() -> dict[str, Any]:
@@ -127,7 +125,7 @@ def check_learning(name: str, section: ConfigDict, provides: frozenset[str]) -> 
     section.learns and not unknown,
     f'config.{name}.learns={tuple(section.learns)}: choose from {", ".join(LEARNS)}',
   )
-  _check_needs(name, section, {*provides, *STAGE})
+  _check_needs(name, section, {*provides, *NEEDS.keys() - OF_SEARCH.keys()})
   _check_draw(name, section.draw.to_dict())
 
 
@@ -145,10 +143,10 @@ def _check_draw(stage, settings):
 
 def _check_needs(name, section, provides):
   asked = {f'weights.{loss}': LOSSES[loss] for loss in weighed(section)}
-  if 'gradient' in weighed(section):
-    asked[f'credit.advantage={section.credit.advantage}'] = ADVANTAGES[section.credit.advantage]
-  if {'value', 'token_value'} & set(weighed(section)):
-    asked[f'credit.value={section.credit.value}'] = VALUES[section.credit.value]
+  read = {part for row in asked.values() for part in row.credit}
+  for part, table in CREDIT.items():
+    if part in read:
+      asked[f'credit.{part}={section.credit[part]}'] = table[section.credit[part]]
   for key, row in asked.items():
     for need in row.needs:
       require(

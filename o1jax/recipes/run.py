@@ -103,10 +103,14 @@ class Run:
       profile=self.experiment.config.profile,
     )
 
+  def row(self, stage: str) -> 'o1jax.recipes.Stage':
+    """The row of `recipes.STAGES` that a stage is of."""
+    return o1jax.recipes.STAGES[kind_of(self.experiment.config, stage)]
+
   def done(self, stage: str) -> bool:
     """Whether a stage need not be run again. What measures has to be where another policy has ended
     since; a report is always written anew."""
-    needs = o1jax.recipes.STAGES[kind_of(self.experiment.config, stage)].needs
+    needs = self.row(stage).needs
     if needs == 'results' or not stage_done(self.workdir, stage):
       return False
     measured = stage_note(self.workdir, stage)
@@ -116,8 +120,7 @@ class Run:
     """Why a stage that makes parameters has no update to make, and what it ends with; '' where it
     has some."""
     config = self.experiment.config
-    needs = o1jax.recipes.STAGES[kind_of(config, stage)].needs
-    parts = {'': ('pretrain', 'instruct'), 'start': (stage,)}.get(needs, ())
+    parts = {'': ('pretrain', 'instruct'), 'start': (stage,)}.get(self.row(stage).needs, ())
     if not parts or any(config[part].updates for part in parts):
       return ''
     told = ' and '.join(f'config.{part}.updates=0' for part in parts)
@@ -131,7 +134,7 @@ class Run:
 
   def do(self, stage: str) -> None:
     """Runs a stage. One without updates compiles nothing."""
-    row = o1jax.recipes.STAGES[kind_of(self.experiment.config, stage)]
+    row = self.row(stage)
     if row.needs == 'start' and self.idle(stage):
       self.finish(stage, self.start(stage))
     else:

@@ -182,11 +182,14 @@ def test_validation_and_test_are_told_apart(text):
 
 def test_training_curves_are_called_by_what_trains(run, text, tmp_path):
   part = section(text, 'train-time')
-  assert 'search and learn' in part and 'supervised control' in part and '>greedy<' not in part
+  assert 'learn: ' in part and 'control: ' in part and '>greedy<' not in part
   older = write_run(tmp_path / 'demo')  # a run of before named no stage
   path = older / 'report' / 'data' / 'train_curve.json'
   path.write_text(json.dumps([p for p in json.loads(path.read_text()) if p.pop('stage') != 'none']))
-  assert section(report.build_report(older).read_text(), 'train-time') == part
+  then = section(report.build_report(older).read_text(), 'train-time')
+  words = {'search and learn': 'learn', 'supervised control': 'control'}
+  assert all(f'{name}: ' in then and f'>{name}<' in then for name in words)
+  assert '>greedy<' not in then
 
 
 def test_the_trees_say_how_they_were_picked_and_whose_search_it_was(text):
@@ -297,7 +300,8 @@ def test_an_empty_run_says_what_is_missing_and_which_stage_makes_it(tmp_path):
   text = report.build_report(tmp_path).read_text(encoding='utf-8')
   for name in SECTIONS:
     assert re.search(
-      r'<code>.*?</code> is missing\. The <b>(learn|evaluate)</b> stage', section(text, name)
+      r'<code>.*?</code> is missing\. The stage that <b>(searches and learns|measures)</b> writes it',
+      section(text, name),
     )
   assert '<code>config.json</code> is missing' in text
 
