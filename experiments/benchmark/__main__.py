@@ -12,7 +12,7 @@ import importlib.util
 import json
 import pathlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import jax
 from absl import app, flags, logging
@@ -37,14 +37,7 @@ flags.mark_flags_as_required(['config', 'workdir'])
 
 def measure(config, workdir: pathlib.Path) -> list[Row]:
   """All rows of the sections that the config names, each printed as soon as it is known."""
-  unknown = [name for name in config.sections if name not in SECTIONS]
-  require(not unknown, f'config.sections names {unknown}: choose from {", ".join(SECTIONS)}')
-  missing = [name for name in ('torch', 'transformers') if importlib.util.find_spec(name) is None]
-  require(
-    'peers' not in config.sections or not missing,
-    f'config.sections names peers, which needs {" and ".join(missing)}: pip install -e '
-    '".[parity]", or leave it out',
-  )
+  check_sections(config.sections)
   try:
     model = variant(config.model.variant, config.model.vocab_size, **config.model.changes.to_dict())
   except ValueError as error:
@@ -98,6 +91,18 @@ def measure(config, workdir: pathlib.Path) -> list[Row]:
       with trace(workdir / 'profile' / name):
         jax.block_until_ready(call())
   return rows
+
+
+def check_sections(sections: Sequence[str]) -> None:
+  """Refuses sections that there are not, or that lack their libraries."""
+  unknown = [name for name in sections if name not in SECTIONS]
+  require(not unknown, f'config.sections names {unknown}: choose from {", ".join(SECTIONS)}')
+  missing = [name for name in ('torch', 'transformers') if importlib.util.find_spec(name) is None]
+  require(
+    'peers' not in sections or not missing,
+    f'config.sections names peers, which needs {" and ".join(missing)}: pip install -e '
+    '".[parity]", or leave it out',
+  )
 
 
 def line(row: Row) -> str:

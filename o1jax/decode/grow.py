@@ -11,6 +11,7 @@ from o1jax.decode.chains import cut, write_chains
 from o1jax.decode.loop import Steps, decode_steps
 from o1jax.decode.rules import Sampling
 from o1jax.decode.world import World, append
+from o1jax.keys import of_slot
 from o1jax.model.attention import as_blocks
 from o1jax.model.forward import start_cache
 from o1jax.model.transformer import each_layer
@@ -191,9 +192,8 @@ def _step_by_step(grow, tree, cache, keys, parents, *, slot, steps):
 
   def step(s, carry):
     tree, cache, parents = carry
-    own = jax.vmap(jax.random.fold_in, (0, None))(keys, s)
     here = slot + s * width
-    tree, cache = grow(tree, cache, own, parents, slot=here, candidates=1)
+    tree, cache = grow(tree, cache, of_slot(keys, s), parents, slot=here, candidates=1)
     made = 1 + (here + jnp.arange(width)) * candidates
     grown = jax.lax.dynamic_slice_in_dim(tree.expanded, here, width, axis=1) >= 0
     return tree, cache, jnp.where(grown, made, tree_lib.NONE)
