@@ -10,10 +10,10 @@ from o1jax.types import Array, Tree
 def group_advantage(
   tree: Tree, returns: Returns, targets: Targets, *, normalise: bool = True, epsilon: float = 1e-4
 ) -> Array:
-  """Mean return below a node minus the mean over all the problem's solutions (arXiv:2402.03300),
-  both seen from the root, [B, X, A, 1].
+  """Mean return of the solutions below a node minus that of all the problem's solutions, [B, X, A,
+  1]. Returns are seen from the root (arXiv:2402.03300).
 
-  On independent chains this is GRPO's advantage on every step. Nodes below which nothing ended get
+  On independent chains every step gets GRPO's advantage. A node below which no solution ended gets
   0. normalise: divide by the standard deviation of the problem's returns, as GRPO does.
   """
   gain = jnp.where(returns.known, returns.below - returns.root[:, None, None], 0)
@@ -23,8 +23,8 @@ def group_advantage(
 
 
 def critic_advantage(tree: Tree, returns: Returns, targets: Targets) -> Array:
-  """Target of the node, discounted, minus the critic's value of its parent, [B, X, A, 1]: progress,
-  as in arXiv:2410.08146."""
+  """The discounted target of a node minus the critic's value of its parent, [B, X, A, 1]. This is
+  the progress of arXiv:2410.08146."""
   parent = returns.span.to_return(parent_value(tree))[..., None]
   gain = jnp.where(targets.node_mask, returns.gamma * targets.node - parent, 0)
   return gain[..., None]

@@ -29,8 +29,8 @@ def assign_credit(
     value: targets of the critic, a row of `learning.VALUES`.
     reward: weights of the outcome and of named scores, see `tree_returns`.
     gamma: discount of a step, in (0, 1].
-    settings: those of the two rows, where they are not the rows' own; settings of other rows are
-      not read.
+    settings: of the two rows, where they differ from the rows' defaults. Settings of other rows
+      are not read.
   """
   check_credit(advantage=advantage, value=value, reward=reward, gamma=gamma, **settings)
   returns = tree_returns(tree, reward=reward, gamma=gamma)
@@ -62,7 +62,7 @@ def check_credit(
   gamma: float = 1.0,
   **settings: float,
 ) -> None:
-  """Raises ValueError for settings that `assign_credit` has no meaning for."""
+  """Raises ValueError for settings that `assign_credit` cannot use."""
   for name, kind, table in (('advantage', advantage, ADVANTAGES), ('value', value, VALUES)):
     if kind not in table:
       raise ValueError(f'{name} {kind!r} is unknown; choose one of {", ".join(table)}')
@@ -89,9 +89,9 @@ def improved_policy(tree: Tree, *, value_scale: float = 0.1, visit_offset: float
   """Gumbel MuZero's improved policy over siblings (Danihelka et al. 2022, eq. 11 and appendix D),
   [B, X, A].
 
-  softmax(log prior + sigma(completed Q)); Q of unvisited siblings is completed by the mixed value,
-  and rescaled to [0, 1] over the slot's real siblings. (mctx counts masked ones too; where none is
-  masked the two agree.) 0 on slots that the search never descended from.
+  softmax(log prior + sigma(completed Q)). An unvisited sibling has the mixed value as its Q. All Q
+  of a slot are rescaled to [0, 1] over its real siblings. (mctx rescales over masked ones too;
+  where none is masked the two agree.) Slots that the search never descended from get 0.
   """
   prior = jnp.where(tree.mask, tree.prior, 0)
   visits = jnp.where(tree.mask, tree.visits, 0)

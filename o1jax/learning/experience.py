@@ -38,7 +38,7 @@ class Credit:
 class Experience:
   """What a loss reads: whole trees, with the axes of siblings and of problems intact.
 
-  A search may have been cropped (see `tree.crop`): its masks say what is left.
+  The tree may have been cropped (see `tree.crop`). `node` and `token` say what is left of it.
   """
 
   prompt: Prompt
@@ -51,9 +51,8 @@ class Experience:
   root_value: Array  # [B] logits of the critic after the prompt
   node: Array  # [B, X, A] bool: a real candidate of a slot that is left
   token: Array  # [B, X, A, L] bool: a token of such a node that the policy sampled
-  frozen: Array | None = (
-    None  # [B, X, A, L] log-probs of the frozen policy, where a loss needs them
-  )
+  # [B, X, A, L] log-probs of the frozen policy, where a loss needs them
+  frozen: Array | None = None
 
   @property
   def length(self) -> Array:
@@ -68,7 +67,8 @@ class Experience:
 def experience(
   out: TreeOutput, prompt: Prompt, tree: Tree, credit: Credit, *, frozen: Array | None = None
 ) -> Experience:
-  """What one pass over a tree makes of it. frozen: log-probs [B, X, A, L] of the frozen policy."""
+  """Puts together what one forward pass says of a tree, and what may be learned from. frozen:
+  log-probs [B, X, A, L] of the frozen policy."""
   node = tree.mask & (tree.expanded >= 0)[..., None]
   written = jnp.arange(tree.tokens.shape[-1]) < tree.length[..., None]
   token = node[..., None] & written & ~tree.given

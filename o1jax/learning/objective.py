@@ -24,10 +24,10 @@ class Objective:
   """Static settings of the losses.
 
   Attributes:
-    temperature: of the distribution that is trained, that of sampling.
+    temperature: of the policy that is trained, which is the one that sampled.
     tokens: room for the tokens of a tree, or of each chain of one that is nothing but chains, see
       `tree.crop`; 0 = as many as it can hold.
-    losses: settings of each loss by its name, where they are not the row's own.
+    losses: settings of each loss by its name, where they differ from the row's defaults.
   """
 
   temperature: float = 1.0

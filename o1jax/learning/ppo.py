@@ -29,7 +29,8 @@ def token_targets(tree: Tree, returns: Returns, *, lambda_: float = 0.95) -> Tar
   # What comes after a token: the next token of the step, or the steps below.
   last = jnp.arange(shown.shape[-1]) == tree.length[..., None] - 1
   after = jnp.where(last, below[:, 1:].reshape(tree.mask.shape)[..., None], _next(gain))
-  # The end of a step that nobody continued has its own value as target, which says nothing.
+  # The last token of a step that nobody continued would have its own value as target. That teaches
+  # nothing, so the mask leaves it out.
   inner = known[:, 1:].reshape(tree.mask.shape)
   over = ended(tree)
   mask = shown & tree.mask[..., None] & (~last | (inner | over)[..., None])
@@ -44,13 +45,13 @@ def generalised_advantage(
 ) -> tuple[Array, Array, Array]:
   """GAE on a tree whose actions are tokens.
 
-  gamma discounts a step, so it stands where a step begins. Where a node has candidates, what comes
-  next is their prior-weighted mean, over all its slots. A solution returns its reward with its last
-  token; a node that nobody continued is worth what the critic says.
+  gamma discounts steps, not tokens: it applies to the first token of a step. After a node comes the
+  prior-weighted mean of its candidates, over all its slots. The last token of a solution returns
+  the reward. A node that nobody continued is worth what the critic says.
 
   Returns:
-    (advantage [B, X, A, L], mean advantage of what follows each node [B, 1 + X*A] by id, whether
-    anything does [B, 1 + X*A]).
+    (advantage [B, X, A, L]; by id of the node, the mean advantage of what follows it [B, 1 + X*A];
+    whether anything follows it [B, 1 + X*A]).
   """
   step = tree.tokens.shape[-1]
   shown, value = written(tree) & tree.mask[..., None], _values(tree, returns)
@@ -95,8 +96,8 @@ def _next(x: Array) -> Array:
 
 
 def token_value_loss(e: Experience, *, clip: float = 0.2) -> Array:
-  """Cross-entropy of the critic after each token, clipped: no gain from moving a value further than
-  `clip` from that at sampling time (arXiv:2006.05990, section 3.2)."""
+  """Cross-entropy of the critic after each token, with value clipping (arXiv:2006.05990, section
+  3.2): to move a value more than `clip` away from that at sampling time gains nothing."""
   token = clipped_value_loss(e.token_value, e.tree.token_value, e.credit.token_target, clip)
   root = clipped_value_loss(e.root_value, e.tree.root_value, e.credit.root_target, clip)
   # Every token counts, given ones too: they change what can be expected.

@@ -1,7 +1,7 @@
 """Preferences within a problem: DPO (arXiv:2305.18290) over whole solutions and over siblings.
 
-No reward model stands between: of two texts, that of the higher return is preferred. The policy's
-implicit reward of a text is beta times the log of its change since it was frozen.
+There is no reward model. Of two texts, the one with the higher return is preferred. The policy's
+implicit reward of a text is beta * log(pi / pi_frozen).
 """
 
 import jax
@@ -18,8 +18,8 @@ DEFAULTS = dict(beta=0.1, label_smoothing=0.0)
 def solution_dpo(e: Experience, *, beta: float = 0.1, label_smoothing: float = 0.0) -> Array:
   """DPO over all pairs of a problem's solutions whose returns differ.
 
-  A solution's log-prob is that of all its steps. Where two share a prefix it cancels, so any search
-  will do. One that was cropped is in no pair.
+  The log-prob of a solution is the sum over all its steps. A prefix that two solutions share
+  cancels, so the trees of any search will do. A solution that was cropped is in no pair.
   """
   flat = lambda x: x.reshape(x.shape[0], -1)
   whole = flat(_along_paths(e, e.of_steps(e.logprob - e.frozen)))
@@ -47,14 +47,14 @@ def pairs(
     change: [..., N] log pi - log pi_frozen of each text.
     returns: [..., N], constant.
     mask: [..., N] bool.
-    beta: how dear a change is: the weight of the KL to the frozen policy.
+    beta: weight of the KL to the frozen policy. The larger it is, the less the policy changes.
     label_smoothing: the chance that a preference is the wrong way round (cDPO); below 0.5.
   """
   margin = beta * (change[..., :, None] - change[..., None, :])
   loss = -(1 - label_smoothing) * jax.nn.log_sigmoid(margin)
   if label_smoothing:
     loss -= label_smoothing * jax.nn.log_sigmoid(-margin)
-  # Means of equal returns differ by a rounding.
+  # Means that are equal may differ by rounding.
   better = returns[..., :, None] > returns[..., None, :] + 1e-5
   return masked_mean(loss, better & mask[..., :, None] & mask[..., None, :])
 

@@ -19,8 +19,8 @@ from o1jax.types import Array, Tree
 class Span(NamedTuple):
   """The least and the most that a solution can return.
 
-  The critic is a probability. Where returns are not, it is that of the place between `low` and
-  `high`: P(correct) for outcomes alone, whose span is (0, 1).
+  The critic gives a number in [0, 1]. It stands for the return at that place between `low` and
+  `high`. For outcomes alone the span is (0, 1), and the number is P(correct).
   """
 
   low: float
@@ -44,7 +44,7 @@ class Returns(NamedTuple):
   ended: Array  # [B, X, A] return of the solution that ended here, seen from the root; else 0
   below: Array  # [B, X, A] mean return, seen from the root
   here: Array  # [B, X, A] mean return, seen from the node itself
-  known: Array  # [B, X, A] bool: there are some
+  known: Array  # [B, X, A] bool: there is at least one
   root: Array  # [B] mean return of all solutions of the problem, seen from the root
   deviation: Array  # [B] standard deviation of these returns
   solutions: Array  # [B] number of them
@@ -64,7 +64,7 @@ def tree_returns(
     gamma: discount of a step, in (0, 1].
 
   Raises:
-    ValueError: a score that the tree has not, or no weight at all.
+    ValueError: `reward` names a score that the tree lacks, or all of its weights are 0.
   """
   weights = {OUTCOME: 1.0} if reward is None else dict(reward)
   span = reward_span(weights)
@@ -95,8 +95,8 @@ def tree_returns(
 
 
 def reward_span(reward: Mapping[str, float]) -> Span:
-  """Between what a weighted sum of numbers in [0, 1] can lie, discounted or not. ValueError where
-  it is always 0."""
+  """The least and the most that a weighted sum of numbers in [0, 1] can be, discounted or not.
+  ValueError where it is always 0."""
   low = sum(min(weight, 0.0) for weight in reward.values())
   high = sum(max(weight, 0.0) for weight in reward.values())
   if low == high:
@@ -119,7 +119,7 @@ class Targets(NamedTuple):
 
 
 def of_nodes(tree: Tree, node: Array, mask: Array, root: Array, root_mask: Array) -> Targets:
-  """Targets of nodes as those of all their tokens, as in outcome-supervised value models
+  """Gives every token of a node the target of the node, as in outcome-supervised value models
   (arXiv:2311.09724)."""
   shape = tree.tokens.shape
   spread = lambda x: jnp.broadcast_to(x[..., None], shape)
@@ -136,8 +136,8 @@ def td_lambda(tree: Tree, returns: Returns, *, lambda_: float = 0.95) -> Targets
 
   A node's target is gamma times the prior-weighted mean, over the candidates of all its slots, of
   (1 - lambda) value + lambda target. Ended nodes have their return, unexpanded ones the critic's
-  value. Candidates are the policy's samples, so this estimates the policy's own value, which the
-  mean over a search's solutions does not.
+  value. Candidates are samples of the policy, so this estimates the policy's own value. The mean
+  over a search's solutions does not, since a search expands some nodes more than others.
   """
 
   def one(expanded, prior, value, worth, over):
@@ -169,9 +169,9 @@ def td_lambda(tree: Tree, returns: Returns, *, lambda_: float = 0.95) -> Targets
 
 
 def add_below(sums: Array, node: Array, prior: Array, values: Array) -> Array:
-  """Adds one slot's candidates to what lies below the node that it expanded.
+  """Adds the candidates of one slot to the sums of the node that it expanded.
 
-  A node may have several slots, so each adds to what the others gave, and the mean is taken last.
+  A node may have several slots. So each adds to what the others gave, and the mean is taken last.
 
   Args:
     sums: [2, 1 + X*A] by id: prior-weighted sums, and the priors' own.

@@ -72,7 +72,7 @@ class Experiment:
 
   @functools.cached_property
   def data(self) -> Data:
-    """Made when it is first asked for: one question to a run needs none of it."""
+    """Made when it is first asked for, since a run that is asked one question needs none of it."""
     return self.load()
 
 
@@ -158,8 +158,8 @@ def _data(config, task, tokenizer, material) -> Data:
 
 
 def _tokenizer(config, workdir, material) -> Tokenizer:
-  """That of the checkpoint that the run starts from, or one of its own, trained on
-  what the run learns from."""
+  """That of the checkpoint that the run starts from, or one of its own, trained on what the run
+  learns from."""
   path = workdir / 'tokenizer.model'
   if config.model.pretrained:
     tokenizer = pretrained.load(workdir / 'pretrained')
@@ -209,9 +209,9 @@ def _keep_pretrained(config, workdir):
 
 
 def model_shape(config: ConfigDict, tokenizer: Tokenizer, workdir: pathlib.Path) -> ModelConfig:
-  """The config's model, with a vocabulary of the tokenizer's size unless `changes` gives a larger
-  one; or that of the checkpoint that the run starts from, in which `changes` are to how it is
-  computed."""
+  """The shape of the config's model. Its vocabulary has the tokenizer's size, unless `changes`
+  gives a larger one. Where the run starts from a checkpoint, the shape is the checkpoint's, and
+  `changes` say how it is computed."""
   changes = config.model.changes.to_dict()
   if config.model.pretrained:
     shape = shape_of(workdir / 'pretrained', **changes)

@@ -108,8 +108,8 @@ def measured(config: ConfigDict) -> dict[str, tuple[str, ...]]:
 
 
 def trains_critic(config: ConfigDict, name: str) -> bool:
-  """Whether a stage, or one that it starts from, searches, which trains the critic as well. Of a
-  stage of another run that is taken to be so."""
+  """Whether a stage has a trained critic: it searches, or one that it starts from does. A stage of
+  another run is taken to have one."""
   folder, name = reference(name)
   section = config.get(name, {})
   if folder or 'search' in section:

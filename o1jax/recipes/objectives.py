@@ -30,8 +30,8 @@ MIXES = ('weights', 'warmup_weights')  # of a section, one of which is in force
 
 
 def section_defaults() -> dict[str, Any]:
-  """What a section that learns says of learning where an older config is silent; `learning.RENAMED`
-  tells what it says by other names."""
+  """The settings of learning that an older config may lack, with what they were then.
+  `learning.RENAMED` has those that had another name."""
   return dict(
     learns=LEARNS,
     credit=credit_defaults(),
@@ -42,9 +42,9 @@ def section_defaults() -> dict[str, Any]:
 
 
 def weights(section: ConfigDict, mix: str = 'weights') -> Weights:
-  """Loss weights of a section, as device numbers: changing them does not retrace.
+  """Loss weights of a section, as arrays, so that other weights do not retrace.
 
-  They name every loss that has a weight at any time of the stage; others cost nothing.
+  Every loss that has a weight at any time of the stage is named. The others are not in the program.
   """
   return {name: jnp.float32(section[mix][name]) for name in weighed(section)}
 
@@ -63,7 +63,7 @@ def objective(section: ConfigDict, *, temperature: float) -> Objective:
 
 
 def credit_settings(section: ConfigDict) -> dict[str, Any]:
-  """Keyword settings of `assign_credit`: of the reward, the parts that have a weight."""
+  """Keyword settings of `assign_credit`. Parts of the reward without a weight are left out."""
   settings = section.credit.to_dict()
   settings['reward'] = {name: weight for name, weight in settings['reward'].items() if weight}
   return settings

@@ -1,8 +1,8 @@
 """The checkpoints that a run may start from: a folder of a model of `transformers`, or one that
 `experiments.convert` made of it.
 
-The latter holds model.json, the shape, and parameters/, a checkpoint of which each of many hosts
-reads its own part.
+The latter holds model.json (the shape) and parameters/ (a checkpoint, of which each of many hosts
+reads its own part).
 """
 
 import dataclasses

@@ -108,8 +108,8 @@ class Run:
     return o1jax.recipes.STAGES[kind_of(self.experiment.config, stage)]
 
   def done(self, stage: str) -> bool:
-    """Whether a stage need not be run again. What measures has to be where another policy has ended
-    since; a report is always written anew."""
+    """Whether a stage need not be run again. One that measures is run again where another policy
+    has ended since. A report is always written anew."""
     needs = self.row(stage).needs
     if needs == 'results' or not stage_done(self.workdir, stage):
       return False

@@ -63,8 +63,8 @@ def _supervise(run, name, params, stream, curve=None) -> Params:
 def reward(run: Run, name: str) -> None:
   """Process reward: the critic learns P(correct | prefix) from the outcomes of sampled solutions.
 
-  The policy is held by its KL to itself, so that this stage changes what is known of it and not
-  what it does.
+  The KL holds the policy to what it was: this stage learns what the policy can do, and does not
+  change what it does.
   """
   section, key = run.experiment.config[name], run.experiment.key
   program = run.programs.searching(name)
@@ -166,8 +166,8 @@ def _plain(run: Run):
 
 
 def _demonstrations(run: Run, section: ConfigDict):
-  """Batches of demonstrations with some plain text among them, lest arithmetic be forgotten for
-  format."""
+  """Batches of demonstrations with some plain text among them, so that the policy does not forget
+  arithmetic while it learns the format."""
   e = run.experiment
   return pipeline.mixed_batches(
     e.data.instruction,
