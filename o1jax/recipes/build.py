@@ -18,6 +18,7 @@ from o1jax.model import forward
 from o1jax.model.sharding import AXES, TENSOR
 from o1jax.model.variants import ModelConfig
 from o1jax.recipes.experiment import Experiment, assemble
+from o1jax.recipes.idle import refuse_idle
 from o1jax.recipes.objectives import (
   check_learning,
   credit_settings,
@@ -79,6 +80,7 @@ def check(experiment: Experiment, devices: Sequence[jax.Device] | None = None) -
     if row:
       with within(name):
         row.check(experiment, name, devices)
+  refuse_idle(config)
 
 
 def check_initialise(experiment: Experiment, name: str, devices) -> None:

@@ -253,6 +253,10 @@ def _task(settings, where) -> Task:
     return row.task(**settings)
   except TypeError as error:  # a setting that is missing, or none of this task
     raise ConfigError(f'{where} has no settings of the task {name!r}: {error}') from None
+  except ConfigError:
+    raise
+  except ValueError as error:
+    raise ConfigError(f'{where}: {error}') from None
 
 
 def _published(name, row, settings, where):

@@ -10,9 +10,18 @@ from typing import Any, NamedTuple
 
 import o1jax.recipes
 from o1jax.recipes.experiment import tokenizer_digest
-from o1jax.recipes.settings import bound, complete, kind_of
+from o1jax.recipes.identity import bound
+from o1jax.recipes.settings import complete, kind_of
 from o1jax.runtime.checkpoint import Checkpoints
-from o1jax.runtime.config import ConfigDict, ConfigError, compare, flatten, is_under, require
+from o1jax.runtime.config import (
+  FREE_KEYS,
+  ConfigDict,
+  ConfigError,
+  compare,
+  flatten,
+  is_under,
+  require,
+)
 from o1jax.runtime.workdir import load_config
 
 # What a run has in common with one that it starts from.
@@ -93,9 +102,7 @@ def identity(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
   found = bound(config) | dict(tokenizer=tokenizer_digest(home(config, workdir)))
   folders = {reference(start).folder for start in starts(config).values()} - {''}
   for folder in folders:
-    place = find(folder, workdir)
-    other = identity(complete(load_config(place)), place)
-    found['start'] = hashlib.sha256(repr(sorted(other.items())).encode()).hexdigest()
+    found['start'] = _origin(find(folder, workdir))
   return found
 
 
@@ -127,6 +134,18 @@ def find(folder: str, workdir: pathlib.Path) -> pathlib.Path:
     if (place / 'config.json').exists():
       return place.resolve()
   raise ConfigError(f'{folder} holds no run (looked for as {places[0]}): give the workdir of one')
+
+
+def _origin(place) -> str:
+  """A digest of another run, by its config as it was written: what a later version fills in is no
+  other run."""
+  config = load_config(place)
+  found = {key: x for key, x in flatten(config).items() if not is_under(key, FREE_KEYS)}
+  full = complete(config)
+  found['tokenizer'] = tokenizer_digest(home(full, place))
+  folders = {reference(start).folder for start in starts(full).values()} - {''}
+  found['start'] = sorted(_origin(find(folder, place)) for folder in folders)
+  return hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()
 
 
 def _home(config, workdir, seen):

@@ -11,8 +11,9 @@ import o1jax.recipes
 from o1jax.recipes import graph
 from o1jax.recipes.build import abstract_params, build
 from o1jax.recipes.experiment import Experiment
+from o1jax.recipes.identity import changes, complete_identity
 from o1jax.recipes.programs import Programs
-from o1jax.recipes.settings import changes, complete, complete_identity, kind_of
+from o1jax.recipes.settings import complete, kind_of
 from o1jax.runtime.checkpoint import Checkpoints
 from o1jax.runtime.config import ConfigDict, ConfigError, require
 from o1jax.runtime.loop import Keeping

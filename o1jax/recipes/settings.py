@@ -14,15 +14,7 @@ from o1jax.learning import DRAWS, LOSSES
 from o1jax.learning import RENAMED as LEARNING
 from o1jax.learning.optimizer import build_optimizer
 from o1jax.recipes.objectives import section_defaults
-from o1jax.runtime.config import (
-  FREE_KEYS,
-  ConfigDict,
-  ConfigError,
-  differences,
-  flatten,
-  is_under,
-  unflatten,
-)
+from o1jax.runtime.config import ConfigDict, ConfigError
 from o1jax.search import SEARCHES
 from o1jax.tasks import TASKS
 
@@ -38,7 +30,7 @@ JOB = dict(
     patience=600.0,
     workers=0,
     memory=1.0,
-    unjudged=0.0,
+    unjudged=0.1,
   ),
   profile=False,
   fast_compile=False,
@@ -93,25 +85,6 @@ def complete(config: ConfigDict) -> ConfigDict:
     _fill(policy, dict(stages=_POLICIES.get(name, (name,)), samples=(), simulations=()))
   _task(plain.get('task', {}))
   return ConfigDict(plain).lock()
-
-
-def changes(old: ConfigDict, new: ConfigDict) -> dict[str, tuple[str, str]]:
-  """`differences` of two configs, each complete."""
-  return differences(complete(old), complete(new))
-
-
-def complete_identity(identity: dict[str, Any]) -> dict[str, Any]:
-  """The identity of a checkpoint as it would be written today, see `Run.keeping`."""
-  prefix = 'config.'
-  leaves = {key.removeprefix(prefix): x for key, x in identity.items() if key.startswith(prefix)}
-  others = {key: x for key, x in identity.items() if not key.startswith(prefix)}
-  return bound(complete(unflatten(leaves))) | others if leaves else identity
-
-
-def bound(config: ConfigDict) -> dict[str, Any]:
-  """The settings that make a run what it is, by name."""
-  leaves = flatten(config).items()
-  return {f'config.{key}': value for key, value in leaves if not is_under(key, FREE_KEYS)}
 
 
 def kind_of(config: ConfigDict, name: str) -> str:

@@ -23,11 +23,17 @@ class Chosen(NamedTuple):
 
 
 class Judge(NamedTuple):
-  """A row: (task, sandbox) -> Chosen, and words for people. ValueError or SandboxError where it
-  cannot work here."""
+  """A row.
+
+  Attributes:
+    choose: (task, sandbox) -> Chosen. ValueError or SandboxError where it cannot work here.
+    words: for people.
+    sandboxed: it reads the sandbox.
+  """
 
   choose: Callable
   words: str
+  sandboxed: bool = False
 
 
 def _own(task, sandbox):
@@ -53,5 +59,5 @@ def _code(task, sandbox):
 JUDGES = {
   'task': Judge(_own, "the task's own check"),
   'math': Judge(_math, 'the value of the final answer: numbers, units, LaTeX'),
-  'code': Judge(_code, 'unit tests of a program, in a sandbox'),
+  'code': Judge(_code, 'unit tests of a program, in a sandbox', sandboxed=True),
 }

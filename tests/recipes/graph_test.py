@@ -3,7 +3,7 @@
 import pytest
 
 from configs import quickstart
-from o1jax.recipes import graph
+from o1jax.recipes import graph, settings
 from o1jax.recipes.settings import complete
 from o1jax.runtime.config import ConfigError
 from o1jax.runtime.workdir import load_config, open_workdir
@@ -163,3 +163,11 @@ def test_checkpoints_belong_to_the_start_as_well(tmp_path):
     found.append(graph.identity(config, tmp_path / 'run') | {'config.learn.start': ''})
   assert found[0] == found[1] != found[2]
   assert 'start' not in graph.identity(example(), start)
+
+
+def test_a_start_stays_the_same_run_when_a_later_version_has_more_settings(tmp_path, monkeypatch):
+  start = write(tmp_path / 'one')
+  config = example(**{'learn.start': f'{start}:reward'})
+  before = graph.identity(config, tmp_path / 'run')['start']
+  monkeypatch.setitem(settings.JOB, 'later', 1)
+  assert graph.identity(config, tmp_path / 'run')['start'] == before

@@ -98,7 +98,7 @@ def test_settings_that_change_no_result_may_differ(made):
       'stages': ('learn',),
       'profile': True,
       'mesh.fsdp': 2,
-      'verifier.patience': 9.0,
+      'verifier.unjudged': 0.1,
     },
   )
   assert (run.keeping.seconds, run.keeping.updates, run.keeping.skip_limit) == (5.0, 0, 3)

@@ -17,7 +17,8 @@ from configs import (
   scaling,
 )
 from o1jax.recipes import settings
-from o1jax.recipes.settings import bound, changes, complete, complete_identity
+from o1jax.recipes.identity import bound, changes, complete_identity
+from o1jax.recipes.settings import complete
 from o1jax.runtime.config import (
   FREE_KEYS,
   ConfigDict,
@@ -204,3 +205,12 @@ def test_the_optimizer_without_a_use_for_adams_rate_has_none():
   config = complete(scaling.get_config())
   assert 'adam_learning_rate' not in config.learn.optimizer
   assert config.learn.optimizer.beta2 == 0.98
+
+
+def test_a_setting_without_effect_is_no_part_of_what_a_run_is():
+  before, after = complete(quickstart.get_config()), complete(quickstart.get_config())
+  after.learn.losses.dpo.beta = 9.0
+  assert changes(before, after) == {} and bound(before) == bound(after)
+  after.learn.weights.dpo = 1.0
+  assert set(changes(before, after)) == {'learn.weights.dpo', 'learn.losses.dpo.beta'}
+  assert bound(after)['config.learn.losses.dpo.beta'] == 9.0

@@ -1,0 +1,86 @@
+"""Settings that change nothing under the others: of a loss without weight, of a baseline that no
+loss reads, of processes that are not started.
+
+One that is not at its default is refused, so that nobody tunes what is not read. At its default it
+is no part of what a run is.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from o1jax.learning import ADVANTAGES, LOSSES, VALUES, credit_defaults
+from o1jax.recipes.objectives import weighed
+from o1jax.recipes.settings import JOB
+from o1jax.runtime.config import ConfigDict, flatten, require
+from o1jax.verify import JUDGES
+
+
+class Idle(NamedTuple):
+  """A setting that has no effect: its dotted key, its default, and what would give it one."""
+
+  key: str
+  default: Any
+  way: str
+
+
+def idle(config: ConfigDict) -> list[Idle]:
+  """The settings of a complete config that change nothing."""
+  found = list(_verifier(config))
+  for name, section in config.items():
+    if isinstance(section, ConfigDict) and 'weights' in section:
+      found += [*_losses(name, section), *_credit(name, section)]
+  leaves = flatten(config)
+  return [each for each in found if each.key in leaves]
+
+
+def refuse_idle(config: ConfigDict) -> None:
+  """Raises ConfigError for a setting that has no effect and is not at its default."""
+  leaves = flatten(config)
+  for key, default, way in idle(config):
+    require(
+      leaves[key] == default,
+      f'config.{key}={leaves[key]} has no effect: {way}, or leave it at {default}',
+    )
+
+
+def _verifier(config) -> Iterator[Idle]:
+  """What is said of the host's processes where the device judges, and of a sandbox where no program
+  is run."""
+  settings = config.get('verifier', {})
+  rows = [JUDGES[name] for name in (settings.get('by'),) if name in JUDGES]
+  if not any(row.sandboxed for row in rows):
+    judges = ' or '.join(name for name, row in JUDGES.items() if row.sandboxed)
+    yield Idle('verifier.sandbox', JOB['verifier']['sandbox'], f'set config.verifier.by={judges}')
+  if settings.get('where') == 'device':
+    for key, default in JOB['verifier'].items():
+      if key not in ('where', 'by', 'sandbox'):
+        yield Idle(f'verifier.{key}', default, 'set config.verifier.where=host')
+
+
+def _losses(name, section) -> Iterator[Idle]:
+  for loss, row in LOSSES.items():
+    if loss not in weighed(section):
+      for key, default in row.defaults.items():
+        yield Idle(f'{name}.losses.{loss}.{key}', default, f'give config.{name}.weights.{loss}')
+
+
+def _credit(name, section) -> Iterator[Idle]:
+  credit, reads = section.credit, set(weighed(section))
+  advantage = ADVANTAGES.get(credit.advantage) if 'gradient' in reads else None
+  value = None
+  if (
+    {'value', 'token_value'} & reads or advantage and {'value', 'token_value'} & {*advantage.needs}
+  ):
+    value = VALUES.get(credit.value)
+  used = {key for row in (advantage, value) if row for key in row.defaults}
+  used |= {'advantage'} if advantage else set()
+  used |= {'value'} if value else set()
+  used |= {'gamma', 'reward'} if advantage or value else set()
+  for key, default in credit_defaults().items():
+    if key in used:
+      continue
+    way = f'choose a config.{name}.credit.advantage or .value, and weights, that read it'
+    if isinstance(default, dict):
+      yield from (Idle(f'{name}.credit.{key}.{k}', x, way) for k, x in default.items())
+    else:
+      yield Idle(f'{name}.credit.{key}', default, way)
