@@ -47,6 +47,7 @@ OTHERS = {
   'top_p': 0.5,
   'unjudged': 0.5,
   'credit.value': 'td',
+  'draw.name': 'learnability',
   'lambda_': 0.5,
   'label_smoothing': 0.25,
   'variant': '0.5m',
@@ -158,7 +159,7 @@ def asked_of_the_loop(experiment, workdir, patch, stage):
     **how,
   ):
     told.append((start, how, keeping._replace(identity=None, notes=None, reads=None)))
-    told.append((digest(batch(1)), update(None, 0), update(None, 1)))
+    told.append((digest(batch(1, dict(problems=np.arange(3)))), update(None, 0), update(None, 1)))
     return types.SimpleNamespace(params='trained')
 
   def plateaued(accuracies, **settings):
