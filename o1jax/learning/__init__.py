@@ -77,7 +77,12 @@ ADVANTAGES = {
     ('solutions',),
     dict(normalise=True),
   ),
-  'critic': Row(advantages.critic_advantage, "against the critic's value before", ('value',)),
+  'critic': Row(
+    advantages.critic_advantage,
+    "the critic's target against its value before",
+    ('value',),
+    credit=('value',),
+  ),
   'gae': Row(
     ppo.token_advantage, 'generalised, of every token', ('token_value',), dict(lambda_=0.95)
   ),

@@ -8,8 +8,8 @@ is no part of what a run is.
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from o1jax.learning import ADVANTAGES, LOSSES, VALUES, credit_defaults
-from o1jax.recipes.objectives import weighed
+from o1jax.learning import LOSSES, credit_defaults
+from o1jax.recipes.objectives import credit_read, weighed
 from o1jax.recipes.settings import JOB
 from o1jax.runtime.config import ConfigDict, flatten, require
 from o1jax.verify import JUDGES
@@ -65,21 +65,13 @@ def _losses(name, section) -> Iterator[Idle]:
 
 
 def _credit(name, section) -> Iterator[Idle]:
-  credit, reads = section.credit, set(weighed(section))
-  advantage = ADVANTAGES.get(credit.advantage) if 'gradient' in reads else None
-  value = None
-  if (
-    {'value', 'token_value'} & reads or advantage and {'value', 'token_value'} & {*advantage.needs}
-  ):
-    value = VALUES.get(credit.value)
-  used = {key for row in (advantage, value) if row for key in row.defaults}
-  used |= {'advantage'} if advantage else set()
-  used |= {'value'} if value else set()
-  used |= {'gamma', 'reward'} if advantage or value else set()
+  read = credit_read(section)
+  used = {*read, *(key for row in read.values() for key in row.defaults)}
+  used |= {'gamma', 'reward'} if read else set()
+  way = f'give config.{name}.weights, or choose a part of config.{name}.credit, that reads it'
   for key, default in credit_defaults().items():
     if key in used:
       continue
-    way = f'choose a config.{name}.credit.advantage or .value, and weights, that read it'
     if isinstance(default, dict):
       yield from (Idle(f'{name}.credit.{key}.{k}', x, way) for k, x in default.items())
     else:

@@ -14,6 +14,7 @@ from o1jax.learning import (
   LOSSES,
   NEEDS,
   OF_SEARCH,
+  Row,
   check_setting,
   credit_defaults,
   loss_defaults,
@@ -53,6 +54,15 @@ def weighed(section: ConfigDict) -> tuple[str, ...]:
   """The losses that have a weight at any time of the stage."""
   mixes = [section[mix] for mix in MIXES if mix in section]
   return tuple(name for name in LOSSES if any(mix.get(name, 0.0) for mix in mixes))
+
+
+def credit_read(section: ConfigDict) -> dict[str, Row]:
+  """The parts of credit that a loss with a weight reads, each as its row. An advantage may read the
+  critic's targets in its turn."""
+  rows = {part: table[section.credit[part]] for part, table in CREDIT.items()}
+  read = {part for loss in weighed(section) for part in LOSSES[loss].credit}
+  read |= {other for part in read for other in rows[part].credit}
+  return {part: row for part, row in rows.items() if part in read}
 
 
 def objective(section: ConfigDict, *, temperature: float) -> Objective:
@@ -143,10 +153,9 @@ def _check_draw(stage, settings):
 
 def _check_needs(name, section, provides):
   asked = {f'weights.{loss}': LOSSES[loss] for loss in weighed(section)}
-  read = {part for row in asked.values() for part in row.credit}
-  for part, table in CREDIT.items():
-    if part in read:
-      asked[f'credit.{part}={section.credit[part]}'] = table[section.credit[part]]
+  asked |= {
+    f'credit.{part}={section.credit[part]}': row for part, row in credit_read(section).items()
+  }
   for key, row in asked.items():
     for need in row.needs:
       require(
