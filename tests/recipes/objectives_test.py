@@ -72,6 +72,15 @@ def test_a_tree_search_provides_for_every_loss(method):
   check(section(weights=everything, search=dict(method=method)))
 
 
+def test_credit_that_no_loss_reads_needs_nothing():
+  learn = section(search=dict(budget=1), weights=dict(gradient=0.0, clone=0.0, value=0.0, kl=1.0))
+  learn.warmup_weights = learn.weights
+  check(learn)  # one chain has no group to compare with
+  learn.weights.value = 1.0
+  with pytest.raises(ConfigError, match='credit.value=monte_carlo needs several whole solutions'):
+    check(learn)
+
+
 def test_a_reward_that_nothing_writes_is_refused():
   learn = section()
   learn.credit.reward.unlock()
