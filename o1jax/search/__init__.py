@@ -4,6 +4,7 @@
 """
 
 from o1jax.search import beam, best_of_n, mcts
+from o1jax.search.budget import Budget as Budget
 from o1jax.search.choose import CHOICES as CHOICES
 from o1jax.search.method import Look, Method
 from o1jax.search.method import run as run
