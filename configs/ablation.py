@@ -33,8 +33,8 @@ def get_config(argument: str = 'gradient') -> ConfigDict:
   del c.learn.warmup_weights  # the objective is the same from the first update
   del c.control, c.control_flops
   c.evaluate.policies = ConfigDict(
-    dict(learned=dict(stages=('learn',), samples=(1, 2, 4, 8, 16), simulations=(32,)))
+    dict(learned=dict(stages=('learn',), searches=() if smoke else ('chains', 'gumbel')))
   )
-  if smoke:
-    c.evaluate.policies.learned.update(samples=(), simulations=())
+  if not smoke:
+    c.evaluate.searches.gumbel.tokens = (1000,)
   return c

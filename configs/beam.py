@@ -15,9 +15,16 @@ def get_config(argument: str = '') -> ConfigDict:
   """The quickstart's policy initialisation and critic, and more ways to search with them."""
   c = quickstart.get_config(argument)
   c.stages = ('initialise', 'reward', 'evaluate', 'report')
+  gumbel = c.evaluate.searches.gumbel
+  names = ('beam', 'dvts')
+  for name in names:
+    row = gumbel.copy_and_resolve_references()
+    row.method = name
+    row.update(dict(units=(1,), most=2) if argument == 'smoke' else dict(most=8))
+    c.evaluate.searches[name] = row
+  del c.evaluate.searches.gumbel
   measured = c.evaluate.policies.initialised
-  measured.simulations = (1, 2) if argument == 'smoke' else (1, 2, 4, 8)
+  measured.searches = ('chains', *names)
   c.evaluate.policies = ConfigDict(dict(initialised=measured))
-  c.evaluate.tree_methods = ('beam', 'dvts')
-  c.evaluate.search.update(method='beam', budget=2)
+  c.evaluate.answer.update(search='beam', units=min(c.evaluate.answer.units, 2))
   return c

@@ -22,4 +22,8 @@ def get_config(argument: str = '') -> ConfigDict:
   c.shapes.max_steps += 2 if argument == 'smoke' else 4
   c.shapes.row_length = 224
   c.reward.tokens = c.learn.tokens = 176
+  if argument != 'smoke':  # a solution takes about 150 tokens
+    for row in c.evaluate.searches.values():
+      row.tokens = (150, 300, 600, 1200, 2400)
+    c.evaluate.answer.tokens = 1500
   return c

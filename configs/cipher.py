@@ -41,7 +41,7 @@ def get_config() -> ConfigDict:
   for section in (c.pretrain, c.instruct):
     section.batch = 6
   for section in (c.reward, c.learn):
-    section.updates, section.batch, section.search.budget, section.tokens = 12, 16, 4, 320
+    section.updates, section.batch, section.search.units, section.tokens = 12, 16, 4, 320
   # At the quickstart's rate the critic's lessons undo the policy (experiments/LOG.md).
   c.reward.optimizer.learning_rate, c.reward.optimizer.adam_learning_rate = 1e-3, 1e-4
   c.reward.updates = 24
@@ -49,7 +49,9 @@ def get_config() -> ConfigDict:
   c.stages = ('initialise', 'reward', 'learn', 'evaluate', 'report')
   for name in ('control', 'control_flops'):
     del c[name], c.evaluate.policies[name]
-  c.evaluate.policies.initialised.update(samples=(1, 2, 4, 8), simulations=(1, 8))
-  c.evaluate.policies.learned.update(samples=(), simulations=(8,))
-  c.evaluate.search.budget = 8
+  # A solution takes about 150 tokens.
+  c.evaluate.searches.chains.update(tokens=(150, 300, 600, 1200), most=8)
+  c.evaluate.searches.gumbel.update(tokens=(300, 1200), most=16)
+  c.evaluate.policies.learned.searches = ('gumbel',)
+  c.evaluate.answer.tokens = 1200
   return c

@@ -34,11 +34,12 @@ def get_config() -> ConfigDict:
   c.reward.tokens, c.learn.tokens = 256, 2048
   quickstart.controls(c)
   del c.control_flops, c.evaluate.policies.control_flops
-  c.learn.search = ConfigDict(dict(method='gumbel', budget=32, candidates=8, verify_leaves=True))
+  c.learn.search = ConfigDict(dict(method='gumbel', units=32, candidates=8, verify_leaves=True))
   c.evaluate.rows = 8192
-  c.evaluate.search.candidates = 8
-  for name in ('initialised', 'learned'):
-    c.evaluate.policies[name].update(
-      samples=(1, 2, 4, 8, 16, 32, 64), simulations=(1, 4, 16, 64, 128)
-    )
+  # A solution takes about 150 tokens.
+  for row, most in ((c.evaluate.searches.chains, 64), (c.evaluate.searches.gumbel, 128)):
+    row.tokens, row.most = (150, 300, 600, 1200, 2400, 4800, 9600), most
+  c.evaluate.searches.gumbel.candidates = 8
+  c.evaluate.policies.learned.searches = ('chains', 'gumbel')
+  c.evaluate.answer.tokens = 2400
   return c

@@ -23,6 +23,6 @@ def get_config(argument: str = '') -> ConfigDict:
   c.learn.optimizer.learning_rate /= 3
   c.learn.optimizer.adam_learning_rate /= 3
   if loss == 'sibling_dpo':
-    c.learn.search.update(method='gumbel', budget=4 if 'smoke' in words else 12)
+    c.learn.search.update(method='gumbel', units=4 if 'smoke' in words else 12)
     c.learn.tokens = 0 if 'smoke' in words else 320  # of a whole tree, where a chain had 112
   return c

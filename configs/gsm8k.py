@@ -90,15 +90,27 @@ def _learning(c: ConfigDict) -> None:
 
 
 def _measuring(c: ConfigDict) -> None:
+  tokens = (250, 1000, 4000)  # a solution may take about 250
+  searches = ('chains', 'gumbel')
   c.evaluate = ConfigDict(
     dict(
       policies=dict(
-        initialised=dict(stages=('reward', 'initialise'), samples=(1, 4, 16), simulations=(8, 32)),
-        learned=dict(stages=('learn',), samples=(1, 4, 16), simulations=(8, 32)),
+        initialised=dict(stages=('reward', 'initialise'), searches=searches),
+        learned=dict(stages=('learn',), searches=searches),
       ),
-      tree_methods=('gumbel',),
-      search=dict(method='gumbel', budget=32, candidates=4),
-      rule='weighted',
+      searches=dict(
+        chains=dict(
+          method='best_of_n',
+          tokens=tokens,
+          units=(),
+          most=16,
+          choices=('majority', 'best', 'weighted'),
+        ),
+        gumbel=dict(
+          method='gumbel', tokens=tokens, units=(), most=64, candidates=4, choices=('weighted',)
+        ),
+      ),
+      answer=dict(search='gumbel', tokens=4000, units=0),
       aggregate='last',
       rows=128,
     )
@@ -113,9 +125,9 @@ def _smoke(c: ConfigDict) -> None:
   c.shapes = ConfigDict(dict(prompt_length=192, step_length=12, max_steps=4, row_length=256))
   c.model.changes = ConfigDict(dict(dtype='float32', scan_layers=False, remat=False))
   for section in (c.reward, c.learn):
-    section.updates, section.batch, section.minibatches, section.search.budget = 1, 8, 2, 2
+    section.updates, section.batch, section.minibatches, section.search.units = 1, 8, 2, 2
   c.learn.validate_every = c.learn.patience = 1
-  for name in ('initialised', 'learned'):
-    c.evaluate.policies[name].update(samples=(1, 2), simulations=(4,))
+  c.evaluate.searches.chains.update(tokens=(50, 100), most=2)
+  c.evaluate.searches.gumbel.update(tokens=(), units=(4,), most=4)
+  c.evaluate.answer.update(tokens=0, units=4)
   c.evaluate.rows = 32
-  c.evaluate.search.budget = 4

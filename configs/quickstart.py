@@ -72,7 +72,7 @@ def learning(c: ConfigDict) -> None:
   c.learn = searching(updates=120, learning_rate=3e-3, end_fraction=0.05, weights=mix)
   c.learn.start = 'reward'
   # More problems rather than more chains: cloning wants variety.
-  c.learn.batch, c.learn.search.budget = 64, 4
+  c.learn.batch, c.learn.search.units = 64, 4
   c.learn.warmup_weights = losses(clone=1.0, value=0.5)
   c.learn.validate_every = c.learn.updates_per_call = 5
   c.learn.patience = 2
@@ -99,23 +99,37 @@ def controls(c: ConfigDict, *, share: float = 1 / 128, flops: int = 0) -> None:
 
 
 def measuring(c: ConfigDict) -> None:
-  """What is measured of which stage's parameters: of `stages` the first that has ended."""
-  few = dict(samples=(), simulations=())
+  """What is measured of which stage's parameters: of `stages` the first that has ended.
+
+  Greedy decoding always is. Each search is asked for the same tokens a problem, since methods spend
+  unlike amounts in their own units; `units` asks for those, where they must be exact. A program has
+  room for `most` units, and `choices` tell how it chooses among the solutions that it found.
+  """
+  tokens = (100, 200, 400, 800, 1600)  # a solution takes about 100
   c.evaluate = ConfigDict(
     dict(
       policies=dict(
-        initialised=dict(
-          stages=('reward', 'initialise'), samples=(1, 2, 4, 8, 16), simulations=(1, 8, 32, 64)
-        ),
-        learned=dict(stages=('learn',), **few),
-        control=dict(stages=('control',), **few),
-        control_flops=dict(stages=('control_flops',), **few),
+        initialised=dict(stages=('reward', 'initialise'), searches=('chains', 'gumbel')),
+        learned=dict(stages=('learn',), searches=()),
+        control=dict(stages=('control',), searches=()),
+        control_flops=dict(stages=('control_flops',), searches=()),
       ),
-      tree_methods=('gumbel',),
-      rule='weighted',
+      searches=dict(
+        chains=dict(
+          method='best_of_n',
+          tokens=tokens,
+          units=(),
+          most=16,
+          choices=('majority', 'best', 'weighted'),
+        ),
+        gumbel=dict(
+          method='gumbel', tokens=tokens, units=(), most=80, candidates=4, choices=('weighted',)
+        ),
+      ),
+      # by which questions are answered and trees are drawn; one of tokens and units
+      answer=dict(search='gumbel', tokens=1000, units=0),
       aggregate='last',
       rows=128,  # divides validation and test: they share a program
-      search=dict(method='gumbel', budget=32, candidates=4),
     )
   )
 
@@ -177,7 +191,7 @@ def searching(
         adam_learning_rate=learning_rate / 10,
         end_fraction=end_fraction,
       ),
-      search=dict(method='best_of_n', budget=8),
+      search=dict(method='best_of_n', units=8),
       credit=credit_defaults(),
       weights=losses(**weights),
       losses=loss_defaults(),
@@ -204,10 +218,11 @@ def smoke(c: ConfigDict) -> None:
     section.optimizer.update(c.instruct.optimizer)  # one program for all
   c.control.validate_every = c.control_flops.validate_every = 2
   for section in (c.reward, c.learn):
-    section.updates, section.batch, section.minibatches, section.search.budget = 2, 8, 2, 2
+    section.updates, section.batch, section.minibatches, section.search.units = 2, 8, 2, 2
   c.learn.validate_every, c.learn.patience = 1, 1
   c.reward.updates_per_call, c.learn.updates_per_call = 2, 1
-  for name in ('initialised', 'learned'):
-    c.evaluate.policies[name].update(samples=(1, 2), simulations=(4,))
+  c.evaluate.policies.learned.searches = ('chains', 'gumbel')
+  c.evaluate.searches.chains.update(tokens=(100, 200), most=2)
+  c.evaluate.searches.gumbel.update(tokens=(300,), units=(4,), most=6)
+  c.evaluate.answer.update(tokens=0, units=4)
   c.evaluate.rows = 32
-  c.evaluate.search.budget = 4

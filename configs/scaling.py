@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
     section.batch, section.optimizer = 256, ConfigDict(optimizer)
   for section in (c.reward, c.learn):
     section.batch, section.minibatches, section.updates_per_call, section.tokens = 256, 16, 1, 0
-    section.search = ConfigDict(dict(method='gumbel', budget=32, candidates=4, verify_leaves=True))
+    section.search = ConfigDict(dict(method='gumbel', units=32, candidates=4, verify_leaves=True))
     section.optimizer = ConfigDict(optimizer | dict(end_fraction=0.1))
   c.learn.validate_every = 5
   quickstart.controls(c)

@@ -1,6 +1,6 @@
 """Answers questions with a trained run.
 
-  python -m experiments.solve --workdir=runs/quickstart "make 26 from 3 5 7" [--budget=64]
+  python -m experiments.solve --workdir=runs/quickstart "make 26 from 3 5 7" [--tokens=1500]
   [--show=answer|steps|tree]
   python -m experiments.solve --workdir=runs/quickstart --interactive
 
@@ -27,8 +27,11 @@ from o1jax.search import SEARCHES
 from o1jax.verify.host import VerifierError
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'folder of a run')
-_BUDGET = flags.DEFINE_integer(
-  'budget', 0, 'simulations or samples; 0 = those of the config', lower_bound=0
+_TOKENS = flags.DEFINE_integer(
+  'tokens', 0, 'to sample for a question; 0 = as the config says', lower_bound=0
+)
+_UNITS = flags.DEFINE_integer(
+  'units', 0, 'simulations, beams or chains, in place of tokens', lower_bound=0
 )
 _METHOD = flags.DEFINE_enum(
   'method', None, list(SEARCHES), 'of search; by default that of the config'
@@ -60,6 +63,8 @@ def main(argv):
   if len(argv) != 2 - _INTERACTIVE.value:
     wanted = 'no question with --interactive' if _INTERACTIVE.value else 'one question, in quotes'
     app.usage(shorthelp=True, detailed_error=f'give {wanted}', exitcode=2)
+  if _TOKENS.value and _UNITS.value:
+    app.usage(shorthelp=True, detailed_error='give --tokens or --units, not both', exitcode=2)
   warnings.filterwarnings('ignore', module='orbax')
   logging.set_verbosity(logging.WARNING)
   quiet_orbax()
@@ -72,7 +77,11 @@ def main(argv):
     prepare_cpu(host_calls=config.verifier.where == 'host')
     open_cache()
     solver = open_solver(
-      _WORKDIR.value, policy=_POLICY.value, method=_METHOD.value, budget=_BUDGET.value
+      _WORKDIR.value,
+      policy=_POLICY.value,
+      method=_METHOD.value,
+      tokens=_TOKENS.value,
+      units=_UNITS.value,
     )
     try:
       if problem:

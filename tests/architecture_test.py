@@ -67,7 +67,8 @@ NAMING = {
   'experiments/aot/': ('STAGES',),  # `learn` is a part of an update, beside its search
   'o1jax/fused.py': ('STAGES',),  # the same
   'experiments/faults.py': ('STAGES',),  # runs stages of the quickstart
-  'o1jax/recipes/': ('CHOICES',),  # what older configs chose by
+  'o1jax/recipes/older.py': ('CHOICES',),  # what older configs chose by
+  'o1jax/recipes/settings.py': ('CHOICES',),  # what a search chooses by that does not say
   'o1jax/recipes/experiment.py': ('JUDGES',),  # programs are read by their judge's parser
 }
 FILE_LINES, BODY_LINES = 400, 60

@@ -57,7 +57,7 @@ def describe(
     compile_seconds=seconds,
     hbm=held | dict(total=sum(held.values()), capacity=chip.memory),
     flops={name: flops for name, (flops, _, _) in phases.items()},
-    messages=_grouped(messages, section.search.budget if program == 'fused' else 1),
+    messages=_grouped(messages, section.search.units if program == 'fused' else 1),
     floors={name: floor._asdict() for name, floor in floors.items()},
     seconds=sum(floor.bound[0] for floor in floors.values()),
   )
@@ -70,11 +70,11 @@ def _fused(experiment, section, mesh, messages):
   sizes = shapes.step_length, shapes.max_steps, shapes.prompt_length
   given = dict(zip(('step_length', 'max_steps', 'prompt'), sizes))
   row = SEARCHES[search.method]
-  room = row.room(search.budget, candidates=search.candidates, max_steps=shapes.max_steps)
+  room = row.room(search.units, candidates=search.candidates, max_steps=shapes.max_steps)
   if row.independent:
-    found = cost.full_tree(1, search.budget * shapes.max_steps, 1, *sizes)
-    learned = cost.full_tree(search.budget, shapes.max_steps, 1, *sizes)  # each chain apart
-    parts = cost.decoding_of_chains(chains=search.budget, **given)
+    found = cost.full_tree(1, search.units * shapes.max_steps, 1, *sizes)
+    learned = cost.full_tree(search.units, shapes.max_steps, 1, *sizes)  # each chain apart
+    parts = cost.decoding_of_chains(chains=search.units, **given)
   else:
     found = learned = cost.full_tree(1, room.slots, room.candidates, *sizes, chain=room.last)
     expansions = (room.slots - room.last) // room.width

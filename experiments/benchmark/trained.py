@@ -12,9 +12,10 @@ from o1jax.keys import of_problems
 from o1jax.model.compute import search_cost
 from o1jax.recipes.build import test_search
 from o1jax.recipes.measure import load_run
+from o1jax.recipes.searches import CHAINS, Search, row_of
+from o1jax.recipes.spending import answer_units, read_spending
 from o1jax.runtime.config import require
 from o1jax.runtime.mesh import build_mesh, problem_sharding, replicated, sharded_search
-from o1jax.search import SEARCHES
 
 
 def trained_rows(
@@ -36,7 +37,7 @@ def trained_rows(
   made = run.policies()
   stage = made.get('learned') or next(iter(made.values()), None)
   require(stage is not None, f'{workdir} has no policy yet: let its job reach its stage reward')
-  e, section = run.experiment, run.experiment.config.evaluate.search
+  e, config = run.experiment, run.experiment.config
   prompt, _ = e.data.test
   count = prompt.length.shape[0]
   mesh = build_mesh(count)
@@ -45,11 +46,14 @@ def trained_rows(
   )
   params = jax.device_put(run.params(stage), replicated(mesh))
   rows = []
-  for method, budget in ((section.method, section.budget), ('best_of_n', samples)):
-    spent = (budget,) if SEARCHES[method].several else ()
+  answer = row_of(config, config.evaluate.answer.search)
+  policy = next(name for name, made_by in made.items() if made_by == stage)
+  units = answer_units(run, answer, policy, read_spending(run))
+  for one in (Search(answer.method, units, settings=answer.settings), Search(CHAINS, samples)):
+    spent = (one.most,) if one.several else ()
     with jax.set_mesh(mesh):
       search = (
-        jax.jit(sharded_search(e.model, test_search(e, method, budget)))
+        jax.jit(sharded_search(e.model, test_search(e, one)))
         .lower(params, keys, prompt, *spent)
         .compile()
       )
@@ -57,7 +61,7 @@ def trained_rows(
     tokens, flops = (float(x.sum()) for x in search_cost(e.model.config, prompt, again()))
     took, peak = beside(limits[e.model.config.dtype], again, repeats)
     shape = dict(
-      method=method, budget=budget, policy=stage, batch=count, tokens=tokens, devices=mesh.size
+      method=one.method, units=one.most, policy=stage, batch=count, tokens=tokens, devices=mesh.size
     )
     rows += [
       row('trained_tokens_per_second', tokens / took, 'tokens/s', shape),

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -16,6 +16,7 @@ from o1jax.evaluation.statistics import mean_interval, pass_at_k, wilson_interva
 from o1jax.keys import of_problems
 from o1jax.model.sharding import gather_to_host, put_global
 from o1jax.reward.process import monte_carlo
+from o1jax.search import Budget
 from o1jax.types import Array, Params, Prompt, Reference, Tree, Verifier
 from o1jax.verify.host import VerifierError, check_verdicts
 from o1jax.verify.outcome import judge
@@ -24,12 +25,13 @@ from o1jax.verify.outcome import judge
 class Readout(NamedTuple):
   """One row of a results table that a search can be read as.
 
-  rule: a row of `search.CHOICES`. chains: how many chains of a best-of-N tree count (0 = all).
+  method: what the row is called. rule: a row of `search.CHOICES`. budget: what was asked, and the
+  units that are spent. chains: how many chains of a best-of-N tree count; 0 = all of the tree.
   """
 
   method: str
-  budget: int
   rule: str
+  budget: Budget
   chains: int = 0
 
 
@@ -37,18 +39,20 @@ class Reading(NamedTuple):
   """How a searched tree becomes rows of a table.
 
   Attributes:
-    readouts: the rows.
+    rules: rows of `search.CHOICES`, one a readout.
+    chains: of a best-of-N tree, each readout counts as many chains as a call says.
     verifier: judges, afterwards.
     choose: (tree, rule=, first=, task=) -> node ids [B], see `search.choose.choose`.
     spell: (tree, ids [B, N]) -> bytes [B, N, S] of each solution's end, and how many [B, N].
     cost: (prompt, tree) -> tokens [B], FLOPs [B].
   """
 
-  readouts: tuple[Readout, ...]
+  rules: tuple[str, ...]
   verifier: Verifier
   choose: Callable[..., Array]
   spell: Callable[[Tree, Array], tuple[Array, Array]]
   cost: Callable[[Prompt, Tree], tuple[Array, Array]]
+  chains: bool = False
 
 
 class Answers(NamedTuple):
@@ -149,42 +153,46 @@ class Evaluator:
     reading: Reading,
     *,
     batch: int = 128,
-    budgets: tuple[int, ...] = (),
+    most: int = 0,
     shard: Callable = lambda run: run,
   ):
     """Compiles nothing yet.
 
     Args:
-      search: (params, keys, prompt) -> Tree; with `budgets` it is told, as a fourth, the place of
-        one among them.
+      search: (params, keys, prompt) -> Tree; with `most` it is told, as a fourth, its units.
       reading: what to read off the trees.
       batch: problems in a batch, see `equal_batches`.
-      budgets: of a search that can spend one of several, which then is a call's `spend`.
+      most: of a search that can spend any number of units up to it, which then is a call's
+        `spend`; 0 = it can not.
       shard: runs a function (params, ...) by problem on several devices, see
         `runtime.mesh`.
     """
-    self._readouts, self._batch, self._budgets = reading.readouts, batch, budgets
+    self.batch, self._reading, self._most = batch, reading, most
     self._failure, self._compiled = reading.verifier.failure, None
 
-    def run(params, keys, prompt, reference, *which):
-      tree = judge(reference, search(params, keys, prompt, *which), reading.verifier.outcome)
-      return tree, _read(reading, prompt, reference, tree)
+    def run(params, keys, prompt, reference, *told):
+      first, units = (told[:1], told[1:]) if reading.chains else ((), told)
+      tree = judge(reference, search(params, keys, prompt, *units), reading.verifier.outcome)
+      return tree, _read(reading, prompt, reference, tree, *first)
 
     self._run = jax.jit(shard(run))
 
   def compile(self, params: Params, prompt: Prompt, reference: Reference) -> None:
     """Compiles for problems of these shapes; their number may differ."""
-    keys = of_problems(jax.random.key(0), self._batch)
+    keys = of_problems(jax.random.key(0), self.batch)
     prompt, reference = jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct((self._batch, *x.shape[1:]), x.dtype), (prompt, reference)
+      lambda x: jax.ShapeDtypeStruct((self.batch, *x.shape[1:]), x.dtype), (prompt, reference)
     )
-    which = self._which(self._budgets[0]) if self._budgets else ()
-    self._compiled = self._run.lower(params, keys, prompt, reference, *which).compile()
+    told = self._told([1] * len(self._reading.rules), 1 if self._most else None)
+    self._compiled = self._run.lower(params, keys, prompt, reference, *told).compile()
 
-  def _which(self, spend):
-    if spend not in self._budgets:
-      raise ValueError(f'spend={spend} is not one of the budgets {self._budgets}')
-    return (np.int32(spend),)
+  def _told(self, chains, spend):
+    """What the program is told of a call, in scalars: they are the same for all problems."""
+    told = [tuple(map(np.int32, chains))] if self._reading.chains else []
+    fits = spend is None if not self._most else spend is not None and 1 <= spend <= self._most
+    if not fits:
+      raise ValueError(f'spend={spend}: the program has room for 1 to {self._most} units')
+    return (*told, np.int32(spend)) if self._most else tuple(told)
 
   def __call__(
     self,
@@ -193,58 +201,75 @@ class Evaluator:
     reference: Reference,
     key,
     *,
+    readouts: Sequence[Readout],
     spend: int | None = None,
+    of: int | None = None,
+    kept: dict | None = None,
     watch=lambda done: None,
   ) -> Verdicts:
-    """Searches all problems.
+    """Searches all problems, or the first of them.
 
     Args:
       params: policy and critic are read.
       prompt: N problems.
       reference: theirs.
       key: of which theirs are made.
-      spend: one of `budgets`, where there are any; the readouts of the verdicts then have that
-        budget.
+      readouts: of the rules of the reading, in their order; what each says of `chains` counts.
+      spend: units, from 1 to `most`, where the search can spend any number.
+      of: only the batches of the first so many problems; None = all.
+      kept: batches that calls with the same parameters have searched. What is there is not searched
+        again, and what is searched is added.
       watch: called with the number of problems just done.
 
     Raises:
-      ValueError: `spend` is none of them.
+      ValueError: `readouts` or `spend` do not fit the program.
       VerifierError: there are no verdicts.
     """
     if self._compiled is None:
       self.compile(params, prompt, reference)
-    count, size = prompt.length.shape[0], self._batch
+    count, size = prompt.length.shape[0], self.batch
     keys, run = of_problems(key, count), self._compiled
     of_params, *of_data = run.input_shardings[0]
     params = put_global(params, of_params)
-    which = self._which(spend) if self._budgets or spend else ()
+    rules = tuple(readout.rule for readout in readouts)
+    if rules != self._reading.rules:
+      raise ValueError(f'the readouts choose by {rules}, and the program by {self._reading.rules}')
+    told = self._told([readout.chains for readout in readouts], spend)
+    kept = {} if kept is None else kept
 
     def search(start):
-      rows = np.arange(start, start + size) % count
-      data = *jax.tree.map(lambda x: x[rows], (keys, prompt, reference)), *which
-      tree, part = run(params, *put_global(data, tuple(of_data)))
-      return gather_to_host(part), None if start else gather_to_host(tree)
-
-    parts, trees = [], None
-    for start in range(0, count, size):
       began = time.perf_counter()
-      part, tree = search(start)
-      trees = tree if trees is None else trees
+      rows = np.arange(start, start + size) % count
+      data = *jax.tree.map(lambda x: x[rows], (keys, prompt, reference)), *told
+      tree, part = run(params, *put_global(data, tuple(of_data)))
+      part, tree = gather_to_host(part), None if start else gather_to_host(tree)
       check_verdicts(part['outcome'], self._failure)
       keep = min(size, count - start)
       part = {name: x[:keep] for name, x in part.items()}
       part['seconds'] = np.full(keep, (time.perf_counter() - began) / keep)
-      parts.append(part)
-      watch(keep)
-    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    readouts = [readout._replace(budget=spend or readout.budget) for readout in self._readouts]
+      return part, tree
+
+    starts, parts = range(0, min(of or count, count), size), []
+    for start in starts:
+      at = start, *map(int, jax.tree.leaves(told))
+      if at not in kept:
+        kept[at] = search(start)
+      parts.append(kept[at])
+      watch(len(parts[-1][0]['tokens']))
+    trees = parts[0][1]
+    whole = {name: np.concatenate([part[name] for part, _ in parts]) for name in parts[0][0]}
     return _verdicts(readouts, whole, trees)
 
 
-def _read(reading: Reading, prompt: Prompt, reference: Reference, tree: Tree) -> dict[str, Array]:
-  """What `_verdicts` needs of a batch of judged trees, by problem, for R readouts."""
+def _read(
+  reading: Reading, prompt: Prompt, reference: Reference, tree: Tree, first: Sequence = ()
+) -> dict[str, Array]:
+  """What `_verdicts` needs of a batch of judged trees, by problem, for R readouts; first: [] chains
+  that each counts, where they count some."""
   choose = functools.partial(reading.choose, tree, task=reference.task)
-  chosen = jnp.stack([choose(rule=r.rule, first=r.chains) for r in reading.readouts], axis=1)
+  first = first or [None] * len(reading.rules)
+  picked = [choose(rule=rule, first=n) for rule, n in zip(reading.rules, first, strict=True)]
+  chosen = jnp.stack(picked, axis=1)
   text, length = reading.spell(tree, chosen)
   tokens, flops = reading.cost(prompt, tree)
   below, ends = monte_carlo(tree)
@@ -307,7 +332,8 @@ def result(readout: Readout, verdicts: Verdicts, *, stage: str, task: str, seed:
     stage=stage,
     task=task,
     method=readout.method,
-    budget=readout.budget,
+    budget=readout.budget.tokens,
+    units=readout.budget.units,
     **_bill(verdicts, share),
     accuracy=float(right.mean()),
     ci_low=low,
@@ -319,9 +345,10 @@ def result(readout: Readout, verdicts: Verdicts, *, stage: str, task: str, seed:
 
 
 def coverage(
-  verdicts: Verdicts, budgets: list[int], *, stage: str, task: str, seed: int
+  verdicts: Verdicts, budgets: Sequence[Budget], *, stage: str, task: str, seed: int
 ) -> list[Result]:
-  """pass@k of a best-of-N search by the unbiased estimator (arXiv:2107.03374), one row a budget.
+  """pass@k of a best-of-N search by the unbiased estimator (arXiv:2107.03374), one row a budget of
+  k units.
 
   The interval is normal over problems. Samples without a verdict do not count as samples. A problem
   with fewer than k others is left out, and counted.
@@ -329,7 +356,7 @@ def coverage(
   samples = int(verdicts.samples.max())
   judged = samples - verdicts.unjudged
   rows = []
-  for k in budgets:
+  for asked, k in budgets:
     enough = judged >= k
     if not enough.any():
       continue
@@ -340,7 +367,8 @@ def coverage(
         stage=stage,
         task=task,
         method=COVERAGE,
-        budget=k,
+        budget=asked,
+        units=k,
         **_bill(verdicts, k / samples),
         accuracy=float(each.mean()),
         ci_low=float(low),

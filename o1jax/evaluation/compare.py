@@ -33,7 +33,7 @@ def equal_tokens(rows: list[Summary], table: Table | None = None) -> list[Pair]:
     rows: of one task.
     table: answers by problem, see `evaluation.problems`.
   """
-  largest = {(row.stage, row.method): row for row in sorted(rows, key=lambda row: row.budget)}
+  largest = {(row.stage, row.method): row for row in sorted(rows, key=lambda row: row.tokens)}
   pairs = []
   for row in rows:
     votes = [base for base in rows if base.method == BASELINE and base.stage == row.stage]
@@ -71,4 +71,5 @@ def _pair(row, base, table):
 
 
 def _columns(row):
-  return {name: getattr(row, name) for name in ('task', 'stage', 'method', 'budget')}
+  asked = ('budget',) if row.budget else ('budget', 'units')
+  return {name: getattr(row, name) for name in ('task', 'stage', 'method', *asked)}

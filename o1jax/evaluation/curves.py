@@ -13,13 +13,13 @@ SMALL = (
 )
 CAPTION = (
   'Tokens: all that were sampled for a problem, pruned branches too. At equal tokens the higher '
-  'curve is the better method. Budget: solutions sampled, or simulations run; they cost unlike '
+  'curve is the better method. Units: solutions sampled, or simulations run; they cost unlike '
   'amounts. FLOPs: the critic is counted too. pass@k: any of k samples is right, so it is the '
   'ceiling of choosing among samples. '
 )
 AXES = {
   'tokens': (10, 'tokens sampled for one problem'),
-  'budget': (2, 'budget (solutions or simulations)'),
+  'units': (2, 'units (solutions or simulations)'),
   'flops': (10, 'FLOPs for one problem'),
 }
 # How the training curves of stages look, in their order.
@@ -29,7 +29,7 @@ _OLDER = {'greedy': 'search and learn'}
 
 
 def test_time(rows):
-  """Panels of test accuracy against tokens, budget and FLOPs, a panel a stage, and the fitted
+  """Panels of test accuracy against tokens, units and FLOPs, a panel a stage, and the fitted
   slopes, for each task.
 
   Args:
@@ -60,7 +60,7 @@ def test_time(rows):
 
 def _stage_panels(groups, look, caption):
   limits = _limits([row for stage in groups.values() for row in stage])
-  single = [stage for stage, rows in groups.items() if len({row.budget for row in rows}) <= 2]
+  single = [stage for stage, rows in groups.items() if len({row.units for row in rows}) <= 2]
   if len(single) < len(groups):  # a panel of one or two points says less than the table of results
     caption += f' Not drawn, measured at too few budgets: {", ".join(single)}.' if single else ''
     groups = {stage: rows for stage, rows in groups.items() if stage not in single}
@@ -119,18 +119,18 @@ def _fit_table(groups):
   for stage, rows in groups.items():
     for name, mine in _by_method(rows):
       if len(mine) > 1:
-        slopes = (_fit_cells(_fit(mine, axis), 0.30103) for axis in ('tokens', 'budget'))
+        slopes = (_fit_cells(_fit(mine, axis), 0.30103) for axis in ('tokens', 'units'))
         cells.append((_words(name), *itertools.chain(*slopes), stage))
   heads = (
     'method',
     'points per doubling of tokens',
     'R²',
-    'points per doubling of budget',
+    'points per doubling of units',
     'R²',
     'policy',
   )
   laws = [
-    (stage, scaling.fit_power_law([r.budget for r in mine], [r.accuracy for r in mine]))
+    (stage, scaling.fit_power_law([r.units for r in mine], [r.accuracy for r in mine]))
     for stage, rows in groups.items()
     for name, mine in _by_method(rows)
     if method(name).oracle

@@ -19,6 +19,7 @@ class Method(NamedTuple):
     critic: it reads the critic, so it says little where no stage has trained one.
     tree: its solutions branch; else they are sampled whole.
     oracle: it is told the verdicts, so it is a ceiling and not a method.
+    unit: what its units count, in the plural.
   """
 
   words: str
@@ -26,32 +27,39 @@ class Method(NamedTuple):
   critic: bool = False
   tree: bool = False
   oracle: bool = False
+  unit: str = 'units'
 
 
 GREEDY, COVERAGE = 'greedy', 'pass@k'
 # Two rules read no critic. One takes the first solution unseen. The other lets solutions vote: that
 # vote is what every search is compared with.
 UNSEEN, *_, BASELINE = [name for name, row in CHOICES.items() if not row.reads_critic]
+_CHAINS = next(row.unit for row in SEARCHES.values() if row.independent)
 METHODS = {
-  GREEDY: Method('greedy (one solution)', CHOICES[UNSEEN].look),
+  GREEDY: Method('greedy (one solution)', CHOICES[UNSEEN].look, unit=_CHAINS),
   **{
-    name: Method(row.words, row.look, critic=row.reads_critic)
+    name: Method(row.words, row.look, critic=row.reads_critic, unit=_CHAINS)
     for name, row in CHOICES.items()
     if name != UNSEEN
   },
   **{
-    name: Method(row.words, row.look, critic=True, tree=True)
+    name: Method(row.words, row.look, critic=True, tree=True, unit=row.unit)
     for name, row in SEARCHES.items()
     if not row.independent
   },
-  COVERAGE: Method('pass@k (ceiling)', ('pink', 'X'), oracle=True),
+  COVERAGE: Method('pass@k (ceiling)', ('pink', 'X'), oracle=True, unit=_CHAINS),
 }
 # Looks of methods that the tables do not know, in order of appearance.
 SPARE = tuple(zip(('muted', 'sky', 'pink', 'green', 'red', 'blue'), '^vDPsX', strict=True))
 
 
 def method(name: str) -> Method:
-  """The row of a method. A method that the tables do not know is called by its name."""
+  """The row of a method. One that a config has set apart, 'METHOD:PART', is called so too. A method
+  that the tables do not know is called by its name."""
+  first, *parts = name.split(':')
+  if parts and first in METHODS:
+    words = [CHOICES[part].words if part in CHOICES else part for part in parts]
+    return METHODS[first]._replace(words=f'{METHODS[first].words}, {", ".join(words)}')
   return METHODS.get(name, Method(name, SPARE[0]))
 
 

@@ -1,9 +1,11 @@
 """problems.csv.gz: what every search answered to every problem, and what that cost.
 
 table = read_problems('runs/quickstart/problems.csv.gz')
-mcts = where(table, stage='initialised', method='gumbel', budget=32)
+mcts = where(table, stage='initialised', method='gumbel', budget=800)
 table['tokens'][mcts].mean()
-difference(table, dict(method='majority', budget=8), dict(method='gumbel', budget=32))
+difference(table, dict(method='majority', budget=800), dict(method='gumbel', budget=800))
+
+`budget` is tokens asked. Where a search was asked in its own units it is 0, and `units` tells them.
 """
 
 import csv
@@ -24,12 +26,13 @@ from o1jax.text.answer import told
 from o1jax.types import Problem
 
 FILE = 'problems.csv.gz'
-KEY = ('stage', 'task', 'method', 'budget', 'seed')
+KEY = ('stage', 'task', 'method', 'budget', 'units', 'seed')  # units where they were asked
 COLUMNS = {
-  'stage': str,  # these five as in results.csv
+  'stage': str,  # these six as in results.csv
   'task': str,
   'method': str,
   'budget': int,
+  'units': int,
   'seed': int,
   'problem': int,  # its place among the test problems
   'prompt': str,  # a hash, by which runs are compared
@@ -77,7 +80,8 @@ def problem_rows(
     stage=[stage] * count,
     task=[task] * count,
     method=[readout.method] * count,
-    budget=[readout.budget] * count,
+    budget=[readout.budget.tokens] * count,
+    units=[readout.budget.units] * count,
     seed=[seed] * count,
     problem=range(count),
     prompt=[hashlib.sha256(p.prompt.encode()).hexdigest()[:12] for p in problems],
@@ -124,7 +128,8 @@ def append_problems(path: str | pathlib.Path, parts: Sequence[Table]) -> None:
 
 
 def read_problems(path: str | pathlib.Path) -> Table:
-  """All rows of the file, in its order, as arrays by column.
+  """All rows of the file, in its order, as arrays by column. An older file without units was asked
+  for them, as its budget.
 
   Raises:
     FileNotFoundError: there is no such file.
@@ -135,19 +140,24 @@ def read_problems(path: str | pathlib.Path) -> Table:
     head, *rows = csv.reader(io.StringIO(text, newline='')) if text else [[]]
   except (gzip.BadGzipFile, zlib.error, EOFError, UnicodeDecodeError, csv.Error) as error:
     raise ValueError(f'{path} is damaged ({error}): move it away and measure again') from error
-  if tuple(head) != tuple(COLUMNS):
+  older = [name for name in COLUMNS if name != 'units']
+  kinds = {name: COLUMNS.get(name) for name in head}
+  if list(head) not in (list(COLUMNS), older):
     raise ValueError(
       f'{path} has the columns {",".join(head) or "none"}, expected {",".join(COLUMNS)}: move it '
       'away and measure again'
     )
   try:
-    columns = list(zip(*rows, strict=True)) or [()] * len(COLUMNS)
-    return {
+    columns = list(zip(*rows, strict=True)) or [()] * len(head)
+    table = {
       name: _column(name, [int(x) for x in values] if kind is bool else values)
-      for (name, kind), values in zip(COLUMNS.items(), columns, strict=True)
+      for (name, kind), values in zip(kinds.items(), columns, strict=True)
     }
   except ValueError as error:
     raise ValueError(f'{path} is damaged ({error}): move it away and measure again') from error
+  if 'units' not in table:
+    table |= dict(units=table['budget'], budget=np.zeros_like(table['budget']))
+  return {name: table[name] for name in COLUMNS}
 
 
 def where(table: Table, **columns) -> np.ndarray:
@@ -198,7 +208,8 @@ def _by_problem(table, chosen):
 
 
 def _keys(table):
-  return list(zip(*(table[name].tolist() for name in KEY), strict=True))
+  asked = table | dict(units=np.where(table['budget'] > 0, 0, table['units']))
+  return list(zip(*(asked[name].tolist() for name in KEY), strict=True))
 
 
 def _column(name, values):

@@ -163,8 +163,9 @@ def _task_summary(task, rows, answers):
 
 
 def _measured(row):
-  """A method with its budget and its cost."""
-  return f'{method(row.method).words}, budget {row.budget} ({row.tokens:,.0f} tokens)'
+  """A method with its units and its cost."""
+  shown = method(row.method)
+  return f'{shown.words}, {results.number(row.units)} {shown.unit} ({row.tokens:,.0f} tokens)'
 
 
 def _behaviours(shares):
@@ -255,7 +256,9 @@ def _results(rows, answers):
     parts.append(page.table(heads, cells, words=(1,), group=1))
   parts.append(
     '<p class="caption">Tokens (sampled, pruned branches included), FLOPs and seconds are means '
-    'for one problem; seconds are of this machine and batch. Lines part unlike numbers of tokens. '
+    'for one problem; seconds are of this machine and batch. Units are solutions or simulations. '
+    'Where tokens were asked, the units are those that spend about as many. Lines part unlike '
+    'numbers of tokens. '
     'With several seeds the interval is Student’s over the seeds, with one it is Wilson’s over the '
     f'problems. <code>{FILE}</code> has every answer.</p>'
   )
@@ -286,7 +289,7 @@ def _comparisons(rows, answers):
 
 
 def _name(row):
-  return f'{method(row.method).words} ({row.budget})'
+  return f'{method(row.method).words} ({results.number(row.units)})'
 
 
 def _tokens(pair):

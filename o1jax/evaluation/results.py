@@ -20,7 +20,8 @@ class Result:
     stage: which policy, e.g. 'initialised' or 'learned'.
     task: name of the task.
     method: how it was decoded, see `evaluation.methods`.
-    budget: solutions sampled or simulations run a problem.
+    budget: tokens asked a problem; 0 = asked in units.
+    units: chains sampled or simulations run a problem, see `search.Method.unit`.
     tokens: mean tokens generated a problem, pruned branches included.
     flops: mean floating point operations a problem, the critic's included.
     accuracy: share of the problems solved, in [0, 1].
@@ -36,6 +37,7 @@ class Result:
   task: str
   method: str
   budget: int
+  units: int
   tokens: float
   flops: float
   accuracy: float
@@ -48,22 +50,29 @@ class Result:
 
   @property
   def key(self):
-    """The values that identify a measurement when it is made again."""
-    return self.stage, self.task, self.method, self.budget, self.seed
+    """The values that identify a measurement when it is made again: what was asked. Units that
+    spend the tokens asked may then be others."""
+    return self.stage, self.task, self.method, *self.asked, self.seed
+
+  @property
+  def asked(self):
+    """(tokens, units), one of them 0."""
+    return self.budget, 0 if self.budget else self.units
 
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
   """The same measurement over `seeds` seeds: means, and the interval of the mean accuracy.
 
-  Fields as in `Result`; `problems` is a mean over the seeds, `unjudged` their sum, and `seeds` says
-  how many seeds there were.
+  Fields as in `Result`; `units` and `problems` are means over the seeds, `unjudged` their sum, and
+  `seeds` says how many seeds there were.
   """
 
   stage: str
   task: str
   method: str
   budget: int
+  units: float
   tokens: float
   flops: float
   accuracy: float
@@ -107,7 +116,7 @@ def replace_file(path, data):
 
 def read_results(path):
   """All rows of the csv file, in its order. A column that an older file lacks gets its default, and
-  a method its present name.
+  a method its present name. An older file without units was asked for them, as its budget.
 
   Raises:
     FileNotFoundError: there is no such file.
@@ -118,36 +127,46 @@ def read_results(path):
   with pathlib.Path(path).open(newline='') as file:
     reader = csv.DictReader(file)
     found = reader.fieldnames or ()
-    if not needed <= set(found) <= fields.keys():
+    older = {} if 'units' in found else {'units': '0'}
+    if not needed <= {*found, *older} <= fields.keys():
       raise ValueError(
         f'{path} has the columns {",".join(found) or "none"}, expected {",".join(COLUMNS)}: move '
         'it away and measure again'
       )
     try:
       rows = [
-        Result(**{name: fields[name].type(value) for name, value in row.items()}) for row in reader
+        Result(**{name: fields[name].type(value) for name, value in (row | older).items()})
+        for row in reader
       ]
     except (TypeError, ValueError) as error:
       raise ValueError(f'{path}, line {reader.line_num}: {error}') from error
+  if older:
+    rows = [dataclasses.replace(row, budget=0, units=row.budget) for row in rows]
   return [dataclasses.replace(row, method=row.method.removeprefix(_OLDER)) for row in rows]
 
 
 def summarise(rows):
-  """One Summary for each (task, stage, method, budget), grouped in order of first appearance,
-  budgets rising.
+  """One Summary for each (task, stage, method) and what was asked, grouped in order of first
+  appearance, tokens rising.
 
   With several seeds the interval is Student's over the seeds, clipped to [0, 1]; with one seed it
   is the row's own.
   """
   groups = collections.defaultdict(list)
   for row in rows:
-    groups[row.task, row.stage, row.method, row.budget].append(row)
+    groups[row.task, row.stage, row.method, *row.asked].append(row)
   rank = {
     name: i
     for i, name in enumerate(dict.fromkeys(n for r in rows for n in (r.task, r.stage, r.method)))
   }
-  order = sorted(groups, key=lambda key: (*(rank[name] for name in key[:3]), key[3]))
-  return [_summary(groups[key]) for key in order]
+  found = [_summary(group) for group in groups.values()]
+  return sorted(
+    found,
+    key=lambda row: (
+      *(rank[name] for name in (row.task, row.stage, row.method)),
+      *(row.tokens, row.units, row.budget),
+    ),
+  )
 
 
 def _summary(group):
@@ -157,6 +176,7 @@ def _summary(group):
     low, high = np.clip(statistics.seeds_interval([row.accuracy for row in group]), 0, 1)
   return Summary(
     *(first.stage, first.task, first.method, first.budget),
+    units=float(np.mean([row.units for row in group])),
     tokens=float(np.mean([row.tokens for row in group])),
     flops=float(np.mean([row.flops for row in group])),
     accuracy=float(np.mean([row.accuracy for row in group])),
@@ -173,7 +193,7 @@ def _summary(group):
 HEADINGS = (
   'tokens',
   'method',
-  'budget',
+  'units',
   'accuracy',
   '95% interval',
   'FLOPs',
@@ -181,7 +201,8 @@ HEADINGS = (
   'problems',
   'seeds',
 )
-UNJUDGED = 'unjudged'
+# Where there is something to say in them.
+ASKED, UNJUDGED = 'asked', 'unjudged'
 
 
 def tables(rows):
@@ -211,19 +232,26 @@ def table_cells(rows, words=str):
     words: what to call a method.
 
   Returns:
-    HEADINGS, with `UNJUDGED` where there are unjudged answers, and the cells in that order.
+    HEADINGS, with `ASKED` where tokens were asked and `UNJUDGED` where there are unjudged answers,
+    and the cells in that order.
   """
-  unjudged = any(row.unjudged for row in rows)
+  asked, unjudged = any(row.budget for row in rows), any(row.unjudged for row in rows)
   cells = [
     (
-      *(f'{row.tokens:,.0f}', words(row.method), str(row.budget), f'{100 * row.accuracy:.1f}%'),
+      *(f'{row.tokens:,.0f}', words(row.method), number(row.units), f'{100 * row.accuracy:.1f}%'),
       f'{100 * row.ci_low:.1f} to {100 * row.ci_high:.1f}',
       *(f'{row.flops:.1e}', f'{row.seconds:.2g}', str(row.problems), str(row.seeds)),
+      *([f'{row.budget:,}' if row.budget else ''] if asked else []),
       *([str(row.unjudged)] if unjudged else []),
     )
     for row in rows
   ]
-  return (*HEADINGS, *([UNJUDGED] if unjudged else [])), cells
+  return (*HEADINGS, *([ASKED] if asked else []), *([UNJUDGED] if unjudged else [])), cells
+
+
+def number(units):
+  """Units as text; a mean over seeds need not be whole."""
+  return f'{units:,.0f}' if units == round(units) else f'{units:,.1f}'
 
 
 def format_table(rows):

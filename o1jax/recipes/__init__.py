@@ -72,7 +72,7 @@ STAGES = {
     build.check_evaluate,
     programs.ahead_of_evaluate,
     'parameters',
-    dict(rule='weighted', aggregate='last'),
+    dict(aggregate='last'),
   ),
   'report': Stage(
     measure.report,

@@ -7,9 +7,11 @@ import jax.numpy as jnp
 
 from o1jax.data.pipeline import encode_problems
 from o1jax.evaluation.tree_view import DrawnNode, tree_text
+from o1jax.recipes import spending
 from o1jax.recipes.experiment import build_task
 from o1jax.recipes.measure import Picture, load_run, picture, search_one
 from o1jax.recipes.run import Run
+from o1jax.recipes.searches import Row, row_of, row_of_method
 from o1jax.runtime.config import ConfigDict, ConfigError, require
 from o1jax.search import SEARCHES
 from o1jax.text.steps import TAGS
@@ -29,15 +31,13 @@ class Solver(NamedTuple):
   run: Run
   policy: str
   params: Params
-  method: str
-  budget: int
+  row: Row
+  units: int
 
   def __call__(self, problem: Problem, *, show: str) -> str:
     """What there is to say of a problem, as text. ConfigError where it is too long for the run."""
     prompt, reference = _encode(self.run, problem)
-    verdicts = search_one(
-      self.run, self.params, prompt, reference, method=self.method, budget=self.budget
-    )
+    verdicts = search_one(self.run, self.params, prompt, reference, row=self.row, units=self.units)
     found = picture(self.run, verdicts.trees, verdicts.chosen, prompt, 0)
     thought = [node for node in found.nodes if node.chosen and node.parent >= 0]
     lines = [found.prompt, *([f'note: {problem.note}'] if problem.note else []), '']
@@ -47,9 +47,9 @@ class Solver(NamedTuple):
       lines += [*([] if thought else [_summary(found, thought)]), '', tree_text(found.nodes)]
     else:
       lines += _steps(thought) if show == 'steps' and thought else [_summary(found, thought)]
-    unit = SEARCHES[self.method].unit
     lines.append(
-      f'\nspent: {self.budget} {unit} ({self.method}, {self.policy} policy), '
+      f'\nspent: {self.units} {SEARCHES[self.row.method].unit} ({self.row.method}, {self.policy} '
+      f'policy), '
       f'{int(verdicts.tokens[0]):,} tokens, {float(verdicts.flops[0]):.2g} FLOPs, '
       f'{float(verdicts.seconds[0]):.2g} s'
     )
@@ -78,13 +78,24 @@ def read_question(task: Task, question: str) -> Problem:
 
 
 def open_solver(
-  workdir: str, *, policy: str | None = None, method: str | None = None, budget: int = 0
+  workdir: str,
+  *,
+  policy: str | None = None,
+  method: str | None = None,
+  tokens: int = 0,
+  units: int = 0,
 ) -> Solver:
-  """A policy of the run in a workdir, by default the last one that it has made, with a search, by
-  default that of its config.
+  """A policy of the run in a workdir with a search that spends these tokens or units a question.
+
+  Args:
+    workdir: of the run.
+    policy: by default the last one that the run has made.
+    method: of search; by default that of the config's `answer`.
+    tokens: become units by what the run has measured; 0 = not asked.
+    units: of the method; 0 = not asked. Without either it is what the config asks.
 
   Raises:
-    ConfigError: the run has no such policy yet.
+    ConfigError: the run has no such policy yet, or has not measured what the method spends.
   """
   run = load_run(workdir)
   made = run.policies()
@@ -94,14 +105,31 @@ def open_solver(
     policy in made,
     f'{run.workdir} has no {policy or "policy"} to ask, of {known}: run the job first',
   )
-  search = run.experiment.config.evaluate.search
+  config, spent = run.experiment.config, spending.read_spending(run)
+  default = row_of(config, config.evaluate.answer.search)
+  row = row_of_method(config, method) if method else default
+  if tokens:
+    units = spending.units_measured(spent, policy, row, tokens)
+    require(
+      units is not None,
+      f'{run.workdir} has not measured what {row.method} spends, so --tokens={tokens} cannot be '
+      f'told in {SEARCHES[row.method].unit}: give --units, or run its stage evaluate with a row of '
+      'config.evaluate.searches of this method that a policy names',
+    )
   return Solver(
-    run,
-    policy,
-    run.params(made[policy]),
-    method or search.method,
-    budget or search.budget,
+    run, policy, run.params(made[policy]), row, units or _units(run, policy, row, default, spent)
   )
+
+
+def _units(run, policy, row, default, spent):
+  """What is spent where a person does not say: what the config asks, or as many tokens by another
+  method."""
+  asked, e = run.experiment.config.evaluate.answer, run.experiment
+  if row == default:
+    return spending.answer_units(run, row, policy, spent)
+  tokens = asked.tokens or spending.tokens_expected(e, default, asked.units)
+  measured = spending.units_measured(spent, policy, row, tokens)
+  return measured or spending.units_expected(e, row, tokens)
 
 
 def converse(
@@ -163,8 +191,8 @@ def _summary(found: Picture, thought: list[DrawnNode]) -> str:
   if not thought:
     ended = sum(node.terminal for node in found.nodes)
     if ended:
-      return f'no answer in {ended} solution{"s" * (ended > 1)} that ended: raise --budget'
-    return 'no solution was finished: raise --budget'
+      return f'no answer in {ended} solution{"s" * (ended > 1)} that ended: give more --tokens'
+    return 'no solution was finished: give more --tokens'
   kinds = [
     next((name for name, tag in TAGS.items() if node.text.startswith(tag)), '') for node in thought
   ]

@@ -27,12 +27,13 @@ from o1jax.recipes.objectives import (
   scores_read,
 )
 from o1jax.recipes.pretrained import load_policy
+from o1jax.recipes.searches import Search, check_method, check_searches
 from o1jax.recipes.settings import complete, kind_of
 from o1jax.reward import OUTCOME
 from o1jax.reward.process import AGGREGATES
 from o1jax.runtime.config import ConfigDict, ConfigError, require, within
 from o1jax.runtime.mesh import build_mesh, sharded_search, state_sharding, with_sharding
-from o1jax.search import CHOICES, SEARCHES
+from o1jax.search import SEARCHES
 from o1jax.search import run as search_run
 from o1jax.types import Array, Params, Prompt, Reference, Tree
 
@@ -106,7 +107,9 @@ def check_searching(experiment: Experiment, name: str, devices) -> None:
     f'config.{name}.batch={section.batch} is more than the {problems} problems of the pool: give '
     'a smaller batch, or raise config.data.pool',
   )
-  check_search(section.search, config)
+  of = f'config.{name}.search'
+  check_method(section.search, config, section.search.units, of)
+  require(section.search.units >= 1, f'{of}.units={section.search.units}: give at least 1')
   for size in ('batch', 'minibatches', 'updates_per_call'):
     require(section[size] >= 1, f'config.{name}.{size}={section[size]}: give at least 1')
   divides = [('updates_per_call', 'updates'), ('minibatches', 'batch')]
@@ -128,19 +131,12 @@ def check_evaluate(experiment: Experiment, name: str, devices) -> None:
   """Refuses settings of the measurement."""
   config, section = experiment.config, experiment.config.evaluate
   require(name == 'evaluate', f'config.{name}.kind=evaluate: name that stage evaluate')
-  check_search(section.search, config)
+  check_searches(config)
   require(section.rows >= 1, f'config.evaluate.rows={section.rows}: give at least 1')
-  require(
-    section.rule in CHOICES,
-    f'config.evaluate.rule is {section.rule!r}: choose one of {", ".join(CHOICES)}',
-  )
   require(
     section.aggregate in AGGREGATES,
     f'config.evaluate.aggregate is {section.aggregate!r}: choose one of {", ".join(AGGREGATES)}',
   )
-  trees = [name for name, row in SEARCHES.items() if not row.independent]
-  bad = [method for method in section.tree_methods if method not in trees]
-  require(not bad, f'config.evaluate.tree_methods names {bad}: choose from {", ".join(trees)}')
 
 
 def check_mesh(shape: ModelConfig, mesh: Mesh) -> None:
@@ -154,33 +150,10 @@ def check_mesh(shape: ModelConfig, mesh: Mesh) -> None:
   )
 
 
-def check_search(search: ConfigDict, config: ConfigDict) -> None:
-  """Refuses searches that cannot work, before anything is compiled."""
-  require(
-    search.method in SEARCHES,
-    f'search method {search.method!r} is unknown: choose one of {", ".join(SEARCHES)}',
-  )
-  row = SEARCHES[search.method]
-  others = ', '.join(name for name, other in SEARCHES.items() if other.least == 1)
-  candidates = search.get('candidates', 1)
-  require(
-    candidates >= row.least,
-    f'{search.method} with candidates={candidates} has nothing to choose from: give at '
-    f'least {row.least} candidates, or use method {others}',
-  )
-  require(search.budget >= 1, f'search budget={search.budget}: give at least 1')
-  sampled = not row.independent or search.budget > 1
-  require(
-    config.sampling.temperature > 0 or not sampled,
-    f'sampling.temperature=0 makes all candidates of {search.method} equal: give a positive '
-    f'temperature',
-  )
-
-
 def search_provides(search: ConfigDict) -> frozenset[str]:
   """What a search provides to losses, of `learning.NEEDS`."""
   row = SEARCHES[search.method]
-  alone = row.independent and search.budget == 1
+  alone = row.independent and search.units == 1
   return row.provides - {'solutions'} if alone else row.provides
 
 
@@ -193,20 +166,23 @@ def sampling(experiment: Experiment, *, greedy: bool = False) -> Sampling:
   return Sampling(eos_id=tokenizer.end_ids, delimiter_id=tokenizer.delimiter_ids, **settings)
 
 
-def test_search(
-  experiment: Experiment, method: str, budget: int, *, greedy: bool = False
-) -> Callable:
+def test_search(experiment: Experiment, search: Search) -> Callable:
   """A search (params, keys, prompt) -> Tree of `forward.for_search` parameters. It has no way to
   see a reference.
 
-  Of a method whose program serves several budgets, `budget` is the most, and the search takes one
-  more argument, what to spend.
+  One that spends `several` numbers of units takes one more argument, how many.
   """
-  section, row = experiment.config.evaluate.search, SEARCHES[method]
-  search = _search(experiment, section, method, budget, greedy=greedy, **row.quiet)
-  if row.several:
-    return search
-  return lambda params, keys, prompt: search(params, keys, prompt, budget)
+  run = _search(
+    experiment,
+    dict(search.settings),
+    search.method,
+    search.most,
+    greedy=search.greedy,
+    **SEARCHES[search.method].quiet,
+  )
+  if search.several:
+    return run
+  return lambda params, keys, prompt: run(params, keys, prompt, search.most)
 
 
 def train_search(
@@ -215,13 +191,13 @@ def train_search(
   """A search (params, keys, prompt, reference) -> Tree, on which `scores` are written. With
   `verify_leaves` the finished nodes of a tree search are rewarded by the verifier."""
   verified = not SEARCHES[section.method].independent and section.verify_leaves
-  search = _search(experiment, section, section.method, section.budget, scores=scores)
+  search = _search(experiment, section, section.method, section.units, scores=scores)
 
   def train(params: Params, keys: Array, prompt: Prompt, reference: Reference) -> Tree:
     if not verified:
-      return search(params, keys, prompt, section.budget)
+      return search(params, keys, prompt, section.units)
     outcome = functools.partial(experiment.verifier.outcome, reference)
-    return search(params, keys, prompt, section.budget, reward={OUTCOME: 1.0}, outcome=outcome)
+    return search(params, keys, prompt, section.units, reward={OUTCOME: 1.0}, outcome=outcome)
 
   return train
 

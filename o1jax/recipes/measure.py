@@ -13,18 +13,18 @@ import numpy as np
 
 from o1jax.evaluation import results
 from o1jax.evaluation.accuracy import Readout, Verdicts, coverage, result
-from o1jax.evaluation.methods import method
 from o1jax.evaluation.problems import FILE, append_problems, problem_rows
 from o1jax.evaluation.statistics import calibration_of_states
 from o1jax.evaluation.tree_view import DrawnNode, drawn_nodes
 from o1jax.keys import of_problems
 from o1jax.model.sharding import gather_to_host
-from o1jax.recipes import graph
-from o1jax.recipes.programs import Search, searches_of
+from o1jax.recipes import graph, spending
 from o1jax.recipes.run import Run
+from o1jax.recipes.searches import GREEDY, GREEDY_SEARCH, Row, Search, row_of, rows_of
 from o1jax.runtime.config import require
 from o1jax.runtime.metrics import Progress
 from o1jax.runtime.processes import first, once
+from o1jax.search import SEARCHES, Budget
 from o1jax.text.answer import told
 from o1jax.text.steps import count_behaviours
 from o1jax.types import Params, Problem, Prompt, Reference, Task, Tree
@@ -64,69 +64,112 @@ def policies_made(run: Run) -> list[Made]:
   return found
 
 
+class Measured(NamedTuple):
+  """What the searches of a policy left.
+
+  Attributes:
+    sampled: verdicts on its sampled solutions, None where there are none.
+    drawn: those of the tree search to draw, None where there is none.
+    spending: {row: [[units, tokens], ...]}, what its searches spent on a problem.
+  """
+
+  sampled: Verdicts | None
+  drawn: Verdicts | None
+  spending: dict[str, list]
+
+
 def evaluate(run: Run, name: str = 'evaluate') -> None:
   """Measures every policy the run has made. On the test problems: accuracy by method and budget,
-  calibration, two drawn trees, and the answers to the task's fixed problems. On the validation
-  problems: behaviours."""
-  behaviours, calibrations, fixed = {}, {}, []
-  plan = {policy: _searches(run, policy) for policy in policies_made(run)}
-  searches = dict.fromkeys(search for planned in plan.values() for search, _ in planned)
-  for search in searches:  # all of them first: a search that is timed has the machine for itself
+  what searches spend, calibration, two drawn trees, and the answers to the task's fixed problems.
+  On the validation problems: behaviours.
+
+  Where tokens are asked, `spending.measured_budgets` first finds the units that spend them: on the
+  first test problems, by their counts of tokens alone, and the same whenever it is made again.
+  """
+  behaviours, calibrations, fixed, spent = {}, {}, [], {}
+  plan = {policy: _planned(run, policy) for policy in policies_made(run)}
+  searches = [GREEDY_SEARCH, *(row.search for planned in plan.values() for row, _ in planned)]
+  # All of them first: a search that is timed has the machine for itself.
+  for search in dict.fromkeys(searches):
     run.programs.evaluator(search, run.experiment.data.test)
   for policy, planned in plan.items():
     params = run.params(policy.stage)
-    sampled, searched = evaluate_policy(run, policy, planned, params)
+    measured = evaluate_policy(run, policy, planned, params)
     behaviours[policy.name] = measure_behaviours(run, params)
-    if sampled is not None and policy.critic:
-      calibrations[policy.name] = calibration_of_states(*sampled.states)
-    if searched is not None:
-      draw_search(run, policy.name, searched)
+    spent[policy.name] = measured.spending
+    if measured.sampled is not None and policy.critic:
+      calibrations[policy.name] = calibration_of_states(*measured.sampled.states)
+    if measured.drawn is not None:
+      draw_search(run, policy.name, measured.drawn)
     if policy.critic:
-      fixed += solve_fixed(run, policy.name, params)
+      fixed += solve_fixed(run, policy.name, params, spent)
     run.write_data('fixed', fixed)
     run.write_data('behaviours', behaviours)
     run.write_data('calibration', calibrations)
+    run.write_data(spending.NAME, spent)
 
 
 def evaluate_policy(
-  run: Run, policy: Made, planned: list[tuple[Search, list[Readout]]], params: Params
-) -> tuple[Verdicts | None, Verdicts | None]:
+  run: Run, policy: Made, planned: list[tuple[Row, list[str]]], params: Params
+) -> Measured:
   """Adds all rows of one policy to results.csv and problems.csv.gz.
 
   Args:
     run: of the policy.
     policy: which.
-    planned: its searches, each with what to read off them.
+    planned: its searches, each with the choices to read off them.
     params: of the policy.
-
-  Returns:
-    The verdicts on its sampled solutions, and those of the tree search to draw, each None where
-    there is none.
   """
-  e, section, name = run.experiment, run.experiment.config.evaluate, policy.name
-  rows, answers, sampled, searched = [], [], None, {}
-  for search, readouts in planned:
-    whole = _search_test(run, search, params, f'evaluate {name} {search.method} {search.budget}')
-    samples = bool(whole.trees.chains) and not search.greedy
-    for task, own in by_task(e.task, e.data.test_problems):
-      verdicts, problems = whole.of(own), list(itertools.compress(e.data.test_problems, own))
-      tell = dict(stage=name, task=task.name, seed=e.config.seed)
-      rows += [result(readout, verdicts, **tell) for readout in readouts]
-      if not task.parts:  # a mixture has its rows by its parts
-        answers += [
-          problem_rows(readout, verdicts, problems, marker=task.marker, **tell)
-          for readout in readouts
-        ]
-      if samples:
-        rows += coverage(verdicts, list(section.policies[name].samples), **tell)
-    if samples:
-      sampled = whole
-    elif not search.greedy:
-      # Drawn is the one nearest to the config's own search.
-      searched[abs(search.budget - section.search.budget)] = whole
-  once(results.append_results, run.workdir / 'results.csv', rows)
-  once(append_problems, run.workdir / FILE, answers)
-  return sampled, searched[min(searched)] if searched else None
+  results_of, answers_of, sampled, drawn, spent = [], [], None, {}, {}
+
+  def tell(whole, readouts, budgets=()):
+    rows, answers = _tell(run, policy.name, whole, readouts, budgets)
+    results_of.extend(rows)
+    answers_of.extend(answers)
+
+  greedy = _search_test(run, GREEDY_SEARCH, [GREEDY], params, f'evaluate {policy.name} greedy')
+  tell(greedy, [GREEDY])
+  for one, choices in planned:
+    who, kept, chains = f'evaluate {policy.name} {one.name}', {}, one.search.chains
+    guess = float(greedy.tokens.mean())
+    budgets = spending.measured_budgets(run, one, params, solution=guess, kept=kept, who=who)
+    for group in [budgets] if chains else [[budget] for budget in budgets]:
+      readouts, units = one.readouts(group), None if chains else group[0].units
+      words = f'{who} {units or one.most}'
+      whole = _search_test(run, one.search, readouts, params, words, spend=units, kept=kept)
+      tell(whole, [r for r in readouts if r.rule in choices], group if chains else ())
+      spent.setdefault(one.name, []).extend(spending.spent_points(one, group, whole))
+      if chains:
+        sampled = whole
+      else:
+        drawn[_from_answer(run, one, units, whole)] = whole
+  once(results.append_results, run.workdir / 'results.csv', results_of)
+  once(append_problems, run.workdir / FILE, answers_of)
+  return Measured(sampled, drawn[min(drawn)] if drawn else None, spent)
+
+
+def _tell(run, policy, whole, readouts, budgets):
+  """The rows of a search in results.csv, and its tables in problems.csv.gz; of chains, pass@k for
+  the k of `budgets` too."""
+  e, rows, answers = run.experiment, [], []
+  for task, own in by_task(e.task, e.data.test_problems):
+    verdicts, problems = whole.of(own), list(itertools.compress(e.data.test_problems, own))
+    tell = dict(stage=policy, task=task.name, seed=e.config.seed)
+    rows += [result(readout, verdicts, **tell) for readout in readouts]
+    rows += coverage(verdicts, budgets, **tell)
+    if not task.parts:  # a mixture has its rows by its parts
+      answers += [
+        problem_rows(readout, verdicts, problems, marker=task.marker, **tell)
+        for readout in readouts
+      ]
+  return rows, answers
+
+
+def _from_answer(run, row, units, whole):
+  """How far a search is from the one that answers by the config: what is drawn is the nearest."""
+  answer = run.experiment.config.evaluate.answer
+  apart = whole.tokens.mean() - answer.tokens if answer.tokens else units - answer.units
+  return row.name != answer.search, abs(float(apart))
 
 
 def by_task(task: Task, problems: Sequence[Problem]) -> list[tuple[Task, np.ndarray]]:
@@ -137,15 +180,15 @@ def by_task(task: Task, problems: Sequence[Problem]) -> list[tuple[Task, np.ndar
   return parts + [(task, np.ones(len(of), bool))] if task.parts else parts
 
 
-def _searches(run, policy):
-  """The searches by which a policy is measured, each with the readouts that say something. What
-  reads an untrained critic says nothing, and is left out with a word."""
+def _planned(run, policy):
+  """The rows of searches by which a policy is measured, each with the choices that say something.
+  What reads an untrained critic says nothing, and is left out with a word."""
   found, silent = [], []
-  for search in searches_of(run.experiment.config, policy.name):
-    read = [r for r in search.readouts if policy.critic or not method(r.method).critic]
-    silent += [r.method for r in search.readouts if r not in read]
+  for one in rows_of(run.experiment.config, policy.name):
+    read = [choice for choice in one.labels if policy.critic or not one.reads_critic(choice)]
+    silent += [label for choice, label in one.labels.items() if choice not in read]
     if read:
-      found.append((search, read))
+      found.append((one, read))
   if silent:
     _say(
       f'evaluate: {", ".join(dict.fromkeys(silent))} of {policy.name} is left out, since no stage '
@@ -154,11 +197,11 @@ def _searches(run, policy):
   return found
 
 
-def _search_test(run, search, params, description):
+def _search_test(run, search, readouts, params, description, **how):
   e = run.experiment
   evaluator = run.programs.evaluator(search, e.data.test)
   with Progress(len(e.data.test_problems), description=description) as progress:
-    return evaluator(params, *e.data.test, e.key, spend=search.spend, watch=progress.advance)
+    return evaluator(params, *e.data.test, e.key, readouts=readouts, watch=progress.advance, **how)
 
 
 def _say(words):
@@ -210,22 +253,33 @@ def _single(problems, index):
   return jax.tree.map(lambda x: x[index : index + 1], problems)
 
 
-def draw(run: Run, params: Params, prompt: Prompt, reference: Reference) -> Picture:
-  """Searches one problem by the config (`evaluate.search`); the reference is for the verdict
-  afterwards."""
-  search = run.experiment.config.evaluate.search
-  verdicts = search_one(run, params, prompt, reference, method=search.method, budget=search.budget)
+def draw(
+  run: Run, params: Params, prompt: Prompt, reference: Reference, *, units: int = 0
+) -> Picture:
+  """Searches one problem by the config (`evaluate.answer`), with these units or as many as it asks
+  for; the reference is for the verdict afterwards."""
+  config = run.experiment.config
+  one = row_of(config, config.evaluate.answer.search)
+  units = units or spending.answer_units(run, one, '', spending.read_spending(run))
+  verdicts = search_one(run, params, prompt, reference, row=one, units=units)
   return picture(run, verdicts.trees, verdicts.chosen, prompt, 0)
 
 
 def search_one(
-  run: Run, params: Params, prompt: Prompt, reference: Reference, *, method: str, budget: int
+  run: Run, params: Params, prompt: Prompt, reference: Reference, *, row: Row, units: int
 ) -> Verdicts:
-  """One problem, searched and judged; its answer is chosen by the config's rule."""
-  e = run.experiment
-  search = Search(method, budget, (Readout(method, budget, e.config.evaluate.rule),))
+  """One problem, searched and judged; its answer is chosen by the row's first choice. Searches of
+  fewer units than the row has room for share a program where their method allows it."""
+  rule, label = next(iter(row.labels.items()))
+  several = SEARCHES[row.method].several
+  search = Search(row.method, max(units, row.most if several else 1), (rule,), row.settings)
   evaluator = run.programs.evaluator(search, (prompt, reference))
-  return evaluator(params, prompt, reference, e.key, spend=search.spend)
+  readout = Readout(label, rule, Budget(units=units), units if search.chains else 0)
+  return evaluator(
+    *(params, prompt, reference, run.experiment.key),
+    readouts=[readout],
+    spend=units if several else None,
+  )
 
 
 def picture(run: Run, tree: Tree, chosen: np.ndarray, prompt: Prompt, i: int) -> Picture:
@@ -269,12 +323,16 @@ def draw_search(run: Run, policy: str, searched: Verdicts) -> None:
   run.write_data('tree', data)
 
 
-def solve_fixed(run: Run, policy: str, params: Params) -> list[dict]:
-  """What the config's search answers to the task's fixed problems."""
-  problems = run.experiment.data.fixed
+def solve_fixed(run: Run, policy: str, params: Params, spent: spending.Spending) -> list[dict]:
+  """What the config's search answers to the task's fixed problems; `spent` is what the run has
+  measured so far."""
+  problems, config = run.experiment.data.fixed, run.experiment.config
   if problems is None:
     return []
-  pictures = [draw(run, params, *_single(problems, i)) for i in range(len(problems[0].length))]
+  units = spending.answer_units(run, row_of(config, config.evaluate.answer.search), policy, spent)
+  pictures = [
+    draw(run, params, *_single(problems, i), units=units) for i in range(len(problems[0].length))
+  ]
   return [
     dict(policy=policy, prompt=p.prompt, answer=p.answer, verdict=p.correct) for p in pictures
   ]
@@ -293,7 +351,7 @@ def report(run: Run, name: str = 'report') -> None:
     print(results.format_table(results.read_results(table)))
   else:
     print('no results: the stage evaluate has measured no policy of this run yet')
-  for row in json.loads(fixed.read_text()) if fixed.exists() else []:
-    verdict = 'right' if row['verdict'] else 'wrong'
-    print(f'{row["policy"]}: {row["prompt"]} -> {row["answer"] or "no answer"} ({verdict})')
+  for one in json.loads(fixed.read_text()) if fixed.exists() else []:
+    verdict = 'right' if one['verdict'] else 'wrong'
+    print(f'{one["policy"]}: {one["prompt"]} -> {one["answer"] or "no answer"} ({verdict})')
   print(f'\nreport: {path}')

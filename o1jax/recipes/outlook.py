@@ -5,12 +5,12 @@ import time
 from collections.abc import Sequence
 
 import jax
-import numpy as np
 
 from o1jax.model.compute import token_flops
 from o1jax.recipes.build import abstract_params
 from o1jax.recipes.experiment import Experiment
-from o1jax.recipes.programs import searches_of
+from o1jax.recipes.searches import Row, rows_of, tokens_of_a_step
+from o1jax.recipes.spending import tokens_expected
 from o1jax.runtime.config import ConfigDict
 from o1jax.search import SEARCHES
 
@@ -52,19 +52,23 @@ def flops(experiment: Experiment, stage: str) -> float:
   """About as many FLOPs as a stage takes, from its settings alone; 0 for one that reports."""
   config, shapes = experiment.config, experiment.config.shapes
   model = experiment.model.config
-  steps = _tokens_of_a_step(experiment)
+  steps = tokens_of_a_step(experiment)
   if stage == 'initialise':
     tokens = sum(config[name].updates * config[name].batch for name in ('pretrain', 'instruct'))
     return 3 * tokens * shapes.row_length * _token(model, shapes.row_length, critic=False)
   if stage == 'evaluate':
-    settings = config.evaluate.search
-    searches = [s for policy in config.evaluate.policies for s in searches_of(config, policy)]
-    grown = sum(_steps(s.method, s.budget, settings, shapes) for s in searches)
+    policies = config.evaluate.policies
+    solution = steps * shapes.max_steps / 2
+    spent = len(policies) * solution  # one greedy solution each
+    spent += sum(_spent(experiment, row) for name in policies for row in rows_of(config, name))
     problems = len(experiment.data.test[0].length)
-    return problems * grown * steps * _token(model, shapes.max_steps * steps)
+    return problems * spent * _token(model, shapes.max_steps * steps)
   section = config.get(stage, {})
   if 'search' in section:
-    grown = _steps(section.search.method, section.search.budget, section.search, shapes)
+    search = section.search
+    grown = SEARCHES[search.method].steps(
+      search.units, candidates=search.get('candidates', 1), max_steps=shapes.max_steps / 2
+    )
     solved = section.updates * section.batch * grown * steps
     return 4 * solved * _token(model, shapes.max_steps * steps)
   if 'updates' in section:
@@ -86,17 +90,13 @@ def seconds(work: float) -> float:
   return work * min(times) / (2 * 1024**3) / _REACHED
 
 
-def _steps(method, budget, search, shapes) -> float:
-  """Steps that a search decodes for a problem. A solution takes half of those that it may."""
-  candidates = search.get('candidates', 1)
-  return SEARCHES[method].steps(budget, candidates=candidates, max_steps=shapes.max_steps / 2)
-
-
-def _tokens_of_a_step(experiment) -> float:
-  """In the demonstrations, where steps are parted by the delimiter."""
-  rows, tokenizer = experiment.data.instruction, experiment.tokenizer
-  steps = np.isin(rows.tokens, (*tokenizer.delimiter_ids, *tokenizer.end_ids)).sum()
-  return float(np.sum(rows.length) / max(steps, 1))
+def _spent(experiment, row: Row) -> float:
+  """Tokens that a row of searches may spend on a problem. Chains are sampled once for all."""
+  if row.search.chains:
+    return tokens_expected(experiment, row, row.most)
+  return sum(
+    budget.tokens or tokens_expected(experiment, row, budget.units) for budget in row.budgets
+  )
 
 
 def _token(model, length, *, critic=True) -> float:

@@ -11,8 +11,7 @@ from jax.sharding import Mesh
 from jax.stages import Lowered
 
 import o1jax.recipes
-from o1jax.evaluation import methods
-from o1jax.evaluation.accuracy import Evaluator, Reading, Readout, equal_batches
+from o1jax.evaluation.accuracy import Evaluator, Reading, equal_batches
 from o1jax.keys import of_problems
 from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.learning.supervised import supervised_update
@@ -28,6 +27,7 @@ from o1jax.recipes.build import (
 )
 from o1jax.recipes.experiment import Experiment
 from o1jax.recipes.objectives import searching_state, weights
+from o1jax.recipes.searches import CHAINS, GREEDY_SEARCH, Search, searches_of
 from o1jax.recipes.settings import kind_of
 from o1jax.runtime.config import ConfigDict
 from o1jax.runtime.mesh import (
@@ -45,9 +45,6 @@ from o1jax.search import SEARCHES
 from o1jax.types import Params, Prompt, Reference, TrainState
 from o1jax.verify.outcome import solution_bytes
 
-GREEDY = Readout(methods.GREEDY, 1, methods.UNSEEN)
-SAMPLED = ('majority', 'best', 'weighted')
-
 
 class Program(NamedTuple):
   """A compiled update (state, *data) -> (state, metrics), where the arrays of its arguments lie,
@@ -56,25 +53,6 @@ class Program(NamedTuple):
   update: Callable
   shardings: tuple
   start: Callable[[Params], TrainState]
-
-
-class Search(NamedTuple):
-  """A test-time search and what is read off it."""
-
-  method: str
-  budget: int
-  readouts: tuple[Readout, ...]
-  greedy: bool = False
-
-  @property
-  def spend(self) -> int | None:
-    """What to tell its evaluator: tree searches of all budgets share one."""
-    return self.budget if SEARCHES[self.method].several else None
-
-
-# Chains of one solution each.
-CHAINS = next(name for name, row in SEARCHES.items() if row.independent)
-GREEDY_SEARCH = Search(CHAINS, 1, (GREEDY,), greedy=True)
 
 
 class Programs:
@@ -150,23 +128,19 @@ class Programs:
 
   def for_evaluator(self, search, problems):
     """As `evaluator`, see `for_supervised`."""
-    e, section = self.experiment, self.experiment.config.evaluate
-    budgets = tree_budgets(e.config) if search.spend else ()
-    if search.spend and search.spend not in budgets:
-      budgets = (search.spend,)
-    row = SEARCHES[search.method]
-    width = search.budget if row.independent else section.search.candidates
-    most = max(section.rows // width, 1)
+    e = self.experiment
+    width = search.most if search.chains else dict(search.settings).get('candidates', 1)
+    most = max(e.config.evaluate.rows // width, 1)
     batch = equal_batches(
       problems[0].length.shape[0], most, of=problem_shards(build_mesh(**e.config.mesh))
     )
 
     def make():
       evaluator = Evaluator(
-        test_search(e, search.method, max(budgets or [search.budget]), greedy=search.greedy),
-        reading(e, search.readouts),
+        test_search(e, search),
+        reading(e, search),
         batch=batch,
-        budgets=budgets,
+        most=search.most if search.several else 0,
         shard=functools.partial(sharded_search, e.model),
       )
       mesh = build_mesh(batch, **e.config.mesh)
@@ -177,12 +151,7 @@ class Programs:
     shapes = tuple(
       x.shape[1:] for x in jax.tree.leaves(problems)
     )  # a text is as wide as the longest of its split
-    # The readouts of tree searches differ by their budgets alone.
-    return (
-      search._replace(budget=budgets, readouts=()) if budgets else search,
-      batch,
-      shapes,
-    ), make
+    return (search, batch, shapes), make
 
   def for_sampler(self):
     """As `sampler`, see `for_supervised`."""
@@ -193,7 +162,7 @@ class Programs:
       keys = of_problems(e.key, prompt.length.shape[0])
       mesh = build_mesh(prompt.length.shape[0], **e.config.mesh)
       with jax.set_mesh(mesh):
-        search = jax.jit(sharded_search(e.model, test_search(e, CHAINS, 1)))
+        search = jax.jit(sharded_search(e.model, test_search(e, Search(CHAINS, 1))))
         run = search.lower(abstract_params(e, mesh), keys, prompt).compile()
       return lambda *args: run(*put_global(args, run.input_shardings[0]))
 
@@ -209,18 +178,19 @@ def _called(name) -> str:
   return kinds.get(kind, f'the update of {kind}')
 
 
-def reading(experiment: Experiment, readouts: tuple[Readout, ...]) -> Reading:
+def reading(experiment: Experiment, search: Search) -> Reading:
   """How the config has searched trees judged, answered and billed."""
   e = experiment
   table = e.tokenizer.bytes_table(rows=e.model.config.vocab_size)
   return Reading(
-    readouts,
+    search.rules,
     verifier=e.verifier,
     choose=functools.partial(e.choose, aggregate=e.config.evaluate.aggregate),
     spell=functools.partial(
       solution_bytes, table=table, size=max(part.reads for part in e.task.each())
     ),
     cost=functools.partial(search_cost, e.model.config),
+    chains=search.chains,
   )
 
 
@@ -305,25 +275,3 @@ def ahead_of_evaluate(programs: Programs, stage: str) -> list:
     *(programs.for_evaluator(search, problems) for search in searches),
     programs.for_sampler(),
   ]
-
-
-def tree_budgets(config: ConfigDict) -> tuple[int, ...]:
-  """All that the config's policies spend on tree searches, ascending."""
-  return tuple(
-    sorted({n for policy in config.evaluate.policies.values() for n in policy.simulations})
-  )
-
-
-def searches_of(config: ConfigDict, policy: str) -> list[Search]:
-  """The searches by which the config measures a policy."""
-  section = config.evaluate
-  budgets = section.policies[policy]
-  searches = [GREEDY_SEARCH]
-  if budgets.samples:
-    readouts = [Readout(rule, n, rule, n) for n in budgets.samples for rule in SAMPLED]
-    searches.append(Search(CHAINS, max(budgets.samples), tuple(readouts)))
-  for method in section.tree_methods:
-    searches += [
-      Search(method, n, (Readout(method, n, section.rule),)) for n in budgets.simulations
-    ]
-  return searches

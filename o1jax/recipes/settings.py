@@ -13,6 +13,7 @@ from o1jax.data import FORMATS
 from o1jax.learning import DRAWS, LOSSES
 from o1jax.learning import RENAMED as LEARNING
 from o1jax.learning.optimizer import build_optimizer
+from o1jax.recipes import older
 from o1jax.recipes.objectives import section_defaults
 from o1jax.runtime.config import ConfigDict, ConfigError
 from o1jax.search import SEARCHES
@@ -81,8 +82,8 @@ def complete(config: ConfigDict) -> ConfigDict:
       _fill(section, dict(kind=name) | row.defaults)
     if isinstance(section, dict):
       _fill_parts(section)
-  for name, policy in plain.get('evaluate', {}).get('policies', {}).items():
-    _fill(policy, dict(stages=_POLICIES.get(name, (name,)), samples=(), simulations=()))
+  if 'evaluate' in plain:
+    _evaluate(plain['evaluate'])
   _task(plain.get('task', {}))
   return ConfigDict(plain).lock()
 
@@ -117,26 +118,47 @@ def _fill_parts(section):
       fill(section[part])
   if 'weights' in section:
     _fill(section, section_defaults())
-  if isinstance(section.get('search'), dict):
-    _search(section['search'], section.get('tree_methods'))
+  if isinstance(section.get('search'), dict) and section.get('kind') != 'evaluate':
+    search = section['search']
+    if 'budget' in search:
+      former = search.pop('budget')
+      if search.setdefault('units', former) != former:
+        raise ConfigError(
+          f'a search has budget={former}, the older name of units, and units={search["units"]}: '
+          'give units alone'
+        )
+    _search(search)
 
 
-def _search(search, others):
-  """What the search of a stage can have; of a test-time search, `others` are methods that share its
-  settings. What only another method has is dropped: it had no effect."""
-  methods = [search.get('method'), *(others or ())]
-  if not all(method in SEARCHES for method in methods):
+def _evaluate(section):
+  """The searches of the evaluation, and what each may say. Older configs are translated first."""
+  if 'searches' not in section:
+    older.translate(section)
+  for name, policy in section.get('policies', {}).items():
+    _fill(policy, dict(stages=_POLICIES.get(name, (name,)), searches=()))
+  for search in section['searches'].values():
+    _fill(search, dict(tokens=(), units=(), choices=('weighted',)))
+    _fill(search, dict(most=max([*search['units'], 16])))
+    _search(search, testing=True)
+  if section['searches']:
+    name = min(section['searches'])
+    section.setdefault('answer', dict(search=name, units=section['searches'][name]['most']))
+    _fill(section['answer'], dict(tokens=0, units=0))
+
+
+def _search(search, *, testing=False):
+  """What a search can have. What only another method has is dropped: it had no effect."""
+  if search.get('method') not in SEARCHES:
     return
-  own = {}
-  for method in methods:
-    own |= _own(SEARCHES[method], testing=others is not None)
-  for key in {key for row in SEARCHES.values() for key in _own(row)} - own.keys():
+  own = _own(SEARCHES[search['method']], testing=testing)
+  every = {key for row in SEARCHES.values() for key in _own(row)}
+  for key in every - own.keys():
     search.pop(key, None)
   _fill(search, own)
 
 
 def _own(row, *, testing=False):
-  """The settings of a search beside its method and budget."""
+  """The settings of a search beside its method and what it may spend."""
   tree = {} if row.independent else dict(candidates=4, verify_leaves=True)
   if not testing:
     return tree | dict(row.settings)

@@ -16,8 +16,8 @@ from o1jax.learning.schedule import ever_plateaued
 from o1jax.model.sharding import put_global
 from o1jax.recipes.build import fresh_params
 from o1jax.recipes.objectives import weights
-from o1jax.recipes.programs import GREEDY, GREEDY_SEARCH
 from o1jax.recipes.run import Run
+from o1jax.recipes.searches import GREEDY, GREEDY_SEARCH
 from o1jax.runtime.config import ConfigDict
 from o1jax.runtime.loop import run_updates
 from o1jax.runtime.metrics import read_metrics
@@ -136,7 +136,8 @@ class Curve:
     is replaced."""
     update = int(state.update)
     e = self._run.experiment
-    right = self._evaluate(state.params, *e.data.validation, e.key).judged(GREEDY)
+    verdicts = self._evaluate(state.params, *e.data.validation, e.key, readouts=[GREEDY])
+    right = verdicts.judged(GREEDY)
     low, high = wilson_interval(int(right.sum()), len(right))
     point = dict(
       method=GREEDY.method,

@@ -26,7 +26,7 @@ def choose(
   rule: str,
   table: tuple[Array, Array],
   aggregate: str = 'last',
-  first: int = 0,
+  first: Array | int | None = None,
   marker: str | tuple[str, ...] = ANSWER,
   reads: int | tuple[int, ...] = 128,
   task: Array | None = None,
@@ -38,7 +38,7 @@ def choose(
     rule: a row of `CHOICES`.
     table: bytes of every token, from `Tokenizer.bytes_table`.
     aggregate: how step values make a solution's score, see `reward.process.solution_score`.
-    first: a positive number keeps only solutions of the first so many chains of a best-of-N tree.
+    first: [] keeps only solutions of the first so many chains of a best-of-N tree; None = all.
     marker: the text before an answer, see `answer_keys`.
     reads: bytes at the end of a solution in which the answer is looked for.
 
@@ -50,7 +50,7 @@ def choose(
   batch, slots, width = tree.mask.shape
   ids = jnp.broadcast_to(tree_lib.node_ids(tree).reshape(-1), (batch, slots * width))
   done = tree_lib.finished(tree)
-  if first:
+  if first is not None:
     done &= (chain_of(tree) < first)[..., None]
   done = done.reshape(batch, -1)
   score = solution_score(tree, ids, aggregate=aggregate)

@@ -23,6 +23,7 @@ from o1jax.evaluation.results import Result
 from o1jax.evaluation.statistics import pass_at_k, wilson_interval
 from o1jax.keys import of_problems
 from o1jax.model.compute import search_cost
+from o1jax.search import Budget
 from o1jax.search.choose import choose
 from o1jax.verify.host import VerifierError
 from o1jax.verify.outcome import solution_bytes
@@ -31,19 +32,19 @@ from tests.helpers import best_of_n
 
 COUNT, SAMPLES = 11, 6
 KEY = jax.random.key(3)
-READOUTS = (
-  Readout('best', SAMPLES, 'best'),
-  Readout('majority', SAMPLES, 'majority'),
-  Readout('first', 1, 'first', chains=1),
-  Readout('weighted', 3, 'weighted', chains=3),
+READOUTS = tuple(
+  Readout(rule, rule, Budget(units=chains), chains)
+  for rule, chains in (('best', SAMPLES), ('majority', SAMPLES), ('first', 1), ('weighted', 3))
 )
 READING = Reading(
-  READOUTS,
+  tuple(readout.rule for readout in READOUTS),
   verifier=toys.VERIFIER,
   choose=functools.partial(choose, table=toys.TABLE),
   spell=functools.partial(solution_bytes, table=toys.TABLE),
   cost=functools.partial(search_cost, toys.CONFIG),
+  chains=True,
 )
+ASK = dict(readouts=READOUTS)
 
 
 @pytest.fixture(scope='module')
@@ -72,7 +73,7 @@ def evaluate(search):
 
 @pytest.fixture(scope='module')
 def verdicts(evaluate, problems):
-  return evaluate(4)(toys.params(), *problems, KEY)
+  return evaluate(4)(toys.params(), *problems, KEY, **ASK)
 
 
 @pytest.fixture(scope='module')
@@ -112,7 +113,7 @@ class TestVerdicts:
   def test_do_not_depend_on_the_batches(self, evaluate, verdicts, problems):
     seen = []
     # In one; before: 4, 4 and 3 of 4.
-    whole = evaluate(COUNT)(toys.params(), *problems, KEY, watch=seen.append)
+    whole = evaluate(COUNT)(toys.params(), *problems, KEY, **ASK, watch=seen.append)
     assert seen == [COUNT]
     for readout in READOUTS:
       one, other = whole.answers[readout], verdicts.answers[readout]
@@ -132,13 +133,13 @@ class TestVerdicts:
 
   def test_say_how_far_they_are(self, evaluate, problems):
     seen = []
-    evaluate(4)(toys.params(), *problems, KEY, watch=seen.append)
+    evaluate(4)(toys.params(), *problems, KEY, **ASK, watch=seen.append)
     assert seen == [4, 4, 3]
 
   def test_follow_the_parameters_given(self, evaluate, verdicts, problems):
-    other = evaluate(4)(toys.params(5), *problems, KEY)
+    other = evaluate(4)(toys.params(5), *problems, KEY, **ASK)
     assert (other.tokens != verdicts.tokens).any()
-    again = evaluate(4)(toys.params(), *problems, KEY)
+    again = evaluate(4)(toys.params(), *problems, KEY, **ASK)
     np.testing.assert_array_equal(again.tokens, verdicts.tokens)
 
   def test_are_those_of_plain_python_on_the_text_chosen(self, verdicts, tree):
@@ -198,7 +199,7 @@ def test_the_search_is_never_handed_the_reference(problems):
 
   run = Evaluator(spy, READING, batch=COUNT)
   with pytest.raises(InterruptedError):
-    run(toys.params(), *problems, KEY)
+    run(toys.params(), *problems, KEY, **ASK)
   (given,) = handed
   shapes = [x.shape for x in jax.tree.leaves(given[1:])]
   assert len(given) == 3 and shapes == [(COUNT,), problems[0].tokens.shape, (COUNT,)]
@@ -214,11 +215,11 @@ def test_what_was_compiled_ahead_serves_any_parameters(search, problems):
   run = Evaluator(counted, READING, batch=4)
   run.compile(jax.eval_shape(toys.params), *problems)
   for seed in (0, 1):
-    assert len(run(toys.params(seed), *problems, KEY).chosen) == COUNT
+    assert len(run(toys.params(seed), *problems, KEY, **ASK).chosen) == COUNT
   assert len(traced) == 1
 
 
-def test_a_search_of_several_budgets_spends_the_one_that_a_call_names(problems):
+def test_a_search_spends_the_units_that_a_call_names(problems):
   traced = []
 
   def search(params, keys, prompt, which):
@@ -229,21 +230,56 @@ def test_a_search_of_several_budgets_spends_the_one_that_a_call_names(problems):
       expanded=jnp.where(jnp.arange(tree.expanded.shape[1]) <= which, tree.expanded, -1)
     )
 
-  reading = READING._replace(readouts=(Readout('tree', 0, 'best'),))
-  run = Evaluator(search, reading, batch=4, budgets=(2, 8))
-  few, many = (run(toys.params(), *problems, KEY, spend=budget) for budget in (2, 8))
-  assert list(few.answers) == [Readout('tree', 2, 'best')]
-  assert list(many.answers) == [Readout('tree', 8, 'best')]
-  assert (few.tokens < many.tokens).all() and len(traced) == 1
-  for budget in (3, None):
-    with pytest.raises(ValueError, match=f'spend={budget} is not one of the budgets'):
-      run(toys.params(), *problems, KEY, spend=budget)
+  readouts = [Readout('tree', 'best', Budget(tokens=90, units=2))]
+  run = Evaluator(search, READING._replace(rules=('best',), chains=False), batch=4, most=8)
+  ask = functools.partial(run, toys.params(), *problems, KEY, readouts=readouts)
+  few, some, many = (ask(spend=units) for units in (2, 5, 8))
+  assert list(few.answers) == list(many.answers) == readouts
+  assert (few.tokens < some.tokens).all() and (some.tokens < many.tokens).all()
+  assert len(traced) == 1
+  for units in (0, 9, None):
+    with pytest.raises(ValueError, match=f'spend={units}: the program has room for 1 to 8 units'):
+      ask(spend=units)
+
+
+def test_a_program_reads_the_first_chains_whatever_a_call_says(evaluate, tree, problems):
+  """As if that number stood in the program."""
+  run = evaluate(4)
+  counted = ((6, 6, 1, 3), (1, 2, 3, 4), (5, 1, 6, 2))
+  for chains in counted:
+    asked = [
+      readout._replace(budget=Budget(units=n), chains=n)
+      for readout, n in zip(READOUTS, chains, strict=True)
+    ]
+    found = run(toys.params(), *problems, KEY, readouts=asked)
+    for readout in asked:
+      fixed = functools.partial(choose, rule=readout.rule, first=readout.chains, table=toys.TABLE)
+      np.testing.assert_array_equal(found.answers[readout].chosen, jax.jit(fixed)(tree))
+  with pytest.raises(ValueError, match='the readouts choose by'):
+    run(toys.params(), *problems, KEY, readouts=READOUTS[:2])
+
+
+def test_the_first_problems_begin_a_search_of_all(evaluate, verdicts, problems):
+  """What is kept of them is not searched again, and changes nothing."""
+  run, kept, seen = evaluate(4), {}, []
+  begun = run(toys.params(), *problems, KEY, **ASK, of=5, kept=kept)
+  assert len(begun.tokens) == 8 and len(kept) == 2  # in whole batches
+  np.testing.assert_array_equal(begun.tokens, verdicts.tokens[:8])
+  before = dict(kept)
+  whole = run(toys.params(), *problems, KEY, **ASK, kept=kept, watch=seen.append)
+  assert len(kept) == 3 and seen == [4, 4, 3]
+  assert all(kept[at] is part for at, part in before.items())
+  for readout in READOUTS:
+    np.testing.assert_array_equal(whole.answers[readout].chosen, verdicts.answers[readout].chosen)
+  fewer = [readout._replace(chains=1) for readout in READOUTS]
+  run(toys.params(), *problems, KEY, readouts=fewer, of=5, kept=kept)
+  assert len(kept) == 5  # other chains are another reading
 
 
 class TestRows:
   RIGHT = np.array([6, 0, 2, 1])
   TELL = dict(stage='learned', task='toy', seed=5)
-  ALL, TWO = Readout('vote', 6, 'majority'), Readout('vote', 2, 'majority', chains=2)
+  ALL, TWO = (Readout('vote', 'majority', Budget(0, n), n) for n in (6, 2))
 
   def verdicts(self, verdict=(1, 0, 1, 0)):
     answers = lambda verdict: Answers(np.arange(4), np.array(verdict, float), ['x'] * 4)
@@ -262,12 +298,12 @@ class TestRows:
   def test_all_chains_pay_for_all(self):
     low, high = wilson_interval(2, 4)
     assert result(self.ALL, self.verdicts(), **self.TELL) == Result(
-      'learned', 'toy', 'vote', 6, 90, 9e3, 0.5, low, high, 4, 5, 3.0
+      'learned', 'toy', 'vote', 0, 6, 90, 9e3, 0.5, low, high, 4, 5, 3.0
     )
 
   def test_some_chains_pay_their_share(self):
     some = result(self.TWO, self.verdicts(), **self.TELL)
-    assert (some.budget, some.accuracy) == (2, 0.25)
+    assert (some.budget, some.units, some.accuracy) == (0, 2, 0.25)
     np.testing.assert_allclose((some.tokens, some.flops, some.seconds), (30, 3e3, 1.0))
 
   def test_what_is_unjudged_is_neither_right_nor_wrong(self):
@@ -278,15 +314,19 @@ class TestRows:
     with pytest.raises(VerifierError, match='none of 4 answers of vote has a verdict'):
       result(self.ALL, self.verdicts([np.nan] * 4), **self.TELL)
     lost = self.verdicts()._replace(unjudged=np.array([0, 6, 1, 0]))
-    one, six = coverage(lost, [1, 6], **self.TELL)
+    one, six = coverage(lost, [Budget(0, 1), Budget(0, 6)], **self.TELL)
     assert (one.problems, one.unjudged, six.problems, six.unjudged) == (3, 1, 2, 2)
     np.testing.assert_allclose(one.accuracy, (6 / 6 + 2 / 5 + 1 / 6) / 3)
-    assert coverage(self.verdicts()._replace(unjudged=np.full(4, 6)), [1], **self.TELL) == []
+    assert (
+      coverage(self.verdicts()._replace(unjudged=np.full(4, 6)), [Budget(0, 1)], **self.TELL) == []
+    )
 
   def test_coverage_is_pass_at_k_of_the_right_ones(self):
-    rows = coverage(self.verdicts(), [1, 2, 6], **self.TELL)
+    asked = [Budget(10, 1), Budget(25, 2), Budget(0, 6)]
+    rows = coverage(self.verdicts(), asked, **self.TELL)
+    assert [row.budget for row in rows] == [10, 25, 0]
     for row, k in zip(rows, (1, 2, 6)):
-      assert (row.method, row.budget, row.problems) == ('pass@k', k, 4)
+      assert (row.method, row.units, row.problems) == ('pass@k', k, 4)
       np.testing.assert_allclose(row.accuracy, pass_at_k(6, self.RIGHT, k).mean())
       np.testing.assert_allclose((row.tokens, row.flops, row.seconds), (15 * k, 1.5e3 * k, k / 2))
       assert 0 <= row.ci_low <= row.accuracy <= row.ci_high <= 1

@@ -8,12 +8,19 @@ import pytest
 
 from o1jax.evaluation import problems, statistics
 from o1jax.evaluation.accuracy import Answers, Readout, Verdicts, result
-from o1jax.evaluation.problems import append_problems, difference, problem_rows, read_problems
+from o1jax.evaluation.problems import (
+  COLUMNS,
+  append_problems,
+  difference,
+  problem_rows,
+  read_problems,
+)
+from o1jax.search import Budget
 from o1jax.types import Problem
 
 COUNT = 40
 ASKED = [Problem(f'make {i} from 1\n', cluster=f'make {i % 8}') for i in range(COUNT)]
-WHOLE, PART = Readout('vote', 4, 'majority'), Readout('vote', 1, 'majority', chains=1)
+WHOLE, PART = (Readout('vote', 'majority', Budget(0, n), n) for n in (4, 1))
 TELL = dict(stage='learned', task='toy', seed=5)
 EVIL = 'so <answer>a, "b"\r\nc\x00d\x1f\ufffd\u2028ü'
 
@@ -95,9 +102,27 @@ class TestFile:
   def test_each_part_of_the_key_counts(self, path, name):
     one = rows()
     value = one[name][0]
-    other = one | {name: np.full(COUNT, value + (1 if name in ('budget', 'seed') else 'x'))}
+    other = one | {name: np.full(COUNT, value + (1 if COLUMNS[name] is int else 'x'))}
     append_problems(path, [one])
     append_problems(path, [other])
+    assert len(read_problems(path)['problem']) == 2 * COUNT
+
+  def test_tokens_that_were_asked_are_one_measurement_whatever_units_spend_them(self, path):
+    one, other = (
+      rows() | dict(budget=np.full(COUNT, 900), units=np.full(COUNT, n)) for n in (4, 5)
+    )
+    append_problems(path, [one])
+    append_problems(path, [other])
+    assert_same(read_problems(path), other)
+
+  def test_a_table_of_before_is_read_and_added_to(self, path):
+    """Its budget was units."""
+    append_problems(path, [rows()])
+    lines = gzip.decompress(path.read_bytes()).decode().split('\n')
+    lines = [line.replace('units,', '').replace('vote,0,4', 'vote,4') for line in lines]
+    path.write_bytes(gzip.compress('\n'.join(lines).encode()))
+    assert_same(read_problems(path), rows())
+    append_problems(path, [rows(verdicts(1)), rows(readout=PART)])
     assert len(read_problems(path)['problem']) == 2 * COUNT
 
   def test_the_same_rows_make_the_same_file(self, path, tmp_path, monkeypatch):
@@ -131,7 +156,7 @@ class TestFile:
 
 
 class TestDifference:
-  A, B = dict(method='vote', budget=4), dict(method='vote', budget=1)
+  A, B = dict(method='vote', units=4), dict(method='vote', units=1)
 
   def table(self, *parts):
     return {name: np.concatenate([part[name] for part in parts]) for name in problems.COLUMNS}
@@ -164,7 +189,7 @@ class TestDifference:
 
   def test_identical_answers_still_leave_doubt(self):
     one = rows(verdicts(unjudged=0))
-    other = one | {'budget': np.full(COUNT, 1)}
+    other = one | {'units': np.full(COUNT, 1)}
     found = difference(self.table(one, other), self.A, self.B)
     assert found.mean == 0 and found.low < 0 < found.high
 

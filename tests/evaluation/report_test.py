@@ -13,6 +13,7 @@ from o1jax.evaluation import figures, methods, page, report, results, statistics
 from o1jax.evaluation.accuracy import Answers, Readout, Verdicts
 from o1jax.evaluation.methods import METHODS, SPARE
 from o1jax.evaluation.problems import FILE, append_problems, problem_rows
+from o1jax.search import Budget
 from o1jax.types import Problem
 
 SECTIONS = ('test-time', 'train-time', 'behaviours', 'calibration', 'tree', 'results')
@@ -35,17 +36,17 @@ def measured():
         spent = (50.0 * budget, 5e7 * budget)
         rows.append(
           results.Result(
-            stage, 'countdown', method, budget, *spent, accuracy, low, high, 500, 0, 0.1
+            stage, 'countdown', method, 0, budget, *spent, accuracy, low, high, 500, 0, 0.1
           )
         )
   rows.append(
     results.Result(
-      *('learned', 'countdown', 'gumbel', 64, 900.0, 9e8, 0.4, 0.36, 0.44, 500, 0, 0.2)
+      *('learned', 'countdown', 'gumbel', 0, 64, 900.0, 9e8, 0.4, 0.36, 0.44, 500, 0, 0.2)
     )
   )
   rows.append(
     results.Result(
-      *('learned', 'countdown', 'majority', 16, 800.0, 8e8, 0.45, 0.41, 0.49, 500, 0, 0.1)
+      *('learned', 'countdown', 'majority', 0, 16, 800.0, 8e8, 0.45, 0.41, 0.49, 500, 0, 0.1)
     )
   )
   return rows
@@ -153,15 +154,15 @@ def test_the_headline_is_computed_from_the_rows(text):
   assert '20.0% (' in lead and '30.0% (' in lead and '10.0 points more' in lead
   # No best of many measurements, which would be picked on the test set: methods at equal tokens.
   assert (
-    'majority vote, budget 16 (800 tokens) solves 45.0% (41.0 to 49.0) and '
-    'Gumbel MCTS, budget 64 (900 tokens) 40.0% (36.0 to 44.0)'
+    'majority vote, 16 chains (800 tokens) solves 45.0% (41.0 to 49.0) and '
+    'Gumbel MCTS, 64 simulations (900 tokens) 40.0% (36.0 to 44.0)'
   ) in lead
   assert '50.0%' not in lead
 
 
 def test_the_headline_has_every_policy(tmp_path):
   """A control does not take the place of what was learned."""
-  row = ('countdown', 'greedy', 1, 50.0, 5e7)
+  row = ('countdown', 'greedy', 0, 1, 50.0, 5e7)
   table = [('initialised', 0.2), ('learned', 0.3), ('control', 0.16)]
   rows = [results.Result(name, *row, x, x - 0.1, x + 0.1, 500, 0, 0.1) for name, x in table]
   results.append_results(tmp_path / 'results.csv', rows)
@@ -223,7 +224,7 @@ def test_what_a_run_of_before_kept_is_shown(tmp_path):
 def test_results_show_tokens_first_with_the_vote_and_the_ceiling(text):
   part = section(text, 'results')
   heads = re.findall('<th class="[a-z]*">(.*?)</th>', part)
-  assert heads[:4] == ['tokens', 'method', 'budget', 'accuracy']
+  assert heads[:4] == ['tokens', 'method', 'units', 'accuracy']
   rows = [re.findall('<td[^>]*>(.*?)</td>', row) for row in re.findall('<tr[^>]*>(.*?)</tr>', part)]
   assert ['800', 'majority vote', '16', '45.0%'] in [row[:4] for row in rows]
   assert ['800', 'pass@k (ceiling)', '16', '60.0%'] in [row[:4] for row in rows]
@@ -249,7 +250,10 @@ class TestSideBySide:
     run = write_run(tmp_path / 'demo')
     count, rng = 60, np.random.default_rng(0)
     asked = [Problem(f'{i}', cluster=f'{i % 20}') for i in range(count)]
-    readouts = [Readout('gumbel', 64, 'weighted'), Readout('majority', 16, 'majority')]
+    readouts = [
+      Readout('gumbel', 'weighted', Budget(0, 64)),
+      Readout('majority', 'majority', Budget(0, 16)),
+    ]
     answers = {
       r: Answers(np.ones(count), rng.integers(0, 2, count), ['x'] * count) for r in readouts
     }
@@ -287,7 +291,7 @@ def test_fixed_problems_are_shown_with_what_the_search_answered(text, tmp_path):
 def test_the_planted_slopes_are_shown(text):
   cells = re.findall('<td class="[a-z]*">(.*?)</td>', section(text, 'test-time'))
   row = cells[cells.index('critic-weighted vote') :][:6]
-  for at in (1, 3):  # tokens are in proportion to the budget here
+  for at in (1, 3):  # tokens are in proportion to the units here
     assert row[at].startswith('+5.0 (+5.0 to +5.0)') and row[at + 1] == '1.00'
   assert row[5] == 'initialised'
 
@@ -315,7 +319,7 @@ def test_each_missing_file_spoils_only_its_section(tmp_path):
 
 
 def test_a_run_measured_once_is_drawn_without_fits(tmp_path):
-  row = results.Result('initialised', 'cipher', 'greedy', 1, 9.0, 1e6, 0.0, 0.0, 0.1, 30, 0, 0.1)
+  row = results.Result('initialised', 'cipher', 'greedy', 0, 1, 9.0, 1e6, 0.0, 0.0, 0.1, 30, 0, 0.1)
   results.append_results(tmp_path / 'results.csv', [row])
   text = report.build_report(tmp_path).read_text(encoding='utf-8')
   assert 'no slope to fit' in text and 'On 30 cipher test problems' in text
@@ -323,7 +327,7 @@ def test_a_run_measured_once_is_drawn_without_fits(tmp_path):
 
 def test_a_policy_measured_at_few_budgets_gets_no_panel_of_its_own(tmp_path):
   run = write_run(tmp_path / 'demo')
-  row = results.Result('control', 'countdown', 'greedy', 1, 9.0, 1e6, 0.2, 0.1, 0.3, 500, 0, 0.1)
+  row = results.Result('control', 'countdown', 'greedy', 0, 1, 9.0, 1e6, 0.2, 0.1, 0.3, 500, 0, 0.1)
   results.append_results(run / 'results.csv', [row])
   part = section(report.build_report(run).read_text(encoding='utf-8'), 'test-time')
   assert 'learned policy' in part and 'control policy' not in part

@@ -9,7 +9,7 @@ import pytest
 from o1jax.evaluation import results, statistics
 
 ROW = results.Result(
-  'learned', 'countdown', 'gumbel', 32, 1234.5, 6.02e9, 0.5, 0.456, 0.544, 500, 0, 0.1 / 3
+  'learned', 'countdown', 'gumbel', 0, 32, 1234.5, 6.02e9, 0.5, 0.456, 0.544, 500, 0, 0.1 / 3
 )
 
 
@@ -23,17 +23,19 @@ class TestFile:
     head = (tmp_path / 'results.csv').read_text().splitlines()[0]
     assert (
       head
-      == 'stage,task,method,budget,tokens,flops,accuracy,ci_low,ci_high,problems,seed,seconds,unjudged'
+      == 'stage,task,method,budget,units,tokens,flops,accuracy,ci_low,ci_high,problems,seed,seconds,unjudged'
     )
 
   def test_a_table_of_before_is_read_and_added_to(self, tmp_path):
     path = tmp_path / 'results.csv'
     results.append_results(path, [ROW])
-    old = [line.rpartition(',')[0] for line in path.read_text().splitlines()]
-    path.write_text('\n'.join(old).replace('gumbel', 'mcts_gumbel') + '\n')
+    head, row = (line.rpartition(',')[0] for line in path.read_text().splitlines())
+    # Its budget was units, and there were no tokens to ask for.
+    head, row = head.replace('units,', ''), row.replace('gumbel,0,', 'mcts_gumbel,')
+    path.write_text(f'{head}\n{row}\n')
     assert results.read_results(path) == [ROW]
-    results.append_results(path, [vary(budget=64, unjudged=3)])
-    assert results.read_results(path) == [ROW, vary(budget=64, unjudged=3)]
+    results.append_results(path, [vary(units=64, unjudged=3), vary(accuracy=0.9)])
+    assert results.read_results(path) == [vary(accuracy=0.9), vary(units=64, unjudged=3)]
 
   def test_round_trip_is_exact(self, tmp_path):
     rows = [
@@ -46,12 +48,18 @@ class TestFile:
 
   def test_the_same_measurement_replaces_and_another_is_added(self, tmp_path):
     path = tmp_path / 'results.csv'
-    results.append_results(path, [ROW, vary(budget=64)])
+    results.append_results(path, [ROW, vary(units=64)])
     results.append_results(path, [vary(accuracy=0.9), vary(seed=7)])
-    assert results.read_results(path) == [vary(accuracy=0.9), vary(budget=64), vary(seed=7)]
+    assert results.read_results(path) == [vary(accuracy=0.9), vary(units=64), vary(seed=7)]
     assert [file.name for file in tmp_path.iterdir()] == ['results.csv']
 
-  @pytest.mark.parametrize('name', ['stage', 'task', 'method', 'budget', 'seed'])
+  def test_tokens_that_were_asked_are_one_measurement_whatever_units_spend_them(self, tmp_path):
+    path = tmp_path / 'results.csv'
+    results.append_results(path, [vary(budget=1600, units=63), vary(units=63)])
+    results.append_results(path, [vary(budget=1600, units=64)])
+    assert results.read_results(path) == [vary(budget=1600, units=64), vary(units=63)]
+
+  @pytest.mark.parametrize('name', ['stage', 'task', 'method', 'budget', 'units', 'seed'])
   def test_each_part_of_the_key_counts(self, tmp_path, name):
     other = vary(**{name: getattr(ROW, name) + (1 if isinstance(getattr(ROW, name), int) else 'x')})
     results.append_results(tmp_path / 'results.csv', [ROW, other])
@@ -93,21 +101,31 @@ class TestSummary:
 
   def test_groups_come_in_order_of_appearance_with_rising_budgets(self):
     rows = [
-      vary(budget=8),
-      vary(method='greedy', budget=1),
-      vary(budget=2),
+      vary(units=8),
+      vary(method='greedy', units=1),
+      vary(units=2, budget=9),
+      vary(units=1, budget=4000, tokens=4000.0),
       vary(stage='x'),
       vary(method='greedy'),
     ]
-    found = [(row.stage, row.method, row.budget) for row in results.summarise(rows)]
+    found = [(row.stage, row.method, row.units) for row in results.summarise(rows)]
     m, learned = 'gumbel', 'learned'
     assert found == [
       (learned, m, 2),
       (learned, m, 8),
+      (learned, m, 1),
       (learned, 'greedy', 1),
       (learned, 'greedy', 32),
       ('x', m, 32),
     ]
+
+  def test_seeds_meet_where_they_were_asked_for_the_same_tokens(self):
+    units = dict(zip(range(3), (15, 16, 16)))
+    asked = [vary(seed=seed, budget=1600, units=n) for seed, n in units.items()]
+    (row,) = results.summarise(asked)
+    assert (row.budget, row.seeds) == (1600, 3) and row.units == pytest.approx(47 / 3)
+    own = [dataclasses.replace(row, budget=0) for row in asked]
+    assert [(row.units, row.seeds) for row in results.summarise(own)] == [(15, 1), (16, 2)]
 
   def test_what_was_not_judged_is_summed(self):
     rows = [vary(seed=0, unjudged=2), vary(seed=1, unjudged=5)]
@@ -117,9 +135,9 @@ class TestSummary:
 class TestTable:
   ROWS = [
     vary(tokens=900.0),
-    vary(method='pass@k', budget=16, tokens=100.2, accuracy=0.9),
-    vary(method='majority', budget=16, tokens=100.0, accuracy=0.6),
-    vary(stage='control', method='greedy', budget=1, tokens=50.0, accuracy=0.1234),
+    vary(method='pass@k', units=16, tokens=100.2, accuracy=0.9),
+    vary(method='majority', units=16, tokens=100.0, accuracy=0.6),
+    vary(stage='control', method='greedy', units=1, tokens=50.0, accuracy=0.1234),
   ]
 
   def test_goes_from_few_tokens_to_many_and_equal_ones_stand_together(self):
@@ -135,7 +153,7 @@ class TestTable:
   def test_is_aligned_and_complete_with_tokens_first(self):
     lines = results.format_table(self.ROWS).splitlines()
     assert lines[0] == 'countdown test problems, learned policy'
-    assert lines[1].split()[:3] == ['tokens', 'method', 'budget'] and 'unjudged' not in lines[1]
+    assert lines[1].split()[:3] == ['tokens', 'method', 'units'] and 'unjudged' not in lines[1]
     assert [line.split()[:2] for line in lines[3:6]] == [
       ['100', 'majority'],
       ['100', 'pass@k'],
@@ -146,9 +164,16 @@ class TestTable:
     assert len({len(line) for line in (*lines[1:6], *lines[8:])}) == 1
 
   def test_counts_what_was_not_judged_where_there_is_any(self):
-    table = results.format_table([vary(unjudged=4), vary(budget=64)]).splitlines()
+    table = results.format_table([vary(unjudged=4), vary(units=64)]).splitlines()
     assert table[1].split()[-1] == 'unjudged'
     assert [line.split()[-1] for line in table[3:]] == ['0', '4'][::-1]
+
+  def test_tells_what_was_asked_where_that_was_tokens(self):
+    rows = [vary(budget=1600, seed=seed, units=16 - seed) for seed in range(2)]
+    heads, (asked, own) = results.table_cells(results.summarise([*rows, vary(units=64)]))
+    told = [dict(zip(heads, row, strict=True)) for row in (asked, own)]
+    assert [(row['units'], row['asked']) for row in told] == [('15.5', '1,600'), ('64', '')]
+    assert 'asked' not in results.table_cells(results.summarise([ROW]))[0]
 
   def test_calls_methods_by_their_words(self):
     heads, (row,) = results.table_cells(results.summarise([ROW]), lambda name: f'<{name}>')

@@ -176,7 +176,7 @@ def test_a_job_is_compiled_for_chips_that_are_not_here(tmp_path):
   )
   search = (
     '--config.learn.search.method=gumbel',
-    '--config.learn.search.budget=3',
+    '--config.learn.search.units=3',
     '--config.learn.tokens=0',
   )
   several = (

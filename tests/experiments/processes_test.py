@@ -18,10 +18,8 @@ SMALL = (
   "--config.stages=('initialise', 'reward', 'learn', 'evaluate', 'report')",
   '--config.mesh.data=1',
   '--config.mesh.fsdp=-1',
-  '--config.evaluate.policies.initialised.samples=()',
-  '--config.evaluate.policies.initialised.simulations=()',
-  '--config.evaluate.policies.learned.samples=()',
-  '--config.evaluate.policies.learned.simulations=(2,)',
+  '--config.evaluate.policies.initialised.searches=()',
+  "--config.evaluate.policies.learned.searches=('gumbel',)",  # of tokens, and of units
 )
 
 

@@ -22,13 +22,17 @@ from o1jax.recipes import graph, programs, stages
 from o1jax.recipes.build import abstract_params, build
 from o1jax.recipes.idle import idle
 from o1jax.recipes.run import Run
+from o1jax.recipes.searches import CHAINS, Search, row_of, rows_of, searches_of
 from o1jax.recipes.settings import complete, kind_of
+from o1jax.recipes.spending import answer_units
 from o1jax.runtime.config import ConfigError, flatten, unflatten
 from o1jax.runtime.mesh import build_mesh
 
 # Other values, by the end of a setting's name, where twice the number will not do.
 OTHERS = {
   'advantage': 'critic',
+  'aggregate': 'min',
+  'answer.search': 'chains',
   'by': 'math',
   'granularity': 'tokens',
   'kind': 'report',
@@ -207,7 +211,7 @@ def of_sampling(experiment, workdir, patch, section):
   """The equations of two sampled chains."""
   prompt, _ = experiment.data.validation
   keys = of_problems(experiment.key, len(prompt.length))
-  search = jax.jit(build_lib.test_search(experiment, programs.CHAINS, 2))
+  search = jax.jit(build_lib.test_search(experiment, Search(CHAINS, 2)))
   return equations(search, abstract_params(experiment), keys, prompt)
 
 
@@ -216,6 +220,20 @@ def of_the_verifier(experiment, workdir, patch, section):
   host = getattr(experiment.verifier.outcome.func, '__self__', None)
   told = host and (host._told, host._patience, host._count, host._share)
   return repr((experiment.verifier.name, told))
+
+
+def of_the_evaluation(experiment, workdir, patch, section):
+  """What is measured, by which programs, and what answers questions."""
+  config, made = experiment.config, programs.Programs(experiment)
+  found = [kind_of(config, section), graph.measured(config)]
+  for policy in config.evaluate.policies:
+    found.append(rows_of(config, policy))
+    for search in searches_of(config, policy):
+      found.append(made.for_evaluator(search, experiment.data.test)[0])
+      found.append(programs.reading(experiment, search).choose.keywords['aggregate'])
+  answer = row_of(config, config.evaluate.answer.search)
+  asked = answer_units(types.SimpleNamespace(experiment=experiment), answer, '', {})
+  return repr((found, answer, asked))
 
 
 def of_the_job(experiment, workdir, patch, section):
@@ -252,6 +270,7 @@ SHOWS = {
   'verifier': of_the_verifier,
   'mesh': lambda experiment, *_: repr(build_mesh(16, **experiment.config.mesh).shape),
   'stages': lambda experiment, *_: repr(graph.in_order(experiment.config)),
+  'evaluate': of_the_evaluation,
   'fast_compile': of_the_job,
 }
 

@@ -9,7 +9,8 @@ from configs import quickstart
 from o1jax.evaluation.tree_view import DrawnNode
 from o1jax.recipes import measure
 from o1jax.recipes.measure import Made, policies_made
-from o1jax.runtime.config import ConfigError
+from o1jax.recipes.settings import complete
+from o1jax.runtime.config import ConfigDict, ConfigError
 from o1jax.tasks import cipher, countdown, mixture
 from o1jax.types import Prompt
 
@@ -17,15 +18,19 @@ from o1jax.types import Prompt
 def test_each_fixed_problem_is_searched_alone(monkeypatch):
   tokens = np.arange(6).reshape(2, 3)
   problems = Prompt(tokens=tokens, length=np.array([3, 2])), np.array([7, 8])
-  run = SimpleNamespace(experiment=SimpleNamespace(data=SimpleNamespace(fixed=problems)))
+  config = complete(quickstart.get_config('smoke'))
+  run = SimpleNamespace(
+    experiment=SimpleNamespace(data=SimpleNamespace(fixed=problems), config=config)
+  )
 
-  def draw(_, params, prompt, reference):
+  def draw(_, params, prompt, reference, *, units):
+    assert units == 4  # as the config asks
     assert params == 'params' and prompt.tokens.shape == (1, 3)
     answer = f'{prompt.tokens.tolist()} {prompt.length.tolist()} {reference.tolist()}'
     return measure.Picture(prompt='asked', answer=answer, correct=reference[0] == 8, nodes=[])
 
   monkeypatch.setattr(measure, 'draw', draw)
-  assert measure.solve_fixed(run, 'learned', 'params') == [
+  assert measure.solve_fixed(run, 'learned', 'params', {}) == [
     dict(policy='learned', prompt='asked', answer='[[0, 1, 2]] [3] [7]', verdict=False),
     dict(policy='learned', prompt='asked', answer='[[3, 4, 5]] [2] [8]', verdict=True),
   ]
@@ -47,8 +52,9 @@ def test_the_ciphers_sentences_are_fixed_problems():
 
 
 def test_a_task_without_fixed_problems_has_none_to_show():
-  run = SimpleNamespace(experiment=SimpleNamespace(data=SimpleNamespace(fixed=None)))
-  assert measure.solve_fixed(run, 'learned', None) == []
+  data = SimpleNamespace(fixed=None)
+  run = SimpleNamespace(experiment=SimpleNamespace(data=data, config=None))
+  assert measure.solve_fixed(run, 'learned', None, {}) == []
 
 
 @pytest.mark.parametrize('text, answer', [('<answer>24', '24'), ('24', ''), ('<answer>', '')])
@@ -79,7 +85,7 @@ class TestPolicies:
   """A run in which some stages have ended."""
 
   def run(self, *made, policies=('initialised', 'learned', 'control')):
-    config = quickstart.get_config('smoke')
+    config = complete(quickstart.get_config('smoke')).copy_and_resolve_references().unlock()
     for name in set(config.evaluate.policies) - set(policies):
       del config.evaluate.policies[name]
     return SimpleNamespace(experiment=SimpleNamespace(config=config), made=made.__contains__)
@@ -113,18 +119,40 @@ class TestPolicies:
 
   def test_what_reads_an_untrained_critic_is_left_out_with_a_word(self, capsys):
     run = self.run('initialise')
-    planned = measure._searches(run, Made('initialised', 'initialise', critic=False))
-    assert [[r.method for r in read] for _, read in planned] == [['greedy'], ['majority'] * 2]
+    planned = measure._planned(run, Made('initialised', 'initialise', critic=False))
+    assert [(row.name, read) for row, read in planned] == [('chains', ['majority'])]
     (line,) = capsys.readouterr().err.splitlines()
     assert 'best, weighted, gumbel of initialised is left out' in line
-    whole = measure._searches(run, Made('initialised', 'reward', critic=True))
-    assert {r.method for _, read in whole for r in read} == {
-      *('greedy', 'majority', 'best', 'weighted', 'gumbel')
-    }
+    whole = measure._planned(run, Made('initialised', 'reward', critic=True))
+    assert [(row.name, read) for row, read in whole] == [
+      ('chains', ['majority', 'best', 'weighted']),
+      ('gumbel', ['weighted']),
+    ]
     assert capsys.readouterr().err == ''
 
 
 class TestDrawn:
+  @pytest.mark.parametrize(
+    'answer, nearest',
+    [
+      (dict(search='gumbel', tokens=900, units=0), ('gumbel', 16)),
+      (dict(search='gumbel', tokens=0, units=9), ('gumbel', 8)),
+      (dict(search='beam', tokens=0, units=9), ('beam', 1)),
+    ],
+  )
+  def test_is_the_search_nearest_to_the_one_that_answers(self, answer, nearest):
+    run = SimpleNamespace(
+      experiment=SimpleNamespace(config=ConfigDict(dict(evaluate=dict(answer=answer))))
+    )
+    searched = {('gumbel', 8): 400.0, ('gumbel', 16): 800.0, ('beam', 1): 900.0}
+    far = {
+      measure._from_answer(
+        *(run, SimpleNamespace(name=name), units, SimpleNamespace(tokens=np.array([tokens])))
+      ): (name, units)
+      for (name, units), tokens in searched.items()
+    }
+    assert far[min(far)] == nearest
+
   @pytest.mark.parametrize(
     'right, expected',
     [

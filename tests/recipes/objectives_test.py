@@ -42,11 +42,11 @@ def test_the_quickstart_is_accepted():
   [
     (dict(weights=dict(distill=0.5)), 'learn.weights.distill needs .* over siblings, which search'),
     (
-      dict(search=dict(budget=1), warmup_weights=dict(clone=0.0), weights=dict(clone=0.0)),
+      dict(search=dict(units=1), warmup_weights=dict(clone=0.0), weights=dict(clone=0.0)),
       'credit.advantage=group needs several whole',
     ),
     (dict(warmup_weights=dict(sibling_dpo=1.0)), 'weights.sibling_dpo needs several candidates'),
-    (dict(weights=dict(dpo=1.0), search=dict(budget=1)), 'weights.* needs several whole solutions'),
+    (dict(weights=dict(dpo=1.0), search=dict(units=1)), 'weights.* needs several whole solutions'),
     (dict(losses=dict(dpo=dict(label_smoothing=0.7))), 'label_smoothing=0.7: give a number in'),
     (dict(weights=dict(clone=-1.0)), 'learn.weights.clone=-1.0: give at least 0'),
     (dict(losses=dict(gradient=dict(clip=-0.1))), 'losses.gradient: clip=-0.1: give a number of'),
@@ -73,7 +73,7 @@ def test_a_tree_search_provides_for_every_loss(method):
 
 
 def test_credit_that_no_loss_reads_needs_nothing():
-  learn = section(search=dict(budget=1), weights=dict(gradient=0.0, clone=0.0, value=0.0, kl=1.0))
+  learn = section(search=dict(units=1), weights=dict(gradient=0.0, clone=0.0, value=0.0, kl=1.0))
   learn.warmup_weights = learn.weights
   check(learn)  # one chain has no group to compare with
   learn.weights.value = 1.0

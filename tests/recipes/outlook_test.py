@@ -46,8 +46,15 @@ def test_work_grows_with_updates_and_batches(experiment, stage, updates):
 
 def test_a_larger_budget_is_more_work_and_a_report_none(experiment):
   assert outlook.flops(experiment, 'report') == 0
-  more = changed(experiment, evaluate__policies__learned__simulations=(4, 64))
+  more = changed(experiment, evaluate__searches__gumbel__units=(4, 64))
   assert outlook.flops(more, 'evaluate') > 2 * outlook.flops(experiment, 'evaluate')
+  one, two, three = (
+    outlook.flops(changed(experiment, evaluate__searches__gumbel__tokens=tokens), 'evaluate')
+    for tokens in ((300,), (300, 900), (300, 900, 900))
+  )
+  assert one < two and two == three  # the same again is measured once
+  more = changed(experiment, evaluate__searches__gumbel__tokens=(300, 1500))
+  assert outlook.flops(more, 'evaluate') - one == pytest.approx(1500 / 900 * (two - one))
   longer = changed(experiment, control__updates=8)
   assert 0 < 2 * outlook.flops(experiment, 'control') == outlook.flops(longer, 'control')
   assert outlook.flops(longer, 'learn') == outlook.flops(experiment, 'learn') > 0

@@ -14,12 +14,8 @@ from o1jax.learning.supervised import supervised_update
 from o1jax.recipes import programs as programs_lib
 from o1jax.recipes.build import abstract_params, build, fresh_params
 from o1jax.recipes.objectives import searching_state
-from o1jax.recipes.programs import (
-  GREEDY_SEARCH,
-  Programs,
-  searches_of,
-  tree_budgets,
-)
+from o1jax.recipes.programs import Programs
+from o1jax.recipes.searches import GREEDY_SEARCH, searches_of
 from o1jax.recipes.settings import complete
 
 
@@ -142,36 +138,20 @@ def test_a_record_of_the_pool_is_kept_where_the_draw_reads_it(experiment, config
   assert [x.shape for x in jax.tree.leaves(state.record)] == [(9,), (9,)] * kept
 
 
-def test_a_policy_is_measured_by_what_its_config_names():
-  config = quickstart.get_config()
-  found = [(s.method, s.budget, s.greedy) for s in searches_of(config, 'initialised')]
-  assert found == [
-    ('best_of_n', 1, True),
-    ('best_of_n', 16, False),
-    *(('gumbel', n, False) for n in (1, 8, 32, 64)),
-  ]
-  chains = {(r.method, r.budget, r.chains) for r in searches_of(config, 'initialised')[1].readouts}
-  assert chains == {
-    (rule, n, n) for rule in ('majority', 'best', 'weighted') for n in (1, 2, 4, 8, 16)
-  }
-  assert len(searches_of(config, 'learned')) == 1
-
-
-def test_tree_searches_share_a_program_whatever_they_spend(experiment, monkeypatch):
+def test_searches_share_a_program_whatever_they_spend(experiment, monkeypatch):
   asked = []
   monkeypatch.setattr(Programs, 'once', lambda self, name, make: asked.append(name))
-  config = experiment.config
-  monkeypatch.setitem(config.evaluate.policies.learned, 'simulations', (2, 4, 9))
-  programs = Programs(experiment)
-  searches = [
-    search for policy in ('initialised', 'learned') for search in searches_of(config, policy)
-  ]
-  for search in searches:
-    programs.evaluator(search, experiment.data.test)
-  assert tree_budgets(config) == (2, 4, 9)
-  assert [search.spend for search in searches] == [None, None, 4, None, None, 2, 4, 9]
-  trees = {name for name, search in zip(asked, searches) if search.spend}
-  assert len(trees) == 1 and len(set(asked)) == 3
+  programs, config = Programs(experiment), experiment.config
+  for tokens, units in (((300,), (4,)), ((100, 200), (1, 5))):
+    monkeypatch.setitem(config.evaluate.searches.gumbel, 'tokens', tokens)
+    monkeypatch.setitem(config.evaluate.searches.gumbel, 'units', units)
+    for policy in ('initialised', 'learned'):
+      for search in searches_of(config, policy):
+        programs.evaluator(search, experiment.data.test)
+  assert len(asked) == 12 and len(set(asked)) == 3
+  monkeypatch.setitem(config.evaluate.searches.gumbel, 'most', 9)  # a larger tree
+  programs.evaluator(searches_of(config, 'learned')[-1], experiment.data.test)
+  assert len(set(asked)) == 4
 
 
 def test_problems_of_other_shapes_have_a_search_of_their_own(experiment, monkeypatch):

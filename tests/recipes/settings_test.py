@@ -63,11 +63,18 @@ def test_what_an_older_config_said_stays(older):
   gone = {*settings.GONE, 'learn.control', 'stages'}
   # Of tree searches, which these stages are not.
   gone |= {f'{s}.{old}' for s in ('reward', 'learn') for old in settings.LEARNING}
-  gone |= {f'{s}.search.{k}' for s in ('reward', 'learn') for k in ('candidates', 'verify_leaves')}
+  gone |= {
+    f'{s}.search.{k}'
+    for s in ('reward', 'learn')
+    for k in ('candidates', 'verify_leaves', 'budget')
+  }
+  # Said in other words, see below.
+  gone |= {key for key in before if key.startswith('evaluate.') and key != 'evaluate.rows'}
   assert {key: after.get(key) for key in before if key not in gone} == {
     key: value for key, value in before.items() if key not in gone
   }
-  assert not gone & after.keys() - {'stages'} and {*before} & gone
+  said = {'stages', 'evaluate.aggregate', *(key for key in after if key.endswith('.stages'))}
+  assert not gone & after.keys() - said and {*before} & gone
   assert complete(complete(older)) == complete(older)
 
 
@@ -78,6 +85,8 @@ def test_what_an_older_config_lacks_is_as_it_was_then(older):
   if 'verifier' not in older:
     assert (config.verifier.where, config.verifier.by) == ('device', 'task')
   assert config.model.pretrained == '' and config.mesh.to_dict() == dict(data=0, fsdp=1, tensor=1)
+  if 'kind' in older.get('control', {}):
+    return
   # The control had the optimizer of instruction tuning, and the optimizer steps of learn.
   steps = older.learn.updates * older.learn.minibatches
   assert (config.control.updates, config.control.start) == (steps, 'reward')
@@ -133,7 +142,9 @@ def test_a_renamed_setting_keeps_its_value(monkeypatch):
   assert complete(full) == full
 
 
-def test_what_learning_renamed_keeps_its_value(older):
+@pytest.mark.parametrize('name', [name for name, text in OLDER.items() if '"discount"' in text])
+def test_what_learning_renamed_keeps_its_value(name):
+  older = config_from_json(OLDER[name])
   config = complete(older)
   assert config.learn.losses.gradient.clip == older.learn.clip
   assert config.learn.credit.lambda_ == older.learn.credit.discount
@@ -150,10 +161,10 @@ def test_what_learning_renamed_keeps_its_value(older):
 )
 def test_a_search_has_the_settings_of_its_method_and_no_others(method, given, expected):
   config = quickstart.get_config()
-  config.learn.search = ConfigDict(dict(method=method, budget=1) | given)
+  config.learn.search = ConfigDict(dict(method=method, budget=1) | given)  # its older name
   search = complete(config).learn.search.to_dict()
-  assert search.items() >= dict(method=method, budget=1, **expected).items()
-  known = {'method', 'budget', *given} if method == 'unknown' else {'method', 'budget'}
+  assert search.items() >= dict(method=method, units=1, **expected).items()
+  known = {'method', 'units', *given} if method == 'unknown' else {'method', 'units'}
   if method in SEARCHES and not SEARCHES[method].independent:
     known |= {'candidates', 'verify_leaves', *SEARCHES[method].settings}
   assert search.keys() == known
@@ -177,12 +188,77 @@ def test_older_runs_drew_all_problems_alike(older):
   assert complete(older).learn.draw.to_dict() == dict(name='uniform')
 
 
+def test_a_search_with_a_setting_by_both_its_names_is_refused():
+  config = quickstart.get_config()
+  config.learn.search.budget = config.learn.search.units
+  assert complete(config) == complete(quickstart.get_config())
+  config.learn.search.budget += 1
+  with pytest.raises(ConfigError, match='budget=5, the older name of units, and units=4: give'):
+    complete(config)
+
+
 def test_a_test_time_search_has_no_noise_and_no_verifier():
   config = quickstart.get_config()
-  config.evaluate.tree_methods = ('gumbel', 'puct')
-  assert complete(config).evaluate.search.to_dict() == dict(
-    method='gumbel', budget=32, candidates=4, exploration=1.25
+  config.evaluate.searches.puct = ConfigDict(dict(method='puct', exploration=2.0))
+  config.evaluate.searches.gumbel.update(exploration=9.0, verify_leaves=True)
+  found = complete(config).evaluate.searches
+  assert found.puct.to_dict() == dict(
+    **dict(method='puct', tokens=(), units=(), most=16, choices=('weighted',)),
+    **dict(candidates=4, exploration=2.0),
   )
+  assert found.gumbel.keys() == quickstart.get_config().evaluate.searches.gumbel.keys()
+
+
+def test_what_a_config_does_not_say_of_its_searches_has_a_default():
+  config = quickstart.get_config()
+  del config.evaluate.answer, config.evaluate.policies.learned.searches
+  config.evaluate.searches = ConfigDict(
+    dict(b=dict(method='gumbel', units=(40,)), a=dict(method='puct'))
+  )
+  found = complete(config).evaluate
+  assert (found.searches.b.most, found.searches.a.most) == (40, 16)
+  assert found.answer.to_dict() == dict(search='a', tokens=0, units=16)
+  assert found.policies.learned.searches == () and complete(complete(config)) == complete(config)
+
+
+def test_what_an_older_config_measured_is_measured_in_units(older):
+  was, now = older.evaluate, complete(older).evaluate
+  assert now.answer.to_dict() == dict(search='gumbel', tokens=0, units=was.search.budget)
+  most = max(n for policy in was.policies.values() for n in policy.simulations)
+  for name, policy in was.policies.items():
+    rows = [now.searches[row] for row in now.policies[name].searches]
+    found = {row.method: row for row in rows}
+    assert len(rows) == bool(policy.samples) + bool(policy.simulations) == len(found)
+    if policy.samples:
+      chains = found['best_of_n']
+      assert (chains.units, chains.most) == (policy.samples, max(policy.samples))
+      assert chains.choices == ('majority', 'best', 'weighted')
+    if policy.simulations:
+      trees = found['gumbel']
+      assert (trees.units, trees.most, trees.choices) == (policy.simulations, most, (was.rule,))
+      assert trees.candidates == was.search.candidates
+    assert not any(row.tokens for row in rows)
+
+
+def test_older_searches_of_several_methods_have_a_row_each():
+  config = config_from_json(OLDER['eb43707']).copy_and_resolve_references().unlock()
+  evaluate = config.evaluate
+  evaluate.tree_methods, evaluate.rule = ('puct', 'beam'), 'best'
+  evaluate.search.update(exploration=2.0, method='best_of_n', budget=99)
+  evaluate.policies.learned.simulations = (8,)
+  found = complete(config).evaluate
+  assert found.policies.initialised.searches == ('chains', 'puct', 'beam')
+  assert found.policies.learned.searches == ('puct_2', 'beam_2')
+  assert found.searches.puct.choices == found.searches.beam_2.choices == ('best',)
+  assert found.searches.puct.exploration == 2.0 and found.searches.beam.aggregate == 'last'
+  assert {found.searches[name].most for name in ('puct', 'puct_2', 'beam', 'beam_2')} == {64}
+  # Answers by chains are chosen as they were.
+  answer = found.searches[found.answer.search]
+  assert (answer.method, answer.units, answer.most, answer.choices) == (
+    *('best_of_n', (), 99),
+    ('best',),
+  )
+  assert complete(complete(config)) == complete(config)
 
 
 @pytest.mark.parametrize('name', ['token', 'solution', 'tokens'])

@@ -9,7 +9,8 @@ from o1jax.learning import LOSSES
 from o1jax.model.sharding import put_global
 from o1jax.recipes.build import build, fresh_params
 from o1jax.recipes.objectives import weights
-from o1jax.recipes.programs import GREEDY, GREEDY_SEARCH, Programs
+from o1jax.recipes.programs import Programs
+from o1jax.recipes.searches import GREEDY, GREEDY_SEARCH
 
 
 @pytest.fixture(scope='module', params=['reward', 'learn'])
@@ -42,5 +43,6 @@ def test_every_loss_of_a_stage_is_learned_from_and_its_policy_is_measured(weighe
   assert all(jax.tree.leaves(moved)), moved
   # The evaluator was compiled for a policy, whatever it is trained with.
   validation = weighed.evaluator(GREEDY_SEARCH, e.data.validation)
-  right = validation(state.params, *e.data.validation, e.key).judged(GREEDY)
+  found = validation(state.params, *e.data.validation, e.key, readouts=[GREEDY])
+  right = found.judged(GREEDY)
   assert right.shape == (len(e.data.validation[0].length),)

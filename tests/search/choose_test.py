@@ -42,10 +42,10 @@ def _solutions(texts, values=None, finished=None):
   return tree.replace(tokens=jnp.asarray(tokens, jnp.int32))
 
 
-CHAINS = (0, 1, 4)
+CHAINS = (None, 1, 4)
 CHOICES = [(rule, 'last', first) for rule in RULES for first in CHAINS] + [
-  ('best', 'min', 0),
-  ('best', 'product', 0),
+  ('best', 'min', None),
+  ('best', 'product', None),
 ]
 
 
@@ -57,7 +57,7 @@ def _every_choice(tree):
   ]
 
 
-def pick(tree, rule, *, aggregate='last', first=0):
+def pick(tree, rule, *, aggregate='last', first=None):
   """The choice for one problem. All choices are compiled at once."""
   return int(_every_choice(tree)[CHOICES.index((rule, aggregate, first))])
 

@@ -1,0 +1,229 @@
+"""The searches by which a config measures its policies, answers questions and draws trees.
+
+A row of `config.evaluate.searches` names a method, its settings, and what it may spend: `tokens`,
+or `units` of its own, one measurement each. `most` units have room in its program.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from o1jax.evaluation import methods
+from o1jax.evaluation.accuracy import Readout
+from o1jax.recipes.experiment import Experiment
+from o1jax.runtime.config import ConfigDict, require
+from o1jax.search import CHOICES, SEARCHES, Budget
+
+# The settings of a row that are not its method's own.
+COMMON = ('method', 'tokens', 'units', 'most', 'choices')
+
+
+class Search(NamedTuple):
+  """What the program of a test-time search is made from.
+
+  Attributes:
+    method: a row of `search.SEARCHES`.
+    most: units that it has room for.
+    rules: rows of `search.CHOICES`, one for each readout.
+    settings: (name, value) of the method's own settings, sorted.
+    greedy: at temperature 0.
+  """
+
+  method: str
+  most: int
+  rules: tuple[str, ...] = ()
+  settings: tuple[tuple[str, object], ...] = ()
+  greedy: bool = False
+
+  @property
+  def several(self) -> bool:
+    """Whether it spends as many units as a call says. Else `most`, of which a readout may count
+    some."""
+    return SEARCHES[self.method].several
+
+  @property
+  def chains(self) -> bool:
+    """Whether its readouts count as many of the chains as a call says."""
+    return SEARCHES[self.method].independent and not self.greedy
+
+
+class Row(NamedTuple):
+  """A row of the config's searches.
+
+  name: in the config. labels: {choice: what its results are called}. budgets: all that is asked.
+  """
+
+  name: str
+  method: str
+  most: int
+  settings: tuple[tuple[str, object], ...]
+  labels: dict[str, str]
+  budgets: tuple[Budget, ...]
+
+  @property
+  def search(self) -> Search:
+    """Its program. Chains are sampled once for all budgets; other searches once for each."""
+    copies = len(self.budgets) if SEARCHES[self.method].independent else 1
+    return Search(self.method, self.most, tuple(self.labels) * copies, self.settings)
+
+  def reads_critic(self, choice: str) -> bool:
+    """Whether what it answers by a choice depends on the critic."""
+    return not SEARCHES[self.method].independent or CHOICES[choice].reads_critic
+
+  def readouts(self, budgets: Sequence[Budget]) -> list[Readout]:
+    """Of its program, for these budgets, all with units: of chains one for each of its own."""
+    alone = SEARCHES[self.method].independent
+    return [
+      Readout(label, choice, budget, budget.units if alone else 0)
+      for budget in budgets
+      for choice, label in self.labels.items()
+    ]
+
+
+# Chains of one solution each.
+CHAINS = next(name for name, row in SEARCHES.items() if row.independent)
+GREEDY = Readout(methods.GREEDY, methods.UNSEEN, Budget(units=1))
+GREEDY_SEARCH = Search(CHAINS, 1, (GREEDY.rule,), greedy=True)
+
+
+def row_of(config: ConfigDict, name: str) -> Row:
+  """A row of the config's searches, by its name."""
+  section = config.evaluate.searches[name]
+  labels = {choice: _label(config, name, choice) for choice in section.choices}
+  asked = [Budget(tokens=n) for n in section.tokens] + [Budget(units=n) for n in section.units]
+  budgets = tuple(dict.fromkeys(asked))
+  return Row(name, section.method, section.most, _settings(section), labels, budgets)
+
+
+def rows_of(config: ConfigDict, policy: str) -> list[Row]:
+  """The rows that measure a policy, without those that ask nothing."""
+  found = [row_of(config, name) for name in config.evaluate.policies[policy].searches]
+  return [one for one in found if one.budgets]
+
+
+def searches_of(config: ConfigDict, policy: str) -> list[Search]:
+  """The programs by which the config measures a policy."""
+  return [GREEDY_SEARCH, *(one.search for one in rows_of(config, policy))]
+
+
+def row_of_method(config: ConfigDict, method: str) -> Row:
+  """The row of a method: that of the config's answers, or the first, or one that no config has,
+  with the method's defaults and the first choice of the answers' row."""
+  section = config.evaluate
+  names = [section.answer.search, *section.searches]
+  name = next((name for name in names if section.searches[name].method == method), None)
+  if name:
+    return row_of(config, name)
+  table = SEARCHES[method]
+  like = section.searches[section.answer.search]
+  width = () if table.independent else (('candidates', like.get('candidates', table.least)),)
+  own = {key: value for key, value in table.settings.items() if key not in table.quiet}
+  choice = like.choices[0]
+  return Row('', method, 1, tuple(sorted((*width, *own.items()))), {choice: method}, ())
+
+
+def tokens_of_a_step(experiment: Experiment) -> float:
+  """In the demonstrations, where steps are parted by the delimiter."""
+  rows, tokenizer = experiment.data.instruction, experiment.tokenizer
+  steps = np.isin(rows.tokens, (*tokenizer.delimiter_ids, *tokenizer.end_ids)).sum()
+  return float(np.sum(rows.length) / max(steps, 1))
+
+
+def check_searches(config: ConfigDict) -> None:
+  """Refuses searches of the evaluation that cannot work."""
+  section = config.evaluate
+  known = ', '.join(section.searches) or 'none'
+  for name in section.searches:
+    _check_row(config, name)
+  for policy, settings in section.policies.items():
+    bad = [name for name in settings.searches if name not in section.searches]
+    require(
+      not bad,
+      f'config.evaluate.policies.{policy}.searches names {", ".join(map(repr, bad))}: choose from '
+      f'the rows of config.evaluate.searches, {known}',
+    )
+  answer = section.answer
+  require(
+    answer.search in section.searches,
+    f'config.evaluate.answer.search is {answer.search!r}: choose from the rows of '
+    f'config.evaluate.searches, {known}',
+  )
+  asked = f'config.evaluate.answer has tokens={answer.tokens} and units={answer.units}'
+  require(
+    min(answer.tokens, answer.units) == 0 < max(answer.tokens, answer.units),
+    f'{asked}: give one of them, and 0 for the other',
+  )
+  most = section.searches[answer.search].most
+  require(
+    answer.units <= most,
+    f'{asked}, and the search {answer.search} has room for {most}: raise '
+    f'config.evaluate.searches.{answer.search}.most',
+  )
+
+
+def check_method(search: ConfigDict, config: ConfigDict, units: int, of: str) -> None:
+  """Refuses a search by a method, with its settings, that cannot work with so many units."""
+  require(
+    search.method in SEARCHES,
+    f'{of}.method is {search.method!r}: choose one of {", ".join(SEARCHES)}',
+  )
+  row = SEARCHES[search.method]
+  others = ', '.join(name for name, other in SEARCHES.items() if other.least == 1)
+  candidates = search.get('candidates', 1)
+  require(
+    candidates >= row.least,
+    f'{of}.candidates={candidates} leaves {search.method} nothing to choose from: give at least '
+    f'{row.least} candidates, or use method {others}',
+  )
+  sampled = not row.independent or units > 1
+  require(
+    config.sampling.temperature > 0 or not sampled,
+    f'config.sampling.temperature=0 makes all that {of} samples equal: give a positive one',
+  )
+
+
+def _check_row(config, name):
+  section, of = config.evaluate.searches[name], f'config.evaluate.searches.{name}'
+  check_method(section, config, section.most, of)
+  require(section.most >= 1, f'{of}.most={section.most}: give at least 1')
+  bad = [choice for choice in section.choices if choice not in CHOICES]
+  require(
+    not bad and len(section.choices) > 0,
+    f'{of}.choices={tuple(section.choices)}: choose from {", ".join(CHOICES)}, at least one',
+  )
+  for kind in ('tokens', 'units'):
+    asked = tuple(section[kind])
+    require(
+      all(isinstance(n, int) and n >= 1 for n in asked),
+      f'{of}.{kind}={asked}: give whole numbers of at least 1, or () to ask for none',
+    )
+  require(
+    max(section.units, default=0) <= section.most,
+    f'{of} asks units={tuple(section.units)} and has room for most={section.most}: raise {of}.most',
+  )
+
+
+def _settings(section):
+  return tuple(sorted((key, value) for key, value in section.items() if key not in COMMON))
+
+
+def _label(config, name, choice):
+  """What results are called: chains by their choice, other searches by their method and each
+  choice but the first. A row adds its name where the same would mean two things."""
+  base, meaning = _meaning(config.evaluate.searches[name], choice)
+  others = [
+    _meaning(section, other)
+    for section in config.evaluate.searches.values()
+    for other in section.choices
+  ]
+  apart = any(base == other and meaning != means for other, means in others)
+  return f'{base}:{name}' if apart else base
+
+
+def _meaning(section, choice):
+  if SEARCHES[section.method].independent:
+    base = choice
+  else:
+    base = section.method if choice == section.choices[0] else f'{section.method}:{choice}'
+  return base, (section.method, _settings(section), choice)

@@ -1,0 +1,150 @@
+"""What searches spend: units for the tokens that a config or a person asks, measured or guessed."""
+
+import json
+import sys
+
+from o1jax.evaluation.accuracy import Verdicts
+from o1jax.recipes.experiment import Experiment
+from o1jax.recipes.run import Run
+from o1jax.recipes.searches import Row, tokens_of_a_step
+from o1jax.runtime.metrics import Progress
+from o1jax.runtime.processes import first
+from o1jax.search import SEARCHES, Budget
+from o1jax.search.budget import TOLERANCE, interpolate, units_for
+from o1jax.types import Params
+
+# Test problems on which is measured what a search spends.
+FIRST = 64
+NAME = 'spending'  # of its file in report/data
+
+# {policy: {row of config.evaluate.searches: [[units, tokens], ...]}}, what a run has measured.
+Spending = dict[str, dict[str, list]]
+
+
+def measured_budgets(
+  run: Run, row: Row, params: Params, *, solution: float, kept: dict, who: str
+) -> list[Budget]:
+  """The budgets of a row of the config's searches, all with units.
+
+  For tokens the units are found by searching the first test problems, in whole batches. What is
+  read there is the count of tokens alone, no verdict, so that nothing is chosen on the test set. It
+  is a function of the run's seed, hence the same in all processes and whenever it is made again.
+  The evaluation that follows begins with the batches that fit, so that only what was guessed amiss
+  costs time.
+
+  Args:
+    run: of the policy.
+    row: which.
+    params: of the policy.
+    solution: tokens of one solution of the policy, by which it guesses first.
+    kept: batches that the row's evaluator has searched, see `Evaluator`; some are added.
+    who: the policy and the row, in words.
+  """
+  e, data, search = run.experiment, run.experiment.data, row.search
+  asked = sorted({budget.tokens for budget in row.budgets if budget.tokens})
+  if not asked:
+    return list(row.budgets)
+  evaluator = run.programs.evaluator(search, data.test)
+
+  def spent(budgets, spend=None):
+    """Mean tokens of the whole search."""
+    words = f'{who}: what {spend or row.most} {SEARCHES[row.method].unit} spend'
+    total = min(-(-FIRST // evaluator.batch) * evaluator.batch, len(data.test_problems))
+    with Progress(total, description=words) as progress:
+      return _mean(
+        evaluator(
+          *(params, *data.test, e.key),
+          **dict(readouts=row.readouts(budgets), spend=spend, of=FIRST, kept=kept),
+          watch=progress.advance,
+        )
+      )
+
+  guess = {n: min(units_expected(e, row, n, solution=solution), row.most) for n in asked}
+  if search.chains:  # each costs the same, so one measurement tells all
+    known = {row.most: spent(with_units(row.budgets, guess))}
+    units = {n: round(interpolate(n, known.items())) for n in asked}
+    units = {n: min(max(count, 1), row.most) for n, count in units.items()}
+  else:
+    known, units = {}, {}
+    for n in asked:
+      one = lambda count: spent([Budget(units=count)], count)
+      units[n], known = units_for(n, one, guess=guess[n], most=row.most, known=known)
+  _tell_room(row, max(asked), known, who)
+  return with_units(row.budgets, units)
+
+
+def with_units(budgets: tuple[Budget, ...], units: dict[int, int]) -> list[Budget]:
+  """Budgets with the units that are known for their tokens."""
+  return [budget._replace(units=units.get(budget.tokens, budget.units)) for budget in budgets]
+
+
+def spent_points(row: Row, budgets: list[Budget], verdicts: Verdicts) -> list[list]:
+  """[[units, tokens], ...] that a search of these budgets shows."""
+  whole = row.most if row.search.chains else budgets[0].units
+  return [[budget.units, _mean(verdicts) * budget.units / whole] for budget in budgets]
+
+
+def read_spending(run: Run) -> Spending:
+  """What the run has measured; {} where it has measured nothing yet."""
+  path = run.workdir / 'report' / 'data' / 'spending.json'
+  return json.loads(path.read_text()) if path.exists() else {}
+
+
+def tokens_expected(
+  experiment: Experiment, row: Row, units: int, *, solution: float | None = None
+) -> float:
+  """Tokens that a search may be expected to spend on a problem.
+
+  solution: tokens of one solution, if known. Else it takes half of the steps that it may.
+  """
+  step = tokens_of_a_step(experiment)
+  steps = SEARCHES[row.method].steps(
+    units,
+    candidates=dict(row.settings).get('candidates', 1),
+    max_steps=solution / step if solution else experiment.config.shapes.max_steps / 2,
+  )
+  return steps * step
+
+
+def units_expected(
+  experiment: Experiment, row: Row, tokens: float, *, solution: float | None = None
+) -> int:
+  """Units that may be expected to spend these tokens, before it was measured."""
+  spent = lambda units: tokens_expected(experiment, row, units, solution=solution)
+  return units_for(tokens, spent, guess=1, most=2**20)[0]
+
+
+def units_measured(spending: Spending, policy: str, row: Row, tokens: float) -> int | None:
+  """Units that spend these tokens, by what a run has measured of this policy, or else of another.
+  None where it has measured no search by this row."""
+  for measured in (spending.get(policy, {}), *spending.values()):
+    if measured.get(row.name):
+      return max(round(interpolate(tokens, measured[row.name])), 1)
+  return None
+
+
+def answer_units(run: Run, row: Row, policy: str, spending: Spending) -> int:
+  """Units by which the config's `answer` is searched, at most those that its row has room for: as
+  asked, or measured, or expected where the run has measured nothing yet."""
+  asked, e = run.experiment.config.evaluate.answer, run.experiment
+  units = (
+    asked.units
+    or units_measured(spending, policy, row, asked.tokens)
+    or units_expected(e, row, asked.tokens)
+  )
+  return min(units, row.most)
+
+
+def _mean(verdicts):
+  return float(verdicts.tokens.mean())
+
+
+def _tell_room(row, asked, known, who):
+  """Says that a search has no room for all the tokens that it is asked for."""
+  spends = known.get(row.most, asked)
+  if spends < (1 - TOLERANCE) * asked and first():
+    print(
+      f'{who}: asked for {asked:,} tokens, it spends {spends:,.0f}, since it has room for '
+      f'{row.most} {SEARCHES[row.method].unit}: raise config.evaluate.searches.{row.name}.most',
+      file=sys.stderr,
+    )

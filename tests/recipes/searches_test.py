@@ -1,0 +1,139 @@
+"""The rows of a config's searches: what is asked of them, what their results are called, and what is
+refused."""
+
+import pytest
+
+from configs import beam, quickstart
+from o1jax.evaluation.methods import method
+from o1jax.recipes.searches import (
+  CHAINS,
+  GREEDY_SEARCH,
+  Search,
+  check_searches,
+  row_of,
+  row_of_method,
+  rows_of,
+  searches_of,
+)
+from o1jax.recipes.settings import complete
+from o1jax.runtime.config import ConfigDict, ConfigError
+from o1jax.search import Budget
+
+
+def config(**changes):
+  """The quickstart's, with changes below `evaluate`."""
+  found = quickstart.get_config()
+  for key, value in changes.items():
+    found.update_from_flattened_dict({f'evaluate.{key.replace("__", ".")}': value})
+  return complete(found)
+
+
+def test_a_policy_is_measured_by_the_rows_that_it_names():
+  full = config()
+  chains, trees = rows_of(full, 'initialised')
+  assert (chains.name, chains.method, trees.name, trees.method) == (
+    *('chains', CHAINS),
+    *('gumbel', 'gumbel'),
+  )
+  tokens = (100, 200, 400, 800, 1600)
+  assert chains.budgets == trees.budgets == tuple(Budget(tokens=n) for n in tokens)
+  assert rows_of(full, 'learned') == [] and searches_of(full, 'learned') == [GREEDY_SEARCH]
+  # Chains are sampled once for all budgets, and one program serves all that trees spend.
+  assert searches_of(full, 'initialised') == [
+    GREEDY_SEARCH,
+    Search(CHAINS, 16, ('majority', 'best', 'weighted') * 5),
+    Search('gumbel', 80, ('weighted',), (('candidates', 4),)),
+  ]
+
+
+def test_tokens_and_units_may_be_asked_and_what_asks_neither_measures_nothing():
+  asked = config(searches__gumbel__tokens=(400, 400), searches__gumbel__units=(32, 1))
+  (_, trees) = rows_of(asked, 'initialised')
+  assert trees.budgets == (Budget(tokens=400), Budget(units=32), Budget(units=1))
+  silent = config(searches__gumbel__tokens=())
+  assert [row.name for row in rows_of(silent, 'initialised')] == ['chains']
+
+
+def test_readouts_of_chains_count_theirs_and_those_of_trees_all():
+  chains, trees = rows_of(config(), 'initialised')
+  budgets = [Budget(100, 1), Budget(200, 2)]
+  found = [(r.method, r.rule, r.budget, r.chains) for r in chains.readouts(budgets)]
+  assert found == [
+    (rule, rule, budget, budget.units)
+    for budget in budgets
+    for rule in ('majority', 'best', 'weighted')
+  ]
+  (readout,) = trees.readouts(budgets[1:])
+  assert tuple(readout) == ('gumbel', 'weighted', Budget(200, 2), 0)
+
+
+def test_results_are_called_apart_where_they_mean_two_things():
+  full = quickstart.get_config()
+  wide = full.evaluate.searches.gumbel.copy_and_resolve_references()
+  full.evaluate.searches.again = wide.copy_and_resolve_references()
+  full.evaluate.searches.again.tokens = (50,)  # another budget of the same search
+  labels = lambda name: row_of(complete(full), name).labels
+  assert labels('gumbel') == labels('again') == dict(weighted='gumbel')
+  full.evaluate.searches.gumbel.choices = full.evaluate.searches.again.choices = (
+    *('weighted', 'best'),
+  )
+  assert labels('gumbel') == dict(weighted='gumbel', best='gumbel:best')
+  wide.candidates = 8
+  full.evaluate.searches.wide = wide
+  assert labels('gumbel') == dict(weighted='gumbel:gumbel', best='gumbel:best')
+  assert labels('wide') == dict(weighted='gumbel:wide')
+  assert labels('chains') == dict(majority='majority', best='best', weighted='weighted')
+  assert method('gumbel:best').words == "Gumbel MCTS, critic's best" and method('gumbel:x').tree
+
+
+def test_a_method_without_a_row_has_its_defaults():
+  full = config()
+  assert row_of_method(full, 'gumbel') == row_of(full, 'gumbel')
+  assert row_of_method(full, CHAINS) == row_of(full, 'chains')
+  other = row_of_method(full, 'beam')
+  assert (other.name, other.method, other.budgets) == ('', 'beam', ())
+  assert other.settings == (('aggregate', 'last'), ('candidates', 4))
+  assert row_of_method(complete(beam.get_config()), 'beam').name == 'beam'
+
+
+MISTAKES = [
+  (dict(searches__gumbel__method='astar'), "searches.gumbel.method is 'astar': choose one of"),
+  (dict(searches__gumbel__choices=('loudest',)), "searches.gumbel.choices=('loudest',): choose"),
+  (dict(searches__gumbel__choices=()), 'searches.gumbel.choices=(): choose'),
+  (dict(searches__gumbel__tokens=(400, 0)), 'searches.gumbel.tokens=(400, 0): give whole'),
+  (dict(searches__gumbel__tokens=(0.5,)), 'searches.gumbel.tokens=(0.5,): give whole'),
+  (dict(searches__chains__units=(-1,)), 'searches.chains.units=(-1,): give whole'),
+  (dict(searches__chains__units=(1, 17)), 'has room for most=16: raise'),
+  (dict(searches__chains__most=0), 'searches.chains.most=0: give at least 1'),
+  (dict(searches__gumbel__candidates=1), 'searches.gumbel.candidates=1 leaves gumbel nothing'),
+  (dict(policies__learned__searches=('gumble',)), "learned.searches names 'gumble': choose"),
+  (dict(answer__search='beam'), "answer.search is 'beam': choose from"),
+  (dict(answer__units=8), 'tokens=1000 and units=8: give one of them'),
+  (dict(answer__tokens=0), 'tokens=0 and units=0: give one of them'),
+  (dict(answer__tokens=-5), 'tokens=-5 and units=0: give one of them'),
+  (
+    dict(answer__tokens=0, answer__units=81),
+    'the search gumbel has room for 80: raise config.eval',
+  ),
+]
+
+
+@pytest.mark.parametrize('changes, words', MISTAKES)
+def test_what_cannot_be_searched_is_one_line(changes, words):
+  with pytest.raises(ConfigError) as error:
+    check_searches(config(**changes))
+  assert words in str(error.value) and '\n' not in str(error.value)
+  assert str(error.value).startswith('config.evaluate')
+  check_searches(config())
+
+
+def test_without_a_temperature_there_is_one_chain_and_no_tree():
+  cold = quickstart.get_config()
+  cold.sampling.temperature = 0.0
+  with pytest.raises(ConfigError, match='temperature=0 makes all that config.evaluate.searches'):
+    check_searches(complete(cold))
+  cold.evaluate.searches = ConfigDict(dict(one=cold.evaluate.searches.chains))
+  cold.evaluate.searches.one.most = 1
+  cold.evaluate.policies.initialised.searches = ('one',)
+  cold.evaluate.answer.search = 'one'
+  check_searches(complete(cold))
