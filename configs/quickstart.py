@@ -119,7 +119,7 @@ def measuring(c: ConfigDict) -> None:
           method='best_of_n',
           tokens=tokens,
           units=(),
-          most=16,
+          most=24,  # some seeds' policies write solutions of 70 tokens
           choices=('majority', 'best', 'weighted'),
         ),
         gumbel=dict(
