@@ -48,7 +48,7 @@ def measured_budgets(
 
   def spent(budgets, spend=None):
     """Mean tokens of the whole search."""
-    words = f'{who}: what {spend or row.most} {SEARCHES[row.method].unit} spend'
+    words = f'{who}: what units={spend or row.most} spend'
     total = min(-(-FIRST // evaluator.batch) * evaluator.batch, len(data.test_problems))
     with Progress(total, description=words) as progress:
       return _mean(
