@@ -27,7 +27,7 @@ NEEDS = OF_SEARCH | {
 
 class Row(NamedTuple):
   """A variant: the function, what it does in words, what it needs (see `NEEDS`), its own settings,
-  and which parts of credit it reads (see `CREDIT`)."""
+  and which parts of credit it reads: of `CREDIT`, or 'returns' where it reads none but these."""
 
   function: Callable
   words: str
@@ -56,9 +56,14 @@ LOSSES = {
     'DPO over solutions of a problem',
     ('frozen', 'solutions'),
     preference.DEFAULTS,
+    ('returns',),
   ),
   'sibling_dpo': Row(
-    preference.sibling_dpo, 'DPO over siblings', ('frozen', 'siblings'), preference.DEFAULTS
+    preference.sibling_dpo,
+    'DPO over siblings',
+    ('frozen', 'siblings'),
+    preference.DEFAULTS,
+    ('returns',),
   ),
   'token_value': Row(
     ppo.token_value_loss,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from o1jax.learning import LOSSES, credit_defaults
-from o1jax.recipes.objectives import credit_read, weighed
+from o1jax.recipes.objectives import credit_read, reads_returns, weighed
 from o1jax.recipes.settings import JOB
 from o1jax.runtime.config import ConfigDict, flatten, require
 from o1jax.verify import JUDGES
@@ -67,7 +67,7 @@ def _losses(name, section) -> Iterator[Idle]:
 def _credit(name, section) -> Iterator[Idle]:
   read = credit_read(section)
   used = {*read, *(key for row in read.values() for key in row.defaults)}
-  used |= {'gamma', 'reward'} if read else set()
+  used |= {'gamma', 'reward'} if reads_returns(section) else set()
   way = f'give config.{name}.weights, or choose a part of config.{name}.credit, that reads it'
   for key, default in credit_defaults().items():
     if key in used:

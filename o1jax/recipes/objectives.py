@@ -60,9 +60,14 @@ def credit_read(section: ConfigDict) -> dict[str, Row]:
   """The parts of credit that a loss with a weight reads, each as its row. An advantage may read the
   critic's targets in its turn."""
   rows = {part: table[section.credit[part]] for part, table in CREDIT.items()}
-  read = {part for loss in weighed(section) for part in LOSSES[loss].credit}
+  read = {part for loss in weighed(section) for part in LOSSES[loss].credit if part in rows}
   read |= {other for part in read for other in rows[part].credit}
   return {part: row for part, row in rows.items() if part in read}
+
+
+def reads_returns(section: ConfigDict) -> bool:
+  """Whether a loss with a weight reads what solutions return, and so their reward and discount."""
+  return any(LOSSES[loss].credit for loss in weighed(section))
 
 
 def objective(section: ConfigDict, *, temperature: float) -> Objective:
@@ -117,6 +122,7 @@ def check_learning(name: str, section: ConfigDict, provides: frozenset[str]) -> 
         f'config.{name}.{mix}.{loss} is a weight of no loss: choose from {", ".join(LOSSES)}',
       )
       require(weight >= 0, f'config.{name}.{mix}.{loss}={weight}: give at least 0')
+  require(section.tokens >= 0, f'config.{name}.tokens={section.tokens}: give at least 0')
   for loss, settings in section.losses.items():
     unknown = sorted(set(settings) - set(LOSSES[loss].defaults)) if loss in LOSSES else [loss]
     require(not unknown, f'config.{name}.losses.{loss} has no setting {", ".join(unknown)}')

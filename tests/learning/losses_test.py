@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from o1jax.learning import LOSSES, losses
+from o1jax.learning.credit import assign_credit
 from tests import toys
 
 TREE = toys.random_tree(0)
@@ -15,6 +16,18 @@ VOCAB = 5
 NODE = TREE.mask
 TOKEN = NODE[..., None] & (jnp.arange(TREE.tokens.shape[-1]) < TREE.length[..., None])
 LENGTH = jnp.where(NODE, TREE.length, 0)
+
+
+@pytest.mark.parametrize('name', LOSSES)
+def test_a_loss_that_reads_returns_says_so(name):
+  """Another discount changes what solutions return, and nothing else."""
+  noise = [jax.random.normal(jax.random.key(seed), TREE.tokens.shape) for seed in (0, 1)]
+  given = dict(logprob=jnp.where(TOKEN, noise[0], 0), frozen=jnp.where(TOKEN, noise[1], 0))
+  given |= dict(value=noise[0][..., 0], token_value=noise[1])
+  with_gamma = lambda gamma: LOSSES[name](
+    toys.experience(TREE, credit=assign_credit(TREE, gamma=gamma), **given)
+  )
+  assert bool(with_gamma(1.0) != with_gamma(0.5)) == bool(LOSSES[name].credit)
 
 
 def cloning_loss(logprob, weight):
