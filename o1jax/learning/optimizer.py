@@ -40,9 +40,27 @@ def build_optimizer(
     weight_decay: on matrices; with 'muon' on those inside blocks only.
     clip_norm: of the whole gradient.
     beta2: of Adam.
+
+  Raises:
+    ValueError: the name is unknown, or a number is one that no schedule or rule can use.
   """
   if name not in OPTIMIZERS:
     raise ValueError(f'optimizer {name!r} is unknown; choose one of {", ".join(OPTIMIZERS)}')
+  at_least_0 = dict(
+    learning_rate=learning_rate,
+    adam_learning_rate=adam_learning_rate,
+    warmup=warmup,
+    end_fraction=end_fraction,
+    weight_decay=weight_decay,
+  )
+  bad = {setting: value for setting, value in at_least_0.items() if value < 0}
+  if bad:
+    setting, value = bad.popitem()
+    raise ValueError(f'optimizer.{setting}={value}: give at least 0')
+  if clip_norm <= 0:
+    raise ValueError(f'optimizer.clip_norm={clip_norm}: give more than 0')
+  if not 0 <= beta2 < 1:
+    raise ValueError(f'optimizer.beta2={beta2}: give a number in [0, 1)')
   warmup = min(warmup, max(steps // 2, 1))
 
   def schedule(peak):

@@ -94,6 +94,9 @@ def check_initialise(experiment: Experiment, name: str, devices) -> None:
 def check_supervised(experiment: Experiment, name: str, devices) -> None:
   """Refuses settings of a section that trains on text."""
   section = experiment.config[name]
+  share = section.get('rehearsal', 0.0)
+  require(0 <= share < 1, f'config.{name}.rehearsal={share}: give a share, in [0, 1)')
+  _require_least(name, section, batch=1, updates=0, validate_every=0)
   build_optimizer(steps=section.updates, **section.optimizer.to_dict())
   supervised_mesh(experiment.config, section, devices)
 
@@ -110,11 +113,10 @@ def check_searching(experiment: Experiment, name: str, devices) -> None:
   of = f'config.{name}.search'
   check_method(section.search, config, section.search.units, of)
   require(section.search.units >= 1, f'{of}.units={section.search.units}: give at least 1')
-  for size in ('batch', 'minibatches', 'updates_per_call'):
-    require(section[size] >= 1, f'config.{name}.{size}={section[size]}: give at least 1')
+  _require_least(name, section, batch=1, minibatches=1, updates_per_call=1, updates=0)
   divides = [('updates_per_call', 'updates'), ('minibatches', 'batch')]
   if 'validate_every' in section:
-    require(section.validate_every >= 1, f'config.{name}.validate_every=0: give at least 1')
+    _require_least(name, section, validate_every=1)
     divides.append(('updates_per_call', 'validate_every'))
   for part, whole in divides:
     require(
@@ -125,6 +127,12 @@ def check_searching(experiment: Experiment, name: str, devices) -> None:
   check_learning(name, section, search_provides(section.search))
   fused_update(experiment, section)
   check_mesh(experiment.model.config, fused_mesh(config, section, devices))
+
+
+def _require_least(name, section, **least):
+  for size, low in least.items():
+    given = section.get(size, low)
+    require(given >= low, f'config.{name}.{size}={given}: give at least {low}')
 
 
 def check_evaluate(experiment: Experiment, name: str, devices) -> None:

@@ -52,6 +52,7 @@ def in_order(config: ConfigDict) -> list[str]:
   for name, start in starts(config).items():
     if not reference(start).folder:
       _require_stage(config, start, of=f'config.{name}.start=', makes=True)
+  _require_policies(config)
   ordered: list[str] = []
 
   def visit(name, above):
@@ -85,7 +86,11 @@ def home(config: ConfigDict, workdir: pathlib.Path) -> pathlib.Path:
 
 
 def require_starts(config: ConfigDict, workdir: pathlib.Path) -> None:
-  """Refuses a stage to run that starts from one which neither has ended nor runs before it."""
+  """Refuses a stage to run that starts from one which neither has ended nor runs before it, and a
+  policy of a run that is not there."""
+  for policy in config.evaluate.policies.values():
+    for folder in {reference(stage).folder for stage in policy.stages} - {''}:
+      find(folder, workdir)
   for name in config.stages:
     start = starts(config).get(name)
     if start and start not in config.stages:
@@ -191,6 +196,19 @@ def _needs(config, name):
     named = [starts(config)[name]] if name in starts(config) else []
   own = [r.stage for r in map(reference, named) if not r.folder]
   return [stage for stage in own if stage in config or stage in o1jax.recipes.STAGES]
+
+
+def _require_policies(config):
+  """Refuses a policy of no stage, or of one of this run that makes no parameters."""
+  for name, policy in config.get('evaluate', {}).get('policies', {}).items():
+    of = f'config.evaluate.policies.{name}.stages'
+    require(
+      policy.stages and all(isinstance(stage, str) for stage in policy.stages),
+      f'{of}={tuple(policy.stages)}: name at least one stage',
+    )
+    for stage in policy.stages:
+      if not reference(stage).folder:
+        _require_stage(config, stage, of=f'{of} names ', makes=True)
 
 
 def _is_stage(config, name):

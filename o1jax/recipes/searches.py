@@ -98,7 +98,8 @@ def row_of(config: ConfigDict, name: str) -> Row:
 
 def rows_of(config: ConfigDict, policy: str) -> list[Row]:
   """The rows that measure a policy, without those that ask nothing."""
-  found = [row_of(config, name) for name in config.evaluate.policies[policy].searches]
+  names = config.evaluate.policies[policy].searches
+  found = [row_of(config, name) for name in dict.fromkeys(names)]
   return [one for one in found if one.budgets]
 
 
@@ -195,7 +196,7 @@ def _check_row(config, name):
   for kind in ('tokens', 'units'):
     asked = tuple(section[kind])
     require(
-      all(isinstance(n, int) and n >= 1 for n in asked),
+      all(type(n) is int and n >= 1 for n in asked),
       f'{of}.{kind}={asked}: give whole numbers of at least 1, or () to ask for none',
     )
   require(

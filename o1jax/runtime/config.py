@@ -64,18 +64,20 @@ def unflatten(leaves: dict[str, Any]) -> ConfigDict:
 
 @contextlib.contextmanager
 def within(section: str) -> Iterator[None]:
-  """A context in which any ValueError is a ConfigError that names a section of the config."""
+  """A context in which any ValueError is a ConfigError that names a section of the config, or a
+  setting by itself."""
   try:
     yield
   except ValueError as error:
     name = f'config.{section}'
     words = str(error)
-    raise ConfigError(words if name in words else f'{name}: {words}') from None
+    told = name in words or words.startswith('config.')
+    raise ConfigError(words if told else f'{name}: {words}') from None
 
 
 def check_config(config: ConfigDict) -> None:
-  """Refuses what no run could use: leaves that are not plain, and numbers that are not finite or
-  too small.
+  """Refuses what no run could use: leaves that are not plain, numbers that are not finite or too
+  small, and stages that are no names.
 
   Raises:
     ConfigError: one line naming the key, the value and the way out.
@@ -86,11 +88,23 @@ def check_config(config: ConfigDict) -> None:
       not isinstance(value, float) or math.isfinite(value),
       f'config.{key} is {value}: give a finite number',
     )
+  stages = leaves.get('stages', ('report',))
+  require(
+    isinstance(stages, tuple) and stages and all(isinstance(name, str) for name in stages),
+    f"config.stages={stages}: name at least one stage, as in \"('evaluate', 'report')\"",
+  )
   least_of = {
     'checkpoint.seconds': 0,
     'checkpoint.updates': 0,
     'skip_limit': 1,
     'verifier.workers': 0,
+    'seed': 0,
+    'data.demonstrations': 1,
+    'data.texts': 1,
+    'data.pool': 1,
+    'data.validation': 1,
+    'data.test': 0,
+    'data.test_targets': 0,
   }
   for key, least in least_of.items():
     require(

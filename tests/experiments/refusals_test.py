@@ -40,6 +40,8 @@ def test_what_has_nothing_to_measure_says_so(tmp_path):
     (('--config.learn.start=runs/none:reward',), ('runs/none holds no run',)),
     (('--config.learn.updates_per_call=2',), ('learn.updates_per_call=2', 'validate_every=1')),
     (('--config.stages=("initialize",)',), ('initialize', 'choose')),
+    (('--config.stages=(1,)',), ('config.stages=(1,)', 'name at least one')),
+    (('--config.data.texts=0',), ('config.data.texts is 0', 'at least 1')),
   ],
 )
 def test_bad_settings_are_one_clear_line_before_anything_is_compiled(tmp_path, arguments, words):

@@ -61,6 +61,15 @@ class TestSchedule:
     )
     jax.tree.map(np.testing.assert_allclose, update(0.5), update(50.0))
 
+  @pytest.mark.parametrize(
+    'setting, value',
+    [('learning_rate', -1.0), ('end_fraction', -0.1), ('clip_norm', 0.0), ('beta2', 1.0)],
+  )
+  def test_a_number_that_no_rule_can_use_is_refused(self, setting, value):
+    settings = dict(learning_rate=1e-3, steps=4) | {setting: value}
+    with pytest.raises(ValueError, match=f'optimizer.{setting}={value}: give'):
+      build_optimizer(**settings)
+
   def test_an_unknown_name_is_refused(self):
     with pytest.raises(ValueError, match="'sgd' is unknown; choose one of muon, adamw"):
       build_optimizer(name='sgd', learning_rate=1.0, steps=10)

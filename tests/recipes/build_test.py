@@ -58,3 +58,23 @@ def test_a_shape_that_is_too_small_for_the_demonstrations_is_refused(name, setti
   config.shapes[setting] = size
   with pytest.raises(ConfigError, match=f'{setting}={size}'):
     build.build(config, tmp_path)
+
+
+@pytest.mark.parametrize(
+  'key, value, least',
+  [
+    ('pretrain.batch', 0, 'at least 1'),
+    ('pretrain.updates', -1, 'at least 0'),
+    ('instruct.rehearsal', 1.0, 'a share'),
+    ('control.validate_every', -1, 'at least 0'),
+    ('learn.updates', -1, 'at least 0'),
+    ('learn.batch', -8, 'at least 1'),
+    ('learn.validate_every', 0, 'at least 1'),
+  ],
+)
+def test_a_number_that_no_stage_can_use_is_refused_by_its_name(key, value, least, tmp_path):
+  config = quickstart.get_config('smoke')
+  config.update_from_flattened_dict({key: value})
+  with pytest.raises(ConfigError) as error:
+    build.build(config, tmp_path)
+  assert str(error.value).startswith(f'config.{key}={value}: give {least}')

@@ -75,6 +75,10 @@ def test_a_stage_may_start_from_any_that_makes_parameters():
       ('leads in a circle', 'learn -> control -> learn'),
     ),
     ({'reward.start': 'reward'}, ('config.reward.start', 'reward -> reward')),
+    ({'evaluate.policies.learned.stages': ()}, ('policies.learned.stages=()', 'at least one')),
+    ({'evaluate.policies.learned.stages': (1,)}, ('policies.learned.stages=(1,)', 'at least one')),
+    ({'evaluate.policies.learned.stages': ('lern',)}, ("stages names 'lern'", 'is no stage')),
+    ({'evaluate.policies.learned.stages': ('report',)}, ('makes no parameters',)),
   ],
 )
 def test_what_is_no_graph_is_refused(changes, words):
@@ -147,6 +151,8 @@ def test_a_start_has_to_have_ended_or_to_run_before(tmp_path):
   line = refusal(graph.require_starts, example(stages=('learn',)), two)
   assert "config.learn.start='reward' has not ended: add reward to config.stages" in line
   graph.require_starts(example(stages=('learn',)), one)
+  lost = example(**{'evaluate.policies.learned.stages': (f'{tmp_path}/none:learn',)})
+  assert f'{tmp_path}/none holds no run' in refusal(graph.require_starts, lost, two)
   for stage, fine in (('reward', True), ('initialise', False)):
     config = example(stages=('learn',), **{'learn.start': f'{one}:{stage}'})
     if fine:

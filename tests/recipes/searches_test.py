@@ -41,7 +41,7 @@ def test_a_policy_is_measured_by_the_rows_that_it_names():
   # Chains are sampled once for all budgets, and one program serves all that trees spend.
   assert searches_of(full, 'initialised') == [
     GREEDY_SEARCH,
-    Search(CHAINS, 16, ('majority', 'best', 'weighted') * 5),
+    Search(CHAINS, 24, ('majority', 'best', 'weighted') * 5),
     Search('gumbel', 80, ('weighted',), (('candidates', 4),)),
   ]
 
@@ -86,6 +86,11 @@ def test_results_are_called_apart_where_they_mean_two_things():
   assert method('gumbel:best').words == "Gumbel MCTS, critic's best" and method('gumbel:x').tree
 
 
+def test_a_row_that_is_named_twice_is_measured_once():
+  twice = config(policies__learned__searches=('chains', 'gumbel', 'chains'))
+  assert [one.name for one in rows_of(twice, 'learned')] == ['chains', 'gumbel']
+
+
 def test_a_method_without_a_row_has_its_defaults():
   full = config()
   assert row_of_method(full, 'gumbel') == row_of(full, 'gumbel')
@@ -102,8 +107,9 @@ MISTAKES = [
   (dict(searches__gumbel__choices=()), 'searches.gumbel.choices=(): choose'),
   (dict(searches__gumbel__tokens=(400, 0)), 'searches.gumbel.tokens=(400, 0): give whole'),
   (dict(searches__gumbel__tokens=(0.5,)), 'searches.gumbel.tokens=(0.5,): give whole'),
+  (dict(searches__gumbel__tokens=(True,)), 'searches.gumbel.tokens=(True,): give whole'),
   (dict(searches__chains__units=(-1,)), 'searches.chains.units=(-1,): give whole'),
-  (dict(searches__chains__units=(1, 17)), 'has room for most=16: raise'),
+  (dict(searches__chains__units=(1, 25)), 'has room for most=24: raise'),
   (dict(searches__chains__most=0), 'searches.chains.most=0: give at least 1'),
   (dict(searches__gumbel__candidates=1), 'searches.gumbel.candidates=1 leaves gumbel nothing'),
   (dict(policies__learned__searches=('gumble',)), "learned.searches names 'gumble': choose"),

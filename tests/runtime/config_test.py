@@ -60,6 +60,7 @@ def test_an_error_within_a_section_names_it_once():
   for words, told in (
     ('batch=3', 'config.learn: batch=3'),
     ('config.learn.x=1', 'config.learn.x=1'),
+    ('config.instruct.x=1', 'config.instruct.x=1'),
   ):
     with pytest.raises(ConfigError) as error, within('learn'):
       raise ValueError(words)
@@ -103,6 +104,10 @@ def test_true_is_not_one():
       ('config.checkpoint.seconds', '-1.0', 'at least 0'),
     ),
     ({'skip_limit': 0}, ('config.skip_limit', '0', 'at least 1')),
+    ({'seed': -1}, ('config.seed is -1', 'at least 0')),
+    ({'data': ConfigDict({'demonstrations': 0})}, ('config.data.demonstrations', 'at least 1')),
+    ({'stages': ()}, ('config.stages=()', 'at least one')),
+    ({'stages': (1,)}, ('config.stages=(1,)', 'at least one')),
   ],
 )
 def test_what_cannot_work_is_refused_in_one_line(changes, parts):
