@@ -28,6 +28,7 @@ from o1jax.runtime.memory import keep_freed_memory
 from o1jax.runtime.mesh import prepare_cpu
 from o1jax.runtime.processes import first, join
 from o1jax.runtime.storage import REFUSALS, StorageError
+from o1jax.runtime.workdir import alone
 from o1jax.verify.host import VerifierError
 
 STOPPED = 3
@@ -53,6 +54,12 @@ def run(config, workdir: str) -> None:
   jax.config.update('jax_disable_most_optimizations', config.fast_compile)
   say(outlook.setting(config, workdir))
   job = Run.open(config, workdir)
+  with alone(workdir):
+    _work(job)
+
+
+def _work(job):
+  """Runs the stages that are not done yet."""
   due = []
   for stage in in_order(job.experiment.config):
     if job.done(stage):

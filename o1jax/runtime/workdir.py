@@ -11,6 +11,7 @@ done/STAGE      exists once the stage is finished
 
 import contextlib
 import datetime
+import fcntl
 import importlib.metadata
 import json
 import os
@@ -70,19 +71,49 @@ def opening(
   the workdir too. `changes` tells how another config differs from the one there.
 
   Raises:
-    ConfigError: the folder cannot be written, holds files that no run made, or holds results of
-      another config.
+    ConfigError: the folder cannot be written, holds files that no run made, holds results of
+      another config, or another job works there.
   """
   absent = []
-  try:
-    workdir, place = in_turn(lambda: _enter(path, config, absent, changes))
-    check_shared(workdir)
-    yield workdir, place
-    once(_keep, workdir, place, config)
-  except BaseException:
-    if first():
-      _take_back(absent)
-    raise
+  with contextlib.ExitStack() as held:
+    try:
+      workdir, place = in_turn(lambda: _enter(path, config, absent, changes, held))
+      check_shared(workdir)
+      yield workdir, place
+      once(_keep, workdir, place, config)
+    except BaseException:
+      if first():
+        _take_back(absent)
+      raise
+
+
+@contextlib.contextmanager
+def alone(workdir: str | pathlib.Path) -> Iterator[None]:
+  """A context in which no other job may work in a workdir, which exists. All processes of a job
+  enter together.
+
+  What is locked is the folder itself. So nothing of it is left, whatever ends the job. Where the
+  file system has no locks, it does nothing.
+
+  Raises:
+    ConfigError: another job works there.
+  """
+  with contextlib.ExitStack() as held:
+    once(_hold, pathlib.Path(workdir).expanduser().resolve(), held)
+    yield
+
+
+def _hold(workdir, held):
+  """Locks the folder until `held` is closed."""
+  with contextlib.suppress(OSError):  # no locks here
+    folder = os.open(workdir, os.O_RDONLY)
+    held.callback(os.close, folder)
+    try:
+      fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise ConfigError(
+        f'another job works in {workdir}: let it end, stop it, or pass another --workdir'
+      ) from None
 
 
 def open_workdir(path: str | pathlib.Path, config: ConfigDict) -> pathlib.Path:
@@ -218,7 +249,7 @@ def git_revision(folder: pathlib.Path) -> tuple[str, bool | None]:
     return 'unknown', None
 
 
-def _enter(path, config, absent, changes):
+def _enter(path, config, absent, changes, held):
   """The workdir and the place for drafts. Adds to `absent` what a failure has to remove, the inner
   folders first."""
   require(
@@ -231,6 +262,7 @@ def _enter(path, config, absent, changes):
     if first():
       absent += [folder for folder in (workdir, *workdir.parents) if not folder.exists()]
       workdir.mkdir(parents=True, exist_ok=True)
+      _hold(workdir, held)
       if place != workdir:
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()

@@ -5,6 +5,7 @@ import pytest
 
 from experiments.benchmark.trained import trained_rows
 from o1jax.runtime.config import ConfigError
+from o1jax.runtime.workdir import alone
 from tests import jobs
 
 CONFIG = '--config=configs/quickstart.py:smoke'
@@ -78,6 +79,16 @@ def test_a_stage_that_has_nothing_to_do_says_why(tmp_path):
     'initialise: nothing to do: config.pretrain.updates=0 and config.instruct.updates=0',
     'reward: nothing to do: config.reward.updates=0',
   ]
+
+
+def test_a_second_job_in_a_workdir_is_refused(tmp_path):
+  run = tmp_path / 'run'
+  run.mkdir()
+  with alone(run):
+    done = job(run)
+  assert done.returncode == 1 and 'Traceback' not in done.stderr
+  assert f'another job works in {run}' in done.stderr.strip().splitlines()[-1]
+  assert not list(run.iterdir())
 
 
 def test_a_foreign_folder_is_left_alone(tmp_path):

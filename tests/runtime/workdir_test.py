@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from o1jax.runtime import workdir as workdirs
 from o1jax.runtime.config import ConfigError
 from o1jax.runtime.workdir import (
+  alone,
   git_revision,
   load_config,
   mark_stage_done,
@@ -135,6 +136,21 @@ def test_what_was_made_for_the_checks_is_the_runs_once_they_pass(tmp_path):
     'data',
     'versions.json',
   ]
+
+
+@pytest.mark.parametrize('begun', [False, True])
+def test_of_two_jobs_the_second_is_refused_and_disturbs_nothing(tmp_path, begun):
+  workdir = tmp_path / 'run'
+  if begun:
+    open_workdir(workdir, example())
+  with opening(workdir, example()) as (_, place):
+    (place / 'tokenizer.model').write_text('half')
+    with pytest.raises(ConfigError, match=f'another job works in {workdir}: let it end, stop it'):
+      open_workdir(workdir, example())
+    assert (place / 'tokenizer.model').read_text() == 'half'
+  with alone(workdir), pytest.raises(ConfigError, match='another job'):
+    open_workdir(workdir, example())
+  open_workdir(workdir, example())
 
 
 def test_a_folder_of_someone_else_is_refused_and_left_alone(tmp_path):
