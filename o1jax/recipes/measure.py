@@ -131,8 +131,7 @@ def evaluate_policy(
   tell(greedy, [GREEDY])
   for one, choices in planned:
     who, kept, chains = f'evaluate {policy.name} {one.name}', {}, one.search.chains
-    guess = float(greedy.tokens.mean())
-    budgets = spending.measured_budgets(run, one, params, solution=guess, kept=kept, who=who)
+    budgets = spending.measured_budgets(run, one, params, greedy=greedy.tokens, kept=kept, who=who)
     for group in [budgets] if chains else [[budget] for budget in budgets]:
       readouts, units = one.readouts(group), None if chains else group[0].units
       words = f'{who} {units or one.most}'

@@ -3,6 +3,8 @@
 import json
 import sys
 
+import numpy as np
+
 from o1jax.evaluation.accuracy import Verdicts
 from o1jax.recipes.experiment import Experiment
 from o1jax.recipes.run import Run
@@ -22,13 +24,15 @@ Spending = dict[str, dict[str, list]]
 
 
 def measured_budgets(
-  run: Run, row: Row, params: Params, *, solution: float, kept: dict, who: str
+  run: Run, row: Row, params: Params, *, greedy: np.ndarray, kept: dict, who: str
 ) -> list[Budget]:
   """The budgets of a row of the config's searches, all with units.
 
   For tokens the units are found by searching the first test problems, in whole batches. What is
-  read there is the count of tokens alone, no verdict, so that nothing is chosen on the test set. It
-  is a function of the run's seed, hence the same in all processes and whenever it is made again.
+  read there is the count of tokens alone, no verdict, so that nothing is chosen on the test set.
+  How these problems differ from all is estimated by the tokens of greedy solutions, which are known
+  for all (a ratio estimate). It is a function of the run's seed, hence the same in all processes
+  and whenever it is made again.
   The evaluation that follows begins with the batches that fit, so that only what was guessed amiss
   costs time.
 
@@ -36,7 +40,8 @@ def measured_budgets(
     run: of the policy.
     row: which.
     params: of the policy.
-    solution: tokens of one solution of the policy, by which it guesses first.
+    greedy: [N] tokens of the greedy solution of each test problem. Their mean makes the first
+      guess.
     kept: batches that the row's evaluator has searched, see `Evaluator`; some are added.
     who: the policy and the row, in words.
   """
@@ -51,14 +56,14 @@ def measured_budgets(
     words = f'{who}: what units={spend or row.most} spend'
     total = min(-(-FIRST // evaluator.batch) * evaluator.batch, len(data.test_problems))
     with Progress(total, description=words) as progress:
-      return _mean(
-        evaluator(
-          *(params, *data.test, e.key),
-          **dict(readouts=row.readouts(budgets), spend=spend, of=FIRST, kept=kept),
-          watch=progress.advance,
-        )
+      verdicts = evaluator(
+        *(params, *data.test, e.key),
+        **dict(readouts=row.readouts(budgets), spend=spend, of=FIRST, kept=kept),
+        watch=progress.advance,
       )
+    return _mean(verdicts) * of_all(greedy, len(verdicts.tokens))
 
+  solution = float(greedy.mean())
   guess = {n: min(units_expected(e, row, n, solution=solution), row.most) for n in asked}
   if search.chains:  # each costs the same, so one measurement tells all
     known = {row.most: spent(with_units(row.budgets, guess))}
@@ -71,6 +76,13 @@ def measured_budgets(
       units[n], known = units_for(n, one, guess=guess[n], most=row.most, known=known)
   _tell_room(row, max(asked), known, who)
   return with_units(row.budgets, units)
+
+
+def of_all(greedy: np.ndarray, first: int) -> float:
+  """What all problems cost over what the first of them cost, by the tokens [N] of their greedy
+  solutions; 1 where those have none."""
+  part = greedy[:first].mean()
+  return float(greedy.mean() / part) if part > 0 else 1.0
 
 
 def with_units(budgets: tuple[Budget, ...], units: dict[int, int]) -> list[Budget]:

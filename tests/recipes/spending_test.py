@@ -20,6 +20,8 @@ from o1jax.search import Budget
 
 CONFIG = complete(quickstart.get_config())
 STEP = 16.0
+ROOM = CONFIG.evaluate.searches.chains.most
+GREEDY = np.full(100, 96.0)  # tokens of the greedy solutions of the test problems
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +54,7 @@ def run_with(evaluator, config=CONFIG):
 
 def asked_of(name, cost, config=CONFIG, **settings):
   evaluator = Evaluator(cost)
-  how = dict(solution=96.0, kept={}, who='evaluate learned') | settings
+  how = dict(greedy=GREEDY, kept={}, who='evaluate learned') | settings
   return measured_budgets(run_with(evaluator, config), row_of(config, name), 'params', **how), (
     evaluator.asked
   )
@@ -78,9 +80,18 @@ def test_what_a_tree_spends_is_what_was_asked(shape):
 
 
 def test_chains_cost_the_same_so_that_one_search_tells_all():
-  budgets, asked = asked_of('chains', lambda spend: 16 * 103.0)
-  assert budgets == [Budget(n, round(n / 103)) for n in (100, 200, 400, 800)] + [Budget(1600, 16)]
+  budgets, asked = asked_of('chains', lambda spend: ROOM * 103.0)
+  assert budgets == [Budget(n, round(n / 103)) for n in (100, 200, 400, 800, 1600)]
   assert asked == [None]
+
+
+def test_where_all_problems_take_longer_than_the_first_that_is_reckoned_with():
+  # The first 64 of 100 problems have solutions of 80 tokens, all of them 110 in the mean.
+  greedy = np.where(np.arange(100) < 64, 80.0, 163 + 1 / 3)
+  budgets, _ = asked_of('chains', lambda spend: ROOM * 80.0, greedy=greedy)
+  assert budgets == [Budget(n, round(n / 110)) for n in (100, 200, 400, 800, 1600)]
+  budgets, _ = asked_of('gumbel', lambda units: 20.0 * units, greedy=greedy)
+  assert budgets[2] == Budget(400, round(400 / (20 * 110 / 80)))
 
 
 def test_units_that_were_asked_are_not_measured():
@@ -93,10 +104,10 @@ def test_units_that_were_asked_are_not_measured():
   assert budgets == [Budget(400, 15), Budget(0, 1), Budget(0, 32)] and asked
 
 
-@pytest.mark.parametrize('name, room', [('chains', '16 chains'), ('gumbel', '80 simulations')])
+@pytest.mark.parametrize('name, room', [('chains', f'{ROOM} chains'), ('gumbel', '80 simulations')])
 def test_a_search_without_the_room_is_told(capsys, name, room):
-  budgets, _ = asked_of(name, lambda units: 10.0 * (units or 16))
-  assert budgets[-1].units == {'chains': 16, 'gumbel': 80}[name]
+  budgets, _ = asked_of(name, lambda units: 10.0 * (units or ROOM))
+  assert budgets[-1].units == {'chains': ROOM, 'gumbel': 80}[name]
   (line,) = (line for line in capsys.readouterr().err.splitlines() if 'has room' in line)
   assert 'asked for 1,600 tokens, it spends' in line
   assert line.endswith(f'has room for {room}: raise config.evaluate.searches.{name}.most')
@@ -104,9 +115,9 @@ def test_a_search_without_the_room_is_told(capsys, name, room):
 
 def test_what_a_search_shows_becomes_units_for_tokens():
   chains, trees = row_of(CONFIG, 'chains'), row_of(CONFIG, 'gumbel')
-  whole = SimpleNamespace(tokens=np.array([1500.0, 1700.0]))
+  whole = SimpleNamespace(tokens=ROOM * np.array([95.0, 105.0]))
   assert spent_points(chains, [Budget(100, 1), Budget(800, 8)], whole) == [[1, 100.0], [8, 800.0]]
-  assert spent_points(trees, [Budget(1600, 64)], whole) == [[64, 1600.0]]
+  assert spent_points(trees, [Budget(1600, 64)], whole) == [[64, 100.0 * ROOM]]
   spent = dict(
     initialised=dict(chains=[[1, 100.0], [8, 800.0]], gumbel=[[64, 1600.0]]),
     learned=dict(chains=[[1, 50.0]]),
