@@ -1,9 +1,13 @@
-"""Beam search and diverse verifier tree search (arXiv:2408.03314) with the quickstart's policy.
+r"""Beam search and diverse verifier tree search (arXiv:2408.03314) with the quickstart's policy.
 
   python -m experiments.o1 --config=configs/beam.py --workdir=runs/beam
 
-K beams of four candidates each, beside samples of the same policy. Nothing is learned
-after the critic. `:smoke` is the same made tiny, for tests.
+K beams of four candidates each, beside samples of the same policy. Nothing is learned after the
+critic. `:smoke` is the same made tiny, for tests. To search with a policy that another run has
+trained:
+
+  --config.stages="('evaluate','report')" \
+  --config.evaluate.policies.initialised.stages="('runs/quickstart:reward',)"
 """
 
 from ml_collections import ConfigDict

@@ -75,9 +75,18 @@ def starts(config: ConfigDict) -> dict[str, str]:
   return {name: start for name, start in found.items() if start}
 
 
+def elsewhere(config: ConfigDict) -> list[tuple[str, str]]:
+  """(dotted key, 'FOLDER:STAGE') of all that a config takes from other runs: what its stages start
+  from, and the policies that it measures."""
+  found = [(f'{name}.start', start) for name, start in starts(config).items()]
+  for name, policy in config.get('evaluate', {}).get('policies', {}).items():
+    found += [(f'evaluate.policies.{name}.stages', stage) for stage in policy.stages]
+  return [(key, text) for key, text in found if reference(text).folder]
+
+
 def home(config: ConfigDict, workdir: pathlib.Path) -> pathlib.Path:
   """The workdir that holds the data and the tokenizer of a run: its own, or that of the run that
-  its stages start from.
+  its stages start from, or whose policies it measures.
 
   Raises:
     ConfigError: there is no such run or stage, it has other settings, or there are several.
@@ -86,11 +95,7 @@ def home(config: ConfigDict, workdir: pathlib.Path) -> pathlib.Path:
 
 
 def require_starts(config: ConfigDict, workdir: pathlib.Path) -> None:
-  """Refuses a stage to run that starts from one which neither has ended nor runs before it, and a
-  policy of a run that is not there."""
-  for policy in config.evaluate.policies.values():
-    for folder in {reference(stage).folder for stage in policy.stages} - {''}:
-      find(folder, workdir)
+  """Refuses a stage to run that starts from one which neither has ended nor runs before it."""
   for name in config.stages:
     start = starts(config).get(name)
     if start and start not in config.stages:
@@ -105,8 +110,7 @@ def identity(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
   """What the checkpoints of a run belong to: its settings, its tokenizer, and the run that it
   starts from."""
   found = bound(config) | dict(tokenizer=tokenizer_digest(home(config, workdir)))
-  folders = {reference(start).folder for start in starts(config).values()} - {''}
-  for folder in folders:
+  for folder in {reference(text).folder for _, text in elsewhere(config)}:
     found['start'] = _origin(find(folder, workdir))
   return found
 
@@ -148,26 +152,24 @@ def _origin(place) -> str:
   found = {key: x for key, x in flatten(config).items() if not is_under(key, FREE_KEYS)}
   full = complete(config)
   found['tokenizer'] = tokenizer_digest(home(full, place))
-  folders = {reference(start).folder for start in starts(full).values()} - {''}
+  folders = {reference(text).folder for _, text in elsewhere(full)}
   found['start'] = sorted(_origin(find(folder, place)) for folder in folders)
   return hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()
 
 
 def _home(config, workdir, seen):
   folders = {}
-  for name, start in starts(config).items():
-    if reference(start).folder:
-      place = find(reference(start).folder, workdir)
-      folders.setdefault(place, (name, start))
+  for key, text in elsewhere(config):
+    folders.setdefault(find(reference(text).folder, workdir), []).append((key, text))
   require(
     len(folders) <= 1,
-    f'the stages start from several other runs, {", ".join(map(str, folders))}: a run shares the '
+    f'the config takes from several other runs, {", ".join(map(str, folders))}: a run shares the '
     'data of one',
   )
   if not folders:
     return workdir
-  ((place, (name, start)),) = folders.items()
-  key = f'config.{name}.start={start!r}'
+  ((place, taken),) = folders.items()
+  key = f'config.{taken[0][0]}={taken[0][1]!r}'
   circle = ' -> '.join(map(str, [*seen, place]))
   require(place not in seen, f'{key} leads in a circle, {circle}: start from another run')
   other = complete(load_config(place))
@@ -179,7 +181,8 @@ def _home(config, workdir, seen):
   require(
     not differing, f'{key} is of a run with other settings: {listing}; use those, or another start'
   )
-  _require_stage(other, reference(start).stage, of=f'{key} names ', makes=True)
+  for key, text in taken:
+    _require_stage(other, reference(text).stage, of=f'config.{key}={text!r} names ', makes=True)
   return _home(other, place, [*seen, place])
 
 

@@ -152,7 +152,7 @@ def test_a_start_has_to_have_ended_or_to_run_before(tmp_path):
   assert "config.learn.start='reward' has not ended: add reward to config.stages" in line
   graph.require_starts(example(stages=('learn',)), one)
   lost = example(**{'evaluate.policies.learned.stages': (f'{tmp_path}/none:learn',)})
-  assert f'{tmp_path}/none holds no run' in refusal(graph.require_starts, lost, two)
+  assert f'{tmp_path}/none holds no run' in refusal(graph.home, lost, two)
   for stage, fine in (('reward', True), ('initialise', False)):
     config = example(stages=('learn',), **{'learn.start': f'{one}:{stage}'})
     if fine:
@@ -177,3 +177,15 @@ def test_a_start_stays_the_same_run_when_a_later_version_has_more_settings(tmp_p
   before = graph.identity(config, tmp_path / 'run')['start']
   monkeypatch.setitem(settings.JOB, 'later', 1)
   assert graph.identity(config, tmp_path / 'run')['start'] == before
+
+
+def test_a_policy_of_another_run_is_measured_on_the_data_of_that_run(tmp_path):
+  start = write(tmp_path / 'one', ended=['reward'])
+  key = 'evaluate.policies.initialised.stages'
+  config = example(**{key: (f'{start}:reward',), 'stages': ('evaluate',)})
+  assert graph.home(config, tmp_path / 'run') == start
+  assert 'start' in graph.identity(config, tmp_path / 'run')
+  words = f"config.{key}='{start}:report' names 'report', which makes no parameters"
+  assert words in refusal(graph.home, example(**{key: (f'{start}:report',)}), tmp_path / 'run')
+  other = example(**{key: (f'{start}:reward',), 'data.pool': 32})
+  assert f'config.{key}=' in refusal(graph.home, other, tmp_path / 'run')
