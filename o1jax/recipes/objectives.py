@@ -123,6 +123,10 @@ def check_learning(name: str, section: ConfigDict, provides: frozenset[str]) -> 
       )
       require(weight >= 0, f'config.{name}.{mix}.{loss}={weight}: give at least 0')
   require(section.tokens >= 0, f'config.{name}.tokens={section.tokens}: give at least 0')
+  require(
+    bool(weighed(section)),
+    f'config.{name}.weights are all 0, so nothing is learned: give one of {", ".join(LOSSES)}',
+  )
   for loss, settings in section.losses.items():
     unknown = sorted(set(settings) - set(LOSSES[loss].defaults)) if loss in LOSSES else [loss]
     require(not unknown, f'config.{name}.losses.{loss} has no setting {", ".join(unknown)}')

@@ -135,6 +135,7 @@ def check_searches(config: ConfigDict) -> None:
   """Refuses searches of the evaluation that cannot work."""
   section = config.evaluate
   known = ', '.join(section.searches) or 'none'
+  require(len(section.policies) > 0, 'config.evaluate.policies names none: give at least one')
   for name in section.searches:
     _check_row(config, name)
   for policy, settings in section.policies.items():

@@ -110,9 +110,14 @@ def check_config(config: ConfigDict) -> None:
     require(
       leaves.get(key, least) >= least, f'config.{key} is {leaves.get(key)}: give at least {least}'
     )
+  asked = [key for key in ('data.test', 'data.test_targets') if key in leaves]
+  require(
+    not asked or any(leaves[key] for key in asked),
+    f'config.{" and config.".join(asked)} are 0, so nothing is measured: give at least 1',
+  )
   share = leaves.get('verifier.unjudged', 0)
   require(0 <= share <= 1, f'config.verifier.unjudged is {share}: give a share, in [0, 1]')
-  for key in ('verifier.seconds', 'verifier.patience'):
+  for key in ('verifier.seconds', 'verifier.patience', 'verifier.memory'):
     require(leaves.get(key, 1) > 0, f'config.{key} is {leaves.get(key)}: give more than 0')
 
 

@@ -57,6 +57,13 @@ def test_the_quickstart_is_accepted():
     (dict(draw=draw(taste=1.0)), 'learn.draw has no setting taste'),
     (dict(draw=draw(prior=0.0)), 'learn.draw: prior=0.0: give a number of at least 0.01'),
     (dict(draw=draw(floor=1.5)), r'learn.draw: floor=1.5: give a number in \[0, 1\]'),
+    (
+      dict(
+        weights=dict(gradient=0.0, clone=0.0, value=0.0),
+        warmup_weights=dict(clone=0.0, value=0.0),
+      ),
+      'learn.weights are all 0, so nothing is learned: give one of clone, ',
+    ),
     (dict(tokens=-1), 'learn.tokens=-1: give at least 0'),
     (dict(learns=()), r'learns=\(\): choose from policy, critic'),
   ],

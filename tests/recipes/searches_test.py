@@ -133,6 +133,13 @@ def test_what_cannot_be_searched_is_one_line(changes, words):
   check_searches(config())
 
 
+def test_without_a_policy_nothing_is_measured():
+  config = quickstart.get_config()
+  config.evaluate.policies = ConfigDict()
+  with pytest.raises(ConfigError, match='config.evaluate.policies names none'):
+    check_searches(complete(config))
+
+
 def test_without_a_temperature_there_is_one_chain_and_no_tree():
   cold = quickstart.get_config()
   cold.sampling.temperature = 0.0

@@ -106,6 +106,11 @@ def test_true_is_not_one():
     ({'skip_limit': 0}, ('config.skip_limit', '0', 'at least 1')),
     ({'seed': -1}, ('config.seed is -1', 'at least 0')),
     ({'data': ConfigDict({'demonstrations': 0})}, ('config.data.demonstrations', 'at least 1')),
+    (
+      {'data': ConfigDict({'test': 0, 'test_targets': 0})},
+      ('config.data.test and config.data.test_targets are 0', 'at least 1'),
+    ),
+    ({'verifier': ConfigDict({'memory': 0.0})}, ('config.verifier.memory is 0.0', 'more than 0')),
     ({'stages': ()}, ('config.stages=()', 'at least one')),
     ({'stages': (1,)}, ('config.stages=(1,)', 'at least one')),
   ],
