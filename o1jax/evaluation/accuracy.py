@@ -350,8 +350,8 @@ def coverage(
   """pass@k of a best-of-N search by the unbiased estimator (arXiv:2107.03374), one row a budget of
   k units.
 
-  The interval is normal over problems. Samples without a verdict do not count as samples. A problem
-  with fewer than k others is left out, and counted.
+  The interval is normal over problems, and Wilson's where all estimates are equal. Samples without
+  a verdict do not count as samples. A problem with fewer than k others is left out, and counted.
   """
   samples = int(verdicts.samples.max())
   judged = samples - verdicts.unjudged
@@ -361,7 +361,10 @@ def coverage(
     if not enough.any():
       continue
     each = pass_at_k(judged[enough], verdicts.right[enough], k)
-    low, high = np.clip(mean_interval(each), 0, 1)
+    if each.min() == each.max():  # no spread, which is no certainty
+      low, high = wilson_interval(min(float(each.sum()), len(each)), len(each))
+    else:
+      low, high = np.clip(mean_interval(each), 0, 1)
     rows.append(
       Result(
         stage=stage,

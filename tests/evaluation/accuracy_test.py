@@ -332,3 +332,9 @@ class TestRows:
       assert 0 <= row.ci_low <= row.accuracy <= row.ci_high <= 1
     np.testing.assert_allclose(rows[0].accuracy, self.RIGHT.mean() / 6)
     np.testing.assert_allclose(rows[2].accuracy, 3 / 4)
+
+  @pytest.mark.parametrize('right', [0, 6])
+  def test_coverage_of_problems_that_agree_is_not_certain(self, right):
+    alike = self.verdicts()._replace(right=np.full(4, right))
+    (row,) = coverage(alike, [Budget(0, 1)], **self.TELL)
+    assert (row.ci_low, row.ci_high) == wilson_interval(4 * right // 6, 4)
