@@ -116,9 +116,9 @@ def tree_text(nodes, *, width=110, limit=130):
     limit: most nodes shown; the least visited are counted behind a '+3 more'.
 
   Returns:
-    Text whose lines show the step, then visits, q and the critic's value. '●' marks the chosen
-    path, '✓' and '✗' the verdict of a finished solution. Unvisited candidates are counted behind
-    their parent, '+3 unvisited'.
+    Text whose lines show the step, then visits, q ('–' where unvisited) and the critic's value. '●'
+    marks the chosen path, '✓' and '✗' the verdict of a finished solution. Unvisited candidates are
+    counted behind their parent, '+3 unvisited'.
   """
   lines, stems = [f'{"":{width - 21}}visits     q  critic'], {}
   for row in _outline(nodes, limit):
@@ -129,7 +129,8 @@ def tree_text(nodes, *, width=110, limit=130):
     words = f'{stem}{branch}{"●" if node.chosen else "○"} {_symbol(node)}{_plain(node.text)}'
     room = width - 23 - len(note)
     words = words if len(words) <= room else words[: room - 1] + '…'
-    lines.append(f'{words + note:{width - 23}} {node.visits:7d} {node.q:6.2f} {node.value:6.2f}')
+    q = f'{node.q:.2f}' if node.visits else '–'
+    lines.append(f'{words + note:{width - 23}} {node.visits:7d} {q:>6} {node.value:6.2f}')
   return '\n'.join(lines)
 
 

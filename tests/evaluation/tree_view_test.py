@@ -104,6 +104,7 @@ class TestText:
   def test_where_nothing_counts_visits_all_are_shown(self):
     text = tree_view.tree_text(wide_nodes(6, lambda i: 0))
     assert 'step 6' in text and 'unvisited' not in text
+    assert all(line.split()[-2] == '–' for line in text.splitlines()[1:])  # nothing came back
 
   def test_the_least_visited_give_way_and_ancestors_stay(self):
     nodes = wide_nodes(300, lambda i: i)
