@@ -15,7 +15,8 @@ CAPTION = (
   'Tokens: all that were sampled for a problem, pruned branches too. At equal tokens the higher '
   'curve is the better method. Units: solutions sampled, or simulations run; they cost unlike '
   'amounts. FLOPs: the critic is counted too. pass@k: any of k samples is right, so it is the '
-  'ceiling of choosing among samples. '
+  'ceiling of choosing among samples. It is estimated from all samples, and a vote over k from the '
+  'first k, so at small k chance may put the vote above it. '
 )
 AXES = {
   'tokens': (10, 'tokens sampled for one problem'),
@@ -160,18 +161,21 @@ def _fit_cells(fit, scale):
   return f'{points[0]:+.1f} ({points[1]:+.1f} to {points[2]:+.1f})', r_squared
 
 
-def train_time(curve):
+def train_time(curve, order=()):
   """Validation accuracy of one greedy solution against FLOPs spent in training, with its fit.
 
   Args:
     curve: list of points as in train_curve.json (see `report.build_report`), or None.
+    order: stages of the job. Their curves take the colours in this order, as policies do.
 
   Returns:
     HTML.
   """
   if not curve:
     return page.missing('report/data/train_curve.json', 'searches and learns')
-  stages = list(dict.fromkeys(_stage(point) for point in curve))
+  found = dict.fromkeys(_stage(point) for point in curve)
+  stages = [*(stage for stage in order if stage in found), *found]
+  stages = list(dict.fromkeys(stages))
   curves, sentences = [], []
   for stage in stages:
     mine = sorted(

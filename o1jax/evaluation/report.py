@@ -40,8 +40,10 @@ def build_report(workdir):
     calibration.json: {policy: what `statistics.calibration_of_states` returns}.
     fixed.json: list of {"policy", "prompt", "answer": text, '' where the search finished none,
       "verdict": bool}, of the task's fixed problems; most tasks have none.
-    tree.json: list of {"policy": name, "picked": how the problem was picked, "prompt": text,
-      "nodes": DrawnNodes as dicts, "verdict": true, false or null, "answer": text}.
+    tree.json: list of {"policy": name, "method", "units": of its search, "asked": tokens on
+      average, 0 = asked in units, "tokens": spent on this problem, "picked": how the problem was
+      picked, "prompt": text, "nodes": DrawnNodes as dicts, "verdict": true, false or null,
+      "answer": text}.
   A file that is missing leaves a section that says so and says what the stage that writes it does.
 
   Args:
@@ -64,13 +66,14 @@ def build_report(workdir):
     name: _read_json(workdir / 'report' / 'data' / f'{name}.json')
     for name in ('train_curve', 'behaviours', 'calibration', 'fixed', 'tree')
   }
+  config = _read_json(workdir / 'config.json')
   sections = (
     ('results', 'Test problems: all results', _results(rows, answers)),
     ('test-time', 'Test problems: accuracy against test-time compute', curves.test_time(rows)),
     (
       'train-time',
       'Validation problems: accuracy against train-time compute',
-      curves.train_time(data['train_curve']),
+      curves.train_time(data['train_curve'], (config or {}).get('stages', ())),
     ),
     ('behaviours', 'Validation problems: reasoning behaviours', _behaviours(data['behaviours'])),
     ('calibration', 'Test problems: calibration of the critic', _calibration(data['calibration'])),
@@ -82,9 +85,10 @@ def build_report(workdir):
   body = (
     f'<h1>Run {html.escape(name)}</h1><div class="subtitle">o1jax: policy initialisation, reward, '
     f'search and learning, '
-    f'after the roadmap of arXiv:2412.14135</div>{_summary(rows, answers)}<nav>{links}</nav>'
+    f'after the roadmap of arXiv:2412.14135</div>{_summary(rows, answers, config)}'
+    f'<nav>{links}</nav>'
     + ''.join(page.section(*parts) for parts in sections)
-    + _footer(_read_json(workdir / 'config.json'), _read_json(workdir / 'versions.json'))
+    + _footer(config, _read_json(workdir / 'versions.json'))
   )
   path = workdir / 'report' / 'index.html'
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +119,7 @@ def _points(pair):
   return f'{100 * pair.gain:+.1f}{interval or ""}'
 
 
-def _summary(rows, answers):
+def _summary(rows, answers, config):
   """The headline: greedy decoding before and after learning, and search at equal tokens."""
   if not rows:
     return (
@@ -128,8 +132,25 @@ def _summary(rows, answers):
     _task_summary(task, [row for row in summary if row.task == task], answers) for task in tasks
   ) + (
     f'<p class="subtitle">In brackets, 95% intervals. None of these methods sees the answer. '
-    f'{SETS}</p>'
+    f'{SETS}</p>' + _policies(list(dict.fromkeys(row.stage for row in summary)), config or {})
   )
+
+
+def _policies(names, config):
+  """Which stage made each policy, by the config: its kind, and the stage that it started from."""
+  sections = [section for section in config.values() if isinstance(section, dict)]
+  told, policies = [], next((s['policies'] for s in sections if 'policies' in s), {})
+  for name in names:
+    stages = policies.get(name, {}).get('stages', ())
+    # Of several, the first that the job has run is the one measured.
+    stage = next((s for s in stages if s in config.get('stages', ())), next(iter(stages), None))
+    if stage:
+      section = config.get(stage, {})
+      words = [section['kind']] if section.get('kind', stage) != stage else []
+      words += [f'from {section["start"]}'] if section.get('start') else []
+      told.append(f'{name} after {stage}' + (f' ({", ".join(words)})' if words else ''))
+  text = f'Each policy is what a stage left: {"; ".join(told)}.'
+  return f'<p class="subtitle">{html.escape(text)}</p>' if told else ''
 
 
 def _task_summary(task, rows, answers):
@@ -229,11 +250,25 @@ def _tree(tree):
   picked = tree.get('picked', 'one of the first test problems, picked among those solved')
   return (
     f'<p>This is {html.escape(picked)}:</p><pre>{html.escape(tree["prompt"])}</pre>'
-    f'<p>Answer of the search with the {html.escape(tree["policy"])} policy: '
-    f'<code>{html.escape(str(tree["answer"]) or "none")}</code> — {verdict}. {len(nodes) - 1} '
-    f'steps were sampled and {shown} visited.</p>'
+    f'<p>Answer of {_search_of(tree)} with the {html.escape(tree["policy"])} policy: '
+    f'<code>{html.escape(str(tree["answer"]) or "none")}</code> — {verdict}. {_spent(tree)}'
+    f'{len(nodes) - 1} steps were sampled and {shown} visited.</p>'
     f'<div class="scroll">{tree_view.tree_svg(nodes)}</div>'
   )
+
+
+def _search_of(tree):
+  if 'method' not in tree:  # of an older run
+    return 'the search'
+  shown = method(tree['method'])
+  return html.escape(f'{shown.words} ({tree["units"]:,} {shown.unit})')
+
+
+def _spent(tree):
+  if 'tokens' not in tree:
+    return ''
+  asked = f', where {tree["asked"]:,} were asked on average' if tree['asked'] else ''
+  return f'It spent {tree["tokens"]:,.0f} tokens{asked}. '
 
 
 def _fixed(rows):
@@ -257,8 +292,8 @@ def _results(rows, answers):
   parts.append(
     '<p class="caption">Tokens (sampled, pruned branches included), FLOPs and seconds are means '
     'for one problem; seconds are of this machine and batch. Units are solutions or simulations. '
-    'Where tokens were asked, the units are those that spend about as many. Lines part unlike '
-    'numbers of tokens. '
+    'Asked: how many tokens on average, and the units are those that spend about as many; empty '
+    'where units were asked. A line sets off each number of tokens. '
     'With several seeds the interval is Student’s over the seeds, with one it is Wilson’s over the '
     f'problems. <code>{FILE}</code> has every answer.</p>'
   )

@@ -59,7 +59,8 @@ def policies_made(run: Run) -> list[Made]:
   require(
     bool(found),
     f'evaluate has nothing to measure: none of its policies ({", ".join(wanted)}) is made; run '
-    f'first one of the stages {", ".join(stages)}',
+    f'first one of the stages {", ".join(stages)}, or name a stage of another run as FOLDER:STAGE '
+    'in config.evaluate.policies.NAME.stages',
   )
   return found
 
@@ -300,7 +301,8 @@ def draw_search(run: Run, policy: str, searched: Verdicts) -> None:
   the other verdict."""
   prompt, _ = run.experiment.data.test
   nodes = searched.chosen
-  right = searched.answers[next(iter(searched.answers))].correct[: len(searched.trees.mask)]
+  readout = next(iter(searched.answers))
+  right = searched.answers[readout].correct[: len(searched.trees.mask)]
   others = np.flatnonzero(right != right[0])
   shown = [(0, 'the first test problem')]
   if len(others):
@@ -312,6 +314,10 @@ def draw_search(run: Run, policy: str, searched: Verdicts) -> None:
     data.append(
       dict(
         policy=policy,
+        method=readout.method,
+        units=readout.budget.units,
+        asked=readout.budget.tokens,
+        tokens=float(searched.tokens[i]),
         picked=picked,
         prompt=one.prompt,
         answer=one.answer,

@@ -83,6 +83,7 @@ def write_run(folder):
     dict(policy='learned', picked=f'the {EVIL}', prompt=EVIL, nodes=drawn, verdict=v, answer=EVIL)
     for v in (True, False)
   ]
+  tree[1].update(method='gumbel', units=23, asked=800, tokens=1012.0)
   calibration = {'learned': states, EVIL: states}
   fixed = [
     dict(policy=EVIL, prompt=EVIL, answer=EVIL, verdict=True),
@@ -170,6 +171,31 @@ def test_the_headline_has_every_policy(tmp_path):
   lead = re.search('<p class="lead">(.*?)</p>', text).group(1)
   assert 'the learned policy 30.0% (20.0 to 40.0), 10.0 points more' in lead
   assert 'the control policy 16.0% (6.0 to 26.0), 4.0 points less' in lead
+  assert 'Each policy is' not in text  # no config says
+
+
+def test_each_policy_is_traced_to_its_stage(tmp_path):
+  run = write_run(tmp_path / 'demo')
+  config = dict(
+    stages=['reward', 'learn'],
+    reward=dict(kind='reward', start='initialise'),
+    learn=dict(kind=EVIL, start='reward'),
+    evaluate=dict(
+      policies={
+        'initialised': dict(stages=['reward', 'initialise']),
+        'learned': dict(stages=['gone', 'learn']),
+        'unmeasured': dict(stages=['learn']),
+      }
+    ),
+  )
+  (run / 'config.json').write_text(json.dumps(config))
+  found = re.search(
+    'Each policy is what a stage left: (.*?)\\.</p>', report.build_report(run).read_text()
+  )
+  kind = html.escape(EVIL)
+  assert found.group(1) == (
+    f'initialised after reward (from initialise); learned after learn ({kind}, from reward)'
+  )
 
 
 def test_validation_and_test_are_told_apart(text):
@@ -184,6 +210,12 @@ def test_validation_and_test_are_told_apart(text):
 def test_training_curves_are_called_by_what_trains(run, text, tmp_path):
   part = section(text, 'train-time')
   assert 'learn: ' in part and 'control: ' in part and '>greedy<' not in part
+  for order in (['learn', 'control'], ['control', 'none', 'learn']):
+    own = write_run(tmp_path / order[0])
+    (own / 'config.json').write_text(json.dumps({'stages': order}))
+    caption = section(report.build_report(own).read_text(), 'train-time')
+    first, last = order[0], order[-1]
+    assert caption.index(f'{first}: +') < caption.index(f'{last}: +')
   older = write_run(tmp_path / 'demo')  # a run of before named no stage
   path = older / 'report' / 'data' / 'train_curve.json'
   path.write_text(json.dumps([p for p in json.loads(path.read_text()) if p.pop('stage') != 'none']))
@@ -195,9 +227,16 @@ def test_training_curves_are_called_by_what_trains(run, text, tmp_path):
 
 def test_the_trees_say_how_they_were_picked_and_whose_search_it_was(text):
   part = section(text, 'tree')
-  assert part.count('Answer of the search with the learned policy') == 2
+  assert part.count('with the learned policy') == 2
   assert part.count(f'This is the {html.escape(EVIL)}:') == 2
   assert '✓ right' in part and '✗ wrong' in part
+
+
+def test_a_tree_says_what_was_asked_and_spent_where_its_run_kept_that(text):
+  part = section(text, 'tree')
+  assert part.count('Answer of Gumbel MCTS (23 simulations) with the learned policy') == 1
+  assert part.count('It spent 1,012 tokens, where 800 were asked on average.') == 1
+  assert part.count('Answer of the search with the learned policy') == 1
 
 
 def test_calibration_shows_finished_solutions_and_prefixes_apart(text):

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from configs import quickstart
+from o1jax.evaluation.accuracy import Readout
 from o1jax.evaluation.tree_view import DrawnNode
 from o1jax.recipes import measure
 from o1jax.recipes.measure import Made, policies_made
 from o1jax.recipes.settings import complete
 from o1jax.runtime.config import ConfigDict, ConfigError
+from o1jax.search import Budget
 from o1jax.tasks import cipher, countdown, mixture
 from o1jax.types import Prompt
 
@@ -112,7 +114,7 @@ class TestPolicies:
   )
   def test_nothing_to_measure_is_an_error_that_names_the_stages(self, made, policies):
     with pytest.raises(
-      ConfigError, match='nothing to measure.*of the stages (reward|learn)'
+      ConfigError, match='nothing to measure.*of the stages (reward|learn).*FOLDER:STAGE'
     ) as error:
       policies_made(self.run(*made, policies=policies))
     assert '\n' not in str(error.value)
@@ -166,7 +168,8 @@ class TestDrawn:
   ):
     answers = SimpleNamespace(correct=np.array([*right, 1, 0], bool))
     searched = SimpleNamespace(
-      answers={'only': answers},
+      answers={Readout('gumbel', 'weighted', Budget(100, 5)): answers},
+      tokens=np.arange(6.0),
       chosen=np.arange(6),
       trees=SimpleNamespace(mask=np.ones((4, 2, 2))),
     )
@@ -184,4 +187,6 @@ class TestDrawn:
     assert [int(tree['prompt']) for tree in written['tree']] == [i for i, _ in expected]
     for tree, (_, words) in zip(written['tree'], expected, strict=True):
       assert tree['picked'].startswith('the first test problem') and words in tree['picked']
+      spent = [tree[key] for key in ('method', 'units', 'asked', 'tokens')]
+      assert spent == ['gumbel', 5, 100, float(tree['prompt'])]
     assert [tree['verdict'] for tree in written['tree']] == [bool(right[i]) for i, _ in expected]
