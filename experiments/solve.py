@@ -1,6 +1,6 @@
 """Answers questions with a trained run.
 
-  python -m experiments.solve --workdir=runs/quickstart "make 26 from 3 5 7" [--tokens=1500]
+  python -m experiments.solve --workdir=runs/quickstart "make 24 from 2 3 4" [--tokens=1500]
   [--show=answer|steps|tree]
   python -m experiments.solve --workdir=runs/quickstart --interactive
 

@@ -24,6 +24,12 @@ HINT = (
   'Ctrl-D ends'
 )
 
+LEGEND = (
+  'visits: simulations through a step; q: their mean return; critic: P(right) seen at the step;\n'
+  '✓ ✗: the verdict'
+)
+CHOSEN = '●: the path of the answer'
+
 
 class Solver(NamedTuple):
   """A policy of a run and the search by which it answers."""
@@ -33,6 +39,7 @@ class Solver(NamedTuple):
   params: Params
   row: Row
   units: int
+  asked: int = 0  # tokens on average that the units were found for; 0 = asked in units
 
   def __call__(self, problem: Problem, *, show: str) -> str:
     """What there is to say of a problem, as text. ConfigError where it is too long for the run."""
@@ -44,13 +51,15 @@ class Solver(NamedTuple):
     judged = bool(thought) and thought[-1].correct is not None
     lines.append(_answer(found, known=judged and bool(problem.text or problem.numbers)))
     if show == 'tree':
-      lines += [*([] if thought else [_summary(found, thought)]), '', tree_text(found.nodes)]
+      lines += [] if thought else [_summary(found, thought)]
+      lines += ['', tree_text(found.nodes), '', LEGEND, *([CHOSEN] if thought else [])]
     else:
       lines += _steps(thought) if show == 'steps' and thought else [_summary(found, thought)]
+    asked = f' (asked: {self.asked:,} on average)' if self.asked else ''
     lines.append(
       f'\nspent: {self.units} {SEARCHES[self.row.method].unit} ({self.row.method}, {self.policy} '
       f'policy), '
-      f'{int(verdicts.tokens[0]):,} tokens, {float(verdicts.flops[0]):.2g} FLOPs, '
+      f'{int(verdicts.tokens[0]):,} tokens{asked}, {float(verdicts.flops[0]):.2g} FLOPs, '
       f'{float(verdicts.seconds[0]):.2g} s'
     )
     return '\n'.join(lines)
@@ -116,9 +125,9 @@ def open_solver(
       f'told in {SEARCHES[row.method].unit}: give --units, or run its stage evaluate with a row of '
       'config.evaluate.searches of this method that a policy names',
     )
-  return Solver(
-    run, policy, run.params(made[policy]), row, units or _units(run, policy, row, default, spent)
-  )
+  asked = tokens or (0 if units else int(config.evaluate.answer.tokens))
+  units = units or _units(run, policy, row, default, spent)
+  return Solver(run, policy, run.params(made[policy]), row, units, asked)
 
 
 def _units(run, policy, row, default, spent):

@@ -285,6 +285,8 @@ def test_a_question_is_answered_with_its_bill(run, flags, shown, spent):
   assert done.stdout.startswith('make 24 from 3,5,7\nnote: no way leads to 24\n\nanswer: ')
   assert f'spent: {spent}, ' in done.stdout and 'FLOPs' in done.stdout
   assert shown in done.stdout or 'none found' in done.stdout
+  assert ('(asked: 276 on average)' in done.stdout) == ('--tokens=276' in flags)
+  assert ('visits: simulations through a step' in done.stdout) == ('--show=tree' in flags)
   assert ('●' in done.stdout) == ('--show=tree' in flags and 'none found' not in done.stdout)
 
 
