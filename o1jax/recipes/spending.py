@@ -75,6 +75,7 @@ def measured_budgets(
       one = lambda count: spent([Budget(units=count)], count)
       units[n], known = units_for(n, one, guess=guess[n], most=row.most, known=known)
   _tell_room(row, max(asked), known, who)
+  _tell_least(row, min(asked), known, who)
   return with_units(row.budgets, units)
 
 
@@ -158,5 +159,16 @@ def _tell_room(row, asked, known, who):
     print(
       f'{who}: asked for {asked:,} tokens, it spends {spends:,.0f}, since it has room for '
       f'{row.most} {SEARCHES[row.method].unit}: raise config.evaluate.searches.{row.name}.most',
+      file=sys.stderr,
+    )
+
+
+def _tell_least(row, asked, known, who):
+  """Says that one unit of a search takes more tokens than it is asked for."""
+  least = known[row.most] / row.most if row.search.chains else known.get(1, asked)
+  if least > (1 + TOLERANCE) * asked and first():
+    print(
+      f'{who}: asked for {asked:,} tokens, it spends {least:,.0f}, since it can do no less: '
+      'compare by the tokens spent',
       file=sys.stderr,
     )

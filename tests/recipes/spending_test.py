@@ -113,6 +113,15 @@ def test_a_search_without_the_room_is_told(capsys, name, room):
   assert line.endswith(f'has room for {room}: raise config.evaluate.searches.{name}.most')
 
 
+@pytest.mark.parametrize('name', ['chains', 'gumbel'])
+def test_a_search_that_cannot_spend_so_little_is_told(capsys, name):
+  for one, told in ((170.0, 1), (100.0, 0)):
+    budgets, _ = asked_of(name, lambda units, one=one: one * (units or ROOM))
+    assert budgets[0] == Budget(100, 1)
+    lines = [line for line in capsys.readouterr().err.splitlines() if 'no less' in line]
+    assert len(lines) == told and all('for 100 tokens, it spends 170,' in line for line in lines)
+
+
 def test_what_a_search_shows_becomes_units_for_tokens():
   chains, trees = row_of(CONFIG, 'chains'), row_of(CONFIG, 'gumbel')
   whole = SimpleNamespace(tokens=ROOM * np.array([95.0, 105.0]))
