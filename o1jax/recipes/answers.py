@@ -110,9 +110,10 @@ def open_solver(
   made = run.policies()
   policy = policy or next((name for name in ('learned', *made) if name in made), None)
   known = ', '.join(run.experiment.config.evaluate.policies)
+  wanted = f'policy {policy!r}' if policy else 'policy'
+  way = f'choose from {", ".join(made)}, or ' if made else ''
   require(
-    policy in made,
-    f'{run.workdir} has no {policy or "policy"} to ask, of {known}: run the job first',
+    policy in made, f'{run.workdir} has no {wanted} to ask, of {known}: {way}run the job first'
   )
   config, spent = run.experiment.config, spending.read_spending(run)
   default = row_of(config, config.evaluate.answer.search)
