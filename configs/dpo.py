@@ -22,6 +22,9 @@ def get_config(argument: str = '') -> ConfigDict:
   # Online: the pairs of an update are the policy's own of that moment, so a small rate will do.
   c.learn.optimizer.learning_rate /= 3
   c.learn.optimizer.adam_learning_rate /= 3
+  # A solution that is cropped is in no pair. Then long ones are never the worse, and the policy
+  # learns not to end (experiments/LOG.md).
+  c.learn.tokens = 0
   if loss == 'sibling_dpo':
     c.learn.search.update(method='gumbel', units=4 if 'smoke' in words else 12)
     c.learn.tokens = 0 if 'smoke' in words else 320  # of a whole tree, where a chain had 112
