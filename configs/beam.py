@@ -24,7 +24,9 @@ def get_config(argument: str = '') -> ConfigDict:
   for name in names:
     row = gumbel.copy_and_resolve_references()
     row.method = name
-    row.update(dict(units=(1,), most=2) if argument == 'smoke' else dict(most=8))
+    # One beam spends 400 tokens.
+    few = dict(units=(1,), most=2) if argument == 'smoke' else dict(tokens=(400, 800, 1600), most=8)
+    row.update(few)
     c.evaluate.searches[name] = row
   del c.evaluate.searches.gumbel
   measured = c.evaluate.policies.initialised
