@@ -54,6 +54,7 @@ TABLES = {
 COMMON = {
   'math': 'a format of data, and a judge of answers',
   'critic': 'a role of parameters, and a score',
+  'outcome': 'the verdict on a solution, and a label of the critic',
   'length': 'of rows and steps',
   'value': 'a number of a node, and a method of the transformer',
   'group': 'of devices that exchange messages',

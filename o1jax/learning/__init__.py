@@ -95,7 +95,11 @@ ADVANTAGES = {
 
 # (tree, returns, **settings) -> Targets
 VALUES = {
-  'monte_carlo': Row(returns.monte_carlo_targets, 'mean return below a node', ('solutions',)),
+  'monte_carlo': Row(
+    returns.monte_carlo_targets, 'mean return below a node, a soft label', ('solutions',)
+  ),
+  'hard': Row(returns.hard_targets, 'best return below a node, a hard label', ('solutions',)),
+  'outcome': Row(returns.outcome_targets, 'the return of a solution, at its end alone'),
   'td': Row(returns.td_lambda, 'TD(lambda) of nodes', ('value',), dict(lambda_=0.95)),
   'gae': Row(ppo.token_targets, 'lambda-returns of tokens', ('token_value',), dict(lambda_=0.95)),
 }

@@ -127,8 +127,41 @@ def of_nodes(tree: Tree, node: Array, mask: Array, root: Array, root_mask: Array
 
 
 def monte_carlo_targets(tree: Tree, returns: Returns) -> Targets:
-  """The mean return of the solutions at or below each node (arXiv:2312.08935)."""
+  """The mean return of the solutions at or below each node: soft labels (arXiv:2312.08935)."""
   return of_nodes(tree, returns.here, returns.known, returns.root, returns.solutions > 0)
+
+
+def hard_targets(tree: Tree, returns: Returns) -> Targets:
+  """The best return of the solutions at or below each node. For outcomes alone it is 1 where any of
+  them is right: the hard labels of Math-Shepherd (arXiv:2312.08935)."""
+  best, root = best_below(tree, jnp.where(ended(tree), returns.ended, -jnp.inf))
+  depth, some = 1 + tree_lib.parent_depth(tree)[..., None], returns.solutions > 0
+  node = jnp.where(returns.known, best, 0) / returns.gamma**depth
+  return of_nodes(tree, node, returns.known, jnp.where(some, root, 0), some)
+
+
+def best_below(tree: Tree, values: Array) -> tuple[Array, Array]:
+  """Largest of a node field [B, X, A] over each node and its descendants, and of the whole tree [B];
+  what does not count holds -inf."""
+
+  def one(path, expanded, values):
+    slots, width = values.shape
+    best = jnp.where(expanded >= 0, values.max(-1), -jnp.inf)
+    where = jnp.where(path >= 0, path, slots * width + 1)
+    above = jnp.full(slots * width + 1, -jnp.inf).at[where].max(best[:, None], mode='drop')
+    return jnp.maximum(values, above[1:].reshape(slots, width)), above[0]
+
+  return jax.vmap(one)(tree.path, tree.expanded, values)
+
+
+def outcome_targets(tree: Tree, returns: Returns) -> Targets:
+  """The return of a solution at its end, and nothing before it: an outcome reward model
+  (arXiv:2110.14168). A prefix, and the prompt, have no target."""
+  over = ended(tree)
+  last = jnp.arange(tree.tokens.shape[-1]) == tree.length[..., None] - 1
+  nowhere = jnp.zeros_like(returns.root)
+  targets = of_nodes(tree, jnp.where(over, returns.here, 0), over, nowhere, nowhere > 0)
+  return targets._replace(token_mask=targets.token_mask & last)
 
 
 def td_lambda(tree: Tree, returns: Returns, *, lambda_: float = 0.95) -> Targets:
