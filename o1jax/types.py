@@ -80,6 +80,10 @@ class Task(NamedTuple):
     world: what is said after a step, if anything; `demonstrate` gives it as `text.steps.Given`.
     judges: rows of `verify.JUDGES` that may judge its answers.
     parts: the tasks that it mixes, if it does; `Problem.task` is a place among them.
+    plant: (problem, rng, wrong) -> steps as of `demonstrate`, and a label for each: RIGHT, WRONG
+      or None of `text.steps`. A step is right where what it says is true. With `wrong` there is
+      one step that is not; those after it follow from it and have no label. Without, all are
+      right. None where the task plants no errors.
   """
 
   name: str
@@ -95,6 +99,7 @@ class Task(NamedTuple):
   world: TextWorld | None = None
   judges: tuple[str, ...] = ('task',)
   parts: tuple['Task', ...] = ()
+  plant: Callable[[Problem, np.random.Generator, bool], tuple[list[str], list]] | None = None
 
   def each(self) -> tuple['Task', ...]:
     """Its parts, or itself alone where it has none."""

@@ -44,7 +44,7 @@ TABLES = {
   'search/choose.py': ('CHOICES',),
   'learning/__init__.py': ('LOSSES', 'ADVANTAGES', 'VALUES', 'DRAWS'),
   'tasks/__init__.py': ('TASKS',),
-  'data/__init__.py': ('FORMATS',),
+  'data/__init__.py': ('FORMATS', 'LABELS'),
   'verify/__init__.py': ('JUDGES',),
   'reward/__init__.py': ('SCORES',),
   'model/__init__.py': ('FAMILIES',),

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from o1jax.data.fields import field, filled, optional, shown, texts
 from o1jax.data.records import ReaderError, read_lines
+from o1jax.text.steps import NEUTRAL, RIGHT, WRONG
 
-RIGHT, NEUTRAL, WRONG = 1, 0, -1
 _NUMBERS = {RIGHT: 1, NEUTRAL: 0.5, WRONG: 0, None: -100}  # in a file
 _LABELS = {number: label for label, number in _NUMBERS.items()}
 

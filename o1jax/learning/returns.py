@@ -141,8 +141,8 @@ def hard_targets(tree: Tree, returns: Returns) -> Targets:
 
 
 def best_below(tree: Tree, values: Array) -> tuple[Array, Array]:
-  """Largest of a node field [B, X, A] over each node and its descendants, and of the whole tree [B];
-  what does not count holds -inf."""
+  """Largest of a node field [B, X, A] over each node and its descendants, and over the whole tree
+  [B]; what does not count holds -inf."""
 
   def one(path, expanded, values):
     slots, width = values.shape

@@ -38,9 +38,8 @@ def task(**settings) -> types.Task:
   def demonstrate(problem: types.Problem, rng: np.random.Generator) -> list[str]:
     return [line for step in plain.demonstrate(problem, rng) for line in _asked(step)]
 
-  return plain._replace(
-    name='calculator', demonstrate=demonstrate, world=types.TextWorld(answer, _READS, _SAYS)
-  )
+  world = types.TextWorld(answer, _READS, _SAYS)
+  return plain._replace(name='calculator', demonstrate=demonstrate, world=world, plant=None)
 
 
 def _asked(step: str) -> list[str]:

@@ -28,7 +28,7 @@ from o1jax import types
 from o1jax.tasks import asking, splits
 from o1jax.tasks.words import WORDS
 from o1jax.text import bytes as text_bytes
-from o1jax.text.steps import ANSWER, DELIMITER, TAGS, Behaviours
+from o1jax.text.steps import ANSWER, DELIMITER, RIGHT, TAGS, WRONG, Behaviours
 
 ALPHABET = 'abcdefghijklmnopqrstuvwxyz'
 HELD_OUT_WORDS = ('strawberry',)  # in no generated sentence, of any split
@@ -81,6 +81,7 @@ def task(
     check=check,
     fixed=(EXAMPLE, STRAWBERRY),
     ask=functools.partial(ask, max_words=max_words, max_letters=max_letters),
+    plant=functools.partial(_plant, behaviours=dataclasses.replace(behaviours, dead_end=0.0)),
   )
 
 
@@ -229,6 +230,27 @@ def _demonstrate(
   if evaluate:
     steps.append(f'{TAGS["evaluation"]}{letters} ok')
   return [*steps, ANSWER + problem.text]
+
+
+def _plant(problem: types.Problem, rng: np.random.Generator, wrong: bool, *, behaviours):
+  """A demonstration without misread words, or with one wrong letter: of a word as it is read, or of
+  the answer. The steps after a wrong reading repeat its word."""
+  steps = _demonstrate(problem, rng, behaviours=behaviours)
+  if not wrong:
+    return steps, [RIGHT] * len(steps)
+  ciphered, words = problem.prompt.strip(DELIMITER).split(' ')[1:], problem.text.split(' ')
+  readings = [i for i, step in enumerate(steps) if step.startswith(TAGS['completion'])]
+  n, at_end = int(rng.integers(len(words))), bool(rng.random() < 0.25)
+  right, words[n] = words[n], _misread(words[n], rng)
+  place = len(steps) - 1 if at_end else readings[n]
+  if not at_end:
+    steps[place] = TAGS['completion'] + _reading(ciphered[n], words[n])
+    # Only the last word is evaluated.
+    last = n == len(words) - 1
+    verdict = TAGS['evaluation'] + right
+    steps = [s.replace(right, words[n], 1) if last and s.startswith(verdict) else s for s in steps]
+  steps[-1] = ANSWER + ' '.join(words)
+  return steps, [RIGHT] * place + [WRONG] + [None] * (len(steps) - place - 1)
 
 
 def _reading(word: str, letters: str) -> str:

@@ -24,9 +24,9 @@ import math
 import numpy as np
 
 from o1jax import types
-from o1jax.tasks import asking, infix, splits
+from o1jax.tasks import asking, infix, mistakes, splits
 from o1jax.tasks.walks import Move, Path, State, attempts_at, expression, moves, reachable
-from o1jax.text.steps import ANSWER, DELIMITER, TAGS, Behaviours
+from o1jax.text.steps import ANSWER, DELIMITER, RIGHT, TAGS, Behaviours
 
 MIN_TARGET = 10
 HELD_OUT_DIGIT = (
@@ -86,6 +86,7 @@ def task(
     verify=lambda reference, text, length: infix.verify(text, length, reference.numbers),
     check=_check,
     ask=functools.partial(ask, numbers=numbers, max_number=max_number, max_target=max_target),
+    plant=functools.partial(_plant, behaviours=behaviours),
   )
 
 
@@ -213,6 +214,13 @@ def _demonstrate(
     goals = [*(move.result for move in attempts[0][1][:-1]), target]
     steps.append(TAGS['decomposition'] + ' then '.join(map(str, goals)))
   return steps + _write(attempts, root, target, given, evaluate=evaluate)
+
+
+def _plant(problem: types.Problem, rng: np.random.Generator, wrong: bool, *, behaviours):
+  steps = _demonstrate(problem, rng, behaviours=behaviours)
+  if wrong:
+    return mistakes.plant(problem.numbers, steps, rng)
+  return steps, [RIGHT] * len(steps)
 
 
 def _attempts(root, target, behaviours, rng) -> list[tuple[Path, Path]]:

@@ -60,7 +60,12 @@ def task(*, parts: Sequence[types.Task], shares: Sequence[float]) -> types.Task:
     world=parts[0].world,
     judges=tuple(judges),
     parts=parts,
+    plant=_plant(parts) if all(part.plant for part in parts) else None,
   )
+
+
+def _plant(parts):
+  return lambda problem, rng, wrong: parts[problem.task].plant(problem, rng, wrong)
 
 
 def _of(index, problem):

@@ -17,6 +17,8 @@ TAGS = {behaviour: f'<{behaviour}>' for behaviour in BEHAVIOURS}
 ANSWER = '<answer>'
 DELIMITER = '\n'
 SYMBOLS = (*TAGS.values(), ANSWER, DELIMITER)
+# What a step may be labelled: neutral is not wrong, but no progress.
+RIGHT, NEUTRAL, WRONG = 1, 0, -1
 
 
 class Given(str):
