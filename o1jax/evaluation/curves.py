@@ -5,24 +5,19 @@ import collections
 import html
 import itertools
 
-from o1jax.evaluation import figures, page, results, scaling
+from o1jax.evaluation import figures, page, scaling
 from o1jax.evaluation.methods import looks, method
 
 SMALL = (
   'Small models reproduce the shape of a curve and the order of methods, not published percentages.'
 )
 CAPTION = (
-  'Tokens: all that were sampled for a problem, pruned branches too. At equal tokens the higher '
-  'curve is the better method. Units: solutions sampled, or simulations run; they cost unlike '
-  'amounts. FLOPs: the critic is counted too. pass@k: any of k samples is right, so it is the '
-  'ceiling of choosing among samples. It is estimated from all samples, and a vote over k from the '
-  'first k, so at small k chance may put the vote above it. '
+  'Tokens: all that were sampled for a problem, pruned branches too. FLOPs: the critic’s too. At '
+  'equal spend the higher curve is the better method. pass@k: any of k samples is right, '
+  'so it is the ceiling of choosing among samples. It is estimated from all samples, and a vote '
+  'over k from the first k, so at small k chance may put the vote above it. '
 )
-AXES = {
-  'tokens': (10, 'tokens sampled for one problem'),
-  'units': (2, 'units (solutions or simulations)'),
-  'flops': (10, 'FLOPs for one problem'),
-}
+AXES = {'tokens': 'tokens sampled for one problem', 'flops': 'FLOPs for one problem'}
 # How the training curves of stages look, in their order.
 TRAINING = (('blue', 'o'), ('orange', 's'), ('green', '^'), ('pink', 'D'))
 # Older runs named no stage, and called the curve of search-and-learn this.
@@ -30,33 +25,31 @@ _OLDER = {'greedy': 'search and learn'}
 
 
 def test_time(rows):
-  """Panels of test accuracy against tokens, units and FLOPs, a panel a stage, and the fitted
-  slopes, for each task.
+  """Panels of the test accuracy of one task against tokens and FLOPs, a panel a stage.
 
   Args:
-    rows: list of `results.Result`.
+    rows: list of `results.Summary`.
 
   Returns:
     HTML.
   """
-  if not rows:
-    return page.missing('results.csv', page.MEASURING)
-  summary = results.summarise(rows)
-  look = looks(row.method for row in summary)
+  look = looks(row.method for row in rows)
   ceilings = [name for name in look if method(name).oracle]
-  parts = [page.legend(look, _words, dotted=ceilings)]
-  for task in dict.fromkeys(row.task for row in summary):
-    groups = collections.defaultdict(list)
-    for row in summary:
-      if row.task == task:
-        groups[row.stage].append(row)
-    parts.append(f'<h3>{html.escape(task)}</h3>')
-    seeds = max(row.seeds for stage in groups.values() for row in stage)
-    over = 'seeds' if seeds > 1 else 'problems'
-    shared = f'Bars: 95% intervals over {over}. Dashed: fit on the logarithm. '
-    parts.append(_stage_panels(groups, look, CAPTION + shared + SMALL))
-    parts.append(_fit_table(groups))
-  return ''.join(parts)
+  shared = 'Bars: 95% intervals. Dashed: fit on the logarithm. '
+  legend = page.legend(look, _words, dotted=ceilings)
+  return legend + _stage_panels(_by_stage(rows), look, CAPTION + shared + SMALL)
+
+
+def slopes(rows):
+  """A table of the slopes of one task's curves; `rows` as for `test_time`."""
+  return _fit_table(_by_stage(rows))
+
+
+def _by_stage(rows):
+  groups = collections.defaultdict(list)
+  for row in rows:
+    groups[row.stage].append(row)
+  return groups
 
 
 def _stage_panels(groups, look, caption):
@@ -72,10 +65,10 @@ def _stage_panels(groups, look, caption):
       title=f'{stage} policy',
       x_label=label,
       problems='test',
-      base=base,
+      base=10,
       limits=limits,
     )
-    for axis, (base, label) in AXES.items()
+    for axis, label in AXES.items()
     for stage, rows in groups.items()
   ]
   return page.panels(drawings, html.escape(caption))
@@ -120,16 +113,8 @@ def _fit_table(groups):
   for stage, rows in groups.items():
     for name, mine in _by_method(rows):
       if len(mine) > 1:
-        slopes = (_fit_cells(_fit(mine, axis), 0.30103) for axis in ('tokens', 'units'))
-        cells.append((_words(name), *itertools.chain(*slopes), stage))
-  heads = (
-    'method',
-    'points per doubling of tokens',
-    'R²',
-    'points per doubling of units',
-    'R²',
-    'policy',
-  )
+        cells.append((_words(name), *_fit_cells(_fit(mine, 'tokens'), 0.30103), stage))
+  heads = ('method', 'points per doubling of tokens', 'R²', 'policy')
   laws = [
     (stage, scaling.fit_power_law([r.units for r in mine], [r.accuracy for r in mine]))
     for stage, rows in groups.items()
@@ -141,7 +126,7 @@ def _fit_table(groups):
     for stage, law in laws
     if not law.note
   )
-  caption = 'Slopes of accuracy on the logarithm of compute, with 95% intervals of the slope.'
+  caption = 'Slopes of accuracy on the logarithm of tokens, with 95% intervals of the slope.'
   if coverage:
     caption += f' Coverage (pass@k) as an exponentiated power law (arXiv:2407.21787): {coverage}'
   if not cells:
@@ -149,7 +134,7 @@ def _fit_table(groups):
       '<p class="caption">No method was measured at more than one budget, '
       'so there is no slope to fit.</p>'
     )
-  return page.table(heads, cells, words=(0, 5)) + f'<p class="caption">{html.escape(caption)}</p>'
+  return page.table(heads, cells, words=(0, 3)) + f'<p class="caption">{html.escape(caption)}</p>'
 
 
 def _fit_cells(fit, scale):

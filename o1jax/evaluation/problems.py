@@ -15,13 +15,12 @@ import io
 import pathlib
 import zlib
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from o1jax.evaluation.accuracy import Readout, Verdicts, share_of
+from o1jax.evaluation.pairs import Difference, Pairs, paired_difference
 from o1jax.evaluation.results import replace_file
-from o1jax.evaluation.statistics import mean_interval, paired_difference_interval
 from o1jax.text.answer import told
 from o1jax.types import Problem
 
@@ -49,15 +48,6 @@ COLUMNS = {
 }
 
 Table = dict[str, np.ndarray]  # by column, each [M]
-
-
-class Difference(NamedTuple):
-  """accuracy(a) - accuracy(b) on the same problems, its 95 % interval, and how many they are."""
-
-  mean: float
-  low: float
-  high: float
-  problems: int
 
 
 def problem_rows(
@@ -169,9 +159,8 @@ def where(table: Table, **columns) -> np.ndarray:
 
 
 def difference(table: Table, a: dict, b: dict) -> Difference:
-  """How much more accurate one measurement is than another, on the problems that both were asked.
-
-  Where tasks name clusters, the interval treats clusters, not problems, as independent.
+  """How much more accurate one measurement is than another, on the problems that both were asked;
+  see `pairs.paired_difference`.
 
   Args:
     table: rows of both.
@@ -186,15 +175,22 @@ def difference(table: Table, a: dict, b: dict) -> Difference:
   if not shared:
     raise ValueError(f'{a} and {b} have no judged problem in common')
   rows, others = np.array([(one[key], other[key]) for key in shared]).T
-  right, base = table['correct'][rows], table['correct'][others]
-  mean = float(right.mean() - base.mean())
-  clusters = table['cluster'][rows]
-  # Where the two never disagree, the spread over clusters would be 0 and the interval a point.
-  if (clusters != '').all() and len(set(clusters)) > 1 and (right != base).any():
-    interval = mean_interval(right.astype(float) - base, clusters=clusters)
-  else:
-    interval = paired_difference_interval(right, base)
-  return Difference(mean, *interval, len(shared))
+  seeds = table['seed'][rows]
+  right = table['correct'].astype(float)
+  return paired_difference(
+    [
+      Pairs(right[rows[of]], right[others[of]], table['cluster'][rows[of]])
+      for of in (seeds == seed for seed in np.unique(seeds))
+    ]
+  )
+
+
+def by_measurement(table: Table) -> dict[tuple, np.ndarray]:
+  """{`Result.key` of a measurement: its rows}, in order of first appearance."""
+  found = {}
+  for row, key in enumerate(_keys(table)):
+    found.setdefault(key, []).append(row)
+  return {key: np.array(rows) for key, rows in found.items()}
 
 
 def _by_problem(table, chosen):

@@ -4,14 +4,19 @@ import html
 import json
 import pathlib
 
-from o1jax.evaluation import compare, curves, figures, page, results, tree_view
-from o1jax.evaluation.methods import BASELINE, GREEDY, method
+from o1jax.evaluation import (
+  compute_page,
+  curves,
+  figures,
+  findings,
+  page,
+  results,
+  tree_view,
+)
+from o1jax.evaluation.equal_compute import clustered
+from o1jax.evaluation.methods import method
 from o1jax.evaluation.problems import FILE, read_problems
 
-SETS = (
-  'Two sets of problems are kept apart. Validation problems steer the run, such as when cloning '
-  'ends. Test problems are only measured.'
-)
 CALIBRATION_CAPTION = (
   'Does a state to which the critic gives 0.7 lead to a right answer seven times out of ten? On '
   'the diagonal, yes. The states are those of the solutions sampled for the test problems. A '
@@ -60,16 +65,16 @@ def build_report(workdir):
   if not workdir.is_dir():
     raise FileNotFoundError(f'no run at {workdir}: pass the --workdir of a run')
   table = workdir / 'results.csv'
-  rows = results.read_results(table) if table.exists() else []
   answers = read_problems(workdir / FILE) if (workdir / FILE).exists() else None
+  rows = clustered(results.read_results(table), answers) if table.exists() else []
   data = {
     name: _read_json(workdir / 'report' / 'data' / f'{name}.json')
     for name in ('train_curve', 'behaviours', 'calibration', 'fixed', 'tree')
   }
   config = _read_json(workdir / 'config.json')
   sections = (
-    ('results', 'Test problems: all results', _results(rows, answers)),
-    ('test-time', 'Test problems: accuracy against test-time compute', curves.test_time(rows)),
+    ('results', 'Test problems: all results', findings.all_results(rows, answers)),
+    (compute_page.NAME, compute_page.TITLE, compute_page.equal_compute(rows, answers)),
     (
       'train-time',
       'Validation problems: accuracy against train-time compute',
@@ -82,10 +87,11 @@ def build_report(workdir):
   )
   links = ''.join(f'<a href="#{name}">{title}</a>' for name, title, _ in sections)
   name = workdir.resolve().name
+  policies = _policies(list(dict.fromkeys(row.stage for row in rows)), config or {})
   body = (
     f'<h1>Run {html.escape(name)}</h1><div class="subtitle">o1jax: policy initialisation, reward, '
     f'search and learning, '
-    f'after the roadmap of arXiv:2412.14135</div>{_summary(rows, answers, config)}'
+    f'after the roadmap of arXiv:2412.14135</div>{findings.headline(rows, answers)}{policies}'
     f'<nav>{links}</nav>'
     + ''.join(page.section(*parts) for parts in sections)
     + _footer(config, _read_json(workdir / 'versions.json'))
@@ -107,35 +113,6 @@ def _read_json(path):
     ) from error
 
 
-def _percent(row):
-  return f'{100 * row.accuracy:.1f}% ({100 * row.ci_low:.1f} to {100 * row.ci_high:.1f})'
-
-
-def _points(pair):
-  """The lead of the first of a pair, in points with its interval."""
-  interval = pair.difference and (
-    f' ({100 * pair.difference.low:+.1f} to {100 * pair.difference.high:+.1f})'
-  )
-  return f'{100 * pair.gain:+.1f}{interval or ""}'
-
-
-def _summary(rows, answers, config):
-  """The headline: greedy decoding before and after learning, and search at equal tokens."""
-  if not rows:
-    return (
-      '<p class="lead">This run has not been evaluated yet: '
-      '<code>results.csv</code> is missing.</p>'
-    )
-  summary = results.summarise(rows)
-  tasks = dict.fromkeys(row.task for row in summary)
-  return ''.join(
-    _task_summary(task, [row for row in summary if row.task == task], answers) for task in tasks
-  ) + (
-    f'<p class="subtitle">In brackets, 95% intervals. None of these methods sees the answer. '
-    f'{SETS}</p>' + _policies(list(dict.fromkeys(row.stage for row in summary)), config or {})
-  )
-
-
 def _policies(names, config):
   """Which stage made each policy, by the config: its kind, and the stage that it started from."""
   sections = [section for section in config.values() if isinstance(section, dict)]
@@ -151,42 +128,6 @@ def _policies(names, config):
       told.append(f'{name} after {stage}' + (f' ({", ".join(words)})' if words else ''))
   text = f'Each policy is what a stage left: {"; ".join(told)}.'
   return f'<p class="subtitle">{html.escape(text)}</p>' if told else ''
-
-
-def _task_summary(task, rows, answers):
-  greedy = [row for row in rows if row.method == GREEDY]
-  parts, tiles = [], []
-  if greedy:
-    parts.append(
-      f'the {greedy[0].stage} policy solves {_percent(greedy[0])} with one greedy solution'
-    )
-    tiles.append((greedy[0], 'one greedy solution'))
-  for row in greedy[1:]:
-    gain = 100 * (row.accuracy - greedy[0].accuracy)
-    words = f'{abs(gain):.1f} points {"more" if gain >= 0 else "less"}'
-    parts.append(f'the {row.stage} policy {_percent(row)}, {words}')
-    tiles.append((row, f'one greedy solution ({gain:+.1f} points)'))
-  for pair in compare.equal_tokens(rows, answers):
-    if method(pair.row.method).tree:
-      parts.append(
-        f'at about equal tokens, {_measured(pair.base)} solves {_percent(pair.base)} and '
-        f'{_measured(pair.row)} {_percent(pair.row)}, both with the {pair.row.stage} policy'
-      )
-      tiles += [(row, _measured(row)) for row in (pair.base, pair.row)]
-  if not parts:
-    return ''
-  seeds = f' (mean of {rows[0].seeds} seeds)' if rows[0].seeds > 1 else ''
-  text = f'On {rows[0].problems:,} {task} test problems{seeds} ' + '; '.join(parts) + '.'
-  numbers = [
-    (f'{100 * row.accuracy:.1f}%', f'{task}, {row.stage}: {words}') for row, words in tiles
-  ]
-  return f'<p class="lead">{html.escape(text)}</p>{page.tiles(numbers)}'
-
-
-def _measured(row):
-  """A method with its units and its cost."""
-  shown = method(row.method)
-  return f'{shown.words}, {results.number(row.units)} {shown.unit} ({row.tokens:,.0f} tokens)'
 
 
 def _behaviours(shares):
@@ -279,56 +220,6 @@ def _fixed(rows):
   return page.table(
     ('policy', 'problem', 'answer of its search', 'verdict'), cells, words=range(4), group=1
   )
-
-
-def _results(rows, answers):
-  if not rows:
-    return page.missing('results.csv', page.MEASURING)
-  parts = []
-  for (task, stage), mine in results.tables(rows).items():
-    heads, cells = results.table_cells(mine, lambda name: method(name).words)
-    parts.append(f'<h3>{html.escape(f"{task}, {stage} policy")}</h3>')
-    parts.append(page.table(heads, cells, words=(1,), group=1))
-  parts.append(
-    '<p class="caption">Tokens (sampled, pruned branches included), FLOPs and seconds are means '
-    'for one problem; seconds are of this machine and batch. Units are solutions or simulations. '
-    'Asked: how many tokens on average, and the units are those that spend about as many; empty '
-    'where units were asked. A line sets off each number of tokens. '
-    'With several seeds the interval is Student’s over the seeds, with one it is Wilson’s over the '
-    f'problems. <code>{FILE}</code> has every answer.</p>'
-  )
-  return ''.join(parts) + _comparisons(rows, answers)
-
-
-def _comparisons(rows, answers):
-  summary = results.summarise(rows)
-  cells = []
-  for task in dict.fromkeys(row.task for row in summary):
-    mine = [row for row in summary if row.task == task]
-    for pair in compare.learned_gains(mine, answers):
-      words = f'{pair.row.stage} against {pair.base.stage}, greedy'
-      cells.append((_points(pair), words, *_tokens(pair), task))
-    for pair in compare.equal_tokens(mine, answers):
-      words = f'{_name(pair.row)} against {_name(pair.base)}, {pair.row.stage}'
-      cells.append((_points(pair), words, *_tokens(pair), task))
-  if not cells:
-    return ''
-  heads = ('points', 'what', 'tokens', 'against', 'task')
-  return (
-    '<h3>Side by side on the same problems</h3>'
-    + page.table(heads, cells, words=(1, 4))
-    + '<p class="caption">Points of accuracy, with the 95% interval of the paired difference where '
-    f'<code>{FILE}</code> has the answers of both. Each method at its largest budget stands '
-    f'against the {html.escape(method(BASELINE).words)} that spends about as many tokens.</p>'
-  )
-
-
-def _name(row):
-  return f'{method(row.method).words} ({results.number(row.units)})'
-
-
-def _tokens(pair):
-  return f'{pair.row.tokens:,.0f}', f'{pair.base.tokens:,.0f}'
 
 
 def _footer(config, versions):

@@ -224,16 +224,17 @@ def tables(rows):
   }
 
 
-def table_cells(rows, words=str):
+def table_cells(rows, words=str, more=()):
   """Summaries as text: the heads of their table, and a tuple of cells for each.
 
   Args:
     rows: list of Summary.
     words: what to call a method.
+    more: (head, function of a Summary) of further columns, shown where they hold something.
 
   Returns:
     HEADINGS, with `ASKED` where tokens were asked and `UNJUDGED` where there are unjudged answers,
-    and the cells in that order.
+    then those of `more`, and the cells in that order.
   """
   asked, unjudged = any(row.budget for row in rows), any(row.unjudged for row in rows)
   cells = [
@@ -246,7 +247,13 @@ def table_cells(rows, words=str):
     )
     for row in rows
   ]
-  return (*HEADINGS, *([ASKED] if asked else []), *([UNJUDGED] if unjudged else [])), cells
+  heads = (*HEADINGS, *([ASKED] if asked else []), *([UNJUDGED] if unjudged else []))
+  for head, cell in more:
+    column = [cell(row) for row in rows]
+    if any(column):
+      heads = (*heads, head)
+      cells = [(*one, text) for one, text in zip(cells, column, strict=True)]
+  return heads, cells
 
 
 def number(units):
@@ -254,12 +261,12 @@ def number(units):
   return f'{units:,.0f}' if units == round(units) else f'{units:,.1f}'
 
 
-def format_table(rows):
+def format_table(rows, more=()):
   """The results as plain aligned tables for a terminal, one for each task and stage; tokens, FLOPs
-  and seconds are means for one problem."""
+  and seconds are means for one problem. `more`: columns as for `table_cells`."""
   if not rows:
     return 'no results'
-  parts = {key: table_cells(mine) for key, mine in tables(rows).items()}
+  parts = {key: table_cells(mine, more=more) for key, mine in tables(rows).items()}
   every = [row for heads, cells in parts.values() for row in (heads, *cells)]
   widths = [max(len(row[i]) for row in every if i < len(row)) for i in range(max(map(len, every)))]
   lines = []

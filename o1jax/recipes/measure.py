@@ -13,9 +13,10 @@ import numpy as np
 
 from o1jax.evaluation import results
 from o1jax.evaluation.accuracy import Readout, Verdicts, coverage, result
-from o1jax.evaluation.problems import FILE, append_problems, problem_rows
+from o1jax.evaluation.problems import FILE, append_problems, problem_rows, read_problems
 from o1jax.evaluation.statistics import calibration_of_states
 from o1jax.evaluation.tree_view import DrawnNode, drawn_nodes
+from o1jax.evaluation.words import result_text
 from o1jax.keys import of_problems
 from o1jax.model.sharding import gather_to_host
 from o1jax.recipes import graph, spending
@@ -353,7 +354,9 @@ def report(run: Run, name: str = 'report') -> None:
   path = build_report(run.workdir)
   table, fixed = run.workdir / 'results.csv', run.workdir / 'report' / 'data' / 'fixed.json'
   if table.exists():
-    print(results.format_table(results.read_results(table)))
+    answers = run.workdir / FILE
+    kept = read_problems(answers) if answers.exists() else None
+    print(result_text(results.read_results(table), kept))
   else:
     print('no results: the stage evaluate has measured no policy of this run yet')
   for one in json.loads(fixed.read_text()) if fixed.exists() else []:

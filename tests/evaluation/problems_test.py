@@ -187,6 +187,18 @@ class TestDifference:
     expected = statistics.paired_difference_interval(one['correct'], other['correct'])
     assert difference(self.table(one, other), self.A, self.B)[1:3] == expected
 
+  def test_with_several_seeds_the_seed_is_the_unit(self):
+    seeds = [5, 6, 7]
+    parts = [
+      rows(verdicts(seed), readout, seed=seed) for seed in seeds for readout in (WHOLE, PART)
+    ]
+    found = difference(self.table(*parts), self.A, self.B)
+    each = [difference(self.table(*parts[2 * i : 2 * i + 2]), self.A, self.B) for i in range(3)]
+    means = [one.mean for one in each]
+    assert found.mean == pytest.approx(np.mean(means)) and found.seeds == 3
+    assert found[1:3] == pytest.approx(statistics.seeds_interval(means))
+    assert found.problems == sum(one.problems for one in each)
+
   def test_identical_answers_still_leave_doubt(self):
     one = rows(verdicts(unjudged=0))
     other = one | {'units': np.full(COUNT, 1)}

@@ -1,104 +1,18 @@
 """The report holds every section, needs nothing from outside, and says what is missing."""
 
-import dataclasses
 import html
 import json
 import re
 import xml.etree.ElementTree as ET
 
-import numpy as np
 import pytest
 
-from o1jax.evaluation import figures, methods, page, report, results, statistics, tree_view
-from o1jax.evaluation.accuracy import Answers, Readout, Verdicts
+from o1jax.evaluation import figures, methods, page, report, results
 from o1jax.evaluation.methods import METHODS, SPARE
-from o1jax.evaluation.problems import FILE, append_problems, problem_rows
-from o1jax.search import Budget
-from o1jax.types import Problem
+from o1jax.evaluation.pairs import share_interval
+from tests.evaluation.runs import EVIL, answered, cells, paired, section, write_run
 
-SECTIONS = ('test-time', 'train-time', 'behaviours', 'calibration', 'tree', 'results')
-EVIL = '<script>alert(1)</script>'
-
-
-def measured():
-  """Rows of results.csv."""
-  rows = []
-  for stage, base in (('initialised', 0.2), ('learned', 0.3)):
-    for method, budgets in (
-      ('greedy', [1]),
-      ('weighted', [1, 4, 16]),
-      ('pass@k', [1, 4, 16]),
-      (EVIL, [2, 8]),
-    ):
-      for budget in budgets:
-        accuracy = base + 0.05 * np.log2(budget) + 0.1 * (method == 'pass@k')
-        low, high = statistics.wilson_interval(500 * accuracy, 500)
-        spent = (50.0 * budget, 5e7 * budget)
-        rows.append(
-          results.Result(
-            stage, 'countdown', method, 0, budget, *spent, accuracy, low, high, 500, 0, 0.1
-          )
-        )
-  rows.append(
-    results.Result(
-      *('learned', 'countdown', 'gumbel', 0, 64, 900.0, 9e8, 0.4, 0.36, 0.44, 500, 0, 0.2)
-    )
-  )
-  rows.append(
-    results.Result(
-      *('learned', 'countdown', 'majority', 0, 16, 800.0, 8e8, 0.45, 0.41, 0.49, 500, 0, 0.1)
-    )
-  )
-  return rows
-
-
-def write_run(folder):
-  data = folder / 'report' / 'data'
-  data.mkdir(parents=True)
-  results.append_results(folder / 'results.csv', measured())
-  curve = [
-    dict(
-      update=u,
-      flops=1e9 * u,
-      tokens=1.0 * u,
-      accuracy=0.2 + 0.01 * u,
-      ci_low=0.1,
-      ci_high=0.5,
-      method=method,
-      stage=stage,
-    )
-    for stage, method in (('learn', 'greedy'), ('control', 'supervised control'))
-    for u in (0, 1, 4, 16)
-  ]
-  shares = {'initialised': {'analysis': 0.5, EVIL: 0.1}, 'learned': {'analysis': 0.7}}
-  scores = np.linspace(0, 0.7, 50)
-  finished = np.arange(50) % 2 == 0
-  states = statistics.calibration_of_states(scores, scores > 0.4, np.arange(50) % 3, finished)
-  nodes = [
-    tree_view.DrawnNode(0, -1, 'prompt', 1, 0.5, 1.0, False, None, True),
-    tree_view.DrawnNode(1, 0, EVIL, 1, 0.5, 1.0, True, True, True),
-  ]
-  drawn = [dataclasses.asdict(node) for node in nodes]
-  tree = [
-    dict(policy='learned', picked=f'the {EVIL}', prompt=EVIL, nodes=drawn, verdict=v, answer=EVIL)
-    for v in (True, False)
-  ]
-  tree[1].update(method='gumbel', units=23, asked=800, tokens=1012.0)
-  calibration = {'learned': states, EVIL: states}
-  fixed = [
-    dict(policy=EVIL, prompt=EVIL, answer=EVIL, verdict=True),
-    dict(policy='b', prompt='p', answer='', verdict=False),
-  ]
-  files = dict(
-    train_curve=curve, behaviours=shares, calibration=calibration, tree=tree, fixed=fixed
-  )
-  for name, content in files.items():
-    (data / f'{name}.json').write_text(json.dumps(content))
-  (folder / 'config.json').write_text(json.dumps({'seed': 3, 'name': EVIL}))
-  (folder / 'versions.json').write_text(
-    json.dumps([{'git_revision': 'older00'}, {'git_revision': 'abc1234'}])
-  )
-  return folder
+SECTIONS = ('equal-compute', 'train-time', 'behaviours', 'calibration', 'tree', 'results')
 
 
 @pytest.fixture(scope='module')
@@ -111,10 +25,6 @@ def text(run):
   path = report.build_report(run)
   assert path == run / 'report' / 'index.html'
   return path.read_text(encoding='utf-8')
-
-
-def section(text, name):
-  return re.search(rf'<section id="{name}">.*?</section>', text, re.DOTALL).group()
 
 
 def test_every_section_is_there_and_filled(text):
@@ -132,7 +42,7 @@ def test_nothing_comes_from_outside(text):
 
 def test_every_drawing_is_xml_and_refers_to_what_it_holds(text):
   drawings = re.findall(r'<svg.*?</svg>', text, re.DOTALL)
-  assert len(drawings) >= 3 * 2 + 1 + 1 + 2 * 2 + 2
+  assert len(drawings) >= 2 * 2 + 1 + 1 + 2 * 2 + 2
   for drawing in drawings:
     root = ET.fromstring(drawing)
     ids = {element.get('id') for element in root.iter()}
@@ -153,10 +63,12 @@ def test_the_headline_is_computed_from_the_rows(text):
   lead = re.search('<p class="lead">(.*?)</p>', text).group(1)
   assert '500 countdown test problems' in lead
   assert '20.0% (' in lead and '30.0% (' in lead and '10.0 points more' in lead
-  # No best of many measurements, which would be picked on the test set: methods at equal tokens.
+  # No best of many measurements: each search at its largest budget, at equal tokens.
+  lead_of = paired(*answered())
+  low, high = share_interval(answered()[0]['correct'], answered()[0]['cluster'])
   assert (
-    'majority vote, 16 chains (800 tokens) solves 45.0% (41.0 to 49.0) and '
-    'Gumbel MCTS, 64 simulations (900 tokens) 40.0% (36.0 to 44.0)'
+    f'Gumbel MCTS, 64 simulations (820 tokens) solves 40.0% ({100 * low:.1f} to {100 * high:.1f}) '
+    f'with the learned policy, at equal tokens {lead_of} points against majority vote'
   ) in lead
   assert '50.0%' not in lead
 
@@ -204,7 +116,7 @@ def test_validation_and_test_are_told_apart(text):
     assert f'<h2>{kind} problems: ' in section(text, name)
   assert 'held-out' not in text
   axes = re.findall(r'right \(% of (\w+) problems\)</text>', text)
-  assert axes.count('validation') == 1 and axes.count('test') == 6
+  assert axes.count('validation') == 1 and axes.count('test') == 4
 
 
 def test_training_curves_are_called_by_what_trains(run, text, tmp_path):
@@ -269,43 +181,9 @@ def test_results_show_tokens_first_with_the_vote_and_the_ceiling(text):
   assert ['800', 'pass@k (ceiling)', '16', '60.0%'] in [row[:4] for row in rows]
 
 
-class TestSideBySide:
-  def rows(self, text):
-    part = section(text, 'results').split('Side by side')[1]
-    rows = re.findall('<tr[^>]*>(.*?)</tr>', part)[1:]
-    return [tuple(re.findall('<td[^>]*>(.*?)</td>', row)[:4]) for row in rows]
-
-  def test_methods_meet_the_vote_of_about_as_many_tokens(self, text):
-    found = self.rows(text)
-    assert ('+10.0', 'learned against initialised, greedy', '50', '50') in found
-    words = 'Gumbel MCTS (64) against majority vote (16), learned'
-    assert ('-5.0', words, '900', '800') in found
-    assert ('+5.0', words.replace('Gumbel MCTS (64)', 'critic-weighted vote (16)')) in [
-      row[:2] for row in found
-    ]
-    assert not any('pass@k' in row[1] for row in found)
-
-  def test_the_interval_is_that_of_the_pairs(self, tmp_path):
-    run = write_run(tmp_path / 'demo')
-    count, rng = 60, np.random.default_rng(0)
-    asked = [Problem(f'{i}', cluster=f'{i % 20}') for i in range(count)]
-    readouts = [
-      Readout('gumbel', 'weighted', Budget(0, 64)),
-      Readout('majority', 'majority', Budget(0, 16)),
-    ]
-    answers = {
-      r: Answers(np.ones(count), rng.integers(0, 2, count), ['x'] * count) for r in readouts
-    }
-    many = np.ones(count)
-    verdicts = Verdicts(answers, *[many] * 6, None, None)
-    parts = [
-      problem_rows(r, verdicts, asked, stage='learned', task='countdown', seed=0) for r in readouts
-    ]
-    append_problems(run / FILE, parts)
-    apart = answers[readouts[0]].correct * 1.0 - answers[readouts[1]].correct
-    low, high = statistics.mean_interval(apart, clusters=[p.cluster for p in asked])
-    shown = f'{100 * apart.mean():+.1f} ({100 * low:+.1f} to {100 * high:+.1f})'
-    assert shown in [row[0] for row in self.rows(report.build_report(run).read_text())]
+def test_policies_stand_against_the_first_with_the_interval_of_pairs_where_answers_were_kept(text):
+  found = cells(section(text, 'results').split('One greedy solution of each policy')[1])
+  assert ('+10.0', 'learned against initialised', '50', '50', 'countdown') in found
 
 
 def test_each_method_has_one_look_in_legend_and_figures():
@@ -328,11 +206,8 @@ def test_fixed_problems_are_shown_with_what_the_search_answered(text, tmp_path):
 
 
 def test_the_planted_slopes_are_shown(text):
-  cells = re.findall('<td class="[a-z]*">(.*?)</td>', section(text, 'test-time'))
-  row = cells[cells.index('critic-weighted vote') :][:6]
-  for at in (1, 3):  # tokens are in proportion to the units here
-    assert row[at].startswith('+5.0 (+5.0 to +5.0)') and row[at + 1] == '1.00'
-  assert row[5] == 'initialised'
+  row = ('critic-weighted vote', '+5.0 (+5.0 to +5.0)', '1.00', 'initialised')
+  assert row in cells(section(text, 'equal-compute'))
 
 
 def test_the_page_is_the_same_when_built_again(run, text):
@@ -368,7 +243,7 @@ def test_a_policy_measured_at_few_budgets_gets_no_panel_of_its_own(tmp_path):
   run = write_run(tmp_path / 'demo')
   row = results.Result('control', 'countdown', 'greedy', 0, 1, 9.0, 1e6, 0.2, 0.1, 0.3, 500, 0, 0.1)
   results.append_results(run / 'results.csv', [row])
-  part = section(report.build_report(run).read_text(encoding='utf-8'), 'test-time')
+  part = section(report.build_report(run).read_text(encoding='utf-8'), 'equal-compute')
   assert 'learned policy' in part and 'control policy' not in part
   assert 'measured at too few budgets: control.' in part
 

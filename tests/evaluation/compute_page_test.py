@@ -1,0 +1,48 @@
+"""The section *Search at equal compute* of a run's report."""
+
+import pytest
+
+from o1jax.evaluation import report
+from o1jax.evaluation.pairs import share_interval
+from o1jax.evaluation.problems import FILE
+from tests.evaluation.runs import answered, cells, paired, section, write_run
+
+
+@pytest.fixture(scope='module')
+def text(tmp_path_factory):
+  run = write_run(tmp_path_factory.mktemp('runs') / 'demo')
+  return report.build_report(run).read_text(encoding='utf-8')
+
+
+def test_a_search_stands_against_the_sampling_method_of_as_many_tokens(text):
+  lead, found = paired(*answered()), cells(section(text, 'equal-compute').split('Leads: ')[1])
+  row = ('64 simulations', 'Gumbel MCTS', '820', '0.2', '40.0%', lead, lead, 'majority vote')
+  assert row in found
+  same = ('16 chains', 'majority vote', '800', '0.1', '45.0%', *['the best itself'] * 2)
+  assert (*same, 'majority vote') in found
+  # The ceiling is no method, and what left no answers has no lead.
+  leads = [row for row in found if len(row) == 8]
+  assert [row[1] for row in leads] == ['majority vote', 'Gumbel MCTS']
+
+
+def test_the_verdict_is_in_words(text):
+  part = section(text, 'equal-compute')
+  assert (
+    '<b>Gumbel MCTS</b>: at equal tokens it pays at none of 1 budget (no at 64 simulations); at '
+    'equal FLOPs it pays at none of 1 budget (no at 64 simulations).'
+  ) in part
+
+
+def test_intervals_are_over_clusters(text):
+  low, high = share_interval(answered()[1]['correct'], answered()[1]['cluster'])
+  row = next(row for row in cells(section(text, 'results')) if 'majority vote' in row)
+  assert row[4] == f'{100 * low:.1f} to {100 * high:.1f}'
+  assert row[4] != '41.0 to 49.0'
+
+
+def test_without_answers_there_are_curves_and_a_word(tmp_path):
+  run = write_run(tmp_path / 'demo')
+  (run / FILE).unlink()
+  part = section(report.build_report(run).read_text(), 'equal-compute')
+  assert '<svg' in part and 'No leads: <code>problems.csv.gz</code> is missing.' in part
+  assert 'Leads: ' not in part
