@@ -4,15 +4,9 @@ import html
 from collections.abc import Sequence
 
 from o1jax.evaluation import curves, page
-from o1jax.evaluation.equal_compute import (
-  BINS,
-  Measured,
-  Standing,
-  difficulty,
-  distinct,
-  measured,
-  standings,
-)
+from o1jax.evaluation.difficulty import BINS, difficulty
+from o1jax.evaluation.equal_compute import Standing, distinct, standings
+from o1jax.evaluation.measured import Measured, measured
 from o1jax.evaluation.methods import GREEDY, method
 from o1jax.evaluation.problems import FILE, Table
 from o1jax.evaluation.results import Result, summarise
@@ -84,29 +78,29 @@ def _leads(rows: Sequence[Standing], title: str) -> str:
   shown = [row for row in rows if row.summary.method != GREEDY]
   if not shown:
     return ''
-  shown = sorted(shown, key=lambda row: (row.summary.budget, row.summary.units, row.summary.tokens))
+  # As they were asked, the least accurate first.
+  shown = sorted(shown, key=lambda row: (*_asked(row.summary), row.summary.accuracy))
   seeds = len({row.summary.seeds for row in rows}) > 1
-  heads = ('asked', 'method', 'tokens', 'seconds', 'right')
-  heads += (
-    'lead at equal tokens',
-    'lead at equal FLOPs',
-    'against',
-    *(('seeds',) if seeds else ()),
-  )
+  heads = ('asked', 'method', 'lead at equal tokens', 'lead at equal FLOPs', 'against')
+  heads += ('right', 'tokens', 'seconds', *(('seeds',) if seeds else ()))
   cells = [
     (
-      *(budget(row.summary), method(row.summary.method).words, f'{row.summary.tokens:,.0f}'),
-      *(f'{row.summary.seconds:.2g}', f'{100 * row.summary.accuracy:.1f}%'),
+      *(budget(row.summary), method(row.summary.method).words),
       *(lead_cell(lead, row.summary) for lead in (row.tokens, row.flops)),
-      *(against(row), *((str(row.summary.seeds),) if seeds else ())),
+      *(against(row), f'{100 * row.summary.accuracy:.1f}%', f'{row.summary.tokens:,.0f}'),
+      *(f'{row.summary.seconds:.2g}', *((str(row.summary.seeds),) if seeds else ())),
     )
     for row in shown
   ]
   return (
     f'<h3>Leads: {html.escape(title)}</h3>'
-    + page.table(heads, cells, words=(1, 7), group=1)
+    + page.table(heads, cells, words=(1, 4), group=1)
     + f'<p class="caption">{html.escape(LEADS)} {html.escape(INTERVALS)}</p>'
   )
+
+
+def _asked(row):
+  return row.budget, 0 if row.budget else row.units
 
 
 def _difficulty(rows: Sequence[Measured], title: str) -> str:

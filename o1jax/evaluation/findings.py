@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from o1jax.evaluation import page, results
-from o1jax.evaluation.equal_compute import Standing, is_search, standings
+from o1jax.evaluation.equal_compute import Standing, standings
+from o1jax.evaluation.measured import is_search
 from o1jax.evaluation.methods import GREEDY, method
 from o1jax.evaluation.problems import FILE, Difference, Table, difference
 from o1jax.evaluation.results import Result, Summary
@@ -93,23 +94,37 @@ def _of_task(task: str, rows: list[Summary], found: list[Standing]) -> str:
     words = f'{abs(gain):.1f} points {"more" if gain >= 0 else "less"}'
     parts.append(f'the {row.stage} policy {_percent(row)}, {words}')
     tiles.append((row, f'one greedy solution ({gain:+.1f} points)'))
-  largest = {(row.summary.stage, row.summary.method): row for row in found}
-  for row, lead, _ in largest.values():
-    if is_search(row.method) and lead.difference:
-      than = f'{points(lead.difference)} points against {method(lead.base).words}'
-      parts.append(
-        f'{_measured(row)} solves {_percent(row)} with the {row.stage} policy, at equal tokens '
-        f'{than}'
-      )
-      tiles.append((row, f'{_measured(row)}, at equal tokens {than}'))
-  if not parts:
-    return ''
   seeds = f' (mean of {rows[0].seeds} seeds)' if rows[0].seeds > 1 else ''
   text = f'On {rows[0].problems:,} {task} test problems{seeds} ' + '; '.join(parts) + '.'
+  text = text if parts else ''
+  largest = {(row.summary.stage, row.summary.method): row for row in found}
+  leads = [
+    (row, lead) for row, lead, _ in largest.values() if is_search(row.method) and lead.difference
+  ]
+  if leads:
+    text += ' Searches at their largest budget, against the best of sampling at equal tokens: '
+    text += '; '.join(_search(row, lead) for row, lead in leads) + '.'
+    tiles += [
+      (row, f'{_measured(row)}: {100 * lead.difference.mean:+.1f} points against {_base(lead)}')
+      for row, lead in leads
+    ]
+  if not tiles:
+    return ''
   numbers = [
     (f'{100 * row.accuracy:.1f}%', f'{task}, {row.stage}: {words}') for row, words in tiles
   ]
-  return f'<p class="lead">{html.escape(text)}</p>{page.tiles(numbers)}'
+  return f'<p class="lead">{html.escape(text.strip())}</p>{page.tiles(numbers)}'
+
+
+def _search(row, lead):
+  return (
+    f'{_measured(row)} with the {row.stage} policy {_percent(row)}, {points(lead.difference)} '
+    f'points against {_base(lead)}'
+  )
+
+
+def _base(lead):
+  return method(lead.base).words
 
 
 def _percent(row):
@@ -117,9 +132,7 @@ def _percent(row):
 
 
 def _measured(row):
-  """A method with its units and its cost."""
-  shown = method(row.method)
-  return f'{shown.words}, {results.number(row.units)} {shown.unit} ({row.tokens:,.0f} tokens)'
+  return f'{method(row.method).words} ({row.tokens:,.0f} tokens)'
 
 
 def all_results(rows: Sequence[Result], answers: Table | None) -> str:

@@ -13,7 +13,7 @@ from o1jax.evaluation import (
   results,
   tree_view,
 )
-from o1jax.evaluation.equal_compute import clustered
+from o1jax.evaluation.measured import clustered
 from o1jax.evaluation.methods import method
 from o1jax.evaluation.problems import FILE, read_problems
 

@@ -11,10 +11,9 @@ from o1jax.evaluation.equal_compute import (
   Difference,
   Lead,
   Standing,
-  clustered,
-  is_search,
   standings,
 )
+from o1jax.evaluation.measured import clustered, is_search
 from o1jax.evaluation.methods import method
 from o1jax.evaluation.problems import Table
 from o1jax.evaluation.results import Result, Summary, format_table
@@ -63,24 +62,27 @@ def claims(rows: Sequence[Standing]) -> list[tuple[str, str]]:
   found = []
   for name in names:
     mine = [row for row in searches if row.summary.method == name]
-    parts = [_claim([(row, getattr(row, axis)) for row in mine], NAMES[axis]) for axis in AXES]
-    found.append((method(name).words, '; '.join(parts)))
+    parts = [_claim([(row, getattr(row, axis)) for row in mine]) for axis in AXES]
+    same = parts[0] == parts[1]  # of both axes
+    words = [f'at equal {NAMES[axis]} {part}' for axis, part in zip(AXES, parts, strict=True)]
+    both = f'at equal {" and at equal ".join(NAMES.values())} {parts[0]}'
+    found.append((method(name).words, both if same else '; '.join(words)))
   return found
 
 
-def _claim(leads, axis):
+def _claim(leads):
   by = {HOLDS: [], FAILS: [], UNDECIDED: []}
   alone = []
   for row, lead in leads:
     (by[lead.verdict] if lead.difference else alone).append(budget(row.summary))
   count = len(leads) - len(alone)
   if not count:
-    return f'at equal {axis} no sampling method spent so much or so little'
+    return 'no sampling method spent so much or so little'
   many = f'{len(by[HOLDS]) or "none"} of {count} budget{"s" if count > 1 else ""}'
   said = {HOLDS: 'yes', FAILS: 'no', UNDECIDED: 'undecided'}
   told = [f'{said[verdict]} at {", ".join(at)}' for verdict, at in by.items() if at]
   told += [f'not compared at {", ".join(alone)}'] if alone else []
-  return f'at equal {axis} it pays at {many} ({"; ".join(told)})'
+  return f'it pays at {many} ({"; ".join(told)})'
 
 
 def budget(row: Summary) -> str:

@@ -6,7 +6,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from o1jax.evaluation import equal_compute, statistics, words
+from o1jax.evaluation import statistics, words
+from o1jax.evaluation.difficulty import BINS, difficulty
 from o1jax.evaluation.equal_compute import (
   FAILS,
   HOLDS,
@@ -14,62 +15,15 @@ from o1jax.evaluation.equal_compute import (
   MORE,
   UNDECIDED,
   Lead,
-  Measured,
   at_spend,
-  clustered,
-  difficulty,
   distinct,
   lead,
-  measured,
   standings,
 )
+from o1jax.evaluation.measured import clustered, measured
 from o1jax.evaluation.pairs import Difference, Pairs, paired_difference, share_interval
-from o1jax.evaluation.problems import COLUMNS
-from o1jax.evaluation.results import Result, summarise
-
-COUNT = 60
-
-
-def one(method, tokens, share=0.5, *, seed=0, budget=None, flops=None, rng=0, cluster=None):
-  """A measurement with drawn answers; FLOPs in proportion to the tokens unless said."""
-  draws = np.random.default_rng([rng, seed, int(tokens)])
-  right = (draws.random(COUNT) < share).astype(float)
-  budget = tokens if budget is None else budget
-  cluster = np.array([f'{i % 12}' for i in range(COUNT)], object) if cluster is None else cluster
-  flops = 1e6 * tokens if flops is None else flops
-  row = Result(
-    *('initialised', 'toy', method, budget, int(tokens), float(tokens), flops, right.mean()),
-    *(0.0, 1.0, COUNT, seed, 0.1),
-  )
-  return Measured(row, right, cluster, np.clip(right - 0.3 * draws.random(COUNT), 0, 1))
-
-
-def chains(seed=0, methods=('majority', 'weighted')):
-  return [
-    one(name, tokens, 0.3 + 0.1 * i, seed=seed, rng=k)
-    for k, name in enumerate(methods)
-    for i, tokens in enumerate((100, 200, 400))
-  ]
-
-
-def table_of(found):
-  """The table and the rows of measurements."""
-  parts = []
-  for each in found:
-    told = dataclasses.asdict(each.row) | dict(
-      problem=np.arange(COUNT),
-      prompt=[f'{each.row.seed} {i}' for i in range(COUNT)],
-      cluster=each.cluster,
-      answer=[''] * COUNT,
-      correct=each.right > 0,
-      judged=~np.isnan(each.right),
-      finished=np.ones(COUNT, bool),
-      samples=np.full(COUNT, 10),
-      right=np.round(10 * each.rate).astype(int),
-    )
-    parts.append({name: np.broadcast_to(np.array(told[name]), COUNT) for name in COLUMNS})
-  table = {name: np.concatenate([part[name] for part in parts]) for name in COLUMNS}
-  return [each.row for each in found], table
+from o1jax.evaluation.results import summarise
+from tests.evaluation.drawn import COUNT, chains, one, table_of
 
 
 class TestAtSpend:
@@ -217,7 +171,7 @@ def test_standings_hold_every_method_of_a_sampled_policy():
   standing = standings(rows, table)
   assert len(standing) == len(found) and {row.summary.stage for row in standing} == {'initialised'}
   ((name, said),) = words.claims(standing)
-  assert name == 'beam search' and said.count('not compared at 9,000') == 2
+  assert name == 'beam search' and said.count('not compared at 9,000') == 1
   assert standings(rows, None) == []
 
 
@@ -226,7 +180,7 @@ class TestDifficulty:
     found = [*chains(), *(one('gumbel', tokens, 0.6, rng=6) for tokens in (200, 400, 800))]
     budget, seeds, bins = difficulty(found)
     assert (budget, seeds) == (400, 1)  # the largest that all methods share
-    assert sum(one.problems for one in bins) == COUNT and len(bins) >= 3
+    assert sum(one.problems for one in bins) == COUNT and 3 <= len(bins) <= BINS
     assert all(one.high < other.low for one, other in zip(bins, bins[1:], strict=False))
     rate = found[5].rate  # of the most chains
     top = next(each for each in found if each.row.method == 'gumbel' and each.row.budget == 400)
@@ -244,4 +198,3 @@ class TestDifficulty:
   def test_without_a_shared_budget_or_samples_there_are_none(self):
     assert difficulty([*chains(), one('beam', 150)]) == (0, 0, [])
     assert difficulty([one('beam', 150)]) == (0, 0, []) == difficulty([])
-    assert equal_compute.BINS == 5

@@ -67,8 +67,8 @@ def test_the_headline_is_computed_from_the_rows(text):
   lead_of = paired(*answered())
   low, high = share_interval(answered()[0]['correct'], answered()[0]['cluster'])
   assert (
-    f'Gumbel MCTS, 64 simulations (820 tokens) solves 40.0% ({100 * low:.1f} to {100 * high:.1f}) '
-    f'with the learned policy, at equal tokens {lead_of} points against majority vote'
+    'at equal tokens: Gumbel MCTS (820 tokens) with the learned policy 40.0% '
+    f'({100 * low:.1f} to {100 * high:.1f}), {lead_of} points against majority vote.'
   ) in lead
   assert '50.0%' not in lead
 
