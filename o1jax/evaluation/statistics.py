@@ -1,5 +1,5 @@
-"""Statistics of a measurement: intervals of proportions, pass@k, spread over seeds, calibration.
-NumPy, host side."""
+"""Statistics of a measurement: intervals of proportions, pass@k, spread over seeds, AUC,
+calibration. NumPy, host side."""
 
 import numpy as np
 from scipy import special
@@ -142,6 +142,27 @@ def paired_difference_interval(a, b, *, confidence=0.95):
     _normal_quantile(confidence) * np.sqrt(only_a + only_b - (only_a - only_b) ** 2 / count) / count
   )
   return float(max(centre - half, -1.0)), float(min(centre + half, 1.0))
+
+
+def auc(scores, right):
+  """Area under the ROC curve: the chance that a right one scores above a wrong one. Ties count
+  half.
+
+  Args:
+    scores: [N] numbers.
+    right: [N] bool.
+
+  Returns:
+    Float in [0, 1]; None where all are right or all are wrong, which says nothing.
+  """
+  scores, right = np.asarray(scores, float), np.asarray(right, bool)
+  if scores.shape != right.shape:
+    raise ValueError(f'auc needs as many scores as verdicts, got {scores.size} and {right.size}')
+  good, bad = scores[right], np.sort(scores[~right])
+  if not good.size or not bad.size:
+    return None
+  beaten = np.searchsorted(bad, good, 'left') + np.searchsorted(bad, good, 'right')
+  return float(beaten.mean() / (2 * bad.size))
 
 
 def calibration(scores, outcomes, *, bins=10):

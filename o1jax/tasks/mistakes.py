@@ -10,7 +10,6 @@ from it.
 import re
 from typing import NamedTuple
 
-from o1jax.tasks import infix
 from o1jax.tasks.walks import Move, State, expression, moves, paths, reachable
 from o1jax.text.steps import ANSWER, RIGHT, TAGS, WRONG
 
@@ -121,16 +120,11 @@ def _wrong_number(place, steps, rng):
 
 
 def _wrong_verdict(place, steps, rng):
-  """ok for a result that is not the target, or no for one that is."""
-  step = steps[place.index]
-  result, target, verdict = _VERDICT.fullmatch(step).groups()
+  """ok for a result that is not the target, or no for one that is, with which a solution ends."""
+  result, target, verdict = _VERDICT.fullmatch(steps[place.index]).groups()
   if verdict == 'no':
     return [f'{TAGS["evaluation"]}{result} for {target} ok', _answer(place.given, place.path)]
-  tags = ('alternative', *['completion'] * len(place.path))
-  again = [_told(move, tag) for move, tag in zip(place.path, tags)]
-  root = ','.join(map(str, sorted(place.given)))
-  told = f'{TAGS["evaluation"]}{result} for {target} no'
-  return [told, f'{TAGS["correction"]}back;{root}', *again, *steps[place.index :]]
+  return [f'{TAGS["evaluation"]}{result} for {target} no']
 
 
 def _wrong_answer(place, steps, rng):
@@ -144,9 +138,7 @@ def _wrong_answer(place, steps, rng):
     for n in (int(found[0]) - 1, int(found[0]) + 1)
     if n > 0
   ]
-  pool = options if options and rng.random() < 0.5 else swapped
-  numbers = (place.target, *place.given)
-  return [_choose([answer for answer in pool if not infix.check(numbers, answer)], rng)]
+  return [_choose(options if options and rng.random() < 0.5 else swapped, rng)]
 
 
 # What goes wrong, by the steps that it can go wrong in.

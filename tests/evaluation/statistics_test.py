@@ -210,3 +210,18 @@ class TestStates:
   def test_what_there_is_none_of_is_none(self):
     found = statistics.calibration_of_states(self.VALUE, self.RIGHT, self.DEPTH, self.DONE | True)
     assert found['prefixes'] is None and found['depths'] == [] and found['finished']['count']
+
+
+class TestAuc:
+  @pytest.mark.parametrize('seed', range(3))
+  def test_counts_pairs(self, seed):
+    rng = np.random.default_rng(seed)
+    scores, right = np.round(rng.random(40), 1), rng.random(40) < 0.4
+    pairs = [(a > b) + (a == b) / 2 for a in scores[right] for b in scores[~right]]
+    np.testing.assert_allclose(statistics.auc(scores, right), np.mean(pairs))
+
+  def test_says_nothing_of_one_kind(self):
+    assert statistics.auc([0.1, 0.2], [True, True]) is None
+    assert statistics.auc([], []) is None
+    with pytest.raises(ValueError, match='2 and 1'):
+      statistics.auc([0.1, 0.2], [True])

@@ -74,10 +74,10 @@ def test_labels_of_countdown_are_true(numbers):
 def test_every_move_can_go_wrong_in_two_ways():
   """A result that is none, and a number that is not left, with and without a way back to a given
   number."""
-  numbers = (28, 1, 8, 3)
+  numbers = (30, 1, 8, 3)
   steps = ['<completion>1*8=8;3,8', '<completion>3+8=11', '<answer>1*8+3']
   results, strangers = 0, 0
-  for seed in range(300):
+  for seed in range(3000):
     wrong, labels = mistakes.plant(numbers, steps, np.random.default_rng(seed))
     at = labels.index(WRONG)
     said = list(said_of_countdown(Problem('', numbers=numbers), wrong))
@@ -86,7 +86,7 @@ def test_every_move_can_go_wrong_in_two_ways():
       a, _, b, _ = re.fullmatch(r'<completion>(\d+)(.)(\d+)=(\d+)', wrong[1]).groups()
       strangers += sorted([int(a), int(b)]) != [3, 8]
       results += sorted([int(a), int(b)]) == [3, 8]
-  assert min(results, strangers) > 20
+  assert min(results, strangers) > 200
 
 
 def test_labels_of_the_cipher_are_true():

@@ -1,0 +1,66 @@
+"""A critic judged by labelled steps, as a user asks for it."""
+
+import json
+
+import pytest
+
+from o1jax.data import LabelledSolution
+from o1jax.data.stepwise import write_stepwise
+from tests import jobs
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+  """A smoke run with a policy and a critic."""
+  workdir = tmp_path_factory.mktemp('judge') / 'smoke'
+  flags = '--config=configs/quickstart.py:smoke', "--config.stages=('initialise','reward')"
+  done = jobs.run('experiments.o1', f'--workdir={workdir}', *flags)
+  assert done.returncode == 0, done.stderr
+  return workdir
+
+
+def judge(workdir, *arguments):
+  return jobs.run('experiments.judge', f'--workdir={workdir}', *arguments)
+
+
+def test_planted_errors_are_judged_and_kept(run, tmp_path):
+  done = judge(run, 'planted', '--threshold=0.5')
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.startswith('planted by the critic of initialised (stage reward)\n')
+  assert 'first error: F1 ' in done.stdout and 'of 8 with an error' in done.stdout
+  (found,) = json.loads((run / 'report/data/judge.json').read_text())
+  assert found['solutions'] + found['left_out'] == 16 and found['first_error']['threshold'] == 0.5
+  assert 0 < found['calibration']['error'] < 1 and found['depths'][0]['depth'] == 1
+  before = (run / 'report/data/judge.json').read_text()
+  other = judge(run, 'planted', '--threshold=0.5', f'--out={tmp_path / "a" / "found.json"}')
+  assert other.returncode == 0, other.stderr
+  assert json.loads((tmp_path / 'a' / 'found.json').read_text()) == found
+  assert (run / 'report/data/judge.json').read_text() == before
+
+
+def test_a_file_is_judged_and_what_is_too_long_is_told(run, tmp_path):
+  path = tmp_path / 'steps.jsonl'
+  solution = LabelledSolution('make 20 from 1,10,10', ('<completion>10+10=20', '20'), (1, -1))
+  long = solution._replace(steps=('20',) * 200, labels=(None,) * 200)
+  write_stepwise(path, [solution, long, solution._replace(labels=(1, 1))])
+  done = judge(run, str(path), '--format=stepwise', f'--out={tmp_path / "found.json"}')
+  assert done.returncode == 0, done.stderr
+  assert '1 solutions are left out: they take more than a row of 160 tokens' in done.stdout
+  found = json.loads((tmp_path / 'found.json').read_text())
+  assert (found['source'], found['format'], found['labelled']) == ('steps.jsonl', 'stepwise', 4)
+
+
+@pytest.mark.parametrize(
+  'arguments, words',
+  [
+    (('none.json',), 'error: none.json'),
+    (('planted', '--policy=learned'), "has no policy 'learned' to judge"),
+    (('planted', '--format=stepwise'), 'planted is no file: drop --format'),
+    ((), 'error: 0 files: give one, or planted'),
+    (('planted', '--threshold=2'), 'threshold'),
+  ],
+)
+def test_what_cannot_be_judged_is_one_clear_line(run, arguments, words):
+  done = judge(run, *arguments)
+  assert done.returncode != 0 and 'Traceback' not in done.stderr
+  assert words in done.stdout + done.stderr
