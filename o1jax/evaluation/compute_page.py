@@ -55,7 +55,7 @@ def equal_compute(rows: Sequence[Result], table: Table | None) -> str:
       asked = [one for one in by_problem if (one.row.task, one.row.stage) == (task, stage)]
       title = f'{task}, {stage} policy'
       parts += [_verdicts(leads, title), _leads(leads, title), _difficulty(asked, title)]
-    parts.append(curves.slopes(mine))
+    parts.append(f'<h3>What more tokens bring: {html.escape(task)}</h3>' + curves.slopes(mine))
   if not table:
     parts.append(f'<p class="caption">No leads: <code>{FILE}</code> is missing.</p>')
   return ''.join(parts)
@@ -107,14 +107,17 @@ def _difficulty(rows: Sequence[Measured], title: str) -> str:
   asked, seeds, bins = difficulty(rows)
   if len(bins) < 2:
     return ''
-  methods = list(bins[0].accuracy)
-  heads = ('sampled right', 'problems', *(method(name).words for name in methods))
-  cells = [(_rates(one), f'{one.problems:,}', *map(_share, one.accuracy.values())) for one in bins]
-  of = f' of the {seeds} seeds that all methods share' if seeds > 1 else ''
+  heads = ('method', *(f'{_rates(one)} ({one.problems:,})' for one in bins))
+  cells = [
+    (method(name).words, *(_share(one.accuracy[name]) for one in bins)) for name in bins[0].accuracy
+  ]
+  several = len({one.row.seed for one in rows}) > 1
+  of = f' in the {seeds} seed{"s" * (seeds > 1)} that all methods share' if several else ''
   return (
     f'<h3>By difficulty, asked for {asked:,} tokens: {html.escape(title)}</h3>'
-    + page.table(heads, cells, words=())
-    + f'<p class="caption">Per cent right{of}, and its interval. {html.escape(DIFFICULTY)}</p>'
+    + page.table(heads, cells, words=(0,))
+    + f'<p class="caption">Per cent right{of}, with its interval. Above: a bin’s share '
+    f'right of the sampled solutions, and its number of problems. {html.escape(DIFFICULTY)}</p>'
   )
 
 

@@ -1,10 +1,15 @@
 """The section *Search at equal compute* of a run's report."""
 
+import re
+
 import pytest
 
-from o1jax.evaluation import report
+from o1jax.evaluation import compute_page, report
+from o1jax.evaluation.difficulty import difficulty
+from o1jax.evaluation.measured import measured
 from o1jax.evaluation.pairs import share_interval
 from o1jax.evaluation.problems import FILE
+from tests.evaluation.drawn import chains, one, table_of
 from tests.evaluation.runs import answered, cells, paired, section, write_run
 
 
@@ -46,3 +51,18 @@ def test_without_answers_there_are_curves_and_a_word(tmp_path):
   part = section(report.build_report(run).read_text(), 'equal-compute')
   assert '<svg' in part and 'No leads: <code>problems.csv.gz</code> is missing.' in part
   assert 'Leads: ' not in part
+
+
+def test_a_column_is_a_bin_of_difficulty_and_a_row_a_method():
+  found = [*chains(0), *chains(1), *(one('gumbel', n, 0.6, rng=6) for n in (200, 400))]
+  rows, table = table_of(found)
+  part = compute_page.equal_compute(rows, table).split('By difficulty, asked for 400 tokens')[1]
+  _, seeds, bins = difficulty(measured(rows, table))
+  heads = re.findall('<th[^>]*>(.*?)</th>', part)
+  assert len(bins) > 2 and heads[1 : 1 + len(bins)] == [
+    f'{"" if b.low == b.high else f"{100 * b.low:.0f} to "}{100 * b.high:.0f}% ({b.problems})'
+    for b in bins
+  ]
+  names = [row[0] for row in cells(part) if len(row) == 1 + len(bins)]
+  assert names == ['majority vote', 'critic-weighted vote', 'Gumbel MCTS']
+  assert seeds == 1 and 'in the 1 seed that all methods share' in part
