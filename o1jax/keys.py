@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from o1jax.types import Array
 
 _NOISE = 2**31 - 1
+_FLIPS = 2**31 - 2
 
 
 def of_problems(key: Array, count: int) -> Array:
@@ -31,3 +32,8 @@ def of_slot(keys: Array, slot: Array | int) -> Array:
 def of_noise(keys: Array) -> Array:
   """Keys [B] of problems -> keys of a search's own noise."""
   return jax.vmap(jax.random.fold_in, (0, None))(keys, _NOISE)
+
+
+def of_flips(keys: Array) -> Array:
+  """Keys [B] of problems -> keys of the faults of a noisy score."""
+  return jax.vmap(jax.random.fold_in, (0, None))(keys, _FLIPS)

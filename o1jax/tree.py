@@ -13,6 +13,7 @@ from o1jax.types import Array, Prompt, Tree
 
 ROOT = 0
 NONE = -1
+GUIDE = 'guide'  # the name in `Tree.scores` of what a search follows, where it is not the critic
 
 
 def empty(
@@ -98,6 +99,19 @@ def path_to(tree: Tree, ids: Array) -> Array:
   column = jnp.arange(tree.path.shape[-1])
   end = jnp.sum(above >= 0, axis=-1, keepdims=True)
   return jnp.where(column == end, ids[..., None], above)
+
+
+def guide(tree: Tree) -> Array:
+  """What a search follows, [B, X, A]: the critic's value, or a guide where one is written."""
+  return tree.scores.get(GUIDE, tree.value)
+
+
+def root_guide(tree: Tree) -> Array:
+  """What a search follows at the root, [B]. A guide that is not the critic says nothing of a
+  prompt, so there it is the mean over the first candidates."""
+  if GUIDE not in tree.scores:
+    return tree.root_value
+  return jnp.sum(tree.prior[:, 0] * tree.scores[GUIDE][:, 0], axis=-1)
 
 
 def expandable(tree: Tree, ids: Array) -> Array:

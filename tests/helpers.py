@@ -72,14 +72,26 @@ def keys(batch: int = 3, seed: int = 0):
 
 
 @functools.cache
-def growers(model, *, sampling=LINE, merge=True, slots=6, candidates=3, step_length=4, max_steps=3):
-  """Compiled `start` (params, prompt) and `expand` (params, keys, tree, cache, parents, slot)."""
+def growers(
+  model,
+  *,
+  sampling=LINE,
+  merge=True,
+  slots=6,
+  candidates=3,
+  step_length=4,
+  max_steps=3,
+  steps=None,
+):
+  """Compiled `start` (params, prompt) and `expand` (params, keys, tree, cache, parents, slot).
+  steps: of the chain that is grown, and kept, in place of candidates."""
   shape = dict(slots=slots, candidates=candidates, step_length=step_length, max_steps=max_steps)
   begin = jit(functools.partial(start, model, **shape))
 
   def grow(params, keys, prompt, tree, cache, parents, slot):
     expand = grower(model, params, prompt, sampling=sampling, merge=merge)
-    return expand(tree, cache, keys, jnp.asarray(parents), slot=slot)
+    how = dict(steps=steps, keep=True) if steps else {}
+    return expand(tree, cache, keys, jnp.asarray(parents), slot=slot, **how)
 
   return begin, jit(grow)
 
@@ -100,6 +112,25 @@ def bushy_tree(model, params, prompt, *, seed=0, **settings):
       leaf[b, expanded[b, x] - 1] = False
     parents = np.array(
       [np.append(rng.permutation(1 + np.flatnonzero(row)), [-1, -1])[:2] for row in leaf]
+    )
+  return tree
+
+
+def grafted_tree(model, params, prompt, *, seed=0, candidates=2, max_steps=3, **settings):
+  """A random tree of three rounds of two chains each, which begin at the root or at any node of
+  the chains before."""
+  steps, rounds = max_steps, 3
+  settings |= dict(candidates=candidates, max_steps=max_steps, slots=2 * steps * rounds)
+  begin, grow = growers(model, steps=steps, **settings)
+  tree, cache = begin(params, prompt)
+  rng = np.random.default_rng(seed)
+  every = tree_lib.node_ids(tree).reshape(1, -1).repeat(len(tree.mask), 0)
+  for n in range(rounds):
+    free = np.asarray(tree_lib.expandable(tree, every))
+    parents = [rng.permutation(np.append(1 + np.flatnonzero(row), [0, 0]))[:2] for row in free]
+    slot = 2 * steps * n
+    tree, cache = grow(
+      params, keys(len(free), seed + n), prompt, tree, cache, np.array(parents), slot
     )
   return tree
 
@@ -181,15 +212,24 @@ class World(NamedTuple):
     nothing = TreeCache({}, {}, jnp.ones(batch, jnp.int32), jnp.zeros((batch, 0)), nodes)
     return tree.replace(root_value=jnp.full(batch, root_value)), nothing
 
-  def grow(self, **settings):
-    """The `Grow` of this world."""
-    return growing(functools.partial(self._sample, jax.tree.map(jnp.asarray, self)), **settings)
+  def grow(self, *, drawn: bool = False, **settings):
+    """The `Grow` of this world. drawn: a chain goes on to a child that its key draws."""
+    world = jax.tree.map(jnp.asarray, self)
+    return growing(functools.partial(self._sample, world, drawn), **settings)
 
   @staticmethod
-  def _sample(world, keys, tree, cache, parents, path, *, candidates=None, steps=1, depth=None):
+  def _sample(
+    world, drawn, keys, tree, cache, parents, path, *, candidates=None, steps=1, keep=False, **how
+  ):
     """A step is one token, the state it leads to. With several steps, each candidate goes on to the
-    first child of its state until one ends or is at depth R."""
-    kids = world.children[tree_lib.pick(tree.tokens[..., 0], parents)][..., :candidates]
+    first child of its state, or to one that is drawn, until one ends or is at depth R."""
+    del how
+    kids = world.children[tree_lib.pick(tree.tokens[..., 0], parents)]
+    if drawn:
+      draw = lambda key: jax.random.randint(key, (steps,), 0, kids.shape[-1])
+      which = jax.vmap(draw)(keys)  # [B, S]
+      kids = jnp.take_along_axis(kids, which[:, :1, None], axis=-1)
+    kids = kids[..., :candidates]
     lead, limit = kids.shape, 1 + path.shape[-1] - jnp.sum(path >= 0, axis=-1)[..., None]
     tokens, goes_on, ended = [], [], []
     alive = (parents >= 0)[..., None] & jnp.ones(lead, bool)
@@ -199,7 +239,12 @@ class World(NamedTuple):
       goes_on.append(alive)
       ended.append(alive & world.terminal[kids])
       alive &= ~world.terminal[kids]
-      kids = world.children[kids][..., 0]
+      after = world.children[kids]
+      if drawn and step + 1 < steps:
+        which_now = which[:, step + 1, None, None, None]
+        kids = jnp.take_along_axis(after, jnp.broadcast_to(which_now, (*lead, 1)), axis=-1)[..., 0]
+      else:
+        kids = after[..., 0]
     tokens, goes_on = jnp.stack(tokens, axis=-1), jnp.stack(goes_on, axis=-1)
     values = world.values[jnp.arange(lead[0])[:, None, None, None], tokens]
     return Steps(
@@ -211,14 +256,26 @@ class World(NamedTuple):
       terminal=jnp.stack(ended, axis=-1).any(-1),
       hidden=jnp.zeros((*lead, 0)),
       cache={},
+      after=jnp.zeros((*tokens.shape, 0)) if keep else None,
     )
 
-  def search(self, method: str, keys, *, units, max_steps: int, most=None, reward=None, **settings):
+  def search(
+    self,
+    method: str,
+    keys,
+    *,
+    units,
+    max_steps: int,
+    most=None,
+    reward=None,
+    drawn=False,
+    **settings,
+  ):
     """The tree of a method in this world, which has no model."""
     row = SEARCHES[method]
     room = row.room(most or units, candidates=self.children.shape[1], max_steps=max_steps)
     tree, cache = self.start(room, max_steps)
-    grow = self.grow(reward=reward)
+    grow = self.grow(reward=reward, drawn=drawn)
     return row.search(grow, tree, cache, keys, units=units, **settings)
 
 

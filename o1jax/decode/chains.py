@@ -7,7 +7,9 @@ import jax.numpy as jnp
 
 from o1jax import tree as tree_lib
 from o1jax.decode.loop import Steps
-from o1jax.types import Array, Tree
+from o1jax.model.attention import as_blocks
+from o1jax.model.transformer import each_layer
+from o1jax.types import Array, KeyValue, Tree, TreeCache
 
 
 class Chains(NamedTuple):
@@ -28,7 +30,7 @@ class Chains(NamedTuple):
 
 def cut(rows: Steps, step_length: int) -> Chains:
   """Cuts decoded rows [B, W, 1, S*L], one candidate each, into their steps."""
-  rows = jax.tree.map(lambda x: x[:, :, 0], rows._replace(cache=None))
+  rows = jax.tree.map(lambda x: x[:, :, 0], rows._replace(cache=None, after=None))
   batch, count = rows.length.shape
   size = rows.tokens.shape[-1]
   written = jnp.arange(size) < rows.length[..., None]
@@ -84,4 +86,42 @@ def write_chains(tree: Tree, chains: Chains, parents: Array, path: Array, slot) 
     expanded=write(tree.expanded, jnp.where(used, above, tree_lib.NONE)),
     path=write(tree.path, jnp.where(used[..., None], whole, tree_lib.NONE)),
     **{name: write(getattr(tree, name), field, 1) for name, field in fields.items()},
+  )
+
+
+def keep_chains(cache: TreeCache, rows: Steps, chains: Chains, slot, candidates: int) -> TreeCache:
+  """Writes what the model remembers of W chains, whose rows were decoded with `keep`, into the
+  first candidates of their slots, so that later steps can begin at any of their nodes.
+
+  The cache must have room for the slots.
+  """
+  length = jnp.moveaxis(chains.length, 1, 2)  # [B, W, S]
+  batch, width, steps = length.shape
+  start = jnp.cumsum(length, axis=-1) - length
+  size, step = rows.after.shape[3], chains.tokens.shape[-1]
+  # Which token of the row is which of the step, [B, W, S*L].
+  token = jnp.minimum(start[..., None] + jnp.arange(step), size - 1).reshape(batch, width, -1)
+
+  def write(old, new, at, axis):
+    return jax.lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), at, axis=axis)
+
+  def blocks(old, new: KeyValue):
+    """Of one layer: keys [B, K, W, 1, E, T] and values [B, K, W, 1, T, E]."""
+    key = jnp.take_along_axis(new.key[:, :, :, 0], token[:, None, :, None], axis=-1)
+    value = jnp.take_along_axis(new.value[:, :, :, 0], token[:, None, :, :, None], axis=-2)
+    key = jnp.moveaxis(key.reshape(*key.shape[:-1], steps, step), -2, 2)  # [B, K, S, W, E, L]
+    value = jnp.moveaxis(value.reshape(*value.shape[:3], steps, step, -1), 3, 2)
+    laid = KeyValue(
+      *(x.reshape(*x.shape[:2], steps * width, 1, *x.shape[4:]) for x in (key, value))
+    )
+    more = [(0, 0)] * 3 + [(0, candidates - 1), (0, 0), (0, 0)]
+    laid = as_blocks(jax.tree.map(lambda x: jnp.pad(x, more), laid))
+    return jax.tree.map(lambda x, y: write(x, y, slot * candidates, 2), old, laid)
+
+  last = jnp.minimum(start + jnp.maximum(length - 1, 0), size - 1)
+  hidden = jnp.take_along_axis(rows.after[:, :, 0], last[..., None], axis=2)  # [B, W, S, D]
+  hidden = jnp.moveaxis(hidden, 2, 1).reshape(batch, steps * width, 1, -1)
+  hidden = jnp.pad(hidden, [(0, 0), (0, 0), (0, candidates - 1), (0, 0)])
+  return cache.replace(
+    nodes=each_layer(blocks, cache.nodes, rows.cache), hidden=write(cache.hidden, hidden, slot, 1)
   )

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from o1jax import tree as tree_lib
-from o1jax.decode.chains import cut, write_chains
+from o1jax.decode.chains import cut, keep_chains, write_chains
 from o1jax.decode.loop import Steps, decode_steps
 from o1jax.decode.rules import Sampling
 from o1jax.decode.world import World, append
@@ -37,6 +37,7 @@ class Grow(Protocol):
     slot: Array | int,
     candidates: int | None = None,
     steps: int | None = None,
+    keep: bool = False,
     depth: int | None = None,
   ) -> tuple[Tree, TreeCache]:
     """Samples steps under W nodes of every problem.
@@ -51,7 +52,8 @@ class Grow(Protocol):
       candidates: sampled under each parent; None = A, the room of a slot.
       steps: None = one, and the candidates of parent w fill slot `slot + w`. With a number, each
         parent is continued by a chain of up to so many steps instead: step s of parent w is the
-        only candidate of slot `slot + s*W + w`. What a chain holds is never expanded.
+        only candidate of slot `slot + s*W + w`.
+      keep: the nodes of a chain may be expanded later. Else they never are, and need no keys.
       depth: no parent is deeper; None = unknown.
     """
 
@@ -69,6 +71,7 @@ class Sample(Protocol):
     *,
     candidates: int | None,
     steps: int,
+    keep: bool,
     depth: int | None,
   ) -> Steps:
     """See `loop.decode_steps`."""
@@ -150,15 +153,20 @@ def growing(
   answer: (tree, cache, ids [B, N]) -> the same, with given text after the steps that end at `ids`.
   """
 
-  def grow(tree, cache, keys, parents, *, slot, candidates=None, steps=None, depth=None):
+  def grow(
+    tree, cache, keys, parents, *, slot, candidates=None, steps=None, keep=False, depth=None
+  ):
     if steps and answer is not None:
       return _step_by_step(grow, tree, cache, keys, parents, slot=slot, steps=steps)
     parents = jnp.where(tree_lib.expandable(tree, parents), parents, tree_lib.NONE)
     path = tree_lib.path_to(tree, parents)
-    how = dict(candidates=1 if steps else candidates, steps=steps or 1, depth=depth)
+    how = dict(candidates=1 if steps else candidates, steps=steps or 1, keep=keep, depth=depth)
     made = sample(keys, tree, cache, parents, path, **how)
     if steps:
-      tree = write_chains(tree, cut(made, tree.tokens.shape[-1]), parents, path, slot)
+      chains = cut(made, tree.tokens.shape[-1])
+      tree = write_chains(tree, chains, parents, path, slot)
+      if keep:
+        cache = keep_chains(cache, made, chains, slot, tree_lib.candidates(tree))
     else:
       tree, cache = _write(tree, cache, made, parents, path, slot, merge)
     width = tree_lib.candidates(tree)

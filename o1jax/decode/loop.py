@@ -27,6 +27,7 @@ class Steps(NamedTuple):
   terminal: Array  # [B, W, A] bool
   hidden: Array  # [B, W, A, D] after the last token
   cache: Any  # keys and values, each layer [B, K, W, A, ...]
+  after: Array | None = None  # [B, W, A, S, D] hidden states after each token, where they are kept
 
 
 def decode_steps(
@@ -43,6 +44,7 @@ def decode_steps(
   steps: int = 1,
   depth: int | None = None,
   own: int | None = None,
+  keep: bool = False,
 ) -> Steps:
   """Decodes candidates under each parent.
 
@@ -63,6 +65,7 @@ def decode_steps(
     depth: no parent is deeper. None = unknown: several sizes of path then have a program each,
       since every token reads the whole room of its path.
     own: most tokens of a step; None = L.
+    keep: the hidden states after all tokens.
 
   Returns:
     See `Steps`, with S = steps * L. Candidates under parent -1 have length 0.
@@ -94,6 +97,7 @@ def decode_steps(
       step_length=own or tree.tokens.shape[-1],
       steps=steps,
       limit=limit if steps > 1 else None,
+      keep=keep,
     )
 
   rooms = path_rooms(path.shape[-1] - 1, tree.tokens.shape[-1]) if depth is None else (depth,)
@@ -114,6 +118,7 @@ def decode(
   step_length: int,
   steps: int = 1,
   limit: Array | None = None,
+  keep: bool = False,
 ) -> Steps:
   """Decodes up to `steps` steps in a row for every candidate. The loop ends as soon as all have
   closed their last.
@@ -130,6 +135,7 @@ def decode(
     step_length: L.
     steps: most steps in a row; S = steps * L.
     limit: [B, W] most steps of each parent's candidates, at least 1; None = `steps` for all.
+    keep: the hidden states after all tokens.
 
   Returns:
     See `Steps`.
@@ -163,12 +169,13 @@ def decode(
       terminal=made.terminal | (~closed & sampling.ends(token)),
       hidden=jnp.where(closed[..., None], made.hidden, out.hidden[..., 0, :]),
       cache=out.cache,
+      after=at(made.after, out.hidden[..., 0, :], t) if keep else None,
     )
     over = sampling.closes(token)
     place = jnp.where(over, (place // step_length + 1) * step_length, place + 1)
     return t + 1, closed | sampling.ends(token) | (place >= room), place, made
 
-  made = _nothing(lead, size, hidden, rows)
+  made = _nothing(lead, size, hidden, rows, keep=keep)
   carry = jnp.int32(0), closed, jnp.zeros(lead, jnp.int32), made
 
   def unfinished(width, carry):
@@ -191,7 +198,9 @@ def decode(
   return made._replace(cache=each_layer(functools.partial(own_blocks, lead, first), made.cache))
 
 
-def _nothing(lead: tuple[int, int, int], size: int, hidden: Array, rows: Any) -> Steps:
+def _nothing(
+  lead: tuple[int, int, int], size: int, hidden: Array, rows: Any, *, keep: bool
+) -> Steps:
   """Room for S = `size` tokens of each candidate, none of which is written."""
   row = functools.partial(jnp.zeros, (*lead, size))
   return Steps(
@@ -203,6 +212,7 @@ def _nothing(lead: tuple[int, int, int], size: int, hidden: Array, rows: Any) ->
     terminal=jnp.zeros(lead, bool),
     hidden=hidden,
     cache=rows,
+    after=jnp.zeros((*lead, size, hidden.shape[-1]), hidden.dtype) if keep else None,
   )
 
 

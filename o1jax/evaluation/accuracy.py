@@ -17,7 +17,7 @@ from o1jax.keys import of_problems
 from o1jax.model.sharding import gather_to_host, put_global
 from o1jax.reward.process import monte_carlo
 from o1jax.search import Budget
-from o1jax.types import Array, Params, Prompt, Reference, Tree, Verifier
+from o1jax.types import Array, OutcomeFn, Params, Prompt, Reference, Tree, Verifier
 from o1jax.verify.host import VerifierError, check_verdicts
 from o1jax.verify.outcome import judge
 
@@ -154,6 +154,7 @@ class Evaluator:
     *,
     batch: int = 128,
     most: int = 0,
+    oracle: OutcomeFn | None = None,
     shard: Callable = lambda run: run,
   ):
     """Compiles nothing yet.
@@ -162,6 +163,8 @@ class Evaluator:
       search: (params, keys, prompt) -> Tree; with `most` it is told, as a fourth, its units.
       reading: what to read off the trees.
       batch: problems in a batch, see `equal_batches`.
+      oracle: verdicts, on prefixes too, that a search is given as the keyword `oracle`. It is for
+        ceilings: None = the search learns nothing of the answers.
       most: of a search that can spend any number of units up to it, which then is a call's
         `spend`; 0 = it can not.
       shard: runs a function (params, ...) by problem on several devices, see
@@ -172,7 +175,9 @@ class Evaluator:
 
     def run(params, keys, prompt, reference, *told):
       first, units = (told[:1], told[1:]) if reading.chains else ((), told)
-      tree = judge(reference, search(params, keys, prompt, *units), reading.verifier.outcome)
+      guided = dict(oracle=functools.partial(oracle, reference)) if oracle else {}
+      tree = search(params, keys, prompt, *units, **guided)
+      tree = judge(reference, tree, reading.verifier.outcome)
       return tree, _read(reading, prompt, reference, tree, *first)
 
     self._run = jax.jit(shard(run))

@@ -7,6 +7,7 @@ a row of `search.SEARCHES` whose solutions branch. The words and looks come from
 import itertools
 from typing import NamedTuple
 
+from o1jax.reward.guide import ORACLE
 from o1jax.search import CHOICES, SEARCHES
 
 
@@ -18,7 +19,7 @@ class Method(NamedTuple):
     look: a colour of `figures.PALETTE` and a marker of `page.SHAPES`.
     critic: it reads the critic, so it says little where no stage has trained one.
     tree: its solutions branch; else they are sampled whole.
-    oracle: it is told the verdicts, so it is a ceiling and not a method.
+    oracle: it is told verdicts, so it is a ceiling and not a method.
     unit: what its units count, in the plural.
   """
 
@@ -59,7 +60,8 @@ def method(name: str) -> Method:
   first, *parts = name.split(':')
   if parts and first in METHODS:
     words = [CHOICES[part].words if part in CHOICES else part for part in parts]
-    return METHODS[first]._replace(words=f'{METHODS[first].words}, {", ".join(words)}')
+    told = ORACLE in parts
+    return METHODS[first]._replace(words=f'{METHODS[first].words}, {", ".join(words)}', oracle=told)
   return METHODS.get(name, Method(name, SPARE[0]))
 
 

@@ -30,6 +30,7 @@ from o1jax.recipes.pretrained import load_policy
 from o1jax.recipes.searches import Search, check_method, check_searches
 from o1jax.recipes.settings import complete, kind_of
 from o1jax.reward import OUTCOME
+from o1jax.reward.guide import ORACLE, names
 from o1jax.reward.process import AGGREGATES
 from o1jax.runtime.config import ConfigDict, ConfigError, require, within
 from o1jax.runtime.mesh import build_mesh, sharded_search, state_sharding, with_sharding
@@ -140,6 +141,12 @@ def check_evaluate(experiment: Experiment, name: str, devices) -> None:
   config, section = experiment.config, experiment.config.evaluate
   require(name == 'evaluate', f'config.{name}.kind=evaluate: name that stage evaluate')
   check_searches(config)
+  for row, search in config.evaluate.searches.items():
+    require(
+      experiment.oracle is not None or ORACLE not in names(search.guide),
+      f'config.evaluate.searches.{row}.guide={search.guide!r}: the task {experiment.task.name!r} '
+      f'cannot tell of a prefix whether it can still become right, so it has no {ORACLE}',
+    )
   require(section.rows >= 1, f'config.evaluate.rows={section.rows}: give at least 1')
   require(
     section.aggregate in AGGREGATES,
@@ -178,7 +185,8 @@ def test_search(experiment: Experiment, search: Search) -> Callable:
   """A search (params, keys, prompt) -> Tree of `forward.for_search` parameters. It has no way to
   see a reference.
 
-  One that spends `several` numbers of units takes one more argument, how many.
+  One that spends `several` numbers of units takes one more argument, how many. One that follows the
+  oracle takes a keyword `oracle`, (tree, ids) -> verdicts.
   """
   run = _search(
     experiment,
@@ -186,11 +194,13 @@ def test_search(experiment: Experiment, search: Search) -> Callable:
     search.method,
     search.most,
     greedy=search.greedy,
+    guide=search.guide,
+    flips=search.flips,
     **SEARCHES[search.method].quiet,
   )
   if search.several:
     return run
-  return lambda params, keys, prompt: run(params, keys, prompt, search.most)
+  return lambda params, keys, prompt, **told: run(params, keys, prompt, search.most, **told)
 
 
 def train_search(

@@ -24,7 +24,7 @@ from o1jax.tasks import TASKS
 from o1jax.text import chat, pretrained
 from o1jax.text.steps import Behaviours
 from o1jax.text.tokenizer import Tokenizer
-from o1jax.types import Array, Problem, Prompt, Reference, Sequences, Task, Verifier
+from o1jax.types import Array, OutcomeFn, Problem, Prompt, Reference, Sequences, Task, Verifier
 from o1jax.verify import JUDGES, code
 from o1jax.verify.host import HostVerifier
 from o1jax.verify.launch import SandboxError
@@ -67,6 +67,7 @@ class Experiment:
   model: LanguageModel
   choose: Callable  # `search.choose.choose`, of solutions as the task has them
   verifier: Verifier
+  oracle: OutcomeFn | None  # verdicts on prefixes too, where the task can tell
   world: World | None  # what is said after a step
   key: Array
 
@@ -116,9 +117,18 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, seed: int | None = No
       reads=tuple(part.reads for part in task.each()),
     ),
     verifier=verifier,
+    oracle=_oracle(task, verifier, table),
     world=_world(task, tokenizer, table),
     key=jax.random.key(config.seed),
   )
+
+
+def _oracle(task: Task, verifier: Verifier, table) -> OutcomeFn | None:
+  if getattr(task, 'reachable', None) is None:
+    return None
+  from o1jax.verify.outcome import oracle
+
+  return functools.partial(oracle, outcome=verifier.outcome, reachable=task.reachable, table=table)
 
 
 def _world(task: Task, tokenizer: Tokenizer, table) -> World | None:

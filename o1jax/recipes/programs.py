@@ -141,6 +141,7 @@ class Programs:
         reading(e, search),
         batch=batch,
         most=search.most if search.several else 0,
+        oracle=e.oracle if search.oracle else None,
         shard=functools.partial(sharded_search, e.model),
       )
       mesh = build_mesh(batch, **e.config.mesh)

@@ -12,11 +12,13 @@ import numpy as np
 from o1jax.evaluation import methods
 from o1jax.evaluation.accuracy import Readout
 from o1jax.recipes.experiment import Experiment
-from o1jax.runtime.config import ConfigDict, require
+from o1jax.reward import SCORES
+from o1jax.reward.guide import CRITIC, ORACLE, check_guide, names
+from o1jax.runtime.config import ConfigDict, ConfigError, require
 from o1jax.search import CHOICES, SEARCHES, Budget
 
 # The settings of a row that are not its method's own.
-COMMON = ('method', 'tokens', 'units', 'most', 'choices')
+COMMON = ('method', 'tokens', 'units', 'most', 'choices', 'guide', 'flips')
 
 
 class Search(NamedTuple):
@@ -28,6 +30,8 @@ class Search(NamedTuple):
     rules: rows of `search.CHOICES`, one for each readout.
     settings: (name, value) of the method's own settings, sorted.
     greedy: at temperature 0.
+    guide: what it follows, see `reward.guide`.
+    flips: chance that the guide is flipped on a node.
   """
 
   method: str
@@ -35,6 +39,13 @@ class Search(NamedTuple):
   rules: tuple[str, ...] = ()
   settings: tuple[tuple[str, object], ...] = ()
   greedy: bool = False
+  guide: str = CRITIC
+  flips: float = 0.0
+
+  @property
+  def oracle(self) -> bool:
+    """Whether it is told verdicts, which makes it a ceiling and no method."""
+    return ORACLE in names(self.guide)
 
   @property
   def several(self) -> bool:
@@ -60,16 +71,20 @@ class Row(NamedTuple):
   settings: tuple[tuple[str, object], ...]
   labels: dict[str, str]
   budgets: tuple[Budget, ...]
+  guide: str = CRITIC
+  flips: float = 0.0
 
   @property
   def search(self) -> Search:
     """Its program. Chains are sampled once for all budgets; other searches once for each."""
     copies = len(self.budgets) if SEARCHES[self.method].independent else 1
-    return Search(self.method, self.most, tuple(self.labels) * copies, self.settings)
+    followed = dict(guide=self.guide, flips=self.flips)
+    return Search(self.method, self.most, tuple(self.labels) * copies, self.settings, **followed)
 
   def reads_critic(self, choice: str) -> bool:
     """Whether what it answers by a choice depends on the critic."""
-    return not SEARCHES[self.method].independent or CHOICES[choice].reads_critic
+    guided = not SEARCHES[self.method].independent or CHOICES[choice].reads_critic
+    return guided and CRITIC in names(self.guide)
 
   def readouts(self, budgets: Sequence[Budget]) -> list[Readout]:
     """Of its program, for these budgets, all with units: of chains one for each of its own."""
@@ -93,7 +108,8 @@ def row_of(config: ConfigDict, name: str) -> Row:
   labels = {choice: _label(config, name, choice) for choice in section.choices}
   asked = [Budget(tokens=n) for n in section.tokens] + [Budget(units=n) for n in section.units]
   budgets = tuple(dict.fromkeys(asked))
-  return Row(name, section.method, section.most, _settings(section), labels, budgets)
+  guided = section.guide, section.flips
+  return Row(name, section.method, section.most, _settings(section), labels, budgets, *guided)
 
 
 def rows_of(config: ConfigDict, policy: str) -> list[Row]:
@@ -118,7 +134,7 @@ def row_of_method(config: ConfigDict, method: str) -> Row:
     return row_of(config, name)
   table = SEARCHES[method]
   like = section.searches[section.answer.search]
-  width = () if table.independent else (('candidates', like.get('candidates', table.least)),)
+  width = (('candidates', like.get('candidates', table.least)),) if table.branches else ()
   own = {key: value for key, value in table.settings.items() if key not in table.quiet}
   choice = like.choices[0]
   return Row('', method, 1, tuple(sorted((*width, *own.items()))), {choice: method}, ())
@@ -204,6 +220,15 @@ def _check_row(config, name):
     max(section.units, default=0) <= section.most,
     f'{of} asks units={tuple(section.units)} and has room for most={section.most}: raise {of}.most',
   )
+  _check_guide(section, of)
+
+
+def _check_guide(section, of):
+  try:
+    check_guide(section.guide, (*SCORES, ORACLE))
+  except ValueError as error:
+    raise ConfigError(f'{of}.guide: {error}') from None
+  require(0 <= section.flips <= 0.5, f'{of}.flips={section.flips}: give a chance in [0, 0.5]')
 
 
 def _settings(section):
@@ -224,8 +249,12 @@ def _label(config, name, choice):
 
 
 def _meaning(section, choice):
+  reads = not SEARCHES[section.method].independent or CHOICES[choice].reads_critic
   if SEARCHES[section.method].independent:
     base = choice
   else:
     base = section.method if choice == section.choices[0] else f'{section.method}:{choice}'
-  return base, (section.method, _settings(section), choice)
+  if reads and ORACLE in names(section.guide):
+    base = f'{base}:{ORACLE}'
+  read = () if not reads else (section.guide, section.flips)
+  return base, (section.method, _settings(section), choice, *read)

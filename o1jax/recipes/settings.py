@@ -15,6 +15,7 @@ from o1jax.learning import RENAMED as LEARNING
 from o1jax.learning.optimizer import build_optimizer
 from o1jax.recipes import older
 from o1jax.recipes.objectives import section_defaults
+from o1jax.reward.guide import CRITIC
 from o1jax.runtime.config import ConfigDict, ConfigError
 from o1jax.search import SEARCHES
 from o1jax.tasks import TASKS
@@ -137,7 +138,7 @@ def _evaluate(section):
   for name, policy in section.get('policies', {}).items():
     _fill(policy, dict(stages=_POLICIES.get(name, (name,)), searches=()))
   for search in section['searches'].values():
-    _fill(search, dict(tokens=(), units=(), choices=('weighted',)))
+    _fill(search, dict(tokens=(), units=(), choices=('weighted',), guide=CRITIC, flips=0.0))
     _fill(search, dict(most=max([*search['units'], 16])))
     _search(search, testing=True)
   if section['searches']:
@@ -159,7 +160,9 @@ def _search(search, *, testing=False):
 
 def _own(row, *, testing=False):
   """The settings of a search beside its method and what it may spend."""
-  tree = {} if row.independent else dict(candidates=4, verify_leaves=True)
+  tree = dict(candidates=4) if row.branches else {}
+  if not row.independent:
+    tree['verify_leaves'] = True
   if not testing:
     return tree | dict(row.settings)
   # A test-time search has no noise, and no verifier rewards it.

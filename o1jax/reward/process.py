@@ -46,7 +46,8 @@ def monte_carlo(tree: Tree) -> tuple[Array, Array]:
 
 
 def solution_score(tree: Tree, ids: Array, *, aggregate: str = 'last') -> Array:
-  """One score for the solution up to a node, from the critic's step values on its path.
+  """One score for the solution up to a node, from what guides the search on its path: the critic's
+  step values, or a guide that is written on the tree.
 
   'last' suits critics trained on Monte-Carlo outcomes (arXiv:2408.03314); 'product' and 'min' those
   trained on step labels (arXiv:2305.20050, arXiv:2312.08935).
@@ -57,14 +58,15 @@ def solution_score(tree: Tree, ids: Array, *, aggregate: str = 'last') -> Array:
     aggregate: 'last', 'min' or 'product'.
 
   Returns:
-    [B, N] in [0, 1].
+    [B, N]; in [0, 1] where the guide is.
   """
-  own = tree_lib.pick(tree.value, ids)
+  values = tree_lib.guide(tree)
+  own = tree_lib.pick(values, ids)
   if aggregate == 'last':
     return own
   slot = jnp.maximum(ids - 1, 0) // tree_lib.candidates(tree)
   above = jnp.take_along_axis(tree.path, slot[..., None], axis=1)
-  values = tree_lib.pick(tree.value, above, fill=1.0)
+  values = tree_lib.pick(values, above, fill=1.0)
   if aggregate == 'min':
     return jnp.minimum(own, values.min(-1))
   if aggregate == 'product':

@@ -3,7 +3,7 @@
 `SEARCHES` is the table of searches: another one is a file beside these, and a row.
 """
 
-from o1jax.search import beam, best_of_n, mcts
+from o1jax.search import ab_mcts, beam, best_of_n, mcts
 from o1jax.search.budget import Budget as Budget
 from o1jax.search.choose import CHOICES as CHOICES
 from o1jax.search.method import Look, Method
@@ -36,6 +36,7 @@ SEARCHES: dict[str, Method] = {
     Look('green', '^'),
     unit='chains',
     steps=lambda units, *, candidates, max_steps: units * max_steps,
+    independent=True,
     provides=frozenset({'solutions'}),
   ),
   'gumbel': Method(
@@ -55,6 +56,18 @@ SEARCHES: dict[str, Method] = {
     **_MCTS,
   ),
   'beam': Method(beam.beam, words='beam search', look=Look('pink', 'P'), **_BEAMS),
+  'ab_mcts': Method(
+    ab_mcts.ab_mcts,
+    ab_mcts.room,
+    'AB-MCTS',
+    Look('blue', 'D'),
+    unit='chains',
+    # A chain begins at any depth.
+    steps=lambda units, *, candidates, max_steps: (1 + units) * max_steps / 2,
+    settings=dict(prior=1.0),
+    several=True,
+    provides=frozenset({'solutions'}),
+  ),
   'dvts': Method(
     beam.dvts, words='diverse verifier tree search', look=Look('orange', 'h'), **_BEAMS
   ),

@@ -148,7 +148,9 @@ def _search(carry, grow, units, most, keys, run):
     del params, key  # our keys are per problem and slot
     tree, cache = cell['carry']
     node = (1 + slot * width + action)[:, None]
-    value, reward = (tree_lib.pick(field, node)[:, 0] for field in (tree.value, tree.reward))
+    value, reward = (
+      tree_lib.pick(field, node)[:, 0] for field in (tree_lib.guide(tree), tree.reward)
+    )
     alive = tree_lib.expandable(tree, node)[:, 0]
     new = cell['simulation'] + 1
     tree, cache = grow(tree, cache, streams.of_slot(keys, new), node, slot=new)
@@ -178,7 +180,7 @@ def _search(carry, grow, units, most, keys, run):
 
   root = mctx.RootFnOutput(
     prior_logits=_prior_logits(tree.prior[:, 0]),
-    value=tree.root_value,
+    value=tree_lib.root_guide(tree),
     embedding=jnp.zeros(batch, jnp.int32),
   )
   searched = run(
@@ -266,5 +268,5 @@ def likeliest_leaf(tree: Tree) -> Array:
   rows = jnp.arange(tree.mask.shape[0])[:, None]
   taken = taken.at[rows, jnp.maximum(tree.expanded, 0)].set(True)[:, 1:]
   free = tree_lib.expandable(tree, everyone) & ~taken
-  best = jnp.argmax(jnp.where(free, tree.value.reshape(free.shape), -1), axis=-1)
+  best = jnp.argmax(jnp.where(free, tree_lib.guide(tree).reshape(free.shape), -jnp.inf), axis=-1)
   return jnp.where(jnp.any(free, axis=-1), 1 + best, 0)

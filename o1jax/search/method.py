@@ -4,10 +4,14 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from o1jax import tree as tree_lib
 from o1jax.decode.grow import Reward, grower, start
 from o1jax.decode.rules import Sampling
 from o1jax.decode.world import World
 from o1jax.reward import OUTCOME, SCORES
+from o1jax.reward.guide import CRITIC, ORACLE, follow
+from o1jax.reward.noise import flipped
+from o1jax.tree import GUIDE
 from o1jax.types import Array, Params, Prompt, Tree
 
 
@@ -34,6 +38,7 @@ class Method(NamedTuple):
     settings: its own, with their defaults.
     quiet: settings that leave its noise out, for evaluation.
     least: candidates that it needs at least.
+    independent: its solutions are independent samples, so that some of them are a smaller search.
     several: one program searches with any number of units up to that of its room.
     provides: what a loss may ask of its trees: 'solutions' of a problem to compare, 'siblings' to
       compare, 'improved', statistics over siblings.
@@ -48,13 +53,14 @@ class Method(NamedTuple):
   settings: Mapping[str, Any] = {}
   quiet: Mapping[str, Any] = {}
   least: int = 1
+  independent: bool = False
   several: bool = False
   provides: frozenset[str] = frozenset()
 
   @property
-  def independent(self) -> bool:
-    """Whether its solutions are independent samples, so that some of them are a smaller search."""
-    return 'siblings' not in self.provides
+  def branches(self) -> bool:
+    """Whether it samples several candidates of a step at once."""
+    return self.least > 1
 
 
 def run(
@@ -74,6 +80,9 @@ def run(
   scores: Sequence[str] = (),
   reward: Mapping[str, float] | None = None,
   outcome: Reward | None = None,
+  guide: str = CRITIC,
+  flips: float = 0.0,
+  oracle: Reward | None = None,
   world: World | None = None,
   **settings,
 ) -> Tree:
@@ -94,15 +103,21 @@ def run(
     merge: merge equal siblings.
     scores: names in `reward.SCORES` that are written on all nodes.
     reward: what search backs up on reaching a finished node: weights of scores, and of 'outcome'
-      where it is there to be asked; None = the critic's value.
+      where it is there to be asked; None = the guide.
     outcome: (tree, ids [B, N]) -> verdicts, NaN where there is none. At training time only: it
       knows the answers.
+    guide: what the search follows, see `reward.guide`.
+    flips: chance that the guide is flipped on a node, see `reward.noise`.
+    oracle: (tree, ids [B, N]) -> [B, N], the score of that name. It knows the answers, so a search
+      that follows it measures a ceiling.
     world: what is said after a step; None = nothing.
     **settings: of the method.
 
   Returns:
     Tree [B, X, A, L], with X and A as its `room` says.
   """
+  # The critic's values are on the nodes already.
+  guided = guide != CRITIC or flips > 0
   room = method.room(most or units, candidates=candidates, max_steps=max_steps)
   tree, cache = start(
     model,
@@ -114,26 +129,31 @@ def run(
     max_steps=max_steps,
     # Later steps read what a world says, so the keys of all slots are kept.
     last=0 if world else room.last,
-    scores=tuple(scores),
+    scores=(*scores, *([GUIDE] if guided else [])),
   )
-  read = {
-    name: functools.partial(SCORES[name].score, params, keys, prompt)
-    for name in (*scores, *(reward or {}))
-    if name != OUTCOME
-  }
-  parts = read | ({OUTCOME: outcome} if outcome else {})
+  parts = {name: functools.partial(row.score, params, keys, prompt) for name, row in SCORES.items()}
+  parts |= {OUTCOME: outcome, ORACLE: oracle}
+  written = {name: parts[name] for name in scores}
+
+  def followed(tree, ids):
+    value = follow(guide, lambda name: parts[name](tree, ids))
+    return flipped(value, keys, tree, ids, rate=flips) if flips else value
 
   def rewarded(tree, ids):
+    if not reward:
+      return tree_lib.pick(tree.scores[GUIDE], ids)
     return sum(weight * parts[name](tree, ids) for name, weight in reward.items())
 
+  if guided:
+    written[GUIDE] = followed
   grow = grower(
     model,
     params,
     prompt,
     sampling=sampling,
     merge=merge,
-    scores={name: read[name] for name in scores},
-    reward=rewarded if reward else None,
+    scores=written,
+    reward=rewarded if reward or guided else None,
     world=world,
   )
   return method.search(grow, tree, cache, keys, units=units, **settings)

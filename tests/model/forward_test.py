@@ -20,6 +20,7 @@ from tests.helpers import (
   best_of_n,
   bushy_tree,
   climb,
+  grafted_tree,
   jit,
   keys,
   mcts,
@@ -141,6 +142,18 @@ def test_decode_is_learn_is_plain(changes, sampling):
   assert (tree.path[:, :, 2] > 0).any() and tree.terminal.any() and (tree.expanded < 0).any()
   assert len(np.unique(tree.length)) >= 4
   assert np.std(np.asarray(tree.value)[np.asarray(tree.mask)]) > 0.1
+  check(model, params, prompt, tree, sampling.temperature)
+
+
+@pytest.mark.parametrize('changes, sampling', CASES[:2], ids=NAMES[:2])
+def test_where_chains_begin_at_nodes_of_chains(changes, sampling):
+  model, params = tiny(**changes)
+  prompt = prompts()
+  tree = grafted_tree(model, params, prompt, sampling=sampling)
+  above = tree.expanded[:, 6:]
+  assert (above == 0).any() and (above > 0).any() and tree.terminal.any()
+  # A node from which two chains go on, neither of them the root.
+  assert any(np.bincount(row[row > 0]).max(initial=0) > 1 for row in np.asarray(tree.expanded))
   check(model, params, prompt, tree, sampling.temperature)
 
 

@@ -168,7 +168,8 @@ def test_a_search_has_the_settings_of_its_method_and_no_others(method, given, ex
   assert search.items() >= dict(method=method, units=1, **expected).items()
   known = {'method', 'units', *given} if method == 'unknown' else {'method', 'units'}
   if method in SEARCHES and not SEARCHES[method].independent:
-    known |= {'candidates', 'verify_leaves', *SEARCHES[method].settings}
+    candidates = {'candidates'} if SEARCHES[method].branches else set()
+    known |= {'verify_leaves', *candidates, *SEARCHES[method].settings}
   assert search.keys() == known
 
 
@@ -206,9 +207,10 @@ def test_a_test_time_search_has_no_noise_and_no_verifier():
   found = complete(config).evaluate.searches
   assert found.puct.to_dict() == dict(
     **dict(method='puct', tokens=(), units=(), most=16, choices=('weighted',)),
-    **dict(candidates=4, exploration=2.0),
+    **dict(candidates=4, exploration=2.0, guide='critic', flips=0.0),
   )
-  assert found.gumbel.keys() == quickstart.get_config().evaluate.searches.gumbel.keys()
+  own = quickstart.get_config().evaluate.searches.gumbel.keys()
+  assert set(found.gumbel.keys()) == {*own, 'guide', 'flips'}
 
 
 def test_what_a_config_does_not_say_of_its_searches_has_a_default():

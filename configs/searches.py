@@ -1,0 +1,51 @@
+r"""Every search of the chapter with one policy, at equal tokens.
+
+  python -m experiments.o1 --config=configs/searches.py --workdir=runs/searches \
+    --config.evaluate.policies.initialised.stages="('runs/quickstart:reward',)"
+
+It measures a policy that the quickstart has trained and trains nothing. `:oracle` measures the
+ceilings instead: each search follows exact verdicts, of prefixes too. `:smoke` is the same made
+tiny, for tests, and trains a policy of its own.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import quickstart
+
+ARGUMENTS = ('', 'oracle', 'smoke')
+
+
+def get_config(argument: str = '') -> ConfigDict:
+  """The quickstart's policy and problems, and a row for each search."""
+  if argument not in ARGUMENTS:
+    raise ValueError(f'the argument {argument!r} is unknown: give none, oracle or smoke')
+  c = quickstart.get_config('smoke' if argument == 'smoke' else '')
+  c.stages = ('evaluate', 'report')
+  if argument == 'smoke':
+    c.stages = ('initialise', 'reward', *c.stages)
+  chains, gumbel = c.evaluate.searches.chains, c.evaluate.searches.gumbel
+  rows = dict(chains=chains, gumbel=gumbel)
+  for method, settings in SEARCHES.items():
+    row = gumbel.copy_and_resolve_references()
+    del row.candidates
+    row.update(method=method, **settings)
+    if argument == 'smoke':
+      row.update(tokens=(), units=(2,), most=2)
+    rows[method] = row
+  if argument == 'oracle':
+    for row in rows.values():
+      row.update(guide='oracle', choices=('best',))
+    chains.choices = ('majority', 'best')
+  c.evaluate.searches = ConfigDict(rows)
+  c.evaluate.policies.initialised.searches = tuple(rows)
+  c.evaluate.policies = ConfigDict(dict(initialised=c.evaluate.policies.initialised))
+  return c
+
+
+# Room for twice the chains that independent ones would have: theirs begin at any depth.
+SEARCHES = dict(
+  puct=dict(candidates=4),
+  beam=dict(candidates=4, tokens=(400, 800, 1600), most=8),
+  dvts=dict(candidates=4, tokens=(400, 800, 1600), most=8),
+  ab_mcts=dict(most=40),
+)

@@ -1,0 +1,175 @@
+"""AB-MCTS, adaptive branching (arXiv:2503.04412): at every node a search decides by Thompson
+sampling whether to go wider, with another chain from there, or deeper, into one of its children.
+
+A simulation samples one chain from a node to its end. So each gives a value and a solution, and its
+tokens are those behind the node alone.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from o1jax import keys as streams
+from o1jax import tree as tree_lib
+from o1jax.decode.grow import Grow
+from o1jax.search.room import Room
+from o1jax.types import Array, Tree, TreeCache
+
+_PRIME, _STEP = 16777619, 2654435761  # of hashes
+
+
+@struct.dataclass
+class Counts:
+  """What the chains through each of X nodes returned, [B, X] each. Nodes of equal text are one:
+  what they returned stands at the first of them."""
+
+  same: Array  # id of the first node of equal text, 0 where the slot is unused
+  text: Array  # uint32, a hash of the text up to the node
+  chains: Array  # chains that run through the node
+  total: Array  # what they returned
+  first: Array  # what the chain returned that made the node, twins apart
+
+
+def ab_mcts(
+  grow: Grow,
+  tree: Tree,
+  cache: TreeCache,
+  keys: Array,
+  *,
+  units: Array | int,
+  prior: float = 1.0,
+) -> Tree:
+  """Adaptive branching over reasoning steps.
+
+  An arm's returns have a Beta posterior, of which a normal number with its mean and variance is
+  drawn. The arm of a child counts the chains through the child. The arm 'wider' counts the chains
+  that made the children, as AB-MCTS-A does.
+
+  Args:
+    grow: the policy.
+    tree: empty, [B, N*R, 1, L] with room for the most chains.
+    cache: of all its nodes.
+    keys: [B] one key a problem.
+    units: [] N chains.
+    prior: weight of the guide at a node, in chains, in the posteriors of its two arms.
+
+  Returns:
+    The tree, with `visits` and `q` of the chains through each node. Slots `n*R` and on hold the
+    steps of chain n.
+  """
+  slots, steps = tree.mask.shape[1], tree.path.shape[-1]
+
+  def simulate(n, carry):
+    tree, cache, counts = carry
+    parent = _descend(tree, counts, streams.of_slot(streams.of_noise(keys), n), prior)
+    slot = n * steps
+    tree, cache = grow(
+      tree, cache, streams.of_slot(keys, slot), parent[:, None], slot=slot, steps=steps, keep=True
+    )
+    return tree, cache, _add(tree, counts, parent, slot)
+
+  empty = jnp.zeros((tree.mask.shape[0], slots))
+  none = empty.astype(jnp.int32), empty.astype(jnp.uint32)
+  carry = tree, cache, Counts(*none, chains=empty, total=empty, first=empty)
+  # The name tells how often the loop runs at most, which a reader of the program could not see.
+  with jax.named_scope(f'chains/turns_{slots // steps}'):
+    tree, _, counts = jax.lax.fori_loop(0, units, simulate, carry)
+  own = counts.same == tree_lib.node_ids(tree)[:, 0]
+  mean = jnp.where(own, counts.total / jnp.maximum(counts.chains, 1), 0)
+  visits = jnp.where(own, counts.chains, 0).astype(jnp.int32)
+  return tree.replace(visits=visits[..., None], q=mean[..., None])
+
+
+def room(units: int, *, candidates: int, max_steps: int) -> Room:
+  """A slot for each step of each chain."""
+  del candidates
+  return Room(slots=units * max_steps, candidates=1)
+
+
+def _descend(tree: Tree, counts: Counts, keys: Array, prior: float) -> Array:
+  """The nodes from which the next chains start, [B]."""
+  batch, slots, _ = tree.mask.shape
+  draw = lambda key: jax.random.normal(key, (2, 1 + slots))
+  deeper, wider = jnp.moveaxis(jax.vmap(draw)(keys), 1, 0)
+  guide = tree_lib.guide(tree)
+  ids = jnp.broadcast_to(tree_lib.node_ids(tree)[:, 0], (batch, slots))
+  arm = _drawn(counts.total, counts.chains, guide[..., 0], prior, deeper[:, 1:])
+  arm = jnp.where((counts.same == ids) & tree_lib.expandable(tree, ids), arm, -jnp.inf)
+  above = _above(tree, counts)
+
+  def step(_, carry):
+    node, goes_on = carry
+    child = (counts.same > 0) & (above == node[:, None])
+    made = jnp.sum(jnp.where(child, counts.first, 0), axis=-1), child.sum(-1)
+    at_root = node == tree_lib.ROOT
+    here = jnp.where(at_root, tree_lib.root_guide(tree), tree_lib.pick(guide, node))
+    noise = jnp.take_along_axis(wider, node[:, None], axis=1)[:, 0]
+    arms = jnp.where(child, arm, -jnp.inf)
+    goes_on &= arms.max(-1) > _drawn(*made, here, prior, noise)
+    return jnp.where(goes_on, 1 + jnp.argmax(arms, axis=-1), node), goes_on
+
+  start = jnp.full(batch, tree_lib.ROOT), jnp.ones(batch, bool)
+  return jax.lax.fori_loop(0, tree.path.shape[-1] - 1, step, start)[0]
+
+
+def _above(tree: Tree, counts: Counts) -> Array:
+  """The first node of equal text as the parent of each node, [B, X]; 0 = the root."""
+  return tree_lib.pick(counts.same[..., None], tree.expanded)
+
+
+def _drawn(total, chains, guide, prior, noise):
+  """A normal number with the mean and the variance of the Beta posterior of an arm."""
+  guide = jnp.clip(guide, 0.0, 1.0)
+  # Half of one more each: an arm without chains is still uncertain.
+  right = 0.5 + prior * guide + total
+  wrong = 0.5 + prior * (1 - guide) + chains - total
+  mean = right / (right + wrong)
+  return mean + noise * jnp.sqrt(mean * (1 - mean) / (right + wrong + 1))
+
+
+def _add(tree: Tree, counts: Counts, parent: Array, slot) -> Counts:
+  """Counts with the chain in slots `slot` and on, which began at `parent` [B]."""
+  steps = tree.path.shape[-1]
+  part = lambda x: jax.lax.dynamic_slice_in_dim(x, slot, steps, axis=1)
+  put = lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, slot, axis=1)
+  made = part(tree.length)[..., 0] > 0
+  # Of its steps only the last can be finished. A chain that was cut off returns 0.
+  score = jnp.sum(jnp.where(made, part(tree.reward)[..., 0], 0), axis=-1)
+  text = put(counts.text, _texts(tree, counts, parent, slot))
+  ids = 1 + slot + jnp.arange(steps)
+  equal = (part(text)[:, :, None] == text[:, None]) & (tree.length[:, None, :, 0] > 0)
+  # A hash of the same text at another depth is another one, so the first is no ancestor.
+  own = jnp.where(made, jnp.minimum(1 + jnp.argmax(equal, axis=-1), ids), 0)
+  above = tree_lib.pick(counts.same[..., None], tree_lib.path_nodes(tree, parent[:, None])[:, 0])
+  through = jnp.concatenate([above, own], axis=1)
+
+  def add(field, value):
+    """Adds a number of the chain to all nodes on its way."""
+    one = lambda row, at, x: row.at[jnp.where(at > 0, at - 1, row.shape[0])].add(x, mode='drop')
+    return jax.vmap(one)(field, through, value)
+
+  return Counts(
+    same=put(counts.same, own),
+    text=text,
+    chains=add(counts.chains, made.any(-1).astype(score.dtype)),
+    total=add(counts.total, score),
+    first=put(counts.first, jnp.where(made, score[:, None], 0)),
+  )
+
+
+def _texts(tree: Tree, counts: Counts, parent: Array, slot) -> Array:
+  """Hashes of the texts up to the steps of a chain, [B, R] uint32."""
+  steps, size = tree.path.shape[-1], tree.tokens.shape[-1]
+  part = lambda x: jax.lax.dynamic_slice_in_dim(x, slot, steps, axis=1)
+  tokens, length = part(tree.tokens)[:, :, 0], part(tree.length)
+  weights = np.array([pow(_PRIME, i + 1, 2**32) for i in range(size)], np.uint32)
+  tokens = jnp.where(jnp.arange(size) < length, tokens + 1, 0).astype(jnp.uint32)
+  step = jnp.sum(tokens * weights, axis=-1, dtype=jnp.uint32) * jnp.uint32(_STEP)
+  before = tree_lib.pick(counts.text[..., None], parent)
+
+  def mix(above, step):
+    here = (above ^ step) * jnp.uint32(_PRIME) + jnp.uint32(1)
+    return here, here
+
+  return jnp.moveaxis(jax.lax.scan(mix, before, jnp.moveaxis(step, 1, 0))[1], 0, 1)

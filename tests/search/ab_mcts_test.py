@@ -1,0 +1,134 @@
+"""The laws of adaptive branching, in worlds where every value is known."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from o1jax import tree as tree_lib
+from tests.helpers import climb, jit, keys, random_world, real_nodes
+
+R = 4
+
+
+@functools.cache
+def _compiled(most, prior, batch):
+  def run(world, keys, units):
+    settings = dict(units=units, most=most, max_steps=R, prior=prior, drawn=True)
+    return world.search('ab_mcts', keys, **settings)
+
+  return jit(run)
+
+
+def search(world, units=12, *, most=12, prior=1.0, seed=0):
+  batch = len(world.values)
+  return jax.device_get(_compiled(most, prior, batch)(world, keys(batch, seed), units))
+
+
+def chains(tree, b):
+  """(parent, nodes, return) of each chain, in order."""
+  found = []
+  for start in range(0, tree.mask.shape[1], R):
+    own = [1 + x for x in range(start, start + R) if tree.length[b, x, 0]]
+    if own:
+      parent = int(tree.expanded[b, own[0] - 1])
+      found.append((parent, own, float(tree.reward[b, own[-1] - 1, 0])))
+  return found
+
+
+def text(tree, b, node):
+  return tuple(int(tree.tokens[b, n - 1, 0, 0]) for n in climb(tree, b, node))
+
+
+def test_counts_are_those_of_the_chains():
+  """Nodes of equal text are one, and the first of them has its counts."""
+  tree = search(random_world(ends=0.3))
+  for b in range(len(tree.mask)):
+    visits, total, first = {}, {}, {}
+    for _, own, score in chains(tree, b):
+      for node in climb(tree, b, own[-1]):
+        said = text(tree, b, node)
+        first.setdefault(said, node)
+        visits[said] = visits.get(said, 0) + 1
+        total[said] = total.get(said, 0) + score
+    for node in (1 + x for x in np.flatnonzero(tree.length[b, :, 0])):
+      said = text(tree, b, node)
+      own = first[said] == node
+      assert tree.visits[b, node - 1, 0] == visits[said] * own
+      np.testing.assert_allclose(
+        tree.q[b, node - 1, 0], total[said] / visits[said] * own, atol=1e-5
+      )
+    assert len(first) < np.count_nonzero(tree.length[b]) and len(chains(tree, b)) == 12
+
+
+def test_chains_begin_where_the_tree_can_grow():
+  tree = search(random_world(ends=0.3))
+  for b, _, _, node in real_nodes(tree):
+    above = climb(tree, b, node)[:-1]
+    assert not any(tree.terminal[b, n - 1, 0] for n in above)
+  began = [parent for b in range(4) for parent, *_ in chains(tree, b)]
+  assert 0 < began.count(0) < len(began)
+
+
+def test_fewer_units_are_the_beginning_of_more():
+  world = random_world(ends=0.3)
+  few, many = search(world, 5), search(world, 12)
+  for name in ('tokens', 'expanded', 'path'):
+    whole, part = getattr(many, name), getattr(few, name)
+    np.testing.assert_array_equal(part[:, : 5 * R], whole[:, : 5 * R])
+  assert (few.expanded[:, 5 * R :] == -1).all()
+
+
+def test_a_batch_is_its_problems_alone():
+  world = random_world(ends=0.3)
+  together = search(world)
+  alone = _compiled(12, 1.0, 1)(world._replace(values=world.values[2:3]), keys(4)[2:3], 12)
+  np.testing.assert_array_equal(alone.tokens[0], together.tokens[2])
+  np.testing.assert_array_equal(alone.visits[0], together.visits[2])
+
+
+def test_with_a_heavy_prior_it_walks_to_where_the_guide_is_best():
+  """Nothing that chains return counts then: it goes deeper while a child is better than the node."""
+  world = random_world(ends=0.2, seed=1)
+  tree = search(world, prior=1e9)
+  value = lambda b, node: float(tree.value[b, node - 1, 0]) if node else 0.5
+  walked = 0
+  for b in range(len(tree.mask)):
+    every = chains(tree, b)
+    for n, (parent, *_) in enumerate(every):
+      kids, node = {}, 0
+      first = {(): 0}
+      for _, own, _ in every[:n]:
+        for below in own:
+          said = text(tree, b, below)
+          if said not in first:
+            first[said] = below
+            kids.setdefault(first[said[:-1]], []).append(below)
+      while True:
+        # The ends of chains cannot go on.
+        free = [k for k in kids.get(node, ()) if _free(tree, b, k)]
+        best = max(free, key=lambda k: value(b, k), default=None)
+        if best is None or value(b, best) <= value(b, node):
+          break
+        node, walked = best, walked + 1
+      assert parent == node
+  assert walked > 5
+
+
+def _free(tree, b, node):
+  return bool(tree_lib.expandable(tree, np.full((len(tree.mask), 1), node))[b, 0])
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_good_branches_get_more_chains(seed):
+  """Against drawing all chains from the root: by what the chains return, more go where it is good."""
+  world = random_world(batch=16, states=60, multiplicity=(1, 1, 1), ends=0.3, seed=seed)
+  world = world._replace(values=np.where(world.values > 0.6, 0.98, 0.02))
+  tree = search(world, 40, most=40, prior=0.0)  # values of prefixes say nothing here
+  gain = [
+    np.mean([score for *_, score in chains(tree, b)[20:]])
+    - np.mean([score for *_, score in chains(tree, b)[:5]])
+    for b in range(16)
+  ]
+  assert np.mean(gain) > 0.05
