@@ -79,6 +79,10 @@ class Task(NamedTuple):
     reads: bytes of the end of a solution that a verifier and a vote are told.
     world: what is said after a step, if anything; `demonstrate` gives it as `text.steps.Given`.
     judges: rows of `verify.JUDGES` that may judge its answers.
+    reachable: (Reference of one problem, text uint8 [N], length []) -> bool []: whether an
+      unfinished solution can still become right. jnp, any tokenizer. It is given the text from its
+      beginning and judges whole lines: one that is still open says nothing. It knows the answer, so
+      it is for diagnosis, never for a search at test time. None where a task cannot tell.
     parts: the tasks that it mixes, if it does; `Problem.task` is a place among them.
     plant: (problem, rng, wrong) -> steps as of `demonstrate`, and a label for each: RIGHT, WRONG
       or None of `text.steps`. A step is right where what it says is true. With `wrong` there is
@@ -98,6 +102,7 @@ class Task(NamedTuple):
   reads: int = 128
   world: TextWorld | None = None
   judges: tuple[str, ...] = ('task',)
+  reachable: Callable[['Reference', Array, Array], Array] | None = None
   parts: tuple['Task', ...] = ()
   plant: Callable[[Problem, np.random.Generator, bool], tuple[list[str], list]] | None = None
 

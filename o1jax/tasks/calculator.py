@@ -9,6 +9,7 @@ must learn when to ask, and to use what it was told:
     <completion>3*7=21;5,21
 """
 
+import functools
 import operator
 import re
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from o1jax.tasks import countdown
 from o1jax.text.steps import DELIMITER, Given
 
 ASK = 'calc '
+_SAID = '= '
 _DIGITS = 5  # most digits of a number that it knows
 LIMIT = 10**_DIGITS - 1
 _READS = 32
@@ -38,8 +40,13 @@ def task(**settings) -> types.Task:
   def demonstrate(problem: types.Problem, rng: np.random.Generator) -> list[str]:
     return [line for step in plain.demonstrate(problem, rng) for line in _asked(step)]
 
-  world = types.TextWorld(answer, _READS, _SAYS)
-  return plain._replace(name='calculator', demonstrate=demonstrate, world=world, plant=None)
+  return plain._replace(
+    name='calculator',
+    demonstrate=demonstrate,
+    world=types.TextWorld(answer, _READS, _SAYS),
+    plant=None,
+    reachable=functools.partial(plain.reachable, asides=(ASK, _SAID)),
+  )
 
 
 def _asked(step: str) -> list[str]:

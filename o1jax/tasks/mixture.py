@@ -59,6 +59,9 @@ def task(*, parts: Sequence[types.Task], shares: Sequence[float]) -> types.Task:
     reads=max(part.reads for part in parts),
     world=parts[0].world,
     judges=tuple(judges),
+    reachable=functools.partial(reachable, parts=parts)
+    if all(part.reachable for part in parts)
+    else None,
     parts=parts,
     plant=_plant(parts) if all(part.plant for part in parts) else None,
   )
@@ -139,6 +142,15 @@ def verify(
     return part.verify(reference, end, jnp.minimum(length, size))
 
   rules = [functools.partial(by, part) for part in parts]
+  return jax.lax.switch(reference.task, rules, reference, text, length)
+
+
+def reachable(
+  reference: types.Reference, text: jax.Array, length: jax.Array, *, parts: Sequence[types.Task]
+) -> jax.Array:
+  """Whether a right answer can still follow, as the problem's own part says; as `verify`, on a
+  solution from its beginning."""
+  rules = [part.reachable for part in parts]
   return jax.lax.switch(reference.task, rules, reference, text, length)
 
 

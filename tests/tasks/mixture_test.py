@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -113,6 +114,22 @@ def test_the_verdicts_are_those_of_the_parts_on_devices_and_on_the_host(task):
   host = HostVerifier(task.check, workers=1, size=tuple(part.reads for part in PARTS))
   given = arrays(problems, answers)
   np.testing.assert_array_equal(host._judge(*given, np.ones(found.shape, bool)), found)
+
+
+def test_whether_a_solution_can_become_right_is_told_by_its_part(task):
+  told = lambda reference, text, length: jnp.sum(text) % 3 == length % 3
+  parts = [part._replace(reachable=told) for part in PARTS]
+  parts[1] = parts[1]._replace(reachable=lambda *found: ~told(*found))
+  whole = mixture.task(parts=parts, shares=SHARES)
+  problems, answers = some_answers(task)
+  reference, text, length = arrays(problems, answers)
+  found = np.asarray(compiled(whole.reachable)(reference, text, length))
+  by_first = np.asarray(compiled(told)(reference, text, length))
+  second = np.array([problem.task == 1 for problem in problems])
+  np.testing.assert_array_equal(found, by_first ^ second[:, None])
+  assert 0 < found.sum() < found.size
+  silent = mixture.task(parts=[parts[0]._replace(reachable=None), parts[1]], shares=SHARES)
+  assert silent.reachable is None
 
 
 def test_verdicts_do_not_depend_on_the_order_of_the_batch(task):
