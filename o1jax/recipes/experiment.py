@@ -26,6 +26,7 @@ from o1jax.text.steps import Behaviours
 from o1jax.text.tokenizer import Tokenizer
 from o1jax.types import Array, OutcomeFn, Problem, Prompt, Reference, Sequences, Task, Verifier
 from o1jax.verify import JUDGES, code
+from o1jax.verify import outcome as verdicts
 from o1jax.verify.host import HostVerifier
 from o1jax.verify.launch import SandboxError
 from o1jax.verify.outcome import outcome
@@ -124,11 +125,11 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, seed: int | None = No
 
 
 def _oracle(task: Task, verifier: Verifier, table) -> OutcomeFn | None:
-  if getattr(task, 'reachable', None) is None:
+  if task.reachable is None or not hasattr(verdicts, 'oracle'):
     return None
-  from o1jax.verify.outcome import oracle
-
-  return functools.partial(oracle, outcome=verifier.outcome, reachable=task.reachable, table=table)
+  return functools.partial(
+    verdicts.oracle, outcome=verifier.outcome, reachable=task.reachable, table=table
+  )
 
 
 def _world(task: Task, tokenizer: Tokenizer, table) -> World | None:
