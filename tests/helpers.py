@@ -273,7 +273,9 @@ class World(NamedTuple):
   ):
     """The tree of a method in this world, which has no model."""
     row = SEARCHES[method]
-    room = row.room(most or units, candidates=self.children.shape[1], max_steps=max_steps)
+    settings = {**row.settings, **settings}
+    width = self.children.shape[1]
+    room = row.room(most or units, candidates=width, max_steps=max_steps, **settings)
     tree, cache = self.start(room, max_steps)
     grow = self.grow(reward=reward, drawn=drawn)
     return row.search(grow, tree, cache, keys, units=units, **settings)

@@ -70,7 +70,8 @@ def _fused(experiment, section, mesh, messages):
   sizes = shapes.step_length, shapes.max_steps, shapes.prompt_length
   given = dict(zip(('step_length', 'max_steps', 'prompt'), sizes))
   row = SEARCHES[search.method]
-  room = row.room(search.units, candidates=search.get('candidates', 1), max_steps=shapes.max_steps)
+  asked = dict(candidates=search.get('candidates', 1), max_steps=shapes.max_steps)
+  room = row.room(search.units, **asked, **row.own(search))
   if row.independent:
     found = cost.full_tree(1, search.units * shapes.max_steps, 1, *sizes)
     learned = cost.full_tree(search.units, shapes.max_steps, 1, *sizes)  # each chain apart

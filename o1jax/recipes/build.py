@@ -222,7 +222,6 @@ def train_search(
 
 def _search(experiment, section, method, most, *, greedy=False, **settings):
   shapes, row = experiment.config.shapes, SEARCHES[method]
-  own = {name: section[name] for name in row.settings if name in section}
   run = functools.partial(
     search_run,
     row,
@@ -233,7 +232,7 @@ def _search(experiment, section, method, most, *, greedy=False, **settings):
     step_length=shapes.step_length,
     max_steps=shapes.max_steps,
     world=experiment.world,
-    **(own | settings),
+    **(row.own(section) | settings),
   )
   return lambda params, keys, prompt, units, **given: run(
     params, keys, prompt, units=units, **given

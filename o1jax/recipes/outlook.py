@@ -65,9 +65,12 @@ def flops(experiment: Experiment, stage: str) -> float:
     return problems * spent * _token(model, shapes.max_steps * steps)
   section = config.get(stage, {})
   if 'search' in section:
-    search = section.search
-    grown = SEARCHES[search.method].steps(
-      search.units, candidates=search.get('candidates', 1), max_steps=shapes.max_steps / 2
+    search, method = section.search, SEARCHES[section.search.method]
+    grown = method.steps(
+      search.units,
+      candidates=search.get('candidates', 1),
+      max_steps=shapes.max_steps / 2,
+      **method.own(search),
     )
     solved = section.updates * section.batch * grown * steps
     return 4 * solved * _token(model, shapes.max_steps * steps)

@@ -111,10 +111,12 @@ def tokens_expected(
   solution: tokens of one solution, if known. Else it takes half of the steps that it may.
   """
   step = tokens_of_a_step(experiment)
-  steps = SEARCHES[row.method].steps(
+  method, settings = SEARCHES[row.method], dict(row.settings)
+  steps = method.steps(
     units,
-    candidates=dict(row.settings).get('candidates', 1),
+    candidates=settings.get('candidates', 1),
     max_steps=solution / step if solution else experiment.config.shapes.max_steps / 2,
+    **method.own(settings),
   )
   return steps * step
 

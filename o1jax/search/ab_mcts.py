@@ -13,6 +13,7 @@ from flax import struct
 from o1jax import keys as streams
 from o1jax import tree as tree_lib
 from o1jax.decode.grow import Grow
+from o1jax.search.method import Look, Method
 from o1jax.search.room import Room
 from o1jax.types import Array, Tree, TreeCache
 
@@ -81,9 +82,9 @@ def ab_mcts(
   return tree.replace(visits=visits[..., None], q=mean[..., None])
 
 
-def room(units: int, *, candidates: int, max_steps: int) -> Room:
+def room(units: int, *, candidates: int, max_steps: int, prior: float) -> Room:
   """A slot for each step of each chain."""
-  del candidates
+  del candidates, prior
   return Room(slots=units * max_steps, candidates=1)
 
 
@@ -173,3 +174,17 @@ def _texts(tree: Tree, counts: Counts, parent: Array, slot) -> Array:
     return here, here
 
   return jnp.moveaxis(jax.lax.scan(mix, before, jnp.moveaxis(step, 1, 0))[1], 0, 1)
+
+
+METHOD = Method(
+  ab_mcts,
+  room,
+  'AB-MCTS',
+  Look('blue', 'D'),
+  unit='chains',
+  # A chain begins at any depth.
+  steps=lambda units, *, candidates, max_steps, prior: (1 + units) * max_steps / 2,
+  settings=dict(prior=1.0),
+  several=True,
+  provides=frozenset({'solutions'}),
+)

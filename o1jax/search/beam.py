@@ -10,6 +10,7 @@ from o1jax import keys as streams
 from o1jax import tree as tree_lib
 from o1jax.decode.grow import Grow
 from o1jax.reward.process import solution_score
+from o1jax.search.method import BRANCHES, Look, Method
 from o1jax.search.room import Room
 from o1jax.types import Array, Tree, TreeCache
 
@@ -71,8 +72,9 @@ def dvts(
   return _beams(grow, tree, cache, keys, units, keep, aggregate=aggregate, distinct=False)
 
 
-def room(units: int, *, candidates: int, max_steps: int) -> Room:
+def room(units: int, *, candidates: int, max_steps: int, aggregate: str) -> Room:
   """A slot for each beam at each depth."""
+  del aggregate
   return Room(slots=units * max_steps, candidates=candidates, width=units)
 
 
@@ -127,3 +129,21 @@ def _twins(tree: Tree, slot, width: int) -> Array:
   equal = jnp.all(tokens[:, :, None] == tokens[:, None], axis=-1)
   equal &= (parent[:, :, None] == parent[:, None]) & mask[:, None]
   return jnp.any(jnp.tril(equal, k=-1), axis=-1)
+
+
+def _steps(units, *, candidates, max_steps, aggregate):
+  del aggregate
+  return units * candidates * max_steps
+
+
+_ROW = dict(
+  room=room,
+  unit='beams',
+  steps=_steps,
+  settings=dict(aggregate='last'),
+  least=2,
+  several=True,
+  provides=BRANCHES,
+)
+BEAM = Method(beam, words='beam search', look=Look('pink', 'P'), **_ROW)
+DVTS = Method(dvts, words='diverse verifier tree search', look=Look('orange', 'h'), **_ROW)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from o1jax import tree as tree_lib
 from o1jax.decode.grow import Grow
+from o1jax.search.method import Look, Method
 from o1jax.search.room import Room
 from o1jax.types import Array, Tree, TreeCache
 
@@ -34,3 +35,15 @@ def room(units: int, *, candidates: int, max_steps: int) -> Room:
   del candidates
   slots = units * max_steps
   return Room(slots=slots, candidates=1, last=slots, width=units)
+
+
+METHOD = Method(
+  best_of_n,
+  room,
+  'best-of-N',
+  Look('green', '^'),
+  unit='chains',
+  steps=lambda units, *, candidates, max_steps: units * max_steps,
+  independent=True,
+  provides=frozenset({'solutions'}),
+)

@@ -17,6 +17,8 @@ from mctx._src.seq_halving import score_considered
 from o1jax import keys as streams
 from o1jax import tree as tree_lib
 from o1jax.decode.grow import Grow
+from o1jax.search.finish import finish
+from o1jax.search.method import BRANCHES, Look, Method
 from o1jax.search.room import Room
 from o1jax.types import Array, Tree, TreeCache
 
@@ -107,9 +109,10 @@ def puct(
   return _mcts(grow, tree, cache, keys, units, run)
 
 
-def room(units: int, *, candidates: int, max_steps: int) -> Room:
+def room(units: int, *, candidates: int, max_steps: int, **settings) -> Room:
   """A slot for the root and for each simulation, and after them those of the chain that finishes an
   unfinished problem."""
+  del settings
   return Room(slots=units + max_steps, candidates=candidates, last=max_steps - 1)
 
 
@@ -131,9 +134,7 @@ def _mcts(grow, tree, cache, keys, units, run):
     visits=tree.visits.at[:, :filled].set(visits),
     q=tree.q.at[:, :filled].set(jnp.where(visits > 0, q, 0)),
   )
-  if steps == 1:
-    return tree
-  return _finish(grow, tree, cache, streams.of_slot(keys, units + 1), filled)
+  return finish(grow, tree, cache, streams.of_slot(keys, units + 1), filled)
 
 
 def _search(carry, grow, units, most, keys, run):
@@ -242,31 +243,32 @@ def _prior_logits(prior: Array) -> Array:
   return jnp.where(prior > 0, jnp.log(jnp.maximum(prior, 1e-9)), jnp.finfo(jnp.float32).min)
 
 
-def _finish(grow, tree: Tree, cache, keys, slot: int) -> Tree:
-  """Continues the likeliest leaf of each problem without a finished solution to its end, in one
-  chain of steps.
-
-  The steps fill the first candidate of slots `slot` and on.
-  """
-  steps = tree.mask.shape[1] - slot
-  leaf = jnp.where(_unsolved(tree), likeliest_leaf(tree), tree_lib.ROOT)[:, None]
-  leaf = jnp.where(leaf > 0, leaf, tree_lib.NONE)
-  deepest = tree.path.shape[-1] - 1
-  tree, _ = grow(tree, cache, keys, leaf, slot=slot, steps=steps, depth=deepest)
-  return tree.replace(chain=steps)
+def _steps(units, *, candidates, max_steps, **settings):
+  del settings
+  return (1 + units) * candidates + max_steps / 2
 
 
-def _unsolved(tree: Tree) -> Array:
-  return ~jnp.any(tree_lib.finished(tree), axis=(1, 2))
-
-
-def likeliest_leaf(tree: Tree) -> Array:
-  """The unexpanded candidate of highest value that can still grow, [B]; 0 if there is none."""
-  ids = tree_lib.node_ids(tree).reshape(-1)
-  everyone = jnp.broadcast_to(ids, (tree.mask.shape[0], ids.shape[0]))
-  taken = jnp.zeros((tree.mask.shape[0], ids.shape[0] + 1), bool)
-  rows = jnp.arange(tree.mask.shape[0])[:, None]
-  taken = taken.at[rows, jnp.maximum(tree.expanded, 0)].set(True)[:, 1:]
-  free = tree_lib.expandable(tree, everyone) & ~taken
-  best = jnp.argmax(jnp.where(free, tree_lib.guide(tree).reshape(free.shape), -jnp.inf), axis=-1)
-  return jnp.where(jnp.any(free, axis=-1), 1 + best, 0)
+_ROW = dict(
+  room=room,
+  unit='simulations',
+  steps=_steps,
+  least=2,
+  several=True,
+  provides=BRANCHES | {'improved'},
+)
+GUMBEL = Method(
+  gumbel,
+  words='Gumbel MCTS',
+  look=Look('blue', 'o'),
+  settings=dict(gumbel_scale=1.0),
+  quiet=dict(gumbel_scale=0.0),
+  **_ROW,
+)
+PUCT = Method(
+  puct,
+  words='PUCT MCTS',
+  look=Look('sky', 'v'),
+  settings=dict(exploration=1.25, dirichlet_fraction=0.25),
+  quiet=dict(dirichlet_fraction=0.0),
+  **_ROW,
+)

@@ -14,6 +14,9 @@ from o1jax.reward.noise import flipped
 from o1jax.tree import GUIDE
 from o1jax.types import Array, Params, Prompt, Tree
 
+# What the trees of a search that samples several candidates of a step provide.
+BRANCHES = frozenset({'solutions', 'siblings'})
+
 
 class Look(NamedTuple):
   """How a plot shows a method: a colour of `evaluation.figures.PALETTE`, and a marker of
@@ -29,12 +32,12 @@ class Method(NamedTuple):
   Attributes:
     search: (grow, tree, cache, keys, *, units, **settings) -> Tree. It knows no model, no
       parameters and no reference.
-    room: (units, *, candidates, max_steps) -> `Room`: the tree that it needs.
+    room: (units, *, candidates, max_steps, **settings) -> `Room`: the tree that it needs.
     words: what people call it.
     look: see `Look`.
     unit: what `units` counts, in the plural.
-    steps: (units, *, candidates, max_steps) -> the steps of a solution that it samples, as a
-      multiple of a problem's own mean, so that a budget in tokens becomes units.
+    steps: (units, *, candidates, max_steps, **settings) -> the steps that it samples where a
+      solution has `max_steps`, so that a budget in tokens becomes units.
     settings: its own, with their defaults.
     quiet: settings that leave its noise out, for evaluation.
     least: candidates that it needs at least.
@@ -61,6 +64,10 @@ class Method(NamedTuple):
   def branches(self) -> bool:
     """Whether it samples several candidates of a step at once."""
     return self.least > 1
+
+  def own(self, section: Mapping[str, Any]) -> dict[str, Any]:
+    """Its settings as a section of a config has them, with the defaults of those that it lacks."""
+    return {name: section.get(name, default) for name, default in self.settings.items()}
 
 
 def run(
@@ -118,7 +125,8 @@ def run(
   """
   # The critic's values are on the nodes already.
   guided = guide != CRITIC or flips > 0
-  room = method.room(most or units, candidates=candidates, max_steps=max_steps)
+  settings = {**method.settings, **settings}
+  room = method.room(most or units, candidates=candidates, max_steps=max_steps, **settings)
   tree, cache = start(
     model,
     params,

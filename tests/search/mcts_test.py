@@ -14,7 +14,7 @@ from o1jax import tree as tree_lib
 from o1jax.decode import grow
 from o1jax.decode.loop import decode_steps
 from o1jax.search import SEARCHES, choose, mcts
-from o1jax.search.mcts import likeliest_leaf
+from o1jax.search.finish import likeliest_leaf
 from tests.helpers import World, climb, jit, keys, random_world, real_nodes
 from tests.toys import hand_tree
 
