@@ -56,7 +56,12 @@ def judge(asked: str) -> None:
   one = open_judge(_WORKDIR.value, policy=_POLICY.value)
   e = one.run.experiment
   solutions = read_labels(
-    e, source, '' if made else asked, most=_MOST.value, skip_bad=_SKIP_BAD.value
+    e,
+    source,
+    '' if made else asked,
+    problems=lambda: e.data.test_problems,
+    most=_MOST.value,
+    skip_bad=_SKIP_BAD.value,
   )
   scored, left_out = score(e, one.params, solutions)
   found = dict(source=pathlib.Path(asked).name, format=source, policy=one.policy, stage=one.stage)

@@ -141,6 +141,19 @@ class Sequences:
 
 
 @struct.dataclass
+class LabelledRows:
+  """Rows of solutions with labels on steps, for a critic. A row packs several, and a token reads
+  only its own."""
+
+  tokens: Array  # [B, T] int32, right-padded
+  length: Array  # [B] int32
+  segment: Array  # [B, T] int32: which solution of the row, from 1; 0 = padding
+  written: Array  # [B, T] bool: a token of a step, and not of a prompt
+  target: Array  # [B, T] float32: what the critic should say after the token, in [0, 1]
+  mask: Array  # [B, T] bool: the token ends a step that has a label
+
+
+@struct.dataclass
 class Tree:
   """A search, as arrays: what was expanded, what came out, and what was written on it.
 

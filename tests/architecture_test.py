@@ -61,6 +61,7 @@ COMMON = {
   'task': 'what poses problems',
   'code': 'a field of published programs, and what a compiled program is made of',
   'report': 'a folder of a run',
+  'label': 'a field of published solutions, and a stage',
 }
 # Files that may name the variants of some tables all the same.
 NAMING = {

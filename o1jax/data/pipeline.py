@@ -277,21 +277,31 @@ class _Piece(NamedTuple):
 _OPEN_ROWS = 32  # rows tried for a piece: enough to fill rows to about 98 %
 
 
+def first_fit(lengths: Sequence[int], row_length: int) -> list[list[int]]:
+  """Which texts of these lengths go into which row: each into the first of the newest rows that has
+  room. All fit in a row of their own."""
+  rows: list[list[int]] = []
+  room: list[int] = []
+  for i, length in enumerate(lengths):
+    first = max(len(rows) - _OPEN_ROWS, 0)
+    fit = next((n for n in range(first, len(rows)) if room[n] >= length), len(rows))
+    if fit == len(rows):
+      rows.append([])
+      room.append(row_length)
+    rows[fit].append(i)
+    room[fit] -= length
+  return rows
+
+
 def _pack(pieces: Sequence[_Piece], row_length: int, pad: int) -> types.Sequences:
-  rows, room = [], []
   for piece in pieces:
     if len(piece.ids) > row_length:
       raise ValueError(
         f'the {piece.kind} {piece.text!r} has {len(piece.ids)} tokens with its end, and row_length='
         f'{row_length}: raise it to at least {len(piece.ids)}, or make the task smaller.'
       )
-    first = max(len(rows) - _OPEN_ROWS, 0)
-    fit = next((i for i in range(first, len(rows)) if room[i] >= len(piece.ids)), len(rows))
-    if fit == len(rows):
-      rows.append([])
-      room.append(row_length)
-    rows[fit].append(piece)
-    room[fit] -= len(piece.ids)
+  packed = first_fit([len(piece.ids) for piece in pieces], row_length)
+  rows = [[pieces[i] for i in row] for row in packed]
   flat = [[t for piece in row for t in piece.ids] for row in rows]
   target = [[learned for piece in row for learned in piece.learned] for row in rows]
   segment = [[n for n, piece in enumerate(row, 1) for _ in piece.ids] for row in rows]

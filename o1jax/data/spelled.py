@@ -4,9 +4,16 @@ separately, and the delimiter closes each step."""
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
+from o1jax.data.pipeline import first_fit
 from o1jax.data.stepwise import LabelledSolution
-from o1jax.text.steps import DELIMITER
+from o1jax.text.steps import DELIMITER, NEUTRAL, RIGHT, WRONG
 from o1jax.text.tokenizer import Tokenizer
+from o1jax.types import LabelledRows
+
+# What a critic is to say of a neutral step; None = the step has no label.
+NEUTRALS = {'half': 0.5, 'right': 1.0, 'masked': None}
 
 
 class Spelled(NamedTuple):
@@ -66,3 +73,45 @@ def _spelled(tokenizer, prompt, steps, markers) -> Spelled:
 
 def _lines(step: str) -> list[str]:
   return [line.strip() for line in step.split(DELIMITER) if line.strip()] or ['']
+
+
+def label_rows(
+  spelled: Sequence[Spelled],
+  labels: Sequence[Sequence[int | None]],
+  *,
+  row_length: int,
+  neutral: str = 'half',
+) -> LabelledRows:
+  """Rows for a critic: solutions packed first-fit, each with a target at the end of its labelled
+  steps.
+
+  Args:
+    spelled: at least one solution, none longer than a row.
+    labels: of the steps of each; None = not labelled, so the step teaches nothing.
+    row_length: T.
+    neutral: a key of `NEUTRALS`.
+  """
+  told = {RIGHT: 1.0, NEUTRAL: NEUTRALS[neutral], WRONG: 0.0, None: None}
+  rows = first_fit([len(one.ids) for one in spelled], row_length)
+  shape = len(rows), row_length
+  out = LabelledRows(
+    tokens=np.zeros(shape, np.int32),
+    length=np.zeros(len(rows), np.int32),
+    segment=np.zeros(shape, np.int32),
+    written=np.zeros(shape, bool),
+    target=np.zeros(shape, np.float32),
+    mask=np.zeros(shape, bool),
+  )
+  for r, row in enumerate(rows):
+    start = 0
+    for number, i in enumerate(row, 1):
+      one, end = spelled[i], start + len(spelled[i].ids)
+      out.tokens[r, start:end] = one.ids
+      out.segment[r, start:end] = number
+      out.written[r, start + one.first : end] = True
+      for place, label in zip(one.ends, labels[i], strict=True):
+        if told[label] is not None:
+          out.target[r, start + place], out.mask[r, start + place] = told[label], True
+      start = end
+    out.length[r] = start
+  return out

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from o1jax import tree as tree_lib
 from o1jax.model.variants import ModelConfig, matmul_parameters
-from o1jax.types import Array, Prompt, Sequences, Tree
+from o1jax.types import Array, LabelledRows, Prompt, Sequences, Tree
 
 
 def token_flops(config: ModelConfig, context, *, critic: bool = True):
@@ -39,9 +39,27 @@ def search_cost(config: ModelConfig, prompt: Prompt, tree: Tree) -> tuple[Array,
 
 def supervised_flops(config: ModelConfig, rows: Sequences) -> Array:
   """FLOPs of a forward and backward pass over supervised rows, padding left out, []."""
+  return 3 * _cost(config, *_of_rows(rows), critic=False)
+
+
+def labelled_flops(config: ModelConfig, rows: LabelledRows, *, keeps: bool) -> Array:
+  """FLOPs of a forward and backward pass of the critic over labelled rows, padding left out, [].
+  keeps: the policy is held to a frozen one, which is passed forward too."""
+  tokens, read = _of_rows(rows)
+  policy, both = (_cost(config, tokens, read, critic=critic) for critic in (False, True))
+  if keeps:
+    return 3 * both + policy
+  # Without the policy's logits, and its trunk where the critic has one of its own.
+  return 3 * (
+    both - (policy if config.own_critic else 2 * tokens * config.vocab_size * config.width)
+  )
+
+
+def _of_rows(rows):
+  """The tokens of packed rows, and how many of them those read."""
   own = rows.segment[:, :, None] == rows.segment[:, None, :]  # a token reads its own text only
   read = jnp.sum(jnp.tril(own) & (rows.segment > 0)[:, :, None], dtype=jnp.float32)
-  return 3 * _cost(config, rows.length.sum().astype(jnp.float32), read, critic=False)
+  return rows.length.sum().astype(jnp.float32), read
 
 
 def _triangle(length: Array) -> Array:

@@ -7,7 +7,7 @@ of stages; the section of a name says its kind and what it starts from (see `gra
 from collections.abc import Callable
 from typing import NamedTuple
 
-from o1jax.recipes import build, measure, programs, stages
+from o1jax.recipes import build, labelling, measure, programs, stages
 
 
 class Stage(NamedTuple):
@@ -65,6 +65,14 @@ STAGES = {
     programs.ahead_of_supervised,
     'start',
     dict(validate_every=0, rehearsal=0.0),
+  ),
+  'label': Stage(
+    labelling.label,
+    'the critic learns from labelled steps of given solutions',
+    labelling.check_label,
+    labelling.ahead_of_label,
+    'start',
+    labelling.DEFAULTS,
   ),
   'evaluate': Stage(
     measure.evaluate,

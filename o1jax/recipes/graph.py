@@ -124,11 +124,11 @@ def measured(config: ConfigDict) -> dict[str, tuple[str, ...]]:
 
 
 def trains_critic(config: ConfigDict, name: str) -> bool:
-  """Whether a stage has a trained critic: it searches, or one that it starts from does. A stage of
-  another run is taken to have one."""
+  """Whether a stage has a trained critic: it searches, its critic learns otherwise, or that of one
+  that it starts from does. A stage of another run is taken to have one."""
   folder, name = reference(name)
   section = config.get(name, {})
-  if folder or 'search' in section:
+  if folder or 'search' in section or 'critic' in section.get('learns', ()):
     return True
   return 'start' in section and trains_critic(config, section['start'])
 

@@ -4,7 +4,7 @@ compared with their labels."""
 import itertools
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -31,7 +31,7 @@ from o1jax.runtime.mesh import (
 )
 from o1jax.runtime.metrics import Progress
 from o1jax.runtime.waiting import waiting
-from o1jax.types import Params
+from o1jax.types import Params, Problem
 
 DATA = 'judge'  # report/data/judge.json
 _TOKENS = 2**14  # of rows that are scored at once
@@ -68,23 +68,35 @@ def open_judge(workdir: str, *, policy: str | None = None) -> Judge:
     f'no stage has trained the critic of {name}, which is what the stage {made[name]} made: choose '
     'another policy',
   )
-  require(
-    run.experiment.world is None,
-    f'the task {config.task.name!r} has a world that speaks between steps, which labelled '
-    'solutions do not tell from the steps: judge a run of another task',
-  )
+  require_silent(run.experiment)
   return Judge(run, name, made[name], run.params(made[name]))
 
 
+def require_silent(experiment: Experiment) -> None:
+  """Refuses a task with a world."""
+  require(
+    experiment.world is None,
+    f'the task {experiment.task.name!r} has a world that speaks between steps, which labelled '
+    'solutions do not tell from the steps: take another task',
+  )
+
+
 def read_labels(
-  experiment: Experiment, source: str, path: str, *, most: int = 0, skip_bad: bool = False
+  experiment: Experiment,
+  source: str,
+  path: str,
+  *,
+  problems: Callable[[], Sequence[Problem]],
+  most: int = 0,
+  skip_bad: bool = False,
 ) -> list[LabelledSolution]:
-  """The solutions of a row of `data.LABELS`; of one that is made, those of the test problems.
+  """The solutions of a row of `data.LABELS`.
 
   Args:
     experiment: of the run.
     source: the row.
     path: of the file, '' where the row takes none.
+    problems: those whose solutions are made, where they are.
     most: the first so many; 0 = all.
     skip_bad: see `data.records.read_lines`.
 
@@ -94,8 +106,7 @@ def read_labels(
   row = LABELS[source]
   try:
     if row.made:
-      problems = experiment.data.test_problems
-      found = row.read(experiment.task, problems, seed=experiment.config.seed)
+      found = row.read(experiment.task, problems(), seed=experiment.config.seed)
     else:
       found = row.read(pathlib.Path(path).expanduser(), skip_bad=skip_bad)
     solutions = list(itertools.islice(found, most or None))

@@ -113,7 +113,7 @@ class Programs:
     e, section = self.experiment, self.experiment.config[stage]
 
     def make():
-      return _program(*lower_supervised(e, section, supervised_mesh(e.config, section)))
+      return compiled(*lower_supervised(e, section, supervised_mesh(e.config, section)))
 
     return ('supervised', section.batch, section.updates, *sorted(section.optimizer.items())), make
 
@@ -122,7 +122,7 @@ class Programs:
     e, section = self.experiment, self.experiment.config[stage]
 
     def make():
-      return _program(*lower_searching(e, section, fused_mesh(e.config, section)))
+      return compiled(*lower_searching(e, section, fused_mesh(e.config, section)))
 
     return stage, make
 
@@ -205,7 +205,7 @@ def lower_supervised(
     lambda x: jax.ShapeDtypeStruct((section.batch, *x.shape[1:]), x.dtype), e.data.instruction
   )
   build = functools.partial(supervised_update, e.model, optimizer)
-  return _lower(
+  return lower(
     e,
     mesh,
     build,
@@ -225,10 +225,21 @@ def lower_searching(
     searching_state, section=section, optimizer=optimizer, problems=e.data.pool[0].length.shape[0]
   )
   build = functools.partial(fused_update, e, section)
-  return _lower(e, mesh, build, start, *data)
+  return lower(e, mesh, build, start, *data)
 
 
-def _lower(experiment, mesh, build, start, *data):
+def lower(
+  experiment: Experiment, mesh: Mesh, build: Callable, start: Callable, *data
+) -> tuple[Lowered, Callable]:
+  """An update for the devices of a mesh, and what makes its first state.
+
+  Args:
+    experiment: whose parameters it changes.
+    mesh: the devices.
+    build: (sharding=) -> the jitted (state, *data) -> (state, metrics).
+    start: (params) -> state.
+    data: shapes, with how they are sharded.
+  """
   params = abstract_params(experiment, mesh)
   shapes = jax.eval_shape(start, params)
   state = state_sharding(experiment.model, shapes, mesh)
@@ -239,7 +250,8 @@ def _lower(experiment, mesh, build, start, *data):
   return lowered, lambda params: begin(put_global(params, shardings))
 
 
-def _program(lowered, start) -> Program:
+def compiled(lowered: Lowered, start: Callable) -> Program:
+  """The program of what `lower` gives."""
   update = lowered.compile()
   return Program(update, update.input_shardings[0], start)
 

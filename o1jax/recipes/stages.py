@@ -16,6 +16,7 @@ from o1jax.learning.schedule import ever_plateaued
 from o1jax.model.sharding import put_global
 from o1jax.recipes.build import fresh_params
 from o1jax.recipes.objectives import weights
+from o1jax.recipes.programs import Program
 from o1jax.recipes.run import Run
 from o1jax.recipes.searches import GREEDY, GREEDY_SEARCH
 from o1jax.runtime.config import ConfigDict
@@ -45,13 +46,21 @@ def supervised(run: Run, name: str) -> None:
 
 def _supervise(run, name, params, stream, curve=None) -> Params:
   """`params` after next-token training on a stream of batches."""
-  program, section = run.programs.supervised(name), run.experiment.config[name]
+  show = ('loss', 'token_accuracy', 'validation_accuracy')
+  return on_batches(run, name, run.programs.supervised(name), params, stream, show, curve)
+
+
+def on_batches(
+  run: Run, name: str, program: Program, params: Params, stream, show, curve=None
+) -> Params:
+  """`params` after the updates of a program on a stream of batches; see `pipeline.batches`."""
+  section = run.experiment.config[name]
   state = run_updates(
     program.start(params),
     lambda state, number: program.update(state, put_global(stream(number), program.shardings[1])),
     updates=section.updates,
     batch=lambda number, _: stream(number),
-    show=('loss', 'token_accuracy', 'validation_accuracy'),
+    show=show,
     after=curve.measure if curve else None,
     after_every=section.validate_every if curve else 0,
     sharding=program.shardings[0],

@@ -1,6 +1,7 @@
 """A critic judged by labelled steps, as a user asks for it."""
 
 import json
+import shutil
 
 import pytest
 
@@ -64,3 +65,39 @@ def test_what_cannot_be_judged_is_one_clear_line(run, arguments, words):
   done = judge(run, *arguments)
   assert done.returncode != 0 and 'Traceback' not in done.stderr
   assert words in done.stdout + done.stderr
+
+
+def states(workdir):
+  """The checksums of all that a job has saved."""
+  found = {}
+  for path in workdir.glob('checkpoints/*/*/record/metadata'):
+    leaves = json.loads(path.read_text())['leaves']
+    found[path.parts[-4], path.parts[-3]] = {name: leaf[-1] for name, leaf in leaves.items()}
+  return found
+
+
+def steps(run, workdir, *arguments):
+  flags = '--config=configs/steps.py:smoke', f'--config.steps.start={run}:initialise'
+  done = jobs.run('experiments.o1', *flags, f'--workdir={workdir}', *arguments)
+  assert done.returncode == 0, done.stderr
+  return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+
+
+def test_a_critic_learns_from_planted_errors_goes_on_and_is_judged(run, tmp_path):
+  workdir, broken = tmp_path / 'whole', tmp_path / 'broken'
+  found = steps(run, workdir, '--config.checkpoint.updates=2')
+  rows = [row for row in found if row['stage'] == 'steps']
+  assert [row['update'] for row in rows] == [1, 2, 3, 4]
+  assert rows[0]['loss_kl'] == 0 < rows[-1]['loss_kl']
+  assert rows[0]['loss'] == rows[0]['loss_value'] and rows[0]['flops'] > rows[0]['tokens'] > 0
+  assert (workdir / 'results.csv').exists()
+  # Stopped after its second update, it ends as if it had not been.
+  shutil.copytree(workdir, broken)
+  shutil.rmtree(broken / 'checkpoints' / 'steps' / '4')
+  shutil.rmtree(broken / 'checkpoints' / 'steps_params')
+  (broken / 'done' / 'steps').unlink()
+  steps(run, broken, "--config.stages=('steps',)", '--config.checkpoint.updates=2')
+  assert states(broken) == states(workdir)
+  done = judge(workdir, 'planted')
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.startswith('planted by the critic of initialised (stage steps)\n')

@@ -12,12 +12,20 @@ from configs import quickstart
 from o1jax.data import LabelledSolution
 from o1jax.keys import of_problems
 from o1jax.model import forward
+from o1jax.recipes import judging
 from o1jax.recipes.build import build, fresh_params, test_search
-from o1jax.recipes.judging import keep, read_labels, score
+from o1jax.recipes.judging import keep, score
 from o1jax.recipes.searches import CHAINS, Search
 from o1jax.runtime.config import ConfigError
 
 test_search.__test__ = False
+
+
+def read_labels(experiment, *args, **how):
+  """Of the test problems, where they are made."""
+  return judging.read_labels(
+    experiment, *args, problems=lambda: experiment.data.test_problems, **how
+  )
 
 
 @pytest.fixture(scope='module')

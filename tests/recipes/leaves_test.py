@@ -186,7 +186,7 @@ def update_of(experiment, patch, name):
     with jax.set_mesh(mesh):
       return equations(build(), jax.eval_shape(start, abstract_params(experiment)), *data)
 
-  patch.setattr(programs, '_lower', trace)
+  patch.setattr(programs, 'lower', trace)
   section = experiment.config[name]
   lower = programs.lower_searching if 'search' in section else programs.lower_supervised
   return lower(experiment, section, build_mesh(1, devices=jax.devices()[:1]))
