@@ -26,10 +26,9 @@ from o1jax.text.steps import Behaviours
 from o1jax.text.tokenizer import Tokenizer
 from o1jax.types import Array, OutcomeFn, Problem, Prompt, Reference, Sequences, Task, Verifier
 from o1jax.verify import JUDGES, code
-from o1jax.verify import outcome as verdicts
 from o1jax.verify.host import HostVerifier
 from o1jax.verify.launch import SandboxError
-from o1jax.verify.outcome import outcome
+from o1jax.verify.outcome import oracle, outcome
 
 # What a run keeps of a checkpoint that it starts from, so that it can go on without.
 _KEPT = (
@@ -125,11 +124,9 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, seed: int | None = No
 
 
 def _oracle(task: Task, verifier: Verifier, table) -> OutcomeFn | None:
-  if task.reachable is None or not hasattr(verdicts, 'oracle'):
+  if task.reachable is None:
     return None
-  return functools.partial(
-    verdicts.oracle, outcome=verifier.outcome, reachable=task.reachable, table=table
-  )
+  return functools.partial(oracle, outcome=verifier.outcome, reachable=task.reachable, table=table)
 
 
 def _world(task: Task, tokenizer: Tokenizer, table) -> World | None:

@@ -55,6 +55,45 @@ def outcome(
   )
 
 
+def oracle(
+  reference: Reference,
+  tree: Tree,
+  ids: Array,
+  *,
+  outcome,
+  reachable,
+  table: tuple[Array, Array],
+  size: int = 0,
+) -> Array:
+  """What a perfect critic would say of nodes. It knows the answer, so it is for diagnosis.
+
+  Args:
+    reference: B problems.
+    tree: any tree over them.
+    ids: [B, N] nodes, or the root.
+    outcome: the verdict on finished solutions, (reference, tree, ids) -> [B, N].
+    reachable: `Task.reachable`, of the text so far where a solution can go on.
+    table: bytes of every token, from `Tokenizer.bytes_table`.
+    size: most bytes of a text so far. A longer one cannot be judged, since its beginning is lost.
+      0 = three for each token that a solution may have.
+
+  Returns:
+    [B, N] float32: 1 where a finished solution is right, or one that goes on can still become
+    right. 0.5 where there is no verdict. 0 elsewhere, such as at depth R, where nothing follows.
+  """
+  finished = tree_lib.pick(tree_lib.finished(tree), ids, fill=False)
+  verdicts = outcome(reference, tree, ids)
+  verdicts = jnp.where(jnp.isfinite(verdicts), verdicts, 0.5)
+  size = size or 3 * tree.path.shape[-1] * tree.tokens.shape[-1]
+  # One byte more than there may be, to tell a text of just that length from a longer one.
+  text, length = solution_bytes(tree, ids, table, size=size + 1)
+  can = jax.vmap(jax.vmap(reachable, (None, 0, 0)))(reference, text, length)
+  ahead = jnp.where(length > size, 0.5, can)
+  return jnp.select([finished, tree_lib.expandable(tree, ids)], [verdicts, ahead], 0.0).astype(
+    jnp.float32
+  )
+
+
 def judge(reference: Reference, tree: Tree, outcome_fn) -> Tree:
   """Fills `outcome` and `unjudged` on every node of a tree with `outcome_fn(reference, tree, ids)`.
 

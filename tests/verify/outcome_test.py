@@ -12,8 +12,9 @@ from o1jax.data import pipeline
 from o1jax.tasks import countdown
 from o1jax.text.steps import ANSWER, DELIMITER, join_steps
 from o1jax.text.tokenizer import Tokenizer
-from o1jax.verify.outcome import BROKEN, UNJUDGED, judge, outcome, solution_bytes
+from o1jax.verify.outcome import BROKEN, UNJUDGED, judge, oracle, outcome, solution_bytes
 from tests import toys
+from tests.tasks.standing_test import stands
 
 PROBLEMS, WIDTH, STEP, DEPTH = 12, 4, 24, 10
 
@@ -142,6 +143,70 @@ def test_a_verdict_that_is_no_number_is_unjudged_and_a_broken_verifier_spoils_th
   np.testing.assert_array_equal(found.outcome, drawn == 1)
   broken = judge(reference, tree, lambda reference, tree, ids: jnp.full(ids.shape, BROKEN))
   assert np.isnan(broken.outcome).all() and not broken.unjudged.any()
+
+
+@pytest.fixture(scope='module')
+def told(drawn, task, tokenizer):
+  """The oracle with room for all texts, and for half of them."""
+  how = dict(reachable=task.reachable, table=tokenizer.bytes_table())
+  return functools.partial(oracle, **how), functools.partial(oracle, size=_half(drawn), **how)
+
+
+def _half(drawn):
+  """Bytes of an unfinished text, longer than half of them."""
+  tree, texts = drawn
+  going = np.asarray(tree.mask & ~tree.terminal)
+  lengths = sorted(len(_text(tree, texts, *node)) for node in texts if going[node])
+  return lengths[len(lengths) // 2]
+
+
+def _stands(demonstrations, b, text):
+  return float(stands(demonstrations[b].problem.numbers, text))
+
+
+def test_the_oracle_knows_what_a_finished_solution_is_and_what_an_unfinished_one_can_be(
+  drawn, demonstrations, reference, rule, told
+):
+  tree, texts = drawn
+  ids = jnp.broadcast_to(jnp.arange(-1, 1 + tree.mask[0].size), (PROBLEMS, 2 + tree.mask[0].size))
+  found = np.asarray(jax.jit(functools.partial(told[0], outcome=rule))(reference, tree, ids))
+  verdicts, seen = np.asarray(rule(reference, tree, ids)), []
+  for b, x, a in texts:
+    i, text = 2 + x * WIDTH + a, _text(tree, texts, b, x, a)
+    finished = tree.mask[b, x, a] & tree.terminal[b, x, a]
+    expected = verdicts[b, i] if finished else tree.mask[b, x, a] * _stands(demonstrations, b, text)
+    assert found[b, i] == expected, text
+    seen.append((bool(finished), float(expected)))
+  assert {(False, 0), (False, 1), (True, 0), (True, 1)} <= set(seen)
+  np.testing.assert_array_equal(found[:, 0], 0)  # no node
+  np.testing.assert_array_equal(found[:, 1], 1)  # the root of a problem that can be solved
+
+
+def test_the_oracle_is_undecided_where_there_is_no_verdict(drawn, reference, told):
+  tree, texts = drawn
+  size, room = tree.mask[0].size, _half(drawn)
+  ids = jnp.broadcast_to(1 + jnp.arange(size), (PROBLEMS, size))
+  finished = np.asarray(tree_lib.finished(tree)).reshape(PROBLEMS, size)
+  for verdict in (UNJUDGED, BROKEN):
+    nothing = lambda reference, tree, ids, verdict=verdict: jnp.full(ids.shape, verdict)
+    whole, short = (np.asarray(of(reference, tree, ids, outcome=nothing)) for of in told)
+    np.testing.assert_array_equal(whole[finished], 0.5)
+    real = np.asarray(tree.mask).reshape(PROBLEMS, size) & ~finished
+    for b, x, a in texts:
+      i = x * WIDTH + a
+      if real[b, i] and x < DEPTH - 1:  # what is longer than it reads has lost its beginning
+        long = len(_text(tree, texts, b, x, a)) > room
+        assert short[b, i] == (0.5 if long else whole[b, i]) and whole[b, i] != 0.5
+
+
+def test_the_oracle_has_no_hope_at_the_last_depth(drawn, reference, told):
+  tree, _ = drawn
+  ids = jnp.broadcast_to(1 + jnp.arange(4 * WIDTH), (PROBLEMS, 4 * WIDTH))
+  nothing = lambda reference, tree, ids: jnp.zeros(ids.shape)
+  ask = lambda tree: np.asarray(told[0](reference, tree, ids, outcome=nothing))
+  deep, cut = ask(tree), ask(tree.replace(path=tree.path[..., :4]))
+  np.testing.assert_array_equal(cut[:, : 3 * WIDTH], deep[:, : 3 * WIDTH])
+  assert deep[:, 3 * WIDTH :].any() and not cut[:, 3 * WIDTH :].any()
 
 
 def test_the_root_and_no_node_are_never_right():
