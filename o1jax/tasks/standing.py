@@ -32,7 +32,8 @@ _DIGITS = len(str(LIMIT))
 _ABSENT = LIMIT + 1  # in a state that has fewer numbers than there is room for; sorts last
 _BACK = 'back;'
 _SPEAKING = ('completion', 'alternative', 'evaluation', 'correction')  # tags of lines that count
-_BYTES = 8  # a text has room for a line in so many bytes, which is fewer than a true line has
+_BYTES = 16  # the room for lines is one for so many bytes: a true line has more
+_ASIDE_BYTES = 8  # where there are asides, which are short
 
 _State = tuple[jax.Array, ...]  # M numbers, sorted, `_ABSENT` last
 
@@ -72,8 +73,8 @@ def reachable(
   Args:
     reference: of one problem. Its numbers are the target, then the given ones; -1 where there is
       none.
-    text: uint8 [N], the solution from its beginning. Where it has more than N / 8 lines, the
-      verdict is no: true lines are longer.
+    text: uint8 [N], the solution from its beginning. Where it has more than N / 16 lines,
+      with asides N / 8, the verdict is no: true lines are longer.
     length: int32 [].
     count: M, how many numbers are given. It bounds the search: 4 at most.
     asides: how lines begin that change nothing, beside those of analysis and plan.
@@ -83,7 +84,9 @@ def reachable(
   """
   # Padded, since in a mixture a batch may hold no problem of this task, and no number.
   target, *given = jnp.pad(reference.numbers, (0, 1 + count), constant_values=UNUSED)[: 1 + count]
-  lines = whole_lines(text, length, most=max(text.shape[0] // _BYTES, 1))
+  lines = whole_lines(
+    text, length, most=max(text.shape[0] // (_ASIDE_BYTES if asides else _BYTES), 1)
+  )
   read = _read(text, lines, count, asides)
   root = _sorted([jnp.where(number == UNUSED, _ABSENT, number) for number in given])
   states = tuple(jnp.append(first, rest) for first, rest in zip(root, read.state))

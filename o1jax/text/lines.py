@@ -38,11 +38,14 @@ def whole_lines(text: Array, length: Array, *, most: int) -> Lines:
     most: S.
   """
   closes = (text == ord(DELIMITER)) & (jnp.arange(text.shape[0]) < length)
-  closed = jnp.cumsum(closes, dtype=jnp.int32)
-  # The delimiter of line s is the first place by which s + 1 of them have come.
-  end = jnp.sum(closed <= jnp.arange(most)[:, None], axis=-1, dtype=jnp.int32)
-  begin = jnp.concatenate([jnp.zeros(1, jnp.int32), end[:-1] + 1])
-  return Lines(begin, end, jnp.arange(most) < closed[-1], closed[-1] <= most)
+  count, upcoming = jnp.sum(closes), next_place(closes)
+
+  def step(begin, _):
+    end = upcoming[jnp.minimum(begin, text.shape[0])]
+    return end + 1, (begin, end)
+
+  _, (begin, end) = jax.lax.scan(step, jnp.int32(0), length=most)
+  return Lines(begin, end, jnp.arange(most) < count, count <= most)
 
 
 def says(text: Array, at: Array, words: str) -> Array:
