@@ -16,6 +16,11 @@ NONE = -1
 GUIDE = 'guide'  # the name in `Tree.scores` of what a search follows, where it is not the critic
 
 
+def note(name: str) -> str:
+  """The name in `Tree.scores` of what a score keeps on each node to read it later."""
+  return f'{name}.note'
+
+
 def empty(
   batch: int,
   slots: int,

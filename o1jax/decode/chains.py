@@ -1,5 +1,6 @@
 """Rows of several steps, decoded in one go: cut into their steps, and written into a tree."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -21,6 +22,7 @@ class Chains(NamedTuple):
   terminal: Array
   value: Array  # P(correct) after the step
   token_value: Array  # [B, S, W, L] P(correct) after each token
+  statistics: Mapping[str, Array]  # [B, S, W] each, the mean over the step's tokens
 
   @property
   def used(self) -> Array:
@@ -54,6 +56,9 @@ def cut(rows: Steps, step_length: int) -> Chains:
     terminal=last & rows.terminal[:, None],
     value=jnp.take_along_axis(token_value, end, axis=-1)[..., 0],
     token_value=token_value,
+    statistics={
+      name: lay(x).sum(-1) / jnp.maximum(length, 1) for name, x in rows.statistics.items()
+    },
   )
 
 
@@ -72,8 +77,9 @@ def write_chains(tree: Tree, chains: Chains, parents: Array, path: Array, slot) 
   step = jnp.arange(steps)[:, None, None]
   own = jnp.where((behind >= 0)[:, None] & (behind[:, None] < step), own[:, None], tree_lib.NONE)
   whole = jnp.where((behind < 0)[:, None], path[:, None], own)
-  used = chains.used
-  fields = chains._asdict() | dict(
+  used, fields = chains.used, chains._asdict()
+  statistics = fields.pop('statistics')
+  fields |= dict(
     mask=used, prior=used.astype(jnp.float32), reward=jnp.where(chains.terminal, chains.value, 0)
   )
 
@@ -85,6 +91,7 @@ def write_chains(tree: Tree, chains: Chains, parents: Array, path: Array, slot) 
   return tree.replace(
     expanded=write(tree.expanded, jnp.where(used, above, tree_lib.NONE)),
     path=write(tree.path, jnp.where(used[..., None], whole, tree_lib.NONE)),
+    scores=tree.scores | {name: write(tree.scores[name], x, 1) for name, x in statistics.items()},
     **{name: write(getattr(tree, name), field, 1) for name, field in fields.items()},
   )
 

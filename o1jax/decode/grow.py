@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from o1jax import tree as tree_lib
 from o1jax.decode.chains import cut, keep_chains, write_chains
-from o1jax.decode.loop import Steps, decode_steps
+from o1jax.decode.loop import Statistics, Steps, decode_steps
 from o1jax.decode.rules import Sampling
 from o1jax.decode.world import World, append
 from o1jax.keys import of_slot
@@ -20,8 +20,9 @@ from o1jax.types import Array, KeyValue, Params, Prompt, Tree, TreeCache
 # (tree, ids [B, N]) -> [B, N]: what search backs up on reaching a finished node. NaN = unknown, and
 # the critic's value stays.
 Reward = Callable[[Tree, Array], Array]
-# (tree, ids [B, N]) -> [B, N]: a number that nodes are given, by its name in `Tree.scores`.
-Scores = Mapping[str, Callable[[Tree, Array], Array]]
+# (tree, cache, ids [B, N]) -> [B, N]: a number that nodes are given, by its name in `Tree.scores`.
+# One may read those before it, of the same nodes too.
+Scores = Mapping[str, Callable[[Tree, TreeCache, Array], Array]]
 
 
 class Grow(Protocol):
@@ -110,6 +111,7 @@ def grower(
   sampling: Sampling,
   merge: bool = True,
   scores: Scores | None = None,
+  statistics: Statistics | None = None,
   reward: Reward | None = None,
   world: World | None = None,
 ) -> Grow:
@@ -123,15 +125,16 @@ def grower(
     merge: siblings with equal tokens become one candidate whose `prior` is their share; the copies
       are masked.
     scores: what else is written on new nodes; the tree was made with their names.
+    statistics: of sampled tokens, whose mean over each step is written on new nodes; the tree was
+      made with their names.
     reward: of finished nodes; None = the critic's value.
     world: what is said after a step; None = nothing.
   """
 
   def sample(keys, tree, cache, parents, path, **settings):
     own = tree.tokens.shape[-1] - (world.tokens if world else 0)
-    return decode_steps(
-      model, params, keys, tree, cache, parents, path, sampling=sampling, own=own, **settings
-    )
+    settings |= dict(sampling=sampling, own=own, statistics=statistics)
+    return decode_steps(model, params, keys, tree, cache, parents, path, **settings)
 
   def answer(tree, cache, ids):
     return append(model, params, prompt, tree, cache, ids, world, temperature=sampling.temperature)
@@ -174,11 +177,9 @@ def growing(
     ids = jnp.broadcast_to(ids, (parents.shape[0], ids.shape[0]))
     if answer is not None:
       tree, cache = answer(tree, cache, ids)
-    if scores:
-      named = {
-        name: tree_lib.put(tree.scores[name], ids, f(tree, ids)) for name, f in scores.items()
-      }
-      tree = tree.replace(scores=named)
+    for name, score in (scores or {}).items():
+      named = tree_lib.put(tree.scores[name], ids, score(tree, cache, ids))
+      tree = tree.replace(scores=tree.scores | {name: named})
     if reward is not None:
       tree = tree.replace(reward=tree_lib.put(tree.reward, ids, _rewarded(tree, ids, reward)))
     return tree, cache
@@ -241,9 +242,13 @@ def _write(tree: Tree, cache: TreeCache, steps: Steps, parents, path, slot, merg
   def write(old, new, at=slot, axis=1):
     return jax.lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), at, axis=axis)
 
+  count = jnp.maximum(steps.length, 1)
+  mean = {name: jnp.where(real, x, 0).sum(-1) / count for name, x in steps.statistics.items()}
+  named = {name: write(tree.scores[name], wide(x)) for name, x in mean.items()}
   tree = tree.replace(
     expanded=write(tree.expanded, parents),
     path=write(tree.path, path),
+    scores=tree.scores | named,
     **{name: write(getattr(tree, name), wide(new)) for name, new in fields.items()},
   )
 

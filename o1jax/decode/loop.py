@@ -1,6 +1,7 @@
 """The decoding loop: candidates under W nodes of every problem, until each has closed its steps."""
 
 import functools
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,10 @@ from o1jax.model.attention import Context, gather_path, path_rooms
 from o1jax.model.forward import apply, logits_of, path_mask, shared_mask
 from o1jax.model.transformer import each_layer
 from o1jax.types import Array, Tree, TreeCache
+
+# {name: (logits [..., V] at the sampling temperature, token [...]) -> [...]}: what is taken down of
+# each token while it is sampled.
+Statistics = Mapping[str, Callable[[Array, Array], Array]]
 
 
 class Steps(NamedTuple):
@@ -28,6 +33,7 @@ class Steps(NamedTuple):
   hidden: Array  # [B, W, A, D] after the last token
   cache: Any  # keys and values, each layer [B, K, W, A, ...]
   after: Array | None = None  # [B, W, A, S, D] hidden states after each token, where they are kept
+  statistics: Mapping[str, Array] = {}  # [B, W, A, S] each, where they are asked for
 
 
 def decode_steps(
@@ -45,6 +51,7 @@ def decode_steps(
   depth: int | None = None,
   own: int | None = None,
   keep: bool = False,
+  statistics: Statistics | None = None,
 ) -> Steps:
   """Decodes candidates under each parent.
 
@@ -66,6 +73,7 @@ def decode_steps(
       since every token reads the whole room of its path.
     own: most tokens of a step; None = L.
     keep: the hidden states after all tokens.
+    statistics: see `Statistics`.
 
   Returns:
     See `Steps`, with S = steps * L. Candidates under parent -1 have length 0.
@@ -98,6 +106,7 @@ def decode_steps(
       steps=steps,
       limit=limit if steps > 1 else None,
       keep=keep,
+      statistics=statistics,
     )
 
   rooms = path_rooms(path.shape[-1] - 1, tree.tokens.shape[-1]) if depth is None else (depth,)
@@ -119,6 +128,7 @@ def decode(
   steps: int = 1,
   limit: Array | None = None,
   keep: bool = False,
+  statistics: Statistics | None = None,
 ) -> Steps:
   """Decodes up to `steps` steps in a row for every candidate. The loop ends as soon as all have
   closed their last.
@@ -136,6 +146,7 @@ def decode(
     steps: most steps in a row; S = steps * L.
     limit: [B, W] most steps of each parent's candidates, at least 1; None = `steps` for all.
     keep: the hidden states after all tokens.
+    statistics: see `Statistics`.
 
   Returns:
     See `Steps`.
@@ -156,6 +167,8 @@ def decode(
     logits = logits_of(model, params, made.hidden)
     token, logprob = next_token(uniform[t], logits, sampling)
     token = jnp.where(closed, 0, token)
+    scaled = logits / (sampling.temperature or 1.0)
+    noted = {name: jnp.where(closed, 0, f(scaled, token)) for name, f in (statistics or {}).items()}
     own = dict(rows=made.cache, rows_at=places, at=first + t * lead[-1])
     reads = context._replace(self_mask=(visible <= t)[:, :, :, None], **own)
     positions = jnp.broadcast_to((start + t)[..., None, None], (*lead, 1))
@@ -170,12 +183,13 @@ def decode(
       hidden=jnp.where(closed[..., None], made.hidden, out.hidden[..., 0, :]),
       cache=out.cache,
       after=at(made.after, out.hidden[..., 0, :], t) if keep else None,
+      statistics={name: at(made.statistics[name], x, t) for name, x in noted.items()},
     )
     over = sampling.closes(token)
     place = jnp.where(over, (place // step_length + 1) * step_length, place + 1)
     return t + 1, closed | sampling.ends(token) | (place >= room), place, made
 
-  made = _nothing(lead, size, hidden, rows, keep=keep)
+  made = _nothing(lead, size, hidden, rows, keep=keep, statistics=statistics)
   carry = jnp.int32(0), closed, jnp.zeros(lead, jnp.int32), made
 
   def unfinished(width, carry):
@@ -199,7 +213,13 @@ def decode(
 
 
 def _nothing(
-  lead: tuple[int, int, int], size: int, hidden: Array, rows: Any, *, keep: bool
+  lead: tuple[int, int, int],
+  size: int,
+  hidden: Array,
+  rows: Any,
+  *,
+  keep: bool,
+  statistics: Statistics | None,
 ) -> Steps:
   """Room for S = `size` tokens of each candidate, none of which is written."""
   row = functools.partial(jnp.zeros, (*lead, size))
@@ -213,6 +233,7 @@ def _nothing(
     hidden=hidden,
     cache=rows,
     after=jnp.zeros((*lead, size, hidden.shape[-1]), hidden.dtype) if keep else None,
+    statistics={name: row() for name in statistics or {}},
   )
 
 

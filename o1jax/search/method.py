@@ -1,6 +1,5 @@
 """A row of the table of searches, and how it is run."""
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -8,9 +7,10 @@ from o1jax import tree as tree_lib
 from o1jax.decode.grow import Reward, grower, start
 from o1jax.decode.rules import Sampling
 from o1jax.decode.world import World
-from o1jax.reward import OUTCOME, SCORES
-from o1jax.reward.guide import CRITIC, ORACLE, follow
-from o1jax.reward.noise import flipped
+from o1jax.reward import OUTCOME
+from o1jax.reward.guide import CRITIC
+from o1jax.reward.known import Known
+from o1jax.reward.written import asked, statistics, writers
 from o1jax.tree import GUIDE
 from o1jax.types import Array, Params, Prompt, Tree
 
@@ -123,8 +123,10 @@ def run(
   Returns:
     Tree [B, X, A, L], with X and A as its `room` says.
   """
-  # The critic's values are on the nodes already.
-  guided = guide != CRITIC or flips > 0
+  known = Known(model, params, keys, prompt)
+  scores = (*scores, *(name for name in reward or {} if name != OUTCOME))
+  written = writers(known, scores, guide=guide, flips=flips, oracle=oracle)
+  noted = statistics(asked(scores, guide))
   settings = {**method.settings, **settings}
   room = method.room(most or units, candidates=candidates, max_steps=max_steps, **settings)
   tree, cache = start(
@@ -137,23 +139,14 @@ def run(
     max_steps=max_steps,
     # Later steps read what a world says, so the keys of all slots are kept.
     last=0 if world else room.last,
-    scores=(*scores, *([GUIDE] if guided else [])),
+    scores=(*noted, *written),
   )
-  parts = {name: functools.partial(row.score, params, keys, prompt) for name, row in SCORES.items()}
-  parts |= {OUTCOME: outcome, ORACLE: oracle}
-  written = {name: parts[name] for name in scores}
-
-  def followed(tree, ids):
-    value = follow(guide, lambda name: parts[name](tree, ids))
-    return flipped(value, keys, tree, ids, rate=flips) if flips else value
 
   def rewarded(tree, ids):
-    if not reward:
-      return tree_lib.pick(tree.scores[GUIDE], ids)
-    return sum(weight * parts[name](tree, ids) for name, weight in reward.items())
+    named = lambda name: tree_lib.pick(tree.scores[name], ids)
+    part = lambda name: outcome(tree, ids) if name == OUTCOME else named(name)
+    return sum(weight * part(name) for name, weight in (reward or {GUIDE: 1.0}).items())
 
-  if guided:
-    written[GUIDE] = followed
   grow = grower(
     model,
     params,
@@ -161,7 +154,8 @@ def run(
     sampling=sampling,
     merge=merge,
     scores=written,
-    reward=rewarded if reward or guided else None,
+    statistics=noted,
+    reward=rewarded if reward or GUIDE in written else None,
     world=world,
   )
   return method.search(grow, tree, cache, keys, units=units, **settings)

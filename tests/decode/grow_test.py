@@ -171,7 +171,8 @@ def test_scores_and_rewards_are_written_as_a_tree_grows():
     outcome=outcome,
   )
   tree = jax.device_get(jit(search)(params, keys(), prompts()))
-  assert tree.scores.keys() == {'confidence', 'length'}
+  # What is rewarded stands on the nodes, too.
+  assert tree.scores.keys() == {'confidence', 'length', 'critic'}
   known = unknown = 0
   for b, x, a, node in real_nodes(tree):
     if not tree.mask[b, x, a]:

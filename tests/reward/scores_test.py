@@ -6,6 +6,7 @@ import pytest
 
 from o1jax import tree as tree_lib
 from o1jax.reward import SCORES
+from o1jax.reward.known import Known
 from tests import toys
 
 
@@ -18,11 +19,12 @@ def tree():
   return tree.replace(given=given)
 
 
-@pytest.mark.parametrize('name', SCORES)
+# Scores of tokens are in tokens_test.
+@pytest.mark.parametrize('name', [name for name, row in SCORES.items() if not row.token])
 def test_a_score_is_what_its_definition_says(tree, name):
   batch, slots, width = tree.mask.shape
   ids = np.broadcast_to(np.arange(slots * width + 1), (batch, slots * width + 1))
-  found = np.asarray(jax.jit(SCORES[name].score)(None, None, None, tree, ids))
+  found = np.asarray(jax.jit(SCORES[name].score)(Known(), tree, ids))
   room = tree.path.shape[-1] * tree.tokens.shape[-1]
   seen = 0
   for b, x, a in toys.nodes(tree):
@@ -39,6 +41,7 @@ def test_a_score_is_what_its_definition_says(tree, name):
     expected = {
       'critic': float(tree.value[b, x, a]),
       'confidence': np.exp(np.mean(logprobs)) if logprobs else 1.0,
+      'likelihood': np.exp(np.sum(logprobs)),
       'length': sum(lengths) / room,
     }[name]
     assert found[b, node] == pytest.approx(expected, rel=1e-5)
