@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from o1jax import types
-from o1jax.tasks import asking, splits
+from o1jax.tasks import asking, decoded, splits
 from o1jax.tasks.words import WORDS
 from o1jax.text import bytes as text_bytes
 from o1jax.text.steps import ANSWER, DELIMITER, RIGHT, TAGS, WRONG, Behaviours
@@ -78,6 +78,7 @@ def task(
     demonstrate=functools.partial(_demonstrate, behaviours=behaviours),
     facts=functools.partial(_facts, draw=draw),
     verify=verify,
+    reachable=decoded.reachable,
     check=check,
     fixed=(EXAMPLE, STRAWBERRY),
     ask=functools.partial(ask, max_words=max_words, max_letters=max_letters),

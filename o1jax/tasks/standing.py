@@ -25,13 +25,12 @@ import jax.numpy as jnp
 
 from o1jax.tasks.infix import LIMIT
 from o1jax.text.lines import Lines, byte_at, next_place, says, whole_lines
-from o1jax.text.steps import TAGS
+from o1jax.text.steps import SILENT, TAGS
 from o1jax.types import UNUSED, Reference
 
 _DIGITS = len(str(LIMIT))
 _ABSENT = LIMIT + 1  # in a state that has fewer numbers than there is room for; sorts last
 _BACK = 'back;'
-_SPEAKING = ('completion', 'alternative', 'evaluation', 'correction')  # tags of lines that count
 _BYTES = 16  # the room for lines is one for so many bytes: a true line has more
 _ASIDE_BYTES = 8  # where there are asides, which are short
 
@@ -191,7 +190,7 @@ def _read(text: jax.Array, lines: Lines, room: int, asides: tuple[str, ...]) -> 
   count = sum(x.astype(jnp.int32) for x in there)
   final = jnp.max(jnp.stack([jnp.where(t, l, -1) for t, l in zip(there, last)]), axis=0)
   closed = _all(tight) & (final + 1 == lines.end)
-  tag = _any(tagged[name] for name in _SPEAKING)
+  tag = _any(tagged[name] for name in TAGS if name not in SILENT)
   formed = lines.there & proper & tag
 
   commas = [~t | (b == ord(',')) for t, b in zip(there[1:], between)]
@@ -211,7 +210,7 @@ def _read(text: jax.Array, lines: Lines, room: int, asides: tuple[str, ...]) -> 
   left_by_move = [jnp.where(there[3], x, y) for x, y in zip(left[3:], [value[2], *[absent] * room])]
   written = _sorted([jnp.where(back, x, y) for x, y in zip(left, [*left_by_move, absent])])
   silent = _any(says(text, lines.begin, aside) for aside in asides)
-  silent |= _any(tagged[name] for name in TAGS if name not in _SPEAKING) | no | ~lines.there
+  silent |= _any(tagged[name] for name in SILENT) | no | ~lines.there
   return _Read(move, back, ok, silent, value[:3], between[0], tuple(written))
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 BEHAVIOURS = ('analysis', 'decomposition', 'completion', 'alternative', 'evaluation', 'correction')
+SILENT = ('analysis', 'decomposition')  # behaviours that change nothing of the work
 TAGS = {behaviour: f'<{behaviour}>' for behaviour in BEHAVIOURS}
 ANSWER = '<answer>'
 DELIMITER = '\n'

@@ -147,6 +147,10 @@ def test_a_batch_may_hold_problems_of_one_part_alone(task, part):
   alone = verdicts(task, [problems[b] for b in rows], answers)
   np.testing.assert_array_equal(alone, verdicts(task, problems, answers)[rows])
   assert alone.any()
+  can = lambda problems: np.asarray(compiled(task.reachable)(*arrays(problems, answers)))
+  alone = can([problems[b] for b in rows])
+  np.testing.assert_array_equal(alone, can(problems)[rows])
+  assert 0 < alone.sum() < alone.size
 
 
 def seen(problem, text):
