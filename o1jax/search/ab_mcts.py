@@ -1,8 +1,9 @@
 """AB-MCTS, adaptive branching (arXiv:2503.04412): at every node a search decides by Thompson
 sampling whether to go wider, with another chain from there, or deeper, into one of its children.
 
-A simulation samples one chain from a node to its end. So each gives a value and a solution, and its
-tokens are those behind the node alone.
+A simulation samples one chain from a node, to its end or some steps far. To the end, each gives a
+value and a solution, and its tokens are those behind the node alone. Some steps far, the guide
+tells whether it is worth going on.
 """
 
 import jax
@@ -40,6 +41,7 @@ def ab_mcts(
   *,
   units: Array | int,
   prior: float = 1.0,
+  ahead: int = 0,
 ) -> Tree:
   """Adaptive branching over reasoning steps.
 
@@ -49,17 +51,19 @@ def ab_mcts(
 
   Args:
     grow: the policy.
-    tree: empty, [B, N*R, 1, L] with room for the most chains.
+    tree: empty, [B, N*S, 1, L] with room for the most chains, of S steps each.
     cache: of all its nodes.
     keys: [B] one key a problem.
     units: [] N chains.
     prior: weight of the guide at a node, in chains, in the posteriors of its two arms.
+    ahead: S, the most steps of a chain. One that is not finished then returns the guide at its last
+      node. 0 = R: chains go to their end.
 
   Returns:
-    The tree, with `visits` and `q` of the chains through each node. Slots `n*R` and on hold the
+    The tree, with `visits` and `q` of the chains through each node. Slots `n*S` and on hold the
     steps of chain n.
   """
-  slots, steps = tree.mask.shape[1], tree.path.shape[-1]
+  slots, steps = tree.mask.shape[1], _steps(ahead, tree.path.shape[-1])
 
   def simulate(n, carry):
     tree, cache, counts = carry
@@ -68,7 +72,7 @@ def ab_mcts(
     tree, cache = grow(
       tree, cache, streams.of_slot(keys, slot), parent[:, None], slot=slot, steps=steps, keep=True
     )
-    return tree, cache, _add(tree, counts, parent, slot)
+    return tree, cache, _add(tree, counts, parent, slot, steps)
 
   empty = jnp.zeros((tree.mask.shape[0], slots))
   none = empty.astype(jnp.int32), empty.astype(jnp.uint32)
@@ -82,10 +86,15 @@ def ab_mcts(
   return tree.replace(visits=visits[..., None], q=mean[..., None])
 
 
-def room(units: int, *, candidates: int, max_steps: int, prior: float) -> Room:
+def room(units: int, *, max_steps: int, ahead: int, **settings) -> Room:
   """A slot for each step of each chain."""
-  del candidates, prior
-  return Room(slots=units * max_steps, candidates=1)
+  del settings
+  return Room(slots=units * _steps(ahead, max_steps), candidates=1)
+
+
+def _steps(ahead: int, max_steps: int) -> int:
+  """S, the most steps of a chain."""
+  return min(ahead or max_steps, max_steps)
 
 
 def _descend(tree: Tree, counts: Counts, keys: Array, prior: float) -> Array:
@@ -129,16 +138,18 @@ def _drawn(total, chains, guide, prior, noise):
   return mean + noise * jnp.sqrt(mean * (1 - mean) / (right + wrong + 1))
 
 
-def _add(tree: Tree, counts: Counts, parent: Array, slot) -> Counts:
+def _add(tree: Tree, counts: Counts, parent: Array, slot, steps: int) -> Counts:
   """Counts with the chain in slots `slot` and on, which began at `parent` [B]."""
-  steps = tree.path.shape[-1]
   part = lambda x: jax.lax.dynamic_slice_in_dim(x, slot, steps, axis=1)
   put = lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, slot, axis=1)
   made = part(tree.length)[..., 0] > 0
-  # Of its steps only the last can be finished. A chain that was cut off returns 0.
+  # Of its steps only the last can be finished. A chain that is cut off at depth R returns 0.
   score = jnp.sum(jnp.where(made, part(tree.reward)[..., 0], 0), axis=-1)
-  text = put(counts.text, _texts(tree, counts, parent, slot))
   ids = 1 + slot + jnp.arange(steps)
+  last = slot + made.sum(-1, keepdims=True)  # its id, where there is one
+  goes_on = made.any(-1) & tree_lib.expandable(tree, last)[:, 0]
+  score = jnp.where(goes_on, tree_lib.pick(tree_lib.guide(tree), last)[:, 0], score)
+  text = put(counts.text, _texts(tree, counts, parent, slot, steps))
   equal = (part(text)[:, :, None] == text[:, None]) & (tree.length[:, None, :, 0] > 0)
   # A hash of the same text at another depth is another one, so the first is no ancestor.
   own = jnp.where(made, jnp.minimum(1 + jnp.argmax(equal, axis=-1), ids), 0)
@@ -159,9 +170,9 @@ def _add(tree: Tree, counts: Counts, parent: Array, slot) -> Counts:
   )
 
 
-def _texts(tree: Tree, counts: Counts, parent: Array, slot) -> Array:
-  """Hashes of the texts up to the steps of a chain, [B, R] uint32."""
-  steps, size = tree.path.shape[-1], tree.tokens.shape[-1]
+def _texts(tree: Tree, counts: Counts, parent: Array, slot, steps: int) -> Array:
+  """Hashes of the texts up to the steps of a chain, [B, S] uint32."""
+  size = tree.tokens.shape[-1]
   part = lambda x: jax.lax.dynamic_slice_in_dim(x, slot, steps, axis=1)
   tokens, length = part(tree.tokens)[:, :, 0], part(tree.length)
   weights = np.array([pow(_PRIME, i + 1, 2**32) for i in range(size)], np.uint32)
@@ -183,8 +194,10 @@ METHOD = Method(
   Look('blue', 'D'),
   unit='chains',
   # A chain begins at any depth.
-  steps=lambda units, *, candidates, max_steps, prior: (1 + units) * max_steps / 2,
-  settings=dict(prior=1.0),
+  steps=lambda units, *, max_steps, ahead, **settings: (
+    (1 + units) * min(ahead or max_steps, max_steps / 2)
+  ),
+  settings=dict(prior=1.0, ahead=0),
   several=True,
   provides=frozenset({'solutions'}),
 )

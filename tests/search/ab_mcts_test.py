@@ -13,27 +13,28 @@ R = 4
 
 
 @functools.cache
-def _compiled(most, prior, batch):
+def _compiled(most, prior, batch, ahead=0):
   def run(world, keys, units):
-    settings = dict(units=units, most=most, max_steps=R, prior=prior, drawn=True)
+    settings = dict(units=units, most=most, max_steps=R, prior=prior, ahead=ahead, drawn=True)
     return world.search('ab_mcts', keys, **settings)
 
   return jit(run)
 
 
-def search(world, units=12, *, most=12, prior=1.0, seed=0):
+def search(world, units=12, *, most=12, prior=1.0, ahead=0, seed=0):
   batch = len(world.values)
-  return jax.device_get(_compiled(most, prior, batch)(world, keys(batch, seed), units))
+  return jax.device_get(_compiled(most, prior, batch, ahead)(world, keys(batch, seed), units))
 
 
-def chains(tree, b):
-  """(parent, nodes, return) of each chain, in order."""
+def chains(tree, b, steps=R):
+  """(parent, nodes, return) of each chain of so many steps at most, in order."""
   found = []
-  for start in range(0, tree.mask.shape[1], R):
-    own = [1 + x for x in range(start, start + R) if tree.length[b, x, 0]]
+  for start in range(0, tree.mask.shape[1], steps):
+    own = [1 + x for x in range(start, start + steps) if tree.length[b, x, 0]]
     if own:
-      parent = int(tree.expanded[b, own[0] - 1])
-      found.append((parent, own, float(tree.reward[b, own[-1] - 1, 0])))
+      parent, last = int(tree.expanded[b, own[0] - 1]), own[-1]
+      cut = len(climb(tree, b, last)) == R and not tree.terminal[b, last - 1, 0]
+      found.append((parent, own, 0.0 if cut else float(tree.value[b, last - 1, 0])))
   return found
 
 
@@ -41,12 +42,14 @@ def text(tree, b, node):
   return tuple(int(tree.tokens[b, n - 1, 0, 0]) for n in climb(tree, b, node))
 
 
-def test_counts_are_those_of_the_chains():
-  """Nodes of equal text are one, and the first of them has its counts."""
-  tree = search(random_world(ends=0.3))
+@pytest.mark.parametrize('ahead', [0, 2])
+def test_counts_are_those_of_the_chains(ahead):
+  """Nodes of equal text are one, and the first of them has its counts. A chain that ends, by itself
+  or at depth R, returns its reward, and another one the guide."""
+  tree = search(random_world(ends=0.3), ahead=ahead)
   for b in range(len(tree.mask)):
     visits, total, first = {}, {}, {}
-    for _, own, score in chains(tree, b):
+    for _, own, score in chains(tree, b, ahead or R):
       for node in climb(tree, b, own[-1]):
         said = text(tree, b, node)
         first.setdefault(said, node)
@@ -59,7 +62,7 @@ def test_counts_are_those_of_the_chains():
       np.testing.assert_allclose(
         tree.q[b, node - 1, 0], total[said] / visits[said] * own, atol=1e-5
       )
-    assert len(first) < np.count_nonzero(tree.length[b]) and len(chains(tree, b)) == 12
+    assert len(first) < np.count_nonzero(tree.length[b]) and len(chains(tree, b, ahead or R)) == 12
 
 
 def test_chains_begin_where_the_tree_can_grow():
