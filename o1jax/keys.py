@@ -11,11 +11,17 @@ from o1jax.types import Array
 
 _NOISE = 2**31 - 1
 _FLIPS = 2**31 - 2
+_DRAWS = 2**31 - 3
 
 
 def of_problems(key: Array, count: int) -> Array:
   """One key a problem, [N], by its index."""
   return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count))
+
+
+def of_draw(key: Array, number: int) -> Array:
+  """The key of another draw of the same problems, 0 the key itself."""
+  return jax.random.fold_in(jax.random.fold_in(key, _DRAWS), number) if number else key
 
 
 def of_update(key: Array, update: Array | int) -> tuple[Array, Array]:

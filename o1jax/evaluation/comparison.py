@@ -12,6 +12,7 @@ from o1jax.evaluation.equal_compute import AXES, standings
 from o1jax.evaluation.measured import clustered
 from o1jax.evaluation.problems import Table
 from o1jax.evaluation.results import Result, Summary, replace_file, summarise
+from o1jax.evaluation.splits import tested
 
 CSV, PAGE = 'comparison.csv', 'index.html'
 LEAD = ('against', 'lead', 'low', 'high', 'verdict')
@@ -25,9 +26,9 @@ def write_comparison(
 ) -> pathlib.Path:
   """Writes the page and the table of merged runs into the folder `out`; returns the page's path.
 
-  rows, table: see `merge.merge`. runs: name, seed and commit of each.
+  rows, table: see `merge.merge`; those of the test are shown. runs: name, seed and commit of each.
   """
-  out, shown = pathlib.Path(out), clustered(rows, table)
+  out, shown = pathlib.Path(out), clustered(tested(rows), table)
   replace_file(out / CSV, _csv(shown, table).encode())
   sections = (
     ('results', 'Test problems: all results', findings.all_results(shown, table)),

@@ -16,6 +16,7 @@ from o1jax.evaluation import (
 from o1jax.evaluation.measured import clustered
 from o1jax.evaluation.methods import method
 from o1jax.evaluation.problems import FILE, read_problems
+from o1jax.evaluation.splits import tested
 
 CALIBRATION_CAPTION = (
   'Does a state to which the critic gives 0.7 lead to a right answer seven times out of ten? On '
@@ -66,7 +67,8 @@ def build_report(workdir):
     raise FileNotFoundError(f'no run at {workdir}: pass the --workdir of a run')
   table = workdir / 'results.csv'
   answers = read_problems(workdir / FILE) if (workdir / FILE).exists() else None
-  rows = clustered(results.read_results(table), answers) if table.exists() else []
+  rows = results.read_results(table) if table.exists() else []
+  rows = clustered(tested(rows), answers)
   data = {
     name: _read_json(workdir / 'report' / 'data' / f'{name}.json')
     for name in ('train_curve', 'behaviours', 'calibration', 'fixed', 'tree')

@@ -10,6 +10,7 @@ import pathlib
 import numpy as np
 
 from o1jax.evaluation import statistics
+from o1jax.evaluation.splits import problems_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Result:
 
   Attributes:
     stage: which policy, e.g. 'initialised' or 'learned'.
-    task: name of the task.
+    task: name of the task, and the split where it is not the test, see `evaluation.splits`.
     method: how it was decoded, see `evaluation.methods`.
     budget: tokens asked a problem; 0 = asked in units.
     units: chains sampled or simulations run a problem, see `search.Method.unit`.
@@ -271,7 +272,7 @@ def format_table(rows, more=()):
   widths = [max(len(row[i]) for row in every if i < len(row)) for i in range(max(map(len, every)))]
   lines = []
   for (task, stage), (heads, cells) in parts.items():
-    lines += ['', f'{task} test problems, {stage} policy']
+    lines += ['', f'{problems_of(task)}, {stage} policy']
     for row in (heads, tuple('-' * width for width in widths[: len(heads)]), *cells):
       # Words are read from the left, numbers compared from the right.
       aligned = [

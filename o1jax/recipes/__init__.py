@@ -7,6 +7,7 @@ of stages; the section of a name says its kind and what it starts from (see `gra
 from collections.abc import Callable
 from typing import NamedTuple
 
+from o1jax.evaluation.splits import TEST
 from o1jax.recipes import build, labelling, measure, programs, stages
 
 
@@ -80,7 +81,7 @@ STAGES = {
     build.check_evaluate,
     programs.ahead_of_evaluate,
     'parameters',
-    dict(aggregate='last'),
+    dict(aggregate='last', splits=(TEST,)),
   ),
   'report': Stage(
     measure.report,

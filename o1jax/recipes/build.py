@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 import o1jax.recipes
 from o1jax.decode.rules import Sampling
+from o1jax.evaluation.splits import SPLITS
 from o1jax.fused import search_and_learn
 from o1jax.learning.optimizer import build_optimizer
 from o1jax.model import forward
@@ -148,6 +149,11 @@ def check_evaluate(experiment: Experiment, name: str, devices) -> None:
       f'cannot tell of a prefix whether it can still become right, so it has no {ORACLE}',
     )
   require(section.rows >= 1, f'config.evaluate.rows={section.rows}: give at least 1')
+  splits = tuple(section.splits)
+  require(
+    0 < len(splits) == len(set(splits)) and set(splits) <= set(SPLITS),
+    f'config.evaluate.splits={splits}: choose from {", ".join(SPLITS)}, at least one',
+  )
   require(
     section.aggregate in AGGREGATES,
     f'config.evaluate.aggregate is {section.aggregate!r}: choose one of {", ".join(AGGREGATES)}',

@@ -13,6 +13,7 @@ import jax
 
 from o1jax.data import FORMATS, pipeline
 from o1jax.decode.world import World, text_world
+from o1jax.evaluation.splits import VALIDATION
 from o1jax.model.transformer import LanguageModel
 from o1jax.model.variants import ModelConfig, variant
 from o1jax.recipes.pretrained import check_policy, shape_of
@@ -44,6 +45,14 @@ _KEPT = (
 )
 
 
+class Asked(NamedTuple):
+  """The problems of a split, and the same as arrays."""
+
+  split: str  # of `evaluation.splits`
+  problems: list[Problem]
+  data: tuple[Prompt, Reference]
+
+
 class Data(NamedTuple):
   """What a run learns from and is measured on."""
 
@@ -54,6 +63,13 @@ class Data(NamedTuple):
   test: tuple[Prompt, Reference]
   test_problems: list[Problem]
   fixed: tuple[Prompt, Reference] | None  # the task's fixed problems
+  validation_problems: list[Problem]
+
+  def asked(self, split: str) -> Asked:
+    """What is measured on a split."""
+    if split == VALIDATION:
+      return Asked(split, self.validation_problems, self.validation)
+    return Asked(split, self.test_problems, self.test)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -162,6 +178,7 @@ def _data(config, task, tokenizer, material) -> Data:
     *(encode(problems[split]) for split in ('pool', 'validation', 'test')),
     test_problems=problems['test'],
     fixed=encode(list(task.fixed)) if task.fixed else None,
+    validation_problems=problems['validation'],
   )
 
 

@@ -1,6 +1,7 @@
 """The last two stages: evaluate the policies that a run made, and write the report."""
 
 import dataclasses
+import functools
 import itertools
 import json
 import pathlib
@@ -13,13 +14,16 @@ import numpy as np
 
 from o1jax.evaluation import results
 from o1jax.evaluation.accuracy import Readout, Verdicts, coverage, result
+from o1jax.evaluation.draws import together
 from o1jax.evaluation.problems import FILE, append_problems, problem_rows, read_problems
+from o1jax.evaluation.splits import TEST, task_of
 from o1jax.evaluation.statistics import calibration_of_states
 from o1jax.evaluation.tree_view import DrawnNode, drawn_nodes
 from o1jax.evaluation.words import result_text
-from o1jax.keys import of_problems
+from o1jax.keys import of_draw, of_problems
 from o1jax.model.sharding import gather_to_host
 from o1jax.recipes import graph, spending
+from o1jax.recipes.experiment import Asked
 from o1jax.recipes.run import Run
 from o1jax.recipes.searches import GREEDY, GREEDY_SEARCH, Row, Search, row_of, rows_of
 from o1jax.runtime.config import require
@@ -81,28 +85,30 @@ class Measured(NamedTuple):
 
 
 def evaluate(run: Run, name: str = 'evaluate') -> None:
-  """Measures every policy the run has made. On the test problems: accuracy by method and budget,
-  what searches spend, calibration, two drawn trees, and the answers to the task's fixed problems.
-  On the validation problems: behaviours.
+  """Measures every policy the run has made. On each of the config's splits: accuracy by method and
+  budget, and what searches spend. On the last of them: calibration, and two drawn trees. On the
+  validation problems: behaviours. Answers to the task's fixed problems.
 
   Where tokens are asked, `spending.measured_budgets` first finds the units that spend them: on the
-  first test problems, by their counts of tokens alone, and the same whenever it is made again.
+  first problems, by their counts of tokens alone, and the same whenever it is made again.
   """
   behaviours, calibrations, fixed, spent = {}, {}, [], {}
   plan = {policy: _planned(run, policy) for policy in policies_made(run)}
   searches = [GREEDY_SEARCH, *(row.search for planned in plan.values() for row, _ in planned)]
   # All of them first: a search that is timed has the machine for itself.
-  for search in dict.fromkeys(searches):
-    run.programs.evaluator(search, run.experiment.data.test)
+  splits = [run.experiment.data.asked(split) for split in run.experiment.config.evaluate.splits]
+  for search, asked in itertools.product(dict.fromkeys(searches), splits):
+    run.programs.evaluator(search, asked.data)
   for policy, planned in plan.items():
     params = run.params(policy.stage)
-    measured = evaluate_policy(run, policy, planned, params)
+    for asked in splits:
+      measured = evaluate_policy(run, policy, planned, params, asked)
+      spent[policy.name] = measured.spending
     behaviours[policy.name] = measure_behaviours(run, params)
-    spent[policy.name] = measured.spending
     if measured.sampled is not None and policy.critic:
       calibrations[policy.name] = calibration_of_states(*measured.sampled.states)
     if measured.drawn is not None:
-      draw_search(run, policy.name, measured.drawn)
+      draw_search(run, policy.name, asked, measured.drawn)
     if policy.critic:
       fixed += solve_fixed(run, policy.name, params, spent)
     run.write_data('fixed', fixed)
@@ -112,7 +118,7 @@ def evaluate(run: Run, name: str = 'evaluate') -> None:
 
 
 def evaluate_policy(
-  run: Run, policy: Made, planned: list[tuple[Row, list[str]]], params: Params
+  run: Run, policy: Made, planned: list[tuple[Row, list[str]]], params: Params, asked: Asked
 ) -> Measured:
   """Adds all rows of one policy to results.csv and problems.csv.gz.
 
@@ -121,23 +127,29 @@ def evaluate_policy(
     policy: which.
     planned: its searches, each with the choices to read off them.
     params: of the policy.
+    asked: the problems.
   """
   results_of, answers_of, sampled, drawn, spent = [], [], None, {}, {}
 
   def tell(whole, readouts, budgets=()):
-    rows, answers = _tell(run, policy.name, whole, readouts, budgets)
+    rows, answers = _tell(run, policy.name, asked, whole, readouts, budgets)
     results_of.extend(rows)
     answers_of.extend(answers)
 
-  greedy = _search_test(run, GREEDY_SEARCH, [GREEDY], params, f'evaluate {policy.name} greedy')
+  policy_words = ' '.join(
+    ['evaluate', policy.name, *([asked.split] if asked.split != TEST else [])]
+  )
+  search = functools.partial(_search, run, asked, params)
+  greedy = search(GREEDY_SEARCH, [GREEDY], f'{policy_words} greedy')
   tell(greedy, [GREEDY])
   for one, choices in planned:
-    who, kept, chains = f'evaluate {policy.name} {one.name}', {}, one.search.chains
-    budgets = spending.measured_budgets(run, one, params, greedy=greedy.tokens, kept=kept, who=who)
+    who, kept, chains = f'{policy_words} {one.name}', {}, one.search.chains
+    told = dict(greedy=greedy.tokens, kept=kept, who=who)
+    budgets = spending.measured_budgets(run, one, params, asked, **told)
     for group in [budgets] if chains else [[budget] for budget in budgets]:
       readouts, units = one.readouts(group), None if chains else group[0].units
       words = f'{who} {units or one.most}'
-      whole = _search_test(run, one.search, readouts, params, words, spend=units, kept=kept)
+      whole = search(one.search, readouts, words, draws=one.draws, spend=units, kept=kept)
       tell(whole, [r for r in readouts if r.rule in choices], group if chains else ())
       spent.setdefault(one.name, []).extend(spending.spent_points(one, group, whole))
       if chains:
@@ -149,13 +161,13 @@ def evaluate_policy(
   return Measured(sampled, drawn[min(drawn)] if drawn else None, spent)
 
 
-def _tell(run, policy, whole, readouts, budgets):
+def _tell(run, policy, asked, whole, readouts, budgets):
   """The rows of a search in results.csv, and its tables in problems.csv.gz; of chains, pass@k for
   the k of `budgets` too."""
   e, rows, answers = run.experiment, [], []
-  for task, own in by_task(e.task, e.data.test_problems):
-    verdicts, problems = whole.of(own), list(itertools.compress(e.data.test_problems, own))
-    tell = dict(stage=policy, task=task.name, seed=e.config.seed)
+  for task, own in by_task(e.task, asked.problems):
+    verdicts, problems = whole.of(own), list(itertools.compress(asked.problems, own))
+    tell = dict(stage=policy, task=task_of(task.name, asked.split), seed=e.config.seed)
     rows += [result(readout, verdicts, **tell) for readout in readouts]
     rows += coverage(verdicts, budgets, **tell)
     if not task.parts:  # a mixture has its rows by its parts
@@ -198,11 +210,15 @@ def _planned(run, policy):
   return found
 
 
-def _search_test(run, search, readouts, params, description, **how):
-  e = run.experiment
-  evaluator = run.programs.evaluator(search, e.data.test)
-  with Progress(len(e.data.test_problems), description=description) as progress:
-    return evaluator(params, *e.data.test, e.key, readouts=readouts, watch=progress.advance, **how)
+def _search(run, asked, params, search, readouts, description, *, draws=(0,), kept=None, **how):
+  """All draws of a search as one. `kept`: batches of the first, see `Evaluator`."""
+  evaluator = run.programs.evaluator(search, asked.data)
+  with Progress(len(asked.problems) * len(draws), description=description) as progress:
+    how |= dict(readouts=readouts, watch=progress.advance)
+    key = functools.partial(of_draw, run.experiment.key)
+    first = evaluator(params, *asked.data, key(draws[0]), kept=kept, **how)
+    others = (evaluator(params, *asked.data, key(draw), **how) for draw in draws[1:])
+    return together([first, *others])
 
 
 def _say(words):
@@ -297,18 +313,18 @@ def picture(run: Run, tree: Tree, chosen: np.ndarray, prompt: Prompt, i: int) ->
   return Picture(question, answer, correct, nodes)
 
 
-def draw_search(run: Run, policy: str, searched: Verdicts) -> None:
-  """Leaves report/data/tree.json: the first test problem, and the first on which the search has
+def draw_search(run: Run, policy: str, asked: Asked, searched: Verdicts) -> None:
+  """Leaves report/data/tree.json: the first of the problems, and the first on which the search has
   the other verdict."""
-  prompt, _ = run.experiment.data.test
+  prompt, _ = asked.data
   nodes = searched.chosen
   readout = next(iter(searched.answers))
   right = searched.answers[readout].correct[: len(searched.trees.mask)]
   others = np.flatnonzero(right != right[0])
-  shown = [(0, 'the first test problem')]
+  shown = [(0, f'the first {asked.split} problem')]
   if len(others):
     verb = 'answers wrongly' if right[0] else 'answers rightly'
-    shown.append((int(others[0]), f'the first test problem that this search {verb}'))
+    shown.append((int(others[0]), f'the first {asked.split} problem that this search {verb}'))
   data = []
   for i, picked in shown:
     one = picture(run, searched.trees, nodes, prompt, i)

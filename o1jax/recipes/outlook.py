@@ -61,7 +61,8 @@ def flops(experiment: Experiment, stage: str) -> float:
     solution = steps * shapes.max_steps / 2
     spent = len(policies) * solution  # one greedy solution each
     spent += sum(_spent(experiment, row) for name in policies for row in rows_of(config, name))
-    problems = len(experiment.data.test[0].length)
+    asked = (experiment.data.asked(split) for split in config.evaluate.splits)
+    problems = sum(len(one.problems) for one in asked)
     return problems * spent * _token(model, shapes.max_steps * steps)
   section = config.get(stage, {})
   if 'search' in section:
@@ -96,7 +97,7 @@ def seconds(work: float) -> float:
 def _spent(experiment, row: Row) -> float:
   """Tokens that a row of searches may spend on a problem. Chains are sampled once for all."""
   if row.search.chains:
-    return tokens_expected(experiment, row, row.most)
+    return tokens_expected(experiment, row, row.most) * len(row.draws)
   return sum(
     budget.tokens or tokens_expected(experiment, row, budget.units) for budget in row.budgets
   )

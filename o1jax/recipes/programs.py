@@ -282,9 +282,10 @@ def ahead_of_learn(programs: Programs, stage: str) -> list:
 
 def ahead_of_evaluate(programs: Programs, stage: str) -> list:
   """The searches of all policies."""
-  config, problems = programs.experiment.config, programs.experiment.data.test
+  config, data = programs.experiment.config, programs.experiment.data
   searches = [search for name in config.evaluate.policies for search in searches_of(config, name)]
+  asked = [data.asked(split).data for split in config.evaluate.splits]
   return [
-    *(programs.for_evaluator(search, problems) for search in searches),
+    *(programs.for_evaluator(search, problems) for search in searches for problems in asked),
     programs.for_sampler(),
   ]

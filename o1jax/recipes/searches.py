@@ -18,7 +18,7 @@ from o1jax.runtime.config import ConfigDict, ConfigError, require
 from o1jax.search import CHOICES, SEARCHES, Budget
 
 # The settings of a row that are not its method's own.
-COMMON = ('method', 'tokens', 'units', 'most', 'choices', 'guide', 'flips')
+COMMON = ('method', 'tokens', 'units', 'most', 'choices', 'guide', 'flips', 'draws')
 
 
 class Search(NamedTuple):
@@ -63,6 +63,7 @@ class Row(NamedTuple):
   """A row of the config's searches.
 
   name: in the config. labels: {choice: what its results are called}. budgets: all that is asked.
+  draws: numbers of the draws of random numbers; solutions of all of them count together.
   """
 
   name: str
@@ -73,6 +74,7 @@ class Row(NamedTuple):
   budgets: tuple[Budget, ...]
   guide: str = CRITIC
   flips: float = 0.0
+  draws: tuple[int, ...] = (0,)
 
   @property
   def search(self) -> Search:
@@ -108,7 +110,7 @@ def row_of(config: ConfigDict, name: str) -> Row:
   labels = {choice: _label(config, name, choice) for choice in section.choices}
   asked = [Budget(tokens=n) for n in section.tokens] + [Budget(units=n) for n in section.units]
   budgets = tuple(dict.fromkeys(asked))
-  guided = section.guide, section.flips
+  guided = section.guide, section.flips, tuple(section.draws)
   return Row(name, section.method, section.most, _settings(section), labels, budgets, *guided)
 
 
@@ -221,6 +223,7 @@ def _check_row(config, name):
     f'{of} asks units={tuple(section.units)} and has room for most={section.most}: raise {of}.most',
   )
   _check_guide(section, of)
+  _check_draws(section, of)
 
 
 def _check_guide(section, of):
@@ -229,6 +232,20 @@ def _check_guide(section, of):
   except ValueError as error:
     raise ConfigError(f'{of}.guide: {error}') from None
   require(0 <= section.flips <= 0.5, f'{of}.flips={section.flips}: give a chance in [0, 0.5]')
+
+
+def _check_draws(section, of):
+  draws = tuple(section.draws)
+  whole = all(type(n) is int and n >= 0 for n in draws)
+  require(
+    whole and 0 < len(draws) == len(set(draws)),
+    f'{of}.draws={draws}: give different whole numbers of at least 0, at least one',
+  )
+  require(
+    len(draws) == 1 or SEARCHES[section.method].independent,
+    f'{of}.draws={draws}: solutions of {section.method} depend on each other, so those of several '
+    'draws are no larger search; give one draw',
+  )
 
 
 def _settings(section):
@@ -257,4 +274,5 @@ def _meaning(section, choice):
   if reads and ORACLE in names(section.guide):
     base = f'{base}:{ORACLE}'
   read = () if not reads else (section.guide, section.flips)
-  return base, (section.method, _settings(section), choice, *read)
+  drawn = section.method, _settings(section), tuple(section.draws)
+  return base, (*drawn, choice, *read)

@@ -138,7 +138,8 @@ def _evaluate(section):
   for name, policy in section.get('policies', {}).items():
     _fill(policy, dict(stages=_POLICIES.get(name, (name,)), searches=()))
   for search in section['searches'].values():
-    _fill(search, dict(tokens=(), units=(), choices=('weighted',), guide=CRITIC, flips=0.0))
+    _fill(search, dict(tokens=(), units=(), choices=('weighted',), draws=(0,)))
+    _fill(search, dict(guide=CRITIC, flips=0.0))
     _fill(search, dict(most=max([*search['units'], 16])))
     _search(search, testing=True)
   if section['searches']:

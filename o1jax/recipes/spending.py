@@ -1,12 +1,14 @@
 """What searches spend: units for the tokens that a config or a person asks, measured or guessed."""
 
+import functools
 import json
 import sys
 
 import numpy as np
 
 from o1jax.evaluation.accuracy import Verdicts
-from o1jax.recipes.experiment import Experiment
+from o1jax.keys import of_draw
+from o1jax.recipes.experiment import Asked, Experiment
 from o1jax.recipes.run import Run
 from o1jax.recipes.searches import Row, tokens_of_a_step
 from o1jax.runtime.metrics import Progress
@@ -15,7 +17,7 @@ from o1jax.search import SEARCHES, Budget
 from o1jax.search.budget import TOLERANCE, interpolate, units_for
 from o1jax.types import Params
 
-# Test problems on which is measured what a search spends.
+# Problems on which is measured what a search spends.
 FIRST = 64
 NAME = 'spending'  # of its file in report/data
 
@@ -24,12 +26,12 @@ Spending = dict[str, dict[str, list]]
 
 
 def measured_budgets(
-  run: Run, row: Row, params: Params, *, greedy: np.ndarray, kept: dict, who: str
+  run: Run, row: Row, params: Params, asked: Asked, *, greedy: np.ndarray, kept: dict, who: str
 ) -> list[Budget]:
   """The budgets of a row of the config's searches, all with units.
 
-  For tokens the units are found by searching the first test problems, in whole batches. What is
-  read there is the count of tokens alone, no verdict, so that nothing is chosen on the test set.
+  For tokens the units are found by searching the first problems, in whole batches. What is read
+  there is the count of tokens alone, no verdict, so that nothing is chosen by what a test tells.
   How these problems differ from all is estimated by the tokens of greedy solutions, which are known
   for all (a ratio estimate). It is a function of the run's seed, hence the same in all processes
   and whenever it is made again.
@@ -40,42 +42,45 @@ def measured_budgets(
     run: of the policy.
     row: which.
     params: of the policy.
-    greedy: [N] tokens of the greedy solution of each test problem. Their mean makes the first
+    asked: the problems.
+    greedy: [N] tokens of the greedy solution of each problem. Their mean makes the first
       guess.
     kept: batches that the row's evaluator has searched, see `Evaluator`; some are added.
     who: the policy and the row, in words.
   """
-  e, data, search = run.experiment, run.experiment.data, row.search
-  asked = sorted({budget.tokens for budget in row.budgets if budget.tokens})
-  if not asked:
+  search = row.search
+  wanted = sorted({budget.tokens for budget in row.budgets if budget.tokens})
+  if not wanted:
     return list(row.budgets)
-  evaluator = run.programs.evaluator(search, data.test)
+  evaluator = run.programs.evaluator(search, asked.data)
+  key = of_draw(run.experiment.key, row.draws[0])
 
   def spent(budgets, spend=None):
     """Mean tokens of the whole search."""
     words = f'{who}: what units={spend or row.most} spend'
-    total = min(-(-FIRST // evaluator.batch) * evaluator.batch, len(data.test_problems))
+    total = min(-(-FIRST // evaluator.batch) * evaluator.batch, len(asked.problems))
     with Progress(total, description=words) as progress:
       verdicts = evaluator(
-        *(params, *data.test, e.key),
+        *(params, *asked.data, key),
         **dict(readouts=row.readouts(budgets), spend=spend, of=FIRST, kept=kept),
         watch=progress.advance,
       )
     return _mean(verdicts) * of_all(greedy, len(verdicts.tokens))
 
   solution = float(greedy.mean())
-  guess = {n: min(units_expected(e, row, n, solution=solution), row.most) for n in asked}
+  expected = functools.partial(units_expected, run.experiment, row, solution=solution)
+  guess = {n: min(expected(n), row.most) for n in wanted}
   if search.chains:  # each costs the same, so one measurement tells all
     known = {row.most: spent(with_units(row.budgets, guess))}
-    units = {n: round(interpolate(n, known.items())) for n in asked}
+    units = {n: round(interpolate(n, known.items())) for n in wanted}
     units = {n: min(max(count, 1), row.most) for n, count in units.items()}
   else:
     known, units = {}, {}
-    for n in asked:
+    for n in wanted:
       one = lambda count: spent([Budget(units=count)], count)
       units[n], known = units_for(n, one, guess=guess[n], most=row.most, known=known)
-  _tell_room(row, max(asked), known, who)
-  _tell_least(row, min(asked), known, who)
+  _tell_room(row, max(wanted), known, who)
+  _tell_least(row, min(wanted), known, who)
   return with_units(row.budgets, units)
 
 
@@ -93,7 +98,7 @@ def with_units(budgets: tuple[Budget, ...], units: dict[int, int]) -> list[Budge
 
 def spent_points(row: Row, budgets: list[Budget], verdicts: Verdicts) -> list[list]:
   """[[units, tokens], ...] that a search of these budgets shows."""
-  whole = row.most if row.search.chains else budgets[0].units
+  whole = row.most * len(row.draws) if row.search.chains else budgets[0].units
   return [[budget.units, _mean(verdicts) * budget.units / whole] for budget in budgets]
 
 

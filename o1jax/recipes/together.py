@@ -79,7 +79,7 @@ def _measures(key, pair):
   """Whether a setting says what is measured, and not how."""
   if is_under(key, ('evaluate.searches',)):
     return 'absent' in pair or key.rpartition('.')[2] in ('tokens', 'units', 'most', 'choices')
-  return is_under(key, ('evaluate.policies', 'evaluate.answer', 'evaluate.rows'))
+  return is_under(key, ('evaluate.policies', 'evaluate.answer', 'evaluate.rows', 'evaluate.splits'))
 
 
 def _commit(workdir):

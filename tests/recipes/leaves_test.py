@@ -15,7 +15,7 @@ from jax.interpreters import partial_eval
 
 import o1jax.recipes
 from configs import quickstart
-from experiments import o1
+from experiments import job
 from o1jax.keys import of_problems
 from o1jax.recipes import build as build_lib
 from o1jax.recipes import graph, programs, stages
@@ -35,6 +35,7 @@ OTHERS = {
   'answer.search': 'chains',
   'by': 'math',
   'granularity': 'tokens',
+  'guide': 'confidence',
   'kind': 'report',
   'learns': ('critic',),
   'method': 'puct',
@@ -54,6 +55,7 @@ OTHERS = {
   'draw.name': 'learnability',
   'lambda_': 0.5,
   'label_smoothing': 0.25,
+  'splits': ('validation',),
   'variant': '0.5m',
   'warmup': 1,
   'where': 'host',
@@ -229,7 +231,8 @@ def of_the_evaluation(experiment, workdir, patch, section):
   for policy in config.evaluate.policies:
     found.append(rows_of(config, policy))
     for search in searches_of(config, policy):
-      found.append(made.for_evaluator(search, experiment.data.test)[0])
+      for split in config.evaluate.splits:
+        found.append((split, made.for_evaluator(search, experiment.data.asked(split).data)[0]))
       found.append(programs.reading(experiment, search).choose.keywords['aggregate'])
   answer = row_of(config, config.evaluate.answer.search)
   asked = answer_units(types.SimpleNamespace(experiment=experiment), answer, '', {})
@@ -242,13 +245,13 @@ def of_the_job(experiment, workdir, patch, section):
   def enough(*_):
     raise InterruptedError
 
-  patch.setattr(o1.Run, 'open', enough)
-  patch.setattr(o1, 'say', lambda words: None)
+  patch.setattr(job.Run, 'open', enough)
+  patch.setattr(job, 'say', lambda words: None)
   name = 'jax_disable_most_optimizations'
   before = jax.config.values[name]
   try:
     with pytest.raises(InterruptedError):
-      o1.run(experiment.config, str(workdir))
+      job.run(experiment.config, str(workdir))
     return repr(jax.config.values[name])
   finally:
     jax.config.update(name, before)

@@ -9,6 +9,7 @@ from configs import quickstart
 from o1jax.evaluation.accuracy import Readout
 from o1jax.evaluation.tree_view import DrawnNode
 from o1jax.recipes import measure
+from o1jax.recipes.experiment import Asked
 from o1jax.recipes.measure import Made, policies_made
 from o1jax.recipes.settings import complete
 from o1jax.runtime.config import ConfigDict, ConfigError
@@ -179,11 +180,8 @@ class TestDrawn:
       lambda run, trees, chosen, prompt, i: measure.Picture(f'{i}', 'answer', bool(right[i]), []),
     )
     written = {}
-    run = SimpleNamespace(
-      experiment=SimpleNamespace(data=SimpleNamespace(test=(None, None))),
-      write_data=written.__setitem__,
-    )
-    measure.draw_search(run, 'learned', searched)
+    run = SimpleNamespace(write_data=written.__setitem__)
+    measure.draw_search(run, 'learned', Asked('test', [], (None, None)), searched)
     assert [int(tree['prompt']) for tree in written['tree']] == [i for i, _ in expected]
     for tree, (_, words) in zip(written['tree'], expected, strict=True):
       assert tree['picked'].startswith('the first test problem') and words in tree['picked']

@@ -86,6 +86,17 @@ def test_results_are_called_apart_where_they_mean_two_things():
   assert method('gumbel:best').words == "Gumbel MCTS, critic's best" and method('gumbel:x').tree
 
 
+def test_other_draws_of_chains_are_called_apart():
+  full = quickstart.get_config()
+  again = full.evaluate.searches.chains.copy_and_resolve_references()
+  full.evaluate.searches.again = again
+  assert row_of(complete(full), 'again').labels['majority'] == 'majority'
+  again.draws = (1, 2)
+  row = row_of(complete(full), 'again')
+  assert row.draws == (1, 2) and row.labels['majority'] == 'majority:again'
+  assert row.search == row_of(complete(full), 'chains').search  # one program
+
+
 def test_a_row_that_is_named_twice_is_measured_once():
   twice = config(policies__learned__searches=('chains', 'gumbel', 'chains'))
   assert [one.name for one in rows_of(twice, 'learned')] == ['chains', 'gumbel']
@@ -113,6 +124,9 @@ MISTAKES = [
   (dict(searches__chains__most=0), 'searches.chains.most=0: give at least 1'),
   (dict(searches__gumbel__candidates=1), 'searches.gumbel.candidates=1 leaves gumbel nothing'),
   (dict(policies__learned__searches=('gumble',)), "learned.searches names 'gumble': choose"),
+  (dict(searches__chains__draws=()), 'searches.chains.draws=(): give different whole'),
+  (dict(searches__chains__draws=(1, 1)), 'searches.chains.draws=(1, 1): give different whole'),
+  (dict(searches__gumbel__draws=(0, 1)), 'of gumbel depend on each other, so those of several'),
   (dict(answer__search='beam'), "answer.search is 'beam': choose from"),
   (dict(answer__units=8), 'tokens=1000 and units=8: give one of them'),
   (dict(answer__tokens=0), 'tokens=0 and units=0: give one of them'),

@@ -207,10 +207,10 @@ def test_a_test_time_search_has_no_noise_and_no_verifier():
   found = complete(config).evaluate.searches
   assert found.puct.to_dict() == dict(
     **dict(method='puct', tokens=(), units=(), most=16, choices=('weighted',)),
-    **dict(candidates=4, exploration=2.0, guide='critic', flips=0.0),
+    **dict(candidates=4, exploration=2.0, guide='critic', flips=0.0, draws=(0,)),
   )
   own = quickstart.get_config().evaluate.searches.gumbel.keys()
-  assert set(found.gumbel.keys()) == {*own, 'guide', 'flips'}
+  assert set(found.gumbel.keys()) == {*own, 'guide', 'flips', 'draws'}
 
 
 def test_what_a_config_does_not_say_of_its_searches_has_a_default():

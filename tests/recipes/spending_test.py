@@ -7,6 +7,7 @@ import pytest
 
 from configs import quickstart
 from o1jax.recipes import spending
+from o1jax.recipes.experiment import Asked
 from o1jax.recipes.searches import row_of, row_of_method
 from o1jax.recipes.settings import complete
 from o1jax.recipes.spending import (
@@ -45,9 +46,8 @@ class Evaluator:
 
 
 def run_with(evaluator, config=CONFIG):
-  data = SimpleNamespace(test=('prompt', 'reference'), test_problems=['problem'] * 100)
   return SimpleNamespace(
-    experiment=SimpleNamespace(config=config, data=data, key='key'),
+    experiment=SimpleNamespace(config=config, key='key'),
     programs=SimpleNamespace(evaluator=lambda search, problems: evaluator),
   )
 
@@ -55,9 +55,9 @@ def run_with(evaluator, config=CONFIG):
 def asked_of(name, cost, config=CONFIG, **settings):
   evaluator = Evaluator(cost)
   how = dict(greedy=GREEDY, kept={}, who='evaluate learned') | settings
-  return measured_budgets(run_with(evaluator, config), row_of(config, name), 'params', **how), (
-    evaluator.asked
-  )
+  asked = Asked('test', ['problem'] * 100, ('prompt', 'reference'))
+  row, run = row_of(config, name), run_with(evaluator, config)
+  return measured_budgets(run, row, 'params', asked, **how), evaluator.asked
 
 
 COSTS = {
@@ -127,6 +127,9 @@ def test_what_a_search_shows_becomes_units_for_tokens():
   whole = SimpleNamespace(tokens=ROOM * np.array([95.0, 105.0]))
   assert spent_points(chains, [Budget(100, 1), Budget(800, 8)], whole) == [[1, 100.0], [8, 800.0]]
   assert spent_points(trees, [Budget(1600, 64)], whole) == [[64, 100.0 * ROOM]]
+  # Four draws of all chains were paid for.
+  again = chains._replace(draws=(0, 1, 2, 3))
+  assert spent_points(again, [Budget(100, 1)], whole) == [[1, 25.0]]
   spent = dict(
     initialised=dict(chains=[[1, 100.0], [8, 800.0]], gumbel=[[64, 1600.0]]),
     learned=dict(chains=[[1, 50.0]]),

@@ -1,0 +1,14 @@
+"""Several draws of a search over the same problems, as one larger search."""
+
+from collections.abc import Sequence
+
+from o1jax.evaluation.accuracy import Verdicts
+
+_SUMMED = ('tokens', 'flops', 'seconds', 'samples', 'right', 'unjudged')
+
+
+def together(draws: Sequence[Verdicts]) -> Verdicts:
+  """The first draw, with the solutions and the bill of all of them. Its answers, states and trees
+  stay its own."""
+  summed = {name: sum(getattr(one, name) for one in draws) for name in _SUMMED}
+  return draws[0]._replace(**summed)
