@@ -129,6 +129,7 @@ def measuring(c: ConfigDict) -> None:
       # by which questions are answered and trees are drawn; one of tokens and units
       answer=dict(search='gumbel', tokens=1000, units=0),
       aggregate='last',
+      splits=('test',),  # of 'validation' and 'test', whose problems are asked
       rows=128,  # divides validation and test: they share a program
     )
   )
