@@ -31,6 +31,8 @@ class Counts:
   chains: Array  # chains that run through the node
   total: Array  # what they returned
   first: Array  # what the chain returned that made the node, twins apart
+  times: Array  # how often the node was sampled
+  begin: Array  # of a chain's last node, the node at which it began; -1 for all others
 
 
 def ab_mcts(
@@ -42,6 +44,7 @@ def ab_mcts(
   units: Array | int,
   prior: float = 1.0,
   ahead: int = 0,
+  novelty: bool = True,
 ) -> Tree:
   """Adaptive branching over reasoning steps.
 
@@ -58,6 +61,9 @@ def ab_mcts(
     prior: weight of the guide at a node, in chains, in the posteriors of its two arms.
     ahead: S, the most steps of a chain. One that is not finished then returns the guide at its last
       node. 0 = R: chains go to their end.
+    novelty: the arm 'wider' is worth less where the policy repeats itself: what is drawn of it is
+      multiplied by the probability that the next chain ends in a new node (Good 1953, from the
+      share of ends that were sampled once).
 
   Returns:
     The tree, with `visits` and `q` of the chains through each node. Slots `n*S` and on hold the
@@ -67,7 +73,7 @@ def ab_mcts(
 
   def simulate(n, carry):
     tree, cache, counts = carry
-    parent = _descend(tree, counts, streams.of_slot(streams.of_noise(keys), n), prior)
+    parent = _descend(tree, counts, streams.of_slot(streams.of_noise(keys), n), prior, novelty)
     slot = n * steps
     tree, cache = grow(
       tree, cache, streams.of_slot(keys, slot), parent[:, None], slot=slot, steps=steps, keep=True
@@ -76,7 +82,7 @@ def ab_mcts(
 
   empty = jnp.zeros((tree.mask.shape[0], slots))
   none = empty.astype(jnp.int32), empty.astype(jnp.uint32)
-  carry = tree, cache, Counts(*none, chains=empty, total=empty, first=empty)
+  carry = tree, cache, Counts(*none, *[empty] * 4, begin=none[0] - 1)
   # The name tells how often the loop runs at most, which a reader of the program could not see.
   with jax.named_scope(f'chains/turns_{slots // steps}'):
     tree, _, counts = jax.lax.fori_loop(0, units, simulate, carry)
@@ -97,7 +103,7 @@ def _steps(ahead: int, max_steps: int) -> int:
   return min(ahead or max_steps, max_steps)
 
 
-def _descend(tree: Tree, counts: Counts, keys: Array, prior: float) -> Array:
+def _descend(tree: Tree, counts: Counts, keys: Array, prior: float, novelty: bool) -> Array:
   """The nodes from which the next chains start, [B]."""
   batch, slots, _ = tree.mask.shape
   draw = lambda key: jax.random.normal(key, (2, 1 + slots))
@@ -105,8 +111,10 @@ def _descend(tree: Tree, counts: Counts, keys: Array, prior: float) -> Array:
   guide = tree_lib.guide(tree)
   ids = jnp.broadcast_to(tree_lib.node_ids(tree)[:, 0], (batch, slots))
   arm = _drawn(counts.total, counts.chains, guide[..., 0], prior, deeper[:, 1:])
-  arm = jnp.where((counts.same == ids) & tree_lib.expandable(tree, ids), arm, -jnp.inf)
-  above = _above(tree, counts)
+  own = counts.same == ids
+  arm = jnp.where(own & tree_lib.expandable(tree, ids), arm, -jnp.inf)
+  above = tree_lib.pick(counts.same[..., None], tree.expanded)  # the first of equal text
+  once = tree_lib.pick(counts.times[..., None], counts.same) == 1
 
   def step(_, carry):
     node, goes_on = carry
@@ -116,16 +124,15 @@ def _descend(tree: Tree, counts: Counts, keys: Array, prior: float) -> Array:
     here = jnp.where(at_root, tree_lib.root_guide(tree), tree_lib.pick(guide, node))
     noise = jnp.take_along_axis(wider, node[:, None], axis=1)[:, 0]
     arms = jnp.where(child, arm, -jnp.inf)
-    goes_on &= arms.max(-1) > _drawn(*made, here, prior, noise)
+    wide = _drawn(*made, here, prior, noise)
+    if novelty:
+      ends = counts.begin == node[:, None]
+      wide *= (1 + jnp.sum(ends & once, axis=-1)) / (1 + ends.sum(-1))
+    goes_on &= arms.max(-1) > wide
     return jnp.where(goes_on, 1 + jnp.argmax(arms, axis=-1), node), goes_on
 
   start = jnp.full(batch, tree_lib.ROOT), jnp.ones(batch, bool)
   return jax.lax.fori_loop(0, tree.path.shape[-1] - 1, step, start)[0]
-
-
-def _above(tree: Tree, counts: Counts) -> Array:
-  """The first node of equal text as the parent of each node, [B, X]; 0 = the root."""
-  return tree_lib.pick(counts.same[..., None], tree.expanded)
 
 
 def _drawn(total, chains, guide, prior, noise):
@@ -156,10 +163,10 @@ def _add(tree: Tree, counts: Counts, parent: Array, slot, steps: int) -> Counts:
   above = tree_lib.pick(counts.same[..., None], tree_lib.path_nodes(tree, parent[:, None])[:, 0])
   through = jnp.concatenate([above, own], axis=1)
 
-  def add(field, value):
-    """Adds a number of the chain to all nodes on its way."""
+  def add(field, value, nodes=through):
+    """Adds a number of the chain to all nodes on its way, or some."""
     one = lambda row, at, x: row.at[jnp.where(at > 0, at - 1, row.shape[0])].add(x, mode='drop')
-    return jax.vmap(one)(field, through, value)
+    return jax.vmap(one)(field, nodes, jnp.broadcast_to(value, field.shape[:1]))
 
   return Counts(
     same=put(counts.same, own),
@@ -167,6 +174,8 @@ def _add(tree: Tree, counts: Counts, parent: Array, slot, steps: int) -> Counts:
     chains=add(counts.chains, made.any(-1).astype(score.dtype)),
     total=add(counts.total, score),
     first=put(counts.first, jnp.where(made, score[:, None], 0)),
+    times=add(counts.times, 1.0, own),
+    begin=put(counts.begin, jnp.where(made & (ids == last), parent[:, None], -1)),
   )
 
 
@@ -197,7 +206,7 @@ METHOD = Method(
   steps=lambda units, *, max_steps, ahead, **settings: (
     (1 + units) * min(ahead or max_steps, max_steps / 2)
   ),
-  settings=dict(prior=1.0, ahead=0),
+  settings=dict(prior=1.0, ahead=0, novelty=True),
   several=True,
   provides=frozenset({'solutions'}),
 )

@@ -13,17 +13,18 @@ R = 4
 
 
 @functools.cache
-def _compiled(most, prior, batch, ahead=0):
+def _compiled(most, prior, batch, ahead=0, novelty=True):
   def run(world, keys, units):
-    settings = dict(units=units, most=most, max_steps=R, prior=prior, ahead=ahead, drawn=True)
-    return world.search('ab_mcts', keys, **settings)
+    settings = dict(units=units, most=most, max_steps=R, drawn=True)
+    own = dict(prior=prior, ahead=ahead, novelty=novelty)
+    return world.search('ab_mcts', keys, **settings, **own)
 
   return jit(run)
 
 
-def search(world, units=12, *, most=12, prior=1.0, ahead=0, seed=0):
+def search(world, units=12, *, most=12, prior=1.0, seed=0, **own):
   batch = len(world.values)
-  return jax.device_get(_compiled(most, prior, batch, ahead)(world, keys(batch, seed), units))
+  return jax.device_get(_compiled(most, prior, batch, **own)(world, keys(batch, seed), units))
 
 
 def chains(tree, b, steps=R):
@@ -91,20 +92,23 @@ def test_a_batch_is_its_problems_alone():
   np.testing.assert_array_equal(alone.visits[0], together.visits[2])
 
 
-def test_with_a_heavy_prior_it_walks_to_where_the_guide_is_best():
-  """Nothing that chains return counts then: it goes deeper while a child is better than the node."""
+@pytest.mark.parametrize('novelty', [False, True])
+def test_with_a_heavy_prior_it_walks_to_where_the_guide_is_best(novelty):
+  """Nothing that chains return counts then: it goes deeper while a child is better than the node,
+  or than the node times the chance of a new child."""
   world = random_world(ends=0.2, seed=1)
-  tree = search(world, prior=1e9)
+  tree = search(world, prior=1e9, ahead=1, novelty=novelty)
   value = lambda b, node: float(tree.value[b, node - 1, 0]) if node else 0.5
   walked = 0
   for b in range(len(tree.mask)):
-    every = chains(tree, b)
+    every = chains(tree, b, 1)
     for n, (parent, *_) in enumerate(every):
       kids, node = {}, 0
-      first = {(): 0}
+      first, times = {(): 0}, {}
       for _, own, _ in every[:n]:
         for below in own:
           said = text(tree, b, below)
+          times[said] = times.get(said, 0) + 1
           if said not in first:
             first[said] = below
             kids.setdefault(first[said[:-1]], []).append(below)
@@ -112,7 +116,9 @@ def test_with_a_heavy_prior_it_walks_to_where_the_guide_is_best():
         # The ends of chains cannot go on.
         free = [k for k in kids.get(node, ()) if _free(tree, b, k)]
         best = max(free, key=lambda k: value(b, k), default=None)
-        if best is None or value(b, best) <= value(b, node):
+        made = [times[text(tree, b, kid)] for kid in kids.get(node, ())]
+        new = (1 + made.count(1)) / (1 + sum(made)) if novelty else 1
+        if best is None or value(b, best) <= new * value(b, node):
           break
         node, walked = best, walked + 1
       assert parent == node
@@ -128,7 +134,7 @@ def test_good_branches_get_more_chains(seed):
   """Against drawing all chains from the root: by what the chains return, more go where it is good."""
   world = random_world(batch=16, states=60, multiplicity=(1, 1, 1), ends=0.3, seed=seed)
   world = world._replace(values=np.where(world.values > 0.6, 0.98, 0.02))
-  tree = search(world, 40, most=40, prior=0.0)  # values of prefixes say nothing here
+  tree = search(world, 40, most=40, prior=0.0, novelty=False)  # values of prefixes say nothing here
   gain = [
     np.mean([score for *_, score in chains(tree, b)[20:]])
     - np.mean([score for *_, score in chains(tree, b)[:5]])
