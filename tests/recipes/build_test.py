@@ -1,10 +1,12 @@
 """The configs of larger machines: their pieces fit each other, checked on little data and without
 compiling."""
 
+import dataclasses
+
 import jax
 import pytest
 
-from configs import beam, calculator, cipher, countdown, mixture, quickstart
+from configs import beam, calculator, cipher, countdown, mixture, quickstart, searches
 from o1jax.learning.optimizer import init_state
 from o1jax.recipes import build
 from o1jax.recipes.objectives import weights
@@ -28,6 +30,7 @@ CONFIGS = {
   'mixture': lambda: little(mixture.get_config()),
   'calculator': lambda: little(calculator.get_config()),
   'beam': lambda: little(beam.get_config()),
+  'searches': lambda: little(searches.get_config('oracle')),
   'scored': lambda: scored(little(quickstart.get_config())),
 }
 
@@ -78,3 +81,10 @@ def test_a_number_that_no_stage_can_use_is_refused_by_its_name(key, value, least
   with pytest.raises(ConfigError) as error:
     build.build(config, tmp_path)
   assert str(error.value).startswith(f'config.{key}={value}: give {least}')
+
+
+def test_no_oracle_where_a_task_cannot_tell(tmp_path):
+  experiment = build.build(little(searches.get_config('oracle')), tmp_path)
+  untold = dataclasses.replace(experiment, oracle=None)
+  with pytest.raises(ConfigError, match="guide='oracle': the task 'countdown' cannot tell"):
+    build.check_evaluate(untold, 'evaluate', None)

@@ -164,3 +164,27 @@ def test_without_a_temperature_there_is_one_chain_and_no_tree():
   cold.evaluate.policies.initialised.searches = ('one',)
   cold.evaluate.answer.search = 'one'
   check_searches(complete(cold))
+
+
+@pytest.mark.parametrize(
+  'changes, message',
+  [
+    (dict(searches__gumbel__guide='critic + luck'), 'gumbel.guide: .* reads luck, which nothing'),
+    (dict(searches__gumbel__guide='critic critic'), 'gumbel.guide: .* is no guide: write names'),
+    (dict(searches__chains__flips=0.7), 'chains.flips=0.7: give a chance in .0, 0.5.'),
+  ],
+)
+def test_a_guide_that_nobody_can_follow_is_refused(changes, message):
+  with pytest.raises(ConfigError, match=message):
+    check_searches(config(**changes))
+
+
+def test_what_is_told_verdicts_is_called_an_oracle():
+  full = config(searches__gumbel__guide='critic * oracle', searches__chains__guide='oracle')
+  chains, trees = rows_of(full, 'initialised')
+  assert trees.labels == dict(weighted='gumbel:oracle') and trees.search.oracle
+  assert not method('gumbel').oracle and method('gumbel:oracle').oracle
+  # A vote reads no guide.
+  assert chains.labels == dict(majority='majority', best='best:oracle', weighted='weighted:oracle')
+  assert method('best:oracle').oracle and not method('majority').oracle
+  assert trees.reads_critic('weighted') and not chains.reads_critic('best')
