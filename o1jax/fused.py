@@ -19,7 +19,7 @@ from o1jax.learning.objective import (
   tree_loss,
 )
 from o1jax.learning.optimizer import LEARNS, apply_gradients
-from o1jax.model.compute import search_cost
+from o1jax.model.compute import scoring_flops, search_cost
 from o1jax.model.sharding import shard_problems
 from o1jax.reward.process import ended
 from o1jax.types import Array, Draw, Metrics, Prompt, Reference, TrainState, Tree
@@ -166,8 +166,9 @@ def learn(
   )
   # Learning reads the very tokens that search made: forward, backward (twice that), and the
   # frozen policy's forward.
-  searched = search_cost(model.config, *tree_lib.chains_apart(prompt, tree))[1].sum()
-  metrics['flops'] = searched * (4 + (frozen is not None))
+  apart = tree_lib.chains_apart(prompt, tree)
+  searched, scored = search_cost(model.config, *apart)[1], scoring_flops(model.config, *apart)
+  metrics['flops'] = jnp.sum((searched - scored) * (4 + (frozen is not None)) + scored)
   return state.replace(update=state.update + 1), metrics
 
 

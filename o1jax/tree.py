@@ -13,6 +13,8 @@ from o1jax.types import Array, Prompt, Tree
 
 ROOT = 0
 NONE = -1
+# The name in `Tree.scores` of how many tokens the policy has read after a node to score it.
+READ = 'read'
 GUIDE = 'guide'  # the name in `Tree.scores` of what a search follows, where it is not the critic
 
 

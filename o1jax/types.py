@@ -47,11 +47,30 @@ class TextWorld(NamedTuple):
       it says nothing. jnp, and ASCII.
     reads: bytes of the end of a step that it is told.
     says: bytes of its longest answer.
+    failed: (text uint8 [says], length []) of an answer -> bool []: it tells of an error. jnp. None
+      where no answer does.
   """
 
   answer: Callable[[Array, Array], tuple[Array, Array]]
   reads: int
   says: int
+  failed: Callable[[Array, Array], Array] | None = None
+
+
+class Probe(NamedTuple):
+  """A line in which a policy judges what it has written, such as `<evaluation>16 for 26 no`.
+
+  Attributes:
+    parts: of the line, in order: a text, or a function (prompt uint8 [P], length [], solution uint8
+      [reads], length []) -> a number [], below 0 where there is nothing to ask. jnp.
+    digits: of the largest number.
+    yes, no: how the line may go on.
+  """
+
+  parts: tuple[str | Callable[[Array, Array, Array, Array], Array], ...]
+  digits: int
+  yes: str
+  no: str
 
 
 class Task(NamedTuple):
@@ -83,6 +102,10 @@ class Task(NamedTuple):
       unfinished solution can still become right. jnp, any tokenizer. It is given the text from its
       beginning and judges whole lines: one that is still open says nothing. It knows the answer, so
       it is for diagnosis, never for a search at test time. None where a task cannot tell.
+    heuristic: (prompt uint8 [P], length [], solution uint8 [reads], length []) -> [] in [0, 1]: a
+      rule of thumb of how good a solution is, finished or not, from what is asked and the end of
+      what is written alone. jnp. None where a task has none.
+    probe: how a policy is asked to judge a finished solution. None where it has not learned to.
     parts: the tasks that it mixes, if it does; `Problem.task` is a place among them.
     plant: (problem, rng, wrong) -> steps as of `demonstrate`, and a label for each: RIGHT, WRONG
       or None of `text.steps`. A step is right where what it says is true. With `wrong` there is
@@ -103,6 +126,8 @@ class Task(NamedTuple):
   world: TextWorld | None = None
   judges: tuple[str, ...] = ('task',)
   reachable: Callable[['Reference', Array, Array], Array] | None = None
+  heuristic: Callable[[Array, Array, Array, Array], Array] | None = None
+  probe: Probe | None = None
   parts: tuple['Task', ...] = ()
   plant: Callable[[Problem, np.random.Generator, bool], tuple[list[str], list]] | None = None
 

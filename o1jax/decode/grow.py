@@ -112,6 +112,7 @@ def grower(
   merge: bool = True,
   scores: Scores | None = None,
   statistics: Statistics | None = None,
+  keep: bool = False,
   reward: Reward | None = None,
   world: World | None = None,
 ) -> Grow:
@@ -127,6 +128,7 @@ def grower(
     scores: what else is written on new nodes; the tree was made with their names.
     statistics: of sampled tokens, whose mean over each step is written on new nodes; the tree was
       made with their names.
+    keep: of all chains; a score reads what the model remembers of them.
     reward: of finished nodes; None = the critic's value.
     world: what is said after a step; None = nothing.
   """
@@ -140,7 +142,7 @@ def grower(
     return append(model, params, prompt, tree, cache, ids, world, temperature=sampling.temperature)
 
   answer = answer if world else None
-  return growing(sample, merge=merge, scores=scores, reward=reward, answer=answer)
+  return growing(sample, merge=merge, scores=scores, keep=keep, reward=reward, answer=answer)
 
 
 def growing(
@@ -148,6 +150,7 @@ def growing(
   *,
   merge: bool = True,
   scores: Scores | None = None,
+  keep: bool = False,
   reward: Reward | None = None,
   answer: Callable | None = None,
 ) -> Grow:
@@ -156,9 +159,7 @@ def growing(
   answer: (tree, cache, ids [B, N]) -> the same, with given text after the steps that end at `ids`.
   """
 
-  def grow(
-    tree, cache, keys, parents, *, slot, candidates=None, steps=None, keep=False, depth=None
-  ):
+  def grow(tree, cache, keys, parents, *, slot, candidates=None, steps=None, keep=keep, depth=None):
     if steps and answer is not None:
       return _step_by_step(grow, tree, cache, keys, parents, slot=slot, steps=steps)
     parents = jnp.where(tree_lib.expandable(tree, parents), parents, tree_lib.NONE)

@@ -24,7 +24,7 @@ def token_flops(config: ModelConfig, context, *, critic: bool = True):
 
 def search_cost(config: ModelConfig, prompt: Prompt, tree: Tree) -> tuple[Array, Array]:
   """Tokens sampled and FLOPs spent on each problem, ([B], [B]). The FLOPs include the prompt's own
-  pass and the reading of given text.
+  pass, the reading of given text, and what scores read.
 
   Every branch counts, pruned and duplicate ones too.
   """
@@ -34,7 +34,19 @@ def search_cost(config: ModelConfig, prompt: Prompt, tree: Tree) -> tuple[Array,
   tokens = length.sum(axis=(1, 2))
   read = _triangle(size) + jnp.sum(length * start + _triangle(length), axis=(1, 2))
   sampled = tree_lib.generated_tokens(tree).astype(jnp.float32)
-  return sampled, _cost(config, tokens + size, read)
+  return sampled, _cost(config, tokens + size, read) + scoring_flops(config, prompt, tree)
+
+
+def scoring_flops(config: ModelConfig, prompt: Prompt, tree: Tree) -> Array:
+  """FLOPs of what the policy read after nodes to score them, [B], see `tree.READ`: two lines of
+  text after each, of equal length."""
+  if tree_lib.READ not in tree.scores:
+    return jnp.zeros(prompt.length.shape)
+  line = tree.scores[tree_lib.READ] / 2
+  # In place of the token that ended the solution.
+  start = tree_lib.step_start(tree, prompt.length)[..., None] + tree.length - 1
+  read = 2 * jnp.sum(line * start + _triangle(line), axis=(1, 2))
+  return _cost(config, 2 * line.sum((1, 2)), read, critic=False)
 
 
 def supervised_flops(config: ModelConfig, rows: Sequences) -> Array:

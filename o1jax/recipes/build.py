@@ -33,6 +33,7 @@ from o1jax.recipes.settings import complete, kind_of
 from o1jax.reward import OUTCOME
 from o1jax.reward.guide import ORACLE, names
 from o1jax.reward.process import AGGREGATES
+from o1jax.reward.written import changing, rows_of
 from o1jax.runtime.config import ConfigDict, ConfigError, require, within
 from o1jax.runtime.mesh import build_mesh, sharded_search, state_sharding, with_sharding
 from o1jax.search import SEARCHES
@@ -127,6 +128,7 @@ def check_searching(experiment: Experiment, name: str, devices) -> None:
       f'{section[whole]}: give a divisor, or 1',
     )
   check_learning(name, section, search_provides(section.search))
+  check_scores(experiment, scores_read(section), f'config.{name}.credit.reward')
   fused_update(experiment, section)
   check_mesh(experiment.model.config, fused_mesh(config, section, devices))
 
@@ -148,6 +150,14 @@ def check_evaluate(experiment: Experiment, name: str, devices) -> None:
       f'config.evaluate.searches.{row}.guide={search.guide!r}: the task {experiment.task.name!r} '
       f'cannot tell of a prefix whether it can still become right, so it has no {ORACLE}',
     )
+    of = f'config.evaluate.searches.{row}'
+    check_scores(experiment, names(search.guide), f'{of}.guide={search.guide!r}')
+    moving = ', '.join(changing(names(search.guide)))
+    require(
+      not (search.flips and moving),
+      f'{of}.flips={search.flips}: the guide reads {moving}, which changes as a tree grows, so a '
+      'flip of it has no meaning: set flips=0',
+    )
   require(section.rows >= 1, f'config.evaluate.rows={section.rows}: give at least 1')
   splits = tuple(section.splits)
   require(
@@ -158,6 +168,17 @@ def check_evaluate(experiment: Experiment, name: str, devices) -> None:
     section.aggregate in AGGREGATES,
     f'config.evaluate.aggregate is {section.aggregate!r}: choose one of {", ".join(AGGREGATES)}',
   )
+
+
+def check_scores(experiment: Experiment, scores: Sequence[str], where: str) -> None:
+  """Refuses scores for which the task lacks something. where: the setting that reads them."""
+  for name, row in rows_of(scores).items():
+    lack = row.lacks(experiment.task)
+    require(
+      not lack,
+      f'{where} reads the score {name}, for which the task {experiment.task.name!r} lacks {lack}: '
+      f'leave {name} out',
+    )
 
 
 def check_mesh(shape: ModelConfig, mesh: Mesh) -> None:
@@ -238,6 +259,7 @@ def _search(experiment, section, method, most, *, greedy=False, **settings):
     step_length=shapes.step_length,
     max_steps=shapes.max_steps,
     world=experiment.world,
+    texts=experiment.texts,
     **(row.own(section) | settings),
   )
   return lambda params, keys, prompt, units, **given: run(

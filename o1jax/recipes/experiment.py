@@ -17,6 +17,7 @@ from o1jax.evaluation.splits import VALIDATION
 from o1jax.model.transformer import LanguageModel
 from o1jax.model.variants import ModelConfig, variant
 from o1jax.recipes.pretrained import check_policy, shape_of
+from o1jax.reward.known import Texts
 from o1jax.runtime.config import ConfigDict, ConfigError, require
 from o1jax.runtime.mesh import cores
 from o1jax.runtime.storage import writing
@@ -85,6 +86,7 @@ class Experiment:
   verifier: Verifier
   oracle: OutcomeFn | None  # verdicts on prefixes too, where the task can tell
   world: World | None  # what is said after a step
+  texts: Texts  # how scores read what is written
   key: Array
 
   @functools.cached_property
@@ -135,6 +137,7 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, seed: int | None = No
     verifier=verifier,
     oracle=_oracle(task, verifier, table),
     world=_world(task, tokenizer, table),
+    texts=Texts(task, table, tokenizer.encode),
     key=jax.random.key(config.seed),
   )
 

@@ -29,6 +29,9 @@ from o1jax.recipes.experiment import Experiment
 from o1jax.recipes.objectives import searching_state, weights
 from o1jax.recipes.searches import CHAINS, GREEDY_SEARCH, Search, searches_of
 from o1jax.recipes.settings import kind_of
+from o1jax.reward.guide import names
+from o1jax.reward.known import Known
+from o1jax.reward.written import changing, renewed
 from o1jax.runtime.config import ConfigDict
 from o1jax.runtime.mesh import (
   build_mesh,
@@ -181,12 +184,13 @@ def _called(name) -> str:
 
 def reading(experiment: Experiment, search: Search) -> Reading:
   """How the config has searched trees judged, answered and billed."""
-  e = experiment
-  table = e.tokenizer.bytes_table(rows=e.model.config.vocab_size)
+  e, table, renew = experiment, experiment.texts.table, None
+  if changing(names(search.guide)):
+    renew = functools.partial(renewed, known=Known(texts=e.texts), guide=search.guide)
   return Reading(
     search.rules,
     verifier=e.verifier,
-    choose=functools.partial(e.choose, aggregate=e.config.evaluate.aggregate),
+    choose=functools.partial(e.choose, aggregate=e.config.evaluate.aggregate, renew=renew),
     spell=functools.partial(
       solution_bytes, table=table, size=max(part.reads for part in e.task.each())
     ),

@@ -7,10 +7,16 @@ of scores, and of the exact outcome where a verifier may be asked.
 from collections.abc import Callable
 from typing import NamedTuple
 
-from o1jax.reward import scores, tokens
-from o1jax.types import Array
+from o1jax.reward import agreement, probe, reading, scores, tokens
+from o1jax.types import Array, Task
 
 OUTCOME = 'outcome'  # the name of a verdict among the parts of a reward
+
+
+def nothing(task: Task) -> str:
+  """What most scores need of a task."""
+  del task
+  return ''
 
 
 class Score(NamedTuple):
@@ -21,12 +27,22 @@ class Score(NamedTuple):
     words: what people call it.
     token: (logits [..., V] at the sampling temperature, token [...]) -> [...], what it reads of the
       distribution that each token was sampled from. The mean over a step's sampled tokens is kept
-      on the node, under the name `tree.note` gives. None = nothing.
+      on the node, under the name that `tree.note` gives. None = nothing.
+    note: as `score`, what it keeps on a new node under that name to read later. None = nothing.
+    whole: it depends on the whole tree. So it is computed anew when the search is over, and where
+      fewer chains of a tree count.
+    read: as `score`, the tokens that the policy reads after each node to give it. They are billed,
+      and the keys of all nodes are kept. None = none.
+    lacks: Task -> what it lacks for this score, in words; '' where it has it.
   """
 
   score: Callable[..., Array]
   words: str
   token: Callable[[Array, Array], Array] | None = None
+  note: Callable[..., Array] | None = None
+  whole: bool = False
+  read: Callable[..., Array] | None = None
+  lacks: Callable[[Task], str] = nothing
 
 
 SCORES: dict[str, Score] = {
@@ -39,5 +55,20 @@ SCORES: dict[str, Score] = {
   'certainty': Score(
     tokens.mean_of('certainty'), 'mean certainty of the next token', token=tokens.certainty
   ),
+  'agreement': Score(
+    agreement.agreement,
+    'the share of the other solutions that agree',
+    note=agreement.note,
+    whole=True,
+    lacks=agreement.lacks,
+  ),
+  'probe': Score(
+    probe.probe,
+    "the policy's own judgement of its solution",
+    read=probe.tokens_read,
+    lacks=probe.lacks,
+  ),
+  'heuristic': Score(reading.heuristic, "the task's rule of thumb", lacks=reading.lacks_heuristic),
+  'feedback': Score(reading.feedback, 'the world told of no error', lacks=reading.lacks_feedback),
   'length': Score(scores.length, 'the share of its room that a solution takes'),
 }

@@ -3,21 +3,14 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 
 from o1jax import tree as tree_lib
 from o1jax.reward.process import solution_score
 from o1jax.search.method import Look
-from o1jax.text.bytes import after_last
 from o1jax.text.steps import ANSWER
 from o1jax.types import Array, Tree
-from o1jax.verify.outcome import solution_bytes
-
-_PRIME = 16777619
-_ANSWER_BYTES = 64
-_WEIGHTS = np.array([pow(_PRIME, i, 2**32) for i in range(_ANSWER_BYTES)], np.uint32)
+from o1jax.verify.answers import answer_keys
 
 
 def choose(
@@ -30,6 +23,7 @@ def choose(
   marker: str | tuple[str, ...] = ANSWER,
   reads: int | tuple[int, ...] = 128,
   task: Array | None = None,
+  renew: Callable[[Tree], Tree] | None = None,
 ) -> Array:
   """Picks one finished solution a problem.
 
@@ -41,6 +35,8 @@ def choose(
     first: [] keeps only solutions of the first so many chains of a best-of-N tree; None = all.
     marker: the text before an answer, see `answer_keys`.
     reads: bytes at the end of a solution in which the answer is looked for.
+    renew: writes the guide anew, for one that depends on what else is in the tree; see
+      `reward.written.renewed`. A smaller search must not know of the chains that it has not.
 
   Returns:
     Node ids [B], 0 where no solution was finished.
@@ -49,10 +45,10 @@ def choose(
     raise ValueError(f'rule {rule!r} is unknown; choose one of {", ".join(CHOICES)}')
   batch, slots, width = tree.mask.shape
   ids = jnp.broadcast_to(tree_lib.node_ids(tree).reshape(-1), (batch, slots * width))
-  done = tree_lib.finished(tree)
   if first is not None:
-    done &= (chain_of(tree) < first)[..., None]
-  done = done.reshape(batch, -1)
+    tree = tree.replace(mask=tree.mask & (chain_of(tree) < first)[..., None])
+    tree = renew(tree) if renew else tree
+  done = tree_lib.finished(tree).reshape(batch, -1)
   score = solution_score(tree, ids, aggregate=aggregate)
 
   def votes(weight):
@@ -76,44 +72,6 @@ def chain_of(tree: Tree) -> Array:
     else own[None]
   )
   return jnp.broadcast_to(first - 1, tree.expanded.shape)
-
-
-def answer_keys(
-  tree: Tree,
-  ids: Array,
-  table: tuple[Array, Array],
-  *,
-  marker: str | tuple[str, ...] = ANSWER,
-  reads: int | tuple[int, ...] = 128,
-  task: Array | None = None,
-) -> Array:
-  """A hash of each solution's answer text, without spaces. ids [B, N] -> uint32 [B, N].
-
-  The answer is the text after the last `marker` in the last `reads` bytes, `_ANSWER_BYTES` at most.
-  A solution without an answer agrees with no other: its key is its own. With an empty `marker` that
-  holds for all.
-  """
-
-  if isinstance(marker, tuple):
-    own = list(zip(marker, reads, strict=True))
-    keys = {
-      place: answer_keys(tree, ids, table, marker=place[0], reads=place[1])
-      for place in dict.fromkeys(own)
-    }
-    if len(keys) == 1:
-      return keys[own[0]]
-    return jnp.stack([keys[place] for place in own])[task, jnp.arange(ids.shape[0])]
-
-  def one(node, text, length):
-    answer, rest = after_last(text, length, marker.encode(), size=_ANSWER_BYTES)
-    kept = (jnp.arange(_ANSWER_BYTES) < rest) & (answer != ord(' '))
-    place = jnp.cumsum(kept) - kept
-    key = jnp.sum(
-      jnp.where(kept, jnp.asarray(_WEIGHTS)[place] * (answer + jnp.uint32(1)), 0), dtype=jnp.uint32
-    )
-    return jnp.where(kept.any(), key, jnp.uint32(2**31) + node.astype(jnp.uint32))
-
-  return jax.vmap(jax.vmap(one))(ids, *solution_bytes(tree, ids, table, size=reads))
 
 
 class Choice(NamedTuple):

@@ -9,8 +9,8 @@ from o1jax.decode.rules import Sampling
 from o1jax.decode.world import World
 from o1jax.reward import OUTCOME
 from o1jax.reward.guide import CRITIC
-from o1jax.reward.known import Known
-from o1jax.reward.written import asked, statistics, writers
+from o1jax.reward.known import Known, Texts
+from o1jax.reward.written import asked, reads, renewed, statistics, writers
 from o1jax.tree import GUIDE
 from o1jax.types import Array, Params, Prompt, Tree
 
@@ -91,6 +91,7 @@ def run(
   flips: float = 0.0,
   oracle: Reward | None = None,
   world: World | None = None,
+  texts: Texts | None = None,
   **settings,
 ) -> Tree:
   """Searches B problems with a policy.
@@ -118,15 +119,16 @@ def run(
     oracle: (tree, ids [B, N]) -> [B, N], the score of that name. It knows the answers, so a search
       that follows it measures a ceiling.
     world: what is said after a step; None = nothing.
+    texts: how the task's texts are read, for scores that read them.
     **settings: of the method.
 
   Returns:
     Tree [B, X, A, L], with X and A as its `room` says.
   """
-  known = Known(model, params, keys, prompt)
+  known = Known(model, params, keys, prompt, texts=texts)
   scores = (*scores, *(name for name in reward or {} if name != OUTCOME))
   written = writers(known, scores, guide=guide, flips=flips, oracle=oracle)
-  noted = statistics(asked(scores, guide))
+  noted, remembers = statistics(asked(scores, guide)), reads(asked(scores, guide))
   settings = {**method.settings, **settings}
   room = method.room(most or units, candidates=candidates, max_steps=max_steps, **settings)
   tree, cache = start(
@@ -137,8 +139,9 @@ def run(
     candidates=room.candidates,
     step_length=step_length,
     max_steps=max_steps,
-    # Later steps read what a world says, so the keys of all slots are kept.
-    last=0 if world else room.last,
+    # Later steps read what a world says, so the keys of all slots are kept. So they are where a
+    # score reads on.
+    last=0 if world or remembers else room.last,
     scores=(*noted, *written),
   )
 
@@ -155,7 +158,9 @@ def run(
     merge=merge,
     scores=written,
     statistics=noted,
+    keep=remembers,
     reward=rewarded if reward or GUIDE in written else None,
     world=world,
   )
-  return method.search(grow, tree, cache, keys, units=units, **settings)
+  tree = method.search(grow, tree, cache, keys, units=units, **settings)
+  return renewed(tree, known, scores, guide=guide, flips=flips)

@@ -43,7 +43,7 @@ def task(**settings) -> types.Task:
   return plain._replace(
     name='calculator',
     demonstrate=demonstrate,
-    world=types.TextWorld(answer, _READS, _SAYS),
+    world=types.TextWorld(answer, _READS, _SAYS, failed),
     plant=None,
     reachable=functools.partial(plain.reachable, asides=(ASK, _SAID)),
   )
@@ -64,6 +64,12 @@ def say(operation: str) -> str:
     return f'= {_NOTHING}'
   result = _OPERATIONS[sign](int(left), int(right))
   return f'= {int(result) if result == int(result) and 0 <= result <= LIMIT else _NOTHING}'
+
+
+def failed(text: jax.Array, length: jax.Array) -> jax.Array:
+  """Whether an answer, uint8 [G] of so many bytes, says that there is no result. bool []."""
+  error = np.frombuffer((_SAID + _NOTHING + DELIMITER).encode(), np.uint8)
+  return (length == error.size) & jnp.all(text[: error.size] == error)
 
 
 class _Number(NamedTuple):

@@ -24,7 +24,7 @@ import math
 import numpy as np
 
 from o1jax import types
-from o1jax.tasks import asking, infix, mistakes, splits, standing
+from o1jax.tasks import asking, hints, infix, mistakes, splits, standing
 from o1jax.tasks.walks import Move, Path, State, attempts_at, expression, moves, reachable
 from o1jax.text.steps import ANSWER, DELIMITER, RIGHT, TAGS, Behaviours
 
@@ -52,7 +52,8 @@ def task(
   Problems carry `numbers=(target, n1, ..)` in the order of the prompt. The splits 'train',
   'validation' and 'test' share no multiset with target. The targets of a fourth split,
   'test_targets', occur in no other. Verdicts follow the grammar of `o1jax.tasks.infix`. Whether an
-  unfinished walk can still reach its target is told by `o1jax.tasks.standing`.
+  unfinished walk can still reach its target is told by `o1jax.tasks.standing`, and what it says of
+  itself by `o1jax.tasks.hints`.
 
   A share `fact_share` of the plain texts is number facts. The rest is untagged work on training
   problems, half of it attempts that mostly fail.
@@ -89,6 +90,8 @@ def task(
     ask=functools.partial(ask, numbers=numbers, max_number=max_number, max_target=max_target),
     plant=functools.partial(_plant, behaviours=behaviours),
     reachable=functools.partial(standing.reachable, count=numbers),
+    heuristic=functools.partial(hints.nearness, count=numbers),
+    probe=hints.probe(count=numbers),
   )
 
 

@@ -20,7 +20,8 @@ def task(*, parts: Sequence[types.Task], shares: Sequence[float]) -> types.Task:
 
   Problem `i` of a split is of the part that is furthest behind its share, so that the first
   problems of a split hold all parts, and fewer problems are the first of more. A mixture of one
-  task is that task. A person's question goes to the first part that takes it.
+  task is that task. A prompt does not say of which part it is, so several have no rule of thumb and
+  no probe. A person's question goes to the first part that takes it.
 
   Args:
     parts: tasks of different names, none of which is a mixture.
@@ -62,6 +63,8 @@ def task(*, parts: Sequence[types.Task], shares: Sequence[float]) -> types.Task:
     reachable=functools.partial(reachable, parts=parts)
     if all(part.reachable for part in parts)
     else None,
+    heuristic=parts[0].heuristic if len(parts) == 1 else None,
+    probe=parts[0].probe if len(parts) == 1 else None,
     parts=parts,
     plant=_plant(parts) if all(part.plant for part in parts) else None,
   )

@@ -102,6 +102,44 @@ def reachable(
   return lines.all & holds & _leads(tuple(number[stands[-1]] for number in states), target)
 
 
+def left(text: jax.Array, length: jax.Array, given: tuple[jax.Array, ...], *, count: int) -> _State:
+  """The numbers that a walk says are left, be its lines true or not, sorted. Above `LIMIT` stands
+  for none.
+
+  Args:
+    text: uint8 [N], the end of a solution. Without a move or a return in it, all are left.
+    length: int32 [].
+    given: M numbers, each []; -1 where there is none.
+    count: M.
+  """
+  lines = whole_lines(text, length, most=max(text.shape[0] // _BYTES, 1))
+  read = _read(text, lines, count, ())
+  stands = jnp.max(jnp.where(read.move | read.back, 1 + jnp.arange(read.move.shape[0]), 0))
+  root = _sorted([jnp.where(number == UNUSED, _ABSENT, number) for number in given])
+  return tuple(jnp.append(first, rest)[stands] for first, rest in zip(root, read.state))
+
+
+def first_numbers(text: jax.Array, length: jax.Array, *, most: int) -> tuple[jax.Array, ...]:
+  """The first `most` numbers of a text, each [], and then whether there are so many, all of them in
+  0..LIMIT."""
+  found = _numbers(text, jnp.zeros(1, jnp.int32), jnp.reshape(length, 1), most)
+  there = _all(found.there)[0] & found.proper[0]
+  return *(value[0] for value in found.value), there
+
+
+def makes(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """What two numbers make, [4, ...], and which of it is legal. A number and an absent one make that
+  number."""
+  low, high = jnp.minimum(x, y), jnp.maximum(x, y)
+  alone = high == _ABSENT
+  quotient = jnp.round(high / jnp.maximum(low, 1))
+  made = jnp.stack([jnp.where(alone, low, high + low), high * low, high - low, quotient])
+  both = ~alone & jnp.stack(
+    [high * low <= LIMIT, high >= low, (low > 0) & (quotient * low == high)]
+  )
+  return made, jnp.concatenate([(alone | (high + low <= LIMIT))[None], both])
+
+
 def _follow(states: _State, writes: jax.Array, back: jax.Array, true: jax.Array) -> jax.Array:
   """Whether the walk is not lost after its last line.
 
@@ -151,7 +189,7 @@ def _leads(state: _State, target: jax.Array) -> jax.Array:
     results, legal, rests = [], [], []
     for i in range(len(state)):
       for j in range(i + 1, len(state)):
-        made, allowed = _results(state[i], state[j])
+        made, allowed = makes(state[i], state[j])
         results.append(made)
         legal.append(allowed & possible)
         rests.append(
@@ -160,19 +198,6 @@ def _leads(state: _State, target: jax.Array) -> jax.Array:
     possible = jnp.stack(legal, axis=-1)
     state = (jnp.stack(results, axis=-1), *(jnp.stack(x, axis=-1) for x in zip(*rests)))
   return jnp.any(possible & (state[0] == target))
-
-
-def _results(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """What two numbers make, [4, ...], and which of it is legal. A number and an absent one make that
-  number."""
-  low, high = jnp.minimum(x, y), jnp.maximum(x, y)
-  alone = high == _ABSENT
-  quotient = jnp.round(high / jnp.maximum(low, 1))
-  made = jnp.stack([jnp.where(alone, low, high + low), high * low, high - low, quotient])
-  both = ~alone & jnp.stack(
-    [high * low <= LIMIT, high >= low, (low > 0) & (quotient * low == high)]
-  )
-  return made, jnp.concatenate([(alone | (high + low <= LIMIT))[None], both])
 
 
 # --- what the lines say ---

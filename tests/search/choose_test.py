@@ -7,7 +7,8 @@ import pytest
 
 from o1jax.reward.process import solution_score
 from o1jax.search.choose import CHOICES as RULES
-from o1jax.search.choose import answer_keys, choose
+from o1jax.search.choose import choose
+from o1jax.verify.answers import answer_keys
 from tests.helpers import jit
 from tests.toys import hand_tree
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from o1jax.data import builder, pipeline
-from o1jax.search.choose import answer_keys
 from o1jax.tasks import cipher, countdown, mixture
 from o1jax.text.steps import ANSWER, join_steps
 from o1jax.types import Problem, Reference
+from o1jax.verify.answers import answer_keys
 from o1jax.verify.host import HostVerifier
 from tests import toys
 
