@@ -7,7 +7,8 @@ a row of `search.SEARCHES` whose solutions branch. The words and looks come from
 import itertools
 from typing import NamedTuple
 
-from o1jax.reward.guide import ORACLE
+from o1jax.reward import SCORES
+from o1jax.reward.guide import CRITIC, ORACLE, check_guide, names
 from o1jax.search import CHOICES, SEARCHES
 
 
@@ -55,14 +56,32 @@ SPARE = tuple(zip(('muted', 'sky', 'pink', 'green', 'red', 'blue'), '^vDPsX', st
 
 
 def method(name: str) -> Method:
-  """The row of a method. One that a config has set apart, 'METHOD:PART', is called so too. A method
-  that the tables do not know is called by its name."""
+  """The row of a method. One that a config has set apart, 'METHOD:PART', is called so too, and by
+  its guide, 'METHOD:GUIDE'. A method that the tables do not know is called by its name."""
   first, *parts = name.split(':')
-  if parts and first in METHODS:
-    words = [CHOICES[part].words if part in CHOICES else part for part in parts]
-    told = ORACLE in parts
-    return METHODS[first]._replace(words=f'{METHODS[first].words}, {", ".join(words)}', oracle=told)
-  return METHODS.get(name, Method(name, SPARE[0]))
+  if not parts or first not in METHODS:
+    return METHODS.get(name, Method(name, SPARE[0]))
+  guides = [part for part in parts if _guides(part)]
+  row, others = METHODS[first], [part for part in parts if part not in guides]
+  words = [row.words, *(CHOICES[part].words if part in CHOICES else part for part in others)]
+  if not guides:
+    return row._replace(words=', '.join(words))
+  guide = guides[0]
+  told = ', '.join(words).replace(CRITIC, guide)  # as in 'critic-weighted vote'
+  return row._replace(
+    words=told if guide in told else f'{told} by {guide}',
+    critic=CRITIC in names(guide),
+    oracle=ORACLE in names(guide),
+  )
+
+
+def _guides(part: str) -> bool:
+  """Whether a part of a method's name is a guide."""
+  try:
+    check_guide(part, (*SCORES, ORACLE))
+    return True
+  except ValueError:
+    return False
 
 
 def looks(names) -> dict[str, tuple[str, str]]:

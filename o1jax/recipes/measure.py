@@ -25,7 +25,7 @@ from o1jax.model.sharding import gather_to_host
 from o1jax.recipes import graph, spending
 from o1jax.recipes.experiment import Asked
 from o1jax.recipes.run import Run
-from o1jax.recipes.searches import GREEDY, GREEDY_SEARCH, Row, Search, row_of, rows_of
+from o1jax.recipes.searches import GREEDY, GREEDY_SEARCH, Row, row_of, rows_of
 from o1jax.runtime.config import require
 from o1jax.runtime.metrics import Progress
 from o1jax.runtime.processes import first, once
@@ -289,7 +289,8 @@ def search_one(
   fewer units than the row has room for share a program where their method allows it."""
   rule, label = next(iter(row.labels.items()))
   several = SEARCHES[row.method].several
-  search = Search(row.method, max(units, row.most if several else 1), (rule,), row.settings)
+  most = max(units, row.most if several else 1)
+  search = row.search._replace(most=most, rules=(rule,))
   evaluator = run.programs.evaluator(search, (prompt, reference))
   readout = Readout(label, rule, Budget(units=units), units if search.chains else 0)
   return evaluator(

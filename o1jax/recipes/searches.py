@@ -254,7 +254,8 @@ def _settings(section):
 
 def _label(config, name, choice):
   """What results are called: chains by their choice, other searches by their method and each
-  choice but the first. A row adds its name where the same would mean two things."""
+  choice but the first. Behind it stands the guide, where one is read that is not the critic. A row
+  adds its name where the same would mean two things."""
   base, meaning = _meaning(config.evaluate.searches[name], choice)
   others = [
     _meaning(section, other)
@@ -271,8 +272,8 @@ def _meaning(section, choice):
     base = choice
   else:
     base = section.method if choice == section.choices[0] else f'{section.method}:{choice}'
-  if reads and ORACLE in names(section.guide):
-    base = f'{base}:{ORACLE}'
+  if reads and section.guide != CRITIC:
+    base = f'{base}:{section.guide.replace(" ", "")}'
   read = () if not reads else (section.guide, section.flips)
   drawn = section.method, _settings(section), tuple(section.draws)
   return base, (*drawn, choice, *read)
