@@ -86,6 +86,12 @@ def test_nearness_of_a_walk(text, expected):
   assert found[0] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize('target', [105, 15, 35, 8, 2])
+def test_a_product_a_sum_and_pairs_are_one_move_away(target):
+  found = ask(countdown.task().heuristic, [f'make {target} from 7,3,5\n'], [''])
+  assert found.tolist() == [1]
+
+
 def test_a_prompt_of_another_form_is_near_nothing():
   asked = ['', 'make 26 from 7,3\n', 'take 26 from 7,3,5\n', 'make 26 from 7,3,5\n']
   found = ask(countdown.task().heuristic, asked, [''] * 4)
