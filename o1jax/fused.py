@@ -21,8 +21,9 @@ from o1jax.learning.objective import (
 from o1jax.learning.optimizer import LEARNS, apply_gradients
 from o1jax.model.compute import scoring_flops, search_cost
 from o1jax.model.sharding import shard_problems
+from o1jax.reward.guide import ORACLE
 from o1jax.reward.process import ended
-from o1jax.types import Array, Draw, Metrics, Prompt, Reference, TrainState, Tree
+from o1jax.types import Array, Draw, Metrics, OutcomeFn, Prompt, Reference, TrainState, Tree
 from o1jax.verify.outcome import judge
 
 
@@ -33,6 +34,7 @@ def search_and_learn(
   outcome,
   optimizer: optax.GradientTransformation,
   batch: int,
+  oracle: OutcomeFn | None = None,
   draw: Draw = uniform,
   minibatches: int = 1,
   updates: int = 1,
@@ -51,6 +53,7 @@ def search_and_learn(
     outcome: (reference, tree, ids [B, N]) -> verdicts [B, N].
     optimizer: steps once a minibatch.
     batch: problems an update.
+    oracle: exact verdicts on prefixes too, where a part of credit reads them; None = none does.
     draw: chooses these problems, see `learning.draw`: returns their ids in the pool. It reads the
       state's record, or an empty one where the state keeps none.
     minibatches: divides `batch`; later ones are off-policy, which the stored log-probs correct.
@@ -93,6 +96,7 @@ def search_and_learn(
         weights,
         drawn=drawn,
         outcome=outcome,
+        oracle=oracle,
         optimizer=optimizer,
         minibatches=minibatches,
         learns=learns,
@@ -117,6 +121,7 @@ def learn(
   *,
   outcome,
   optimizer,
+  oracle: OutcomeFn | None = None,
   drawn: Array | None = None,
   minibatches: int = 1,
   learns: tuple[str, ...] = LEARNS,
@@ -126,6 +131,8 @@ def learn(
   """The learning half of the fused step, on a finished search. `drawn` are the ids of its problems
   in the pool, for a state that keeps a record of them."""
   whole = judge(reference, tree, outcome)
+  if oracle is not None:
+    whole = with_labels(reference, whole, oracle)
   if state.record is not None:
     state = state.replace(record=add_to_record(state.record, drawn, whole))
   given = assign_credit(whole, **(credit or {}))
@@ -170,6 +177,13 @@ def learn(
   searched, scored = search_cost(model.config, *apart)[1], scoring_flops(model.config, *apart)
   metrics['flops'] = jnp.sum((searched - scored) * (4 + (frozen is not None)) + scored)
   return state.replace(update=state.update + 1), metrics
+
+
+def with_labels(reference: Reference, tree: Tree, oracle: OutcomeFn) -> Tree:
+  """The tree with the score 'oracle' on every node."""
+  ids = jnp.broadcast_to(tree_lib.node_ids(tree).reshape(-1), (len(tree.mask), tree.mask[0].size))
+  label = oracle(reference, tree, ids).reshape(tree.mask.shape)
+  return tree.replace(scores=tree.scores | {ORACLE: label})
 
 
 def search_metrics(tree: Tree) -> Metrics:

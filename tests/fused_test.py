@@ -366,3 +366,21 @@ def test_every_metric_of_an_update_says_what_it_means(setup, pool):
   _, metrics = setup.update(fresh(), *pool, KEY, weights(**MIXED))
   numbers = [name for name, values in metrics.items() if values.shape == (1,)]
   assert [name for name in numbers if not describe(name)] == []
+
+
+def test_exact_labels_of_prefixes_reach_the_critic(setup, grown):
+  """A critic learns what an oracle says of all prefixes, whatever the verdicts are."""
+  prompt, reference, tree = grown
+  weights = dict(value=jnp.float32(1.0))
+  credit = dict(value='process')
+  given = dict(outcome=toys.OUTCOME, optimizer=OPTIMIZER, credit=credit)
+  values = {}
+  for label in (0.0, 1.0):
+    oracle = lambda reference, tree, ids, label=label: jnp.full(ids.shape, label)
+    learn = jax.jit(functools.partial(fused.learn, toys.MODEL, oracle=oracle, **given))
+    state = toys.state(OPTIMIZER)
+    values[label] = []
+    for _ in range(4):
+      state, metrics = learn(state, prompt, reference, tree, weights)
+      values[label].append(float(metrics['loss_value']))
+  assert values[0.0][-1] < values[0.0][0] - 0.01 and values[1.0][-1] < values[1.0][0] - 0.01

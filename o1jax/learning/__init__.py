@@ -17,12 +17,18 @@ OF_SEARCH = {
   'siblings': 'several candidates under one node',
   'improved': "a search's improved policy over siblings",
 }
-NEEDS = OF_SEARCH | {
-  'frozen': 'log-probs of a frozen policy',
-  'value': "the critic's values of nodes",
-  'token_value': "the critic's values of tokens",
-  'record': 'what the stage has found out about each problem',
-}
+# What some tasks provide.
+OF_TASK = {'oracle': 'exact verdicts on prefixes of solutions'}
+NEEDS = (
+  OF_SEARCH
+  | OF_TASK
+  | {
+    'frozen': 'log-probs of a frozen policy',
+    'value': "the critic's values of nodes",
+    'token_value': "the critic's values of tokens",
+    'record': 'what the stage has found out about each problem',
+  }
+)
 
 
 class Row(NamedTuple):
@@ -100,6 +106,9 @@ VALUES = {
   ),
   'hard': Row(returns.hard_targets, 'best return below a node, a hard label', ('solutions',)),
   'outcome': Row(returns.outcome_targets, 'the return of a solution, at its end alone'),
+  'process': Row(
+    returns.process_targets, 'whether a prefix can still become right, an exact label', ('oracle',)
+  ),
   'td': Row(returns.td_lambda, 'TD(lambda) of nodes', ('value',), dict(lambda_=0.95)),
   'gae': Row(ppo.token_targets, 'lambda-returns of tokens', ('token_value',), dict(lambda_=0.95)),
 }

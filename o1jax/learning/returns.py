@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from o1jax import tree as tree_lib
 from o1jax.reward import OUTCOME
+from o1jax.reward.guide import ORACLE
 from o1jax.reward.process import ended, mean_below
 from o1jax.types import Array, Tree
 
@@ -162,6 +163,19 @@ def outcome_targets(tree: Tree, returns: Returns) -> Targets:
   nowhere = jnp.zeros_like(returns.root)
   targets = of_nodes(tree, jnp.where(over, returns.here, 0), over, nowhere, nowhere > 0)
   return targets._replace(token_mask=targets.token_mask & last)
+
+
+def process_targets(tree: Tree, returns: Returns) -> Targets:
+  """Exact step labels, from the task itself: 1 where a solution is right, or a prefix can still
+  become right, and 0 elsewhere. The critic is then a process reward model, as from step labels of
+  people (arXiv:2305.20050), and its value no expected return of the policy.
+
+  tree: its score 'oracle' has the labels.
+  """
+  real = tree.mask & (tree.expanded >= 0)[..., None] & ~tree.unjudged
+  nowhere = jnp.zeros_like(returns.root)  # every prompt can be answered, which teaches nothing
+  label = returns.span.to_return(tree.scores[ORACLE])
+  return of_nodes(tree, jnp.where(real, label, 0), real, nowhere, nowhere > 0)
 
 
 def td_lambda(tree: Tree, returns: Returns, *, lambda_: float = 0.95) -> Targets:

@@ -14,6 +14,7 @@ import o1jax.recipes
 from o1jax.decode.rules import Sampling
 from o1jax.evaluation.splits import SPLITS
 from o1jax.fused import search_and_learn
+from o1jax.learning import OF_TASK
 from o1jax.learning.optimizer import build_optimizer
 from o1jax.model import forward
 from o1jax.model.sharding import AXES, TENSOR
@@ -24,6 +25,7 @@ from o1jax.recipes.objectives import (
   check_learning,
   credit_settings,
   draw,
+  needs_oracle,
   objective,
   scores_read,
 )
@@ -127,7 +129,8 @@ def check_searching(experiment: Experiment, name: str, devices) -> None:
       f'config.{name}.{part}={section[part]} does not divide config.{name}.{whole}='
       f'{section[whole]}: give a divisor, or 1',
     )
-  check_learning(name, section, search_provides(section.search))
+  told = frozenset(OF_TASK) if experiment.oracle else frozenset()
+  check_learning(name, section, search_provides(section.search) | told)
   check_scores(experiment, scores_read(section), f'config.{name}.credit.reward')
   fused_update(experiment, section)
   check_mesh(experiment.model.config, fused_mesh(config, section, devices))
@@ -275,6 +278,7 @@ def fused_update(experiment: Experiment, section: ConfigDict, *, sharding: Any =
     experiment.model,
     search=sharded_search(experiment.model, search),
     outcome=experiment.verifier.outcome,
+    oracle=experiment.oracle if needs_oracle(section) else None,
     optimizer=fused_optimizer(section),
     batch=section.batch,
     draw=draw(section),

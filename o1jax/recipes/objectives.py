@@ -14,6 +14,7 @@ from o1jax.learning import (
   LOSSES,
   NEEDS,
   OF_SEARCH,
+  OF_TASK,
   Row,
   check_setting,
   credit_defaults,
@@ -145,7 +146,7 @@ def check_learning(name: str, section: ConfigDict, provides: frozenset[str]) -> 
     section.learns and not unknown,
     f'config.{name}.learns={tuple(section.learns)}: choose from {", ".join(LEARNS)}',
   )
-  _check_needs(name, section, {*provides, *NEEDS.keys() - OF_SEARCH.keys()})
+  _check_needs(name, section, {*provides, *NEEDS.keys() - OF_SEARCH.keys() - OF_TASK.keys()})
   _check_draw(name, section.draw.to_dict())
 
 
@@ -170,9 +171,18 @@ def _check_needs(name, section, provides):
     for need in row.needs:
       require(
         need in provides,
-        f'config.{name}.{key} needs {NEEDS[need]}, which search.method={section.search.method} '
-        'does not provide: choose another method or leave it out',
+        f'config.{name}.{key} needs {NEEDS[need]}, which {_provider(section, need)} '
+        'does not provide: choose another or leave it out',
       )
+
+
+def _provider(section, need):
+  return 'the task' if need in OF_TASK else f'search.method={section.search.method}'
+
+
+def needs_oracle(section: ConfigDict) -> bool:
+  """Whether a part of credit that a loss reads needs exact verdicts on prefixes."""
+  return any(need in OF_TASK for row in credit_read(section).values() for need in row.needs)
 
 
 def _checked(key, check, *args):

@@ -89,6 +89,13 @@ def test_credit_that_no_loss_reads_needs_nothing():
     check(learn)
 
 
+def test_process_labels_need_a_task_that_tells_of_prefixes():
+  learn = section()
+  learn.credit.value = 'process'
+  with pytest.raises(ConfigError, match='credit.value=process needs exact verdicts on prefixes'):
+    check(learn)
+
+
 def test_a_reward_that_nothing_writes_is_refused():
   learn = section()
   learn.credit.reward.unlock()
