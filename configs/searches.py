@@ -48,4 +48,5 @@ SEARCHES = dict(
   beam=dict(candidates=4, tokens=(400, 800, 1600), most=8),
   dvts=dict(candidates=4, tokens=(400, 800, 1600), most=8),
   ab_mcts=dict(most=40),
+  rejection=dict(most=48),
 )

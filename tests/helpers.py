@@ -204,10 +204,12 @@ class World(NamedTuple):
   values: np.ndarray
   terminal: np.ndarray
 
-  def start(self, room, max_steps: int, root_value=0.5) -> tuple[Tree, TreeCache]:
+  def start(
+    self, room, max_steps: int, root_value=0.5, scores: tuple[str, ...] = ()
+  ) -> tuple[Tree, TreeCache]:
     """An empty tree of steps of one token, and a cache of nothing."""
     batch = len(self.values)
-    tree = tree_lib.empty(batch, room.slots, room.candidates, 1, max_steps)
+    tree = tree_lib.empty(batch, room.slots, room.candidates, 1, max_steps, scores=scores)
     nodes = jnp.zeros((batch, room.slots, room.candidates, 0))
     nothing = TreeCache({}, {}, jnp.ones(batch, jnp.int32), jnp.zeros((batch, 0)), nodes)
     return tree.replace(root_value=jnp.full(batch, root_value)), nothing
@@ -226,9 +228,9 @@ class World(NamedTuple):
     del how
     kids = world.children[tree_lib.pick(tree.tokens[..., 0], parents)]
     if drawn:
-      draw = lambda key: jax.random.randint(key, (steps,), 0, kids.shape[-1])
-      which = jax.vmap(draw)(keys)  # [B, S]
-      kids = jnp.take_along_axis(kids, which[:, :1, None], axis=-1)
+      draw = lambda key: jax.random.randint(key, (kids.shape[1], steps), 0, kids.shape[-1])
+      which = jax.vmap(draw)(keys)  # [B, W, S]
+      kids = jnp.take_along_axis(kids, which[..., :1], axis=-1)
     kids = kids[..., :candidates]
     lead, limit = kids.shape, 1 + path.shape[-1] - jnp.sum(path >= 0, axis=-1)[..., None]
     tokens, goes_on, ended = [], [], []
@@ -241,8 +243,7 @@ class World(NamedTuple):
       alive &= ~world.terminal[kids]
       after = world.children[kids]
       if drawn and step + 1 < steps:
-        which_now = which[:, step + 1, None, None, None]
-        kids = jnp.take_along_axis(after, jnp.broadcast_to(which_now, (*lead, 1)), axis=-1)[..., 0]
+        kids = jnp.take_along_axis(after, which[:, :, None, step + 1, None], axis=-1)[..., 0]
       else:
         kids = after[..., 0]
     tokens, goes_on = jnp.stack(tokens, axis=-1), jnp.stack(goes_on, axis=-1)
@@ -276,7 +277,7 @@ class World(NamedTuple):
     settings = {**row.settings, **settings}
     width = self.children.shape[1]
     room = row.room(most or units, candidates=width, max_steps=max_steps, **settings)
-    tree, cache = self.start(room, max_steps)
+    tree, cache = self.start(room, max_steps, scores=row.writes)
     grow = self.grow(reward=reward, drawn=drawn)
     return row.search(grow, tree, cache, keys, units=units, **settings)
 

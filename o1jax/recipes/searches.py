@@ -196,6 +196,11 @@ def check_method(search: ConfigDict, config: ConfigDict, units: int, of: str) ->
     f'{of}.candidates={candidates} leaves {search.method} nothing to choose from: give at least '
     f'{row.least} candidates, or use method {others}',
   )
+  asked = dict(candidates=candidates, max_steps=config.shapes.max_steps)
+  try:
+    row.room(max(units, 1), **asked, **row.own(search))
+  except ValueError as error:
+    raise ConfigError(f'{of}.{error}') from None
   sampled = not row.independent or units > 1
   require(
     config.sampling.temperature > 0 or not sampled,

@@ -4,7 +4,13 @@
 line.
 """
 
-from o1jax.search import ab_mcts, beam, best_of_n, mcts
+from o1jax.search import (
+  ab_mcts,
+  beam,
+  best_of_n,
+  mcts,
+  rejection,
+)
 from o1jax.search.budget import Budget as Budget
 from o1jax.search.choose import CHOICES as CHOICES
 from o1jax.search.method import Method
@@ -17,4 +23,5 @@ SEARCHES: dict[str, Method] = {
   'beam': beam.BEAM,
   'dvts': beam.DVTS,
   'ab_mcts': ab_mcts.METHOD,
+  'rejection': rejection.METHOD,
 }

@@ -123,6 +123,10 @@ MISTAKES = [
   (dict(searches__chains__units=(1, 25)), 'has room for most=24: raise'),
   (dict(searches__chains__most=0), 'searches.chains.most=0: give at least 1'),
   (dict(searches__gumbel__candidates=1), 'searches.gumbel.candidates=1 leaves gumbel nothing'),
+  (
+    dict(searches__gumbel__method='rejection', searches__gumbel__alpha=1.0),
+    'searches.gumbel.alpha=1.0 leaves no chain: give',
+  ),
   (dict(policies__learned__searches=('gumble',)), "learned.searches names 'gumble': choose"),
   (dict(searches__chains__draws=()), 'searches.chains.draws=(): give different whole'),
   (dict(searches__chains__draws=(1, 1)), 'searches.chains.draws=(1, 1): give different whole'),

@@ -1,0 +1,100 @@
+"""The laws that every search keeps, in worlds where every candidate and every value is known."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from o1jax import tree as tree_lib
+from o1jax.model.forward import forward_tree
+from o1jax.search import SEARCHES, run
+from tests.helpers import LINE, climb, jit, keys, prompts, random_world, real_nodes, tiny
+
+R, MOST = 5, 6
+SEVERAL = [name for name, row in SEARCHES.items() if row.several]
+
+
+@functools.cache
+def program(method):
+  """One for all budgets, and its world."""
+  row = SEARCHES[method]
+  world = random_world(multiplicity=(1, 1, 1) if row.branches else (2, 1, 1), ends=0.2, seed=5)
+  settings = dict(max_steps=R, drawn=not row.branches, **row.settings | row.quiet)
+  return world, jit(
+    lambda world, keys, units: world.search(method, keys, units=units, most=MOST, **settings)
+  )
+
+
+@functools.cache
+def search(method, units):
+  world, run = program(method)
+  return jax.device_get(run(world, keys(len(world.values)), units))
+
+
+@pytest.mark.parametrize('method', SEVERAL)
+def test_a_problem_does_not_know_its_batch(method):
+  world, run = program(method)
+  together = search(method, MOST)
+  for b in range(len(world.values)):
+    own = keys(len(world.values))[np.full(len(world.values), b)]
+    alone = run(world._replace(values=world.values[[b] * len(world.values)]), own, MOST)
+    jax.tree.map(lambda x, y, b=b: np.testing.assert_array_equal(x[b], y[0]), together, alone)
+
+
+@pytest.mark.parametrize('method', SEVERAL)
+def test_a_tree_grows_from_nodes_that_can(method):
+  """A parent is there before its children, real, unfinished, and above the deepest step."""
+  tree = search(method, MOST)
+  for b, x, _, node in real_nodes(tree):
+    *above, own = climb(tree, b, node)
+    assert own == node and len(above) < R
+    assert list(tree.path[b, x]) == [0, *above] + [-1] * (R - 1 - len(above))
+    for parent in above:
+      slot, a = divmod(parent - 1, tree.mask.shape[-1])
+      assert tree.mask[b, slot, a] and not tree.terminal[b, slot, a] and slot < x
+
+
+@pytest.mark.parametrize('method', SEVERAL)
+def test_more_units_spend_more_and_all_that_is_sampled_is_billed(method):
+  spent = []
+  for units in (1, 2, 4, MOST):
+    tree = search(method, units)
+    billed = tree_lib.generated_tokens(tree)
+    # A step of these worlds is one token.
+    made = [sum(node[0] == b for node in real_nodes(tree)) for b in range(len(tree.mask))]
+    np.testing.assert_array_equal(billed, made)
+    spent.append(billed.mean())
+  assert spent == sorted(spent) and spent[0] < spent[-1]
+
+
+@pytest.mark.parametrize('method', SEVERAL)
+def test_a_search_of_one_unit_may_find_an_answer(method):
+  assert tree_lib.finished(search(method, 1)).any()
+
+
+@pytest.mark.parametrize('method', SEVERAL)
+def test_what_it_should_cost_is_of_the_right_size(method):
+  """A first guess of what a search spends, where all solutions have the same length."""
+  row = SEARCHES[method]
+  world, run = program(method)
+  world = world._replace(terminal=np.zeros_like(world.terminal))
+  for units in (1, MOST):
+    spent = tree_lib.generated_tokens(run(world, keys(4), units)).mean()
+    guess = row.steps(units, candidates=3, max_steps=R, **row.settings)
+    assert 0.5 < guess / spent < 2
+
+
+@pytest.mark.parametrize('method', SEARCHES)
+def test_learning_reads_a_tree_as_decoding_did(method):
+  """What a search tells the policy of depths, and of nodes that it will expand, is true."""
+  model, params = tiny(layers=1)
+  search = functools.partial(run, SEARCHES[method], model, sampling=LINE, candidates=2, units=3)
+  prompt = prompts()
+  tree = jit(functools.partial(search, step_length=3, max_steps=5))(params, keys(), prompt)
+  read = functools.partial(forward_tree, model, tokens=90 if tree.chains else 0)
+  whole = jit(read)(params, prompt, tree)
+  used = (tree.expanded >= 0)[..., None, None]
+  real = used & (np.arange(3) < np.asarray(tree.length)[..., None])
+  assert (np.asarray(tree.path) > 0).any((0, 1))[1:4].all()  # at all depths
+  np.testing.assert_allclose(*(np.where(real, x.logprob, 0) for x in (whole, tree)), atol=2e-4)
