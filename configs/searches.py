@@ -49,4 +49,5 @@ SEARCHES = dict(
   dvts=dict(candidates=4, tokens=(400, 800, 1600), most=8),
   ab_mcts=dict(most=40),
   rejection=dict(most=48),
+  lookahead=dict(candidates=4, tokens=(800, 1600), most=4),
 )

@@ -8,6 +8,7 @@ from o1jax.search import (
   ab_mcts,
   beam,
   best_of_n,
+  lookahead,
   mcts,
   rejection,
 )
@@ -24,4 +25,5 @@ SEARCHES: dict[str, Method] = {
   'dvts': beam.DVTS,
   'ab_mcts': ab_mcts.METHOD,
   'rejection': rejection.METHOD,
+  'lookahead': lookahead.METHOD,
 }

@@ -37,14 +37,8 @@ def beam(
     units: [] K; beams beyond it are not expanded.
     aggregate: how step values make the score of a beam, see `reward.process.solution_score`.
   """
-
-  def keep(score, places):
-    """The best `places` [B] of all candidates [B, W, A]: which, in order, [B, W] of W*A."""
-    width = score.shape[1]
-    best, which = jax.lax.top_k(score.reshape(score.shape[0], -1), width)
-    return jnp.where((jnp.arange(width) < places[:, None]) & (best > -jnp.inf), which, -1)
-
-  return _beams(grow, tree, cache, keys, units, keep, aggregate=aggregate, distinct=True)
+  width = tree.mask.shape[1] // tree.path.shape[-1]
+  return beams(grow, tree, cache, keys, units, best, width=width, aggregate=aggregate)
 
 
 def dvts(
@@ -69,7 +63,17 @@ def dvts(
     which = jnp.arange(score.shape[1]) * width + best
     return jnp.where(jnp.max(score, axis=-1) > -jnp.inf, which, -1)
 
-  return _beams(grow, tree, cache, keys, units, keep, aggregate=aggregate, distinct=False)
+  width = tree.mask.shape[1] // tree.path.shape[-1]
+  settings = dict(width=width, aggregate=aggregate, distinct=False)
+  return beams(grow, tree, cache, keys, units, keep, **settings)
+
+
+def best(score: Array, places: Array) -> Array:
+  """The best `places` [B] of all candidates [B, W, A]: which, in order, [B, W] of W*A; -1 =
+  none."""
+  width = score.shape[1]
+  found, which = jax.lax.top_k(score.reshape(score.shape[0], -1), width)
+  return jnp.where((jnp.arange(width) < places[:, None]) & (found > -jnp.inf), which, -1)
 
 
 def room(units: int, *, candidates: int, max_steps: int, aggregate: str) -> Room:
@@ -78,29 +82,51 @@ def room(units: int, *, candidates: int, max_steps: int, aggregate: str) -> Room
   return Room(slots=units * max_steps, candidates=candidates, width=units)
 
 
-def _beams(grow, tree, cache, keys, units, keep: Callable, *, aggregate, distinct) -> Tree:
-  """keep: (score [B, W, A], places [B]) -> which of the W*A candidates go on, [B, W], -1 = none.
-  distinct: no candidate of the same parent and tokens goes on twice."""
-  batch, slots, candidates = tree.mask.shape
+def beams(
+  grow: Grow,
+  tree: Tree,
+  cache: TreeCache,
+  keys: Array,
+  units: Array | int,
+  keep: Callable,
+  *,
+  width: int,
+  aggregate: str,
+  distinct: bool = True,
+  roll: Callable | None = None,
+) -> Tree:
+  """Beams that go from depth to depth, in slots `depth * width` and on.
+
+  Args:
+    grow, tree, cache, keys, units: see `beam`.
+    keep: (score [B, W, A], places [B]) -> which of the W*A candidates go on, [B, W], -1 = none.
+    width: W, the most beams.
+    aggregate: see `beam`.
+    distinct: no candidate of the same parent and tokens goes on twice.
+    roll: (tree, cache, ids [B, W*A], depth) -> tree, ids of the nodes by which candidates are
+      judged; None = by themselves. An id of -1 is no candidate.
+  """
+  batch, _, candidates = tree.mask.shape
   steps = tree.path.shape[-1]
-  width = slots // steps
   taken = jnp.arange(width) < units
   roots = jnp.broadcast_to(jnp.where(taken, tree_lib.ROOT, tree_lib.NONE), (batch, width))
   tree, cache = grow(tree, cache, streams.of_slot(keys, 0), roots, slot=0, depth=0)
 
   def frontier(tree, slot):
-    """Scores of the candidates in slots `slot` and on, [B, W, A]; -inf where there is none."""
+    """The candidates in slots `slot` and on, [B, W*A], -1 = none."""
     ids = 1 + slot * candidates + jnp.arange(width * candidates)
     ids = jnp.broadcast_to(ids, (batch, width * candidates))
     real = tree_lib.pick(tree.mask, ids, fill=False)
     if distinct:
       real &= ~_twins(tree, slot, width)
-    score = jnp.where(real, solution_score(tree, ids, aggregate=aggregate), -jnp.inf)
-    return ids, score.reshape(batch, width, candidates)
+    return jnp.where(real, ids, tree_lib.NONE)
 
   def step(carry):
     depth, tree, cache, places, _ = carry
-    ids, score = frontier(tree, (depth - 1) * width)
+    ids = frontier(tree, (depth - 1) * width)
+    tree, ends = roll(tree, cache, ids, depth) if roll else (tree, ids)
+    score = jnp.where(ids > 0, solution_score(tree, ends, aggregate=aggregate), -jnp.inf)
+    score = score.reshape(batch, width, candidates)
     which = keep(score, places)
     kept = jnp.where(which >= 0, jnp.take_along_axis(ids, jnp.maximum(which, 0), axis=1), -1)
     done = tree_lib.pick(tree.terminal, kept, fill=False)
