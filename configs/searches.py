@@ -49,5 +49,6 @@ SEARCHES = dict(
   dvts=dict(candidates=4, tokens=(400, 800, 1600), most=8),
   ab_mcts=dict(most=40),
   rejection=dict(most=48),
+  best_first=dict(candidates=4),
   lookahead=dict(candidates=4, tokens=(800, 1600), most=4),
 )

@@ -7,6 +7,7 @@ line.
 from o1jax.search import (
   ab_mcts,
   beam,
+  best_first,
   best_of_n,
   lookahead,
   mcts,
@@ -25,5 +26,6 @@ SEARCHES: dict[str, Method] = {
   'dvts': beam.DVTS,
   'ab_mcts': ab_mcts.METHOD,
   'rejection': rejection.METHOD,
+  'best_first': best_first.METHOD,
   'lookahead': lookahead.METHOD,
 }

@@ -1,5 +1,5 @@
-"""The chain that ends a tree search: a problem on which nothing is finished is given an answer all
-the same."""
+"""Nodes that a search may still expand, and the chain that ends it: a problem on which nothing is
+finished is given an answer all the same."""
 
 import jax.numpy as jnp
 
@@ -25,17 +25,22 @@ def finish(grow: Grow, tree: Tree, cache: TreeCache, keys: Array, slot: int) -> 
   return tree.replace(chain=steps)
 
 
-def _unsolved(tree: Tree) -> Array:
-  return ~jnp.any(tree_lib.finished(tree), axis=(1, 2))
-
-
 def likeliest_leaf(tree: Tree) -> Array:
   """The unexpanded candidate of highest value that can still grow, [B]; 0 if there is none."""
+  free = still_open(tree).reshape(tree.mask.shape[0], -1)
+  best = jnp.argmax(jnp.where(free, tree_lib.guide(tree).reshape(free.shape), -jnp.inf), axis=-1)
+  return jnp.where(jnp.any(free, axis=-1), 1 + best, 0)
+
+
+def still_open(tree: Tree) -> Array:
+  """Candidates that can grow and have not been expanded, [B, X, A]."""
   ids = tree_lib.node_ids(tree).reshape(-1)
   everyone = jnp.broadcast_to(ids, (tree.mask.shape[0], ids.shape[0]))
   taken = jnp.zeros((tree.mask.shape[0], ids.shape[0] + 1), bool)
   rows = jnp.arange(tree.mask.shape[0])[:, None]
   taken = taken.at[rows, jnp.maximum(tree.expanded, 0)].set(True)[:, 1:]
-  free = tree_lib.expandable(tree, everyone) & ~taken
-  best = jnp.argmax(jnp.where(free, tree_lib.guide(tree).reshape(free.shape), -jnp.inf), axis=-1)
-  return jnp.where(jnp.any(free, axis=-1), 1 + best, 0)
+  return (tree_lib.expandable(tree, everyone) & ~taken).reshape(tree.mask.shape)
+
+
+def _unsolved(tree: Tree) -> Array:
+  return ~jnp.any(tree_lib.finished(tree), axis=(1, 2))
