@@ -51,4 +51,5 @@ SEARCHES = dict(
   rejection=dict(most=48),
   best_first=dict(candidates=4),
   lookahead=dict(candidates=4, tokens=(800, 1600), most=4),
+  backtrack=dict(candidates=4),
 )

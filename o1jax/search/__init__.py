@@ -6,6 +6,7 @@ line.
 
 from o1jax.search import (
   ab_mcts,
+  backtrack,
   beam,
   best_first,
   best_of_n,
@@ -28,4 +29,5 @@ SEARCHES: dict[str, Method] = {
   'rejection': rejection.METHOD,
   'best_first': best_first.METHOD,
   'lookahead': lookahead.METHOD,
+  'backtrack': backtrack.METHOD,
 }
