@@ -51,5 +51,6 @@ SEARCHES = dict(
   rejection=dict(most=48),
   best_first=dict(candidates=4),
   lookahead=dict(candidates=4, tokens=(800, 1600), most=4),
+  smc=dict(most=24),
   backtrack=dict(candidates=4),
 )

@@ -16,6 +16,7 @@ NONE = -1
 # The name in `Tree.scores` of how many tokens the policy has read after a node to score it.
 READ = 'read'
 GUIDE = 'guide'  # the name in `Tree.scores` of what a search follows, where it is not the critic
+COUNT = 'count'  # of how many solutions a node stands for, where that is not one for each
 
 
 def note(name: str) -> str:
@@ -111,6 +112,11 @@ def path_to(tree: Tree, ids: Array) -> Array:
 def guide(tree: Tree) -> Array:
   """What a search follows, [B, X, A]: the critic's value, or a guide where one is written."""
   return tree.scores.get(GUIDE, tree.value)
+
+
+def counts(tree: Tree) -> Array:
+  """How many solutions each node stands for in a vote, [B, X, A]; any number of at least 0."""
+  return tree.scores.get(COUNT, jnp.ones_like(tree.value))
 
 
 def root_guide(tree: Tree) -> Array:

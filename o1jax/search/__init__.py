@@ -13,6 +13,7 @@ from o1jax.search import (
   lookahead,
   mcts,
   rejection,
+  smc,
 )
 from o1jax.search.budget import Budget as Budget
 from o1jax.search.choose import CHOICES as CHOICES
@@ -29,5 +30,6 @@ SEARCHES: dict[str, Method] = {
   'rejection': rejection.METHOD,
   'best_first': best_first.METHOD,
   'lookahead': lookahead.METHOD,
+  'smc': smc.METHOD,
   'backtrack': backtrack.METHOD,
 }

@@ -52,9 +52,11 @@ def choose(
   score = solution_score(tree, ids, aggregate=aggregate)
 
   def votes(weight):
-    """The summed weight of the solutions that share each one's answer."""
+    """The summed weight of the solutions that share each one's answer. One that stands for several
+    has as many votes."""
     keys = answer_keys(tree, ids, table, marker=marker, reads=reads, task=task)
     same = (keys[:, :, None] == keys[:, None, :]) & done[:, None, :]
+    weight = weight * tree_lib.counts(tree).reshape(batch, -1)
     return jnp.sum(jnp.where(same, weight[:, None, :], 0), axis=-1)
 
   support = CHOICES[rule].support(score, votes)

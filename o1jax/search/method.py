@@ -43,6 +43,7 @@ class Method(NamedTuple):
     least: candidates that it needs at least.
     independent: its solutions are independent samples, so that some of them are a smaller search.
     several: one program searches with any number of units up to that of its room.
+    writes: names of scores that the search itself writes.
     provides: what a loss may ask of its trees: 'solutions' of a problem to compare, 'siblings' to
       compare, 'improved', statistics over siblings.
   """
@@ -58,6 +59,7 @@ class Method(NamedTuple):
   least: int = 1
   independent: bool = False
   several: bool = False
+  writes: tuple[str, ...] = ()
   provides: frozenset[str] = frozenset()
 
   @property
@@ -142,7 +144,7 @@ def run(
     # Later steps read what a world says, so the keys of all slots are kept. So they are where a
     # score reads on.
     last=0 if world or remembers else room.last,
-    scores=(*noted, *written),
+    scores=(*noted, *written, *method.writes),
   )
 
   def rewarded(tree, ids):

@@ -8,6 +8,7 @@ import pytest
 from o1jax.reward.process import solution_score
 from o1jax.search.choose import CHOICES as RULES
 from o1jax.search.choose import choose
+from o1jax.tree import COUNT
 from o1jax.verify.answers import answer_keys
 from tests.helpers import jit
 from tests.toys import hand_tree
@@ -90,6 +91,16 @@ def test_merged_twins_have_no_vote():
   tree = _solutions(TEXT, VALUES)
   tree = tree.replace(mask=tree.mask.at[0, 3:5].set(False))
   assert pick(tree, 'majority') == 1  # of c only one is left; ab has two
+
+
+@pytest.mark.parametrize(
+  'rule, node', [('first', 1), ('majority', 6), ('best', 6), ('weighted', 6)]
+)
+def test_a_solution_that_stands_for_several_has_as_many_votes(rule, node):
+  """c is found three times, and d once but by four particles."""
+  tree = _solutions(TEXT, VALUES)
+  count = jnp.array([1, 1, 1, 1, 0.5, 4]).reshape(1, 6, 1)
+  assert pick(tree.replace(scores={COUNT: count}), rule) == node
 
 
 @pytest.mark.parametrize('rule', RULES)
