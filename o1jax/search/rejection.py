@@ -49,10 +49,10 @@ def rejection(
   for number, (width, steps) in enumerate(rounds):
     if number:
       parents = _kept(tree, slot, parents.shape[1], alpha)[:, :width]
-    tree, cache = grow(
-      *(tree, cache, streams.of_slot(keys, slot), parents),
-      **dict(slot=slot, steps=steps, keep=number < len(rounds) - 1, depth=number * every),
-    )
+    how = dict(slot=slot, steps=steps, depth=number * every)
+    if number < len(rounds) - 1:
+      how['keep'] = True
+    tree, cache = grow(tree, cache, streams.of_slot(keys, slot), parents, **how)
     slot += width * steps
   return tree
 
