@@ -1,7 +1,7 @@
 r"""A critic by its labels: what the reward stage teaches it about the steps of sampled solutions.
 
   python -m experiments.o1 --config=configs/quickstart.py --workdir=runs/quickstart
-  for value in monte_carlo hard outcome process td; do
+  for value in monte_carlo hard outcome reachable td; do
     python -m experiments.o1 --config=configs/critic.py:$value --workdir=runs/critic-$value
   done
 

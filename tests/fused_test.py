@@ -372,7 +372,7 @@ def test_exact_labels_of_prefixes_reach_the_critic(setup, grown):
   """A critic learns what an oracle says of all prefixes, whatever the verdicts are."""
   prompt, reference, tree = grown
   weights = dict(value=jnp.float32(1.0))
-  credit = dict(value='process')
+  credit = dict(value='reachable')
   given = dict(outcome=toys.OUTCOME, optimizer=OPTIMIZER, credit=credit)
   values = {}
   for label in (0.0, 1.0):

@@ -165,7 +165,7 @@ def outcome_targets(tree: Tree, returns: Returns) -> Targets:
   return targets._replace(token_mask=targets.token_mask & last)
 
 
-def process_targets(tree: Tree, returns: Returns) -> Targets:
+def reachable_targets(tree: Tree, returns: Returns) -> Targets:
   """Exact step labels, from the task itself: 1 where a solution is right, or a prefix can still
   become right, and 0 elsewhere. The critic is then a process reward model, as from step labels of
   people (arXiv:2305.20050), and its value no expected return of the policy.

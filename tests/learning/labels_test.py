@@ -97,10 +97,10 @@ def test_what_nobody_could_judge_has_no_label(value):
   assert np.isfinite(credit.value_target).all() and np.isfinite(credit.root_target).all()
 
 
-def test_a_process_label_is_that_of_the_oracle():
+def test_a_label_of_a_prefix_is_that_of_the_oracle():
   tree = tree_of(1)
   label = np.random.default_rng(0).integers(0, 2, tree.mask.shape).astype(np.float32)
-  credit = assign(tree.replace(scores=tree.scores | {'oracle': label}), 'process')
+  credit = assign(tree.replace(scores=tree.scores | {'oracle': label}), 'reachable')
   real = np.asarray(tree.mask & (tree.expanded >= 0)[..., None] & ~tree.unjudged)
   np.testing.assert_array_equal(credit.value_mask, real)
   np.testing.assert_allclose(np.asarray(credit.value_target)[real], label[real])

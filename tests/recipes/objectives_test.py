@@ -91,8 +91,8 @@ def test_credit_that_no_loss_reads_needs_nothing():
 
 def test_process_labels_need_a_task_that_tells_of_prefixes():
   learn = section()
-  learn.credit.value = 'process'
-  with pytest.raises(ConfigError, match='credit.value=process needs exact verdicts on prefixes'):
+  learn.credit.value = 'reachable'
+  with pytest.raises(ConfigError, match='credit.value=reachable needs exact verdicts on prefixes'):
     check(learn)
 
 
