@@ -49,6 +49,7 @@ TABLES = {
   'reward/__init__.py': ('SCORES',),
   'model/__init__.py': ('FAMILIES',),
   'recipes/__init__.py': ('STAGES',),
+  'evaluation/studies/__init__.py': ('CLAIMS',),
 }
 # Keys of tables that as texts mean something else elsewhere, too.
 COMMON = {

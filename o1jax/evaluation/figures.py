@@ -133,6 +133,30 @@ def accuracy_figure(
     return _svg(figure, title)
 
 
+def lines_figure(plot):
+  """Lines with intervals, see `studies.evidence.Plot`."""
+  with matplotlib.rc_context(RC):
+    figure, axes = _axes(plot.title, 5.4, 3.8)
+    for series, colour in zip(plot.series, itertools.cycle(SERIES[1:]), strict=False):
+      y, low, high = (np.asarray(x, float) for x in series[2:])
+      # No interval is drawn as none.
+      ends = [np.nan_to_num(np.maximum(end, 0)) for end in (y - low, high - y)]
+      style = dict(marker='o', markersize=4, linewidth=1.8, elinewidth=1)
+      axes.errorbar(
+        series.x, y, yerr=ends, color=PALETTE[colour], label=series.name, capsize=0, **style
+      )
+    for axis in plot.log:
+      getattr(axes, f'set_{axis}scale')('log')
+      formatter = ticker.FuncFormatter(lambda value, _: f'{value:g}')
+      getattr(axes, f'{axis}axis').set_major_formatter(formatter)
+      getattr(axes, f'{axis}axis').set_minor_formatter(ticker.NullFormatter())
+    if 'y' not in plot.log:
+      axes.axhline(0, color=PALETTE['muted'], linewidth=1, linestyle=(0, (2, 2)))
+    axes.set(xlabel=plot.x_label, ylabel=plot.y_label)
+    figure.legend(loc='outside lower center', ncols=3, fontsize=9)
+    return _svg(figure, plot.title)
+
+
 def bars_figure(shares, *, x_label):
   """Grouped horizontal bars.
 

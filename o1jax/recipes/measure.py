@@ -150,7 +150,12 @@ def evaluate_policy(
       readouts, units = one.readouts(group), None if chains else group[0].units
       words = f'{who} {units or one.most}'
       whole = search(one.search, readouts, words, draws=one.draws, spend=units, kept=kept)
-      tell(whole, [r for r in readouts if r.rule in choices], group if chains else ())
+      # There is one pass@k of a policy, that of its first draw.
+      tell(
+        whole,
+        [r for r in readouts if r.rule in choices],
+        group if chains and 0 in one.draws else (),
+      )
       spent.setdefault(one.name, []).extend(spending.spent_points(one, group, whole))
       if chains:
         sampled = whole

@@ -1,0 +1,155 @@
+"""A study: a claim, the searches that test it, and the trained runs that it branches from.
+
+Each start and seed is one ordinary run, which measures and trains nothing. What they found is
+merged, and judged by a criterion that the config holds.
+"""
+
+import inspect
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import o1jax.recipes
+from o1jax.evaluation.equal_compute import FAILS, HOLDS, UNDECIDED
+from o1jax.evaluation.measured import measured
+from o1jax.evaluation.studies import CLAIMS, Arm, Evidence, Verdict
+from o1jax.recipes import graph
+from o1jax.recipes.searches import row_of
+from o1jax.recipes.settings import complete, kind_of
+from o1jax.recipes.together import Together, together
+from o1jax.runtime.config import ConfigDict, ConfigError, require
+from o1jax.runtime.workdir import load_config
+from o1jax.search import SEARCHES
+
+SEED = '{seed}'
+_SECTIONS = ('claim', 'source', 'criterion', 'judge', 'starts', 'evaluate')
+
+
+class Job(NamedTuple):
+  """An ordinary run of a study: of which start, where, and its config."""
+
+  start: str
+  workdir: pathlib.Path
+  config: ConfigDict
+
+
+class Judged(NamedTuple):
+  """What a study found of one start."""
+
+  start: str
+  together: Together
+  evidence: Evidence
+  verdict: Verdict
+
+
+def completed(config: ConfigDict) -> ConfigDict:
+  """The config of a study with all settings that its searches can have, locked.
+
+  Raises:
+    ConfigError: a section is missing, or its judge is none.
+  """
+  missing = [name for name in _SECTIONS if name not in config]
+  require(
+    not missing, f'the config has no {", ".join(missing)}: a study needs {", ".join(_SECTIONS)}'
+  )
+  name = config.judge.get('name')
+  require(name in CLAIMS, f'config.judge.name is {name!r}: choose one of {", ".join(CLAIMS)}')
+  taken = [key for key in inspect.signature(CLAIMS[name]).parameters if key != 'evidence']
+  given = [key for key in config.judge if key not in ('name', 'starts')]
+  require(
+    sorted(taken) == sorted(given),
+    f'config.judge has {", ".join(given) or "no settings"}: {name} takes {", ".join(taken)}',
+  )
+  found = config.copy_and_resolve_references().unlock()
+  evaluate = complete(ConfigDict(dict(evaluate=found.evaluate.to_dict()))).evaluate
+  found.evaluate = ConfigDict(evaluate.to_dict())
+  return found.lock()
+
+
+def jobs(study: ConfigDict, workdir: str | pathlib.Path, seeds: int) -> list[Job]:
+  """The runs of a study, of each start as many as there are seeds.
+
+  Raises:
+    ConfigError: there is no start, one is no stage of a run, or seeds share one.
+  """
+  workdir = pathlib.Path(workdir).expanduser()
+  require(
+    not (workdir / 'config.json').exists(),
+    f'--workdir={workdir} is a run: give a folder of its own',
+  )
+  starts = {name: pattern for name, pattern in study.starts.items() if pattern}
+  require(
+    bool(starts),
+    f'config.starts.{" and config.starts.".join(study.starts)} are empty: give at least one, as '
+    f'FOLDER:STAGE',
+  )
+  found = []
+  for name, pattern in starts.items():
+    require(
+      seeds == 1 or SEED in pattern,
+      f'config.starts.{name}={pattern!r} is one run, and --seeds={seeds} asks for several: write '
+      f'{SEED} where the folders of the seeds differ',
+    )
+    folder = workdir / name if len(starts) > 1 else workdir
+    mine = [
+      Job(name, folder / f'seed-{seed}', _run_config(study, name, pattern.replace(SEED, f'{seed}')))
+      for seed in range(seeds)
+    ]
+    shared = len({job.config.seed for job in mine}) < len(mine)
+    require(not shared, f'config.starts.{name}={pattern!r}: two of its runs have the same seed')
+    found += mine
+  return found
+
+
+def _run_config(study, name, start) -> ConfigDict:
+  """The config of the run that a stage is of, but that it measures what the study asks."""
+  folder, stage = graph.reference(start)
+  require(folder, f'config.starts.{name}={start!r} names no run: write it as FOLDER:STAGE')
+  place = graph.find(folder, pathlib.Path.cwd())
+  config = complete(load_config(place)).copy_and_resolve_references().unlock()
+  for key in list(config):
+    if isinstance(config[key], ConfigDict) and kind_of(config, key) in o1jax.recipes.STAGES:
+      del config[key]
+  rows = tuple(study.evaluate.searches)
+  config.stages = ('evaluate', 'report')
+  config.evaluate = ConfigDict(study.evaluate.to_dict())
+  config.evaluate.policies = {stage: dict(stages=(f'{place}:{stage}',), searches=rows)}
+  return complete(config)
+
+
+def judged(study: ConfigDict, made: Sequence[Job]) -> list[Judged]:
+  """The verdict of each start, of runs that have ended.
+
+  Raises:
+    ConfigError: the runs do not match, or the judge cannot work with what they measured.
+  """
+  found = []
+  for name in dict.fromkeys(job.start for job in made):
+    mine = [job for job in made if job.start == name]
+    whole = together([job.workdir for job in mine])
+    arms = tuple(_arm(mine[0].config, row) for row in mine[0].config.evaluate.searches)
+    evidence = Evidence(arms, measured(whole.rows, whole.table), whole.table)
+    settings = {k: v for k, v in study.judge.items() if k not in ('name', 'starts')}
+    try:
+      verdict = CLAIMS[study.judge.name](evidence, **settings)
+    except ValueError as error:
+      raise ConfigError(f'{name}: {error}') from None
+    found.append(Judged(name, whole, evidence, verdict))
+  return found
+
+
+def _arm(config, name):
+  row = row_of(config, name)
+  tree = not SEARCHES[row.method].independent
+  return Arm(name, tuple(row.labels.values()), tree, row.flips)
+
+
+def overall(study: ConfigDict, found: Sequence[Judged]) -> str:
+  """The verdict over all starts: it holds where it does at `judge.starts` of them, 0 = all that the
+  config names, and fails where it can no longer. A start that was not given is open."""
+  needed = study.judge.get('starts', 0) or len(study.starts)
+  holds = sum(one.verdict.verdict == HOLDS for one in found)
+  fails = sum(one.verdict.verdict == FAILS for one in found)
+  if holds >= needed:
+    return HOLDS
+  return FAILS if len(study.starts) - fails < needed else UNDECIDED
