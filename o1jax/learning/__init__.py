@@ -107,7 +107,9 @@ VALUES = {
   'hard': Row(returns.hard_targets, 'best return below a node, a hard label', ('solutions',)),
   'outcome': Row(returns.outcome_targets, 'the return of a solution, at its end alone'),
   'reachable': Row(
-    returns.reachable_targets, 'whether a prefix can still become right, an exact label', ('oracle',)
+    returns.reachable_targets,
+    'whether a prefix can still become right, an exact label',
+    ('oracle',),
   ),
   'td': Row(returns.td_lambda, 'TD(lambda) of nodes', ('value',), dict(lambda_=0.95)),
   'gae': Row(ppo.token_targets, 'lambda-returns of tokens', ('token_value',), dict(lambda_=0.95)),

@@ -14,6 +14,7 @@ from flax import struct
 from o1jax import keys as streams
 from o1jax import tree as tree_lib
 from o1jax.decode.grow import Grow
+from o1jax.search.finish import finish
 from o1jax.search.method import Look, Method
 from o1jax.search.room import Room
 from o1jax.types import Array, Tree, TreeCache
@@ -54,13 +55,13 @@ def ab_mcts(
 
   Args:
     grow: the policy.
-    tree: empty, [B, N*S, 1, L] with room for the most chains, of S steps each.
-    cache: of all its nodes.
+    tree: empty, [B, X, 1, L] with the slots that `room` asks for.
+    cache: its.
     keys: [B] one key a problem.
     units: [] N chains.
     prior: weight of the guide at a node, in chains, in the posteriors of its two arms.
     ahead: S, the most steps of a chain. One that is not finished then returns the guide at its last
-      node. 0 = R: chains go to their end.
+      node. 0 = R: chains go to their end. Else one more chain ends an unfinished problem.
     novelty: the arm 'wider' is worth less where the policy repeats itself: what is drawn of it is
       multiplied by the probability that the next chain ends in a new node (Good 1953, from the
       share of ends that were sampled once).
@@ -69,7 +70,8 @@ def ab_mcts(
     The tree, with `visits` and `q` of the chains through each node. Slots `n*S` and on hold the
     steps of chain n.
   """
-  slots, steps = tree.mask.shape[1], _steps(ahead, tree.path.shape[-1])
+  depth, slots = tree.path.shape[-1], tree.mask.shape[1]
+  steps, filled = _steps(ahead, depth), slots - _last(ahead, depth)
 
   def simulate(n, carry):
     tree, cache, counts = carry
@@ -84,23 +86,31 @@ def ab_mcts(
   none = empty.astype(jnp.int32), empty.astype(jnp.uint32)
   carry = tree, cache, Counts(*none, *[empty] * 4, begin=none[0] - 1)
   # The name tells how often the loop runs at most, which a reader of the program could not see.
-  with jax.named_scope(f'chains/turns_{slots // steps}'):
-    tree, _, counts = jax.lax.fori_loop(0, units, simulate, carry)
+  with jax.named_scope(f'chains/turns_{filled // steps}'):
+    tree, cache, counts = jax.lax.fori_loop(0, units, simulate, carry)
   own = counts.same == tree_lib.node_ids(tree)[:, 0]
   mean = jnp.where(own, counts.total / jnp.maximum(counts.chains, 1), 0)
   visits = jnp.where(own, counts.chains, 0).astype(jnp.int32)
-  return tree.replace(visits=visits[..., None], q=mean[..., None])
+  tree = tree.replace(visits=visits[..., None], q=mean[..., None])
+  return finish(grow, tree, cache, streams.of_slot(keys, filled), filled)
 
 
 def room(units: int, *, max_steps: int, ahead: int, **settings) -> Room:
-  """A slot for each step of each chain."""
+  """A slot for each step of each chain, and those of the chain that finishes an unfinished
+  problem."""
   del settings
-  return Room(slots=units * _steps(ahead, max_steps), candidates=1)
+  last = _last(ahead, max_steps)
+  return Room(slots=units * _steps(ahead, max_steps) + last, candidates=1, last=last)
 
 
 def _steps(ahead: int, max_steps: int) -> int:
   """S, the most steps of a chain."""
   return min(ahead or max_steps, max_steps)
+
+
+def _last(ahead: int, max_steps: int) -> int:
+  """Steps of the chain that ends a search whose chains did not go to their end."""
+  return max_steps - 1 if _steps(ahead, max_steps) < max_steps else 0
 
 
 def _descend(tree: Tree, counts: Counts, keys: Array, prior: float, novelty: bool) -> Array:

@@ -30,7 +30,7 @@ def search(world, units=12, *, most=12, prior=1.0, seed=0, **own):
 def chains(tree, b, steps=R):
   """(parent, nodes, return) of each chain of so many steps at most, in order."""
   found = []
-  for start in range(0, tree.mask.shape[1], steps):
+  for start in range(0, tree.mask.shape[1] - tree.chain, steps):
     own = [1 + x for x in range(start, start + steps) if tree.length[b, x, 0]]
     if own:
       parent, last = int(tree.expanded[b, own[0] - 1]), own[-1]
@@ -56,14 +56,15 @@ def test_counts_are_those_of_the_chains(ahead):
         first.setdefault(said, node)
         visits[said] = visits.get(said, 0) + 1
         total[said] = total.get(said, 0) + score
-    for node in (1 + x for x in np.flatnonzero(tree.length[b, :, 0])):
+    made = tree.length[b, : tree.mask.shape[1] - tree.chain, 0]
+    for node in 1 + np.flatnonzero(made):
       said = text(tree, b, node)
       own = first[said] == node
       assert tree.visits[b, node - 1, 0] == visits[said] * own
       np.testing.assert_allclose(
         tree.q[b, node - 1, 0], total[said] / visits[said] * own, atol=1e-5
       )
-    assert len(first) < np.count_nonzero(tree.length[b]) and len(chains(tree, b, ahead or R)) == 12
+    assert len(first) < np.count_nonzero(made) and len(chains(tree, b, ahead or R)) == 12
 
 
 def test_chains_begin_where_the_tree_can_grow():
@@ -127,6 +128,15 @@ def test_with_a_heavy_prior_it_walks_to_where_the_guide_is_best(novelty):
 
 def _free(tree, b, node):
   return bool(tree_lib.expandable(tree, np.full((len(tree.mask), 1), node))[b, 0])
+
+
+def test_a_problem_without_an_answer_is_finished():
+  """By one chain from the leaf of the best guide, in the last slots."""
+  world = random_world(batch=32, ends=0.3, seed=3)
+  tree = search(world, 2, most=2, ahead=1)
+  done, ended = tree.terminal.any((1, 2)), tree.length[:, 2:, 0].any(-1)
+  before = tree.terminal[:, :2].any((1, 2))
+  assert ended.any() and (ended == ~before).all() and done.sum() > before.sum()
 
 
 @pytest.mark.parametrize('seed', range(3))
