@@ -65,12 +65,15 @@ class Probe(NamedTuple):
       [reads], length []) -> a number [], below 0 where there is nothing to ask. jnp.
     digits: of the largest number.
     yes, no: how the line may go on.
+    instead: how steps begin in whose place the line stands, where they end a solution: its answer,
+      and what it says of itself, which a policy would only repeat.
   """
 
   parts: tuple[str | Callable[[Array, Array, Array, Array], Array], ...]
   digits: int
   yes: str
   no: str
+  instead: tuple[str, ...] = ()
 
 
 class Task(NamedTuple):

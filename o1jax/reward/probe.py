@@ -18,8 +18,9 @@ _AT_ONCE = 8  # solutions of a problem in a pass
 
 
 def probe(known: Known, tree: Tree, ids: Array) -> Array:
-  """p(yes): the policy reads `Task.probe` after a finished solution, in place of the end token, and
-  its probability of going on with yes against no is the score (arXiv:2207.05221, P(True)).
+  """p(yes): the policy reads `Task.probe` after a solution, and its probability of going on with
+  yes against no is the score (arXiv:2207.05221, P(True)). The line stands in place of the end
+  token, or of the last steps where `Probe.instead` says so.
 
   There is nothing to judge before the end of a solution, nor where the line cannot be written:
   there it is one half.
@@ -71,15 +72,17 @@ def _line(known: Known, tree: Tree, ids: Array) -> tuple[Array, Array]:
   """The line after each node in tokens, [B, N, G] left-packed, and its length [B, N], 0 where a
   part of it says nothing."""
   texts, asked = known.texts, known.texts.task.probe
+  _, open_end = _kept(known, tree, ids)
   prompt, text = prompt_bytes(known), solution_bytes(tree, ids, texts.table, size=texts.task.reads)
 
-  def one(prompt, prompt_length, text, length):
+  def one(prompt, prompt_length, text, length, open_end):
     rows, sizes, there = [], [], jnp.bool_(True)
     for part in (DELIMITER, *asked.parts):
       if isinstance(part, str):
         tokens = texts.encode(part)
         rows.append(jnp.array(tokens, jnp.int32))
-        sizes.append(len(tokens))
+        # A step that was left out before the line has left it its delimiter.
+        sizes.append(jnp.where(open_end, len(tokens), 0) if len(rows) == 1 else len(tokens))
       else:
         number = part(prompt, prompt_length, text, length)
         tokens, size = _spelled(number, texts.encode, asked.digits)
@@ -94,7 +97,21 @@ def _line(known: Known, tree: Tree, ids: Array) -> tuple[Array, Array]:
       place += size
     return line, jnp.where(there, place, 0)
 
-  return jax.vmap(jax.vmap(one, (None, None, 0, 0)))(*prompt, *text)
+  return jax.vmap(jax.vmap(one, (None, None, 0, 0, 0)))(*prompt, *text, open_end)
+
+
+def _kept(known: Known, tree: Tree, ids: Array) -> tuple[Array, Array]:
+  """The nodes on each path, [B, N, R], that the line comes after, the others being -1; and whether
+  these are all, [B, N]."""
+  nodes = tree_lib.path_nodes(tree, ids)
+  tokens, left_out = tree_lib.pick(tree.tokens, nodes), jnp.zeros(nodes.shape, bool)
+  for words in known.texts.task.probe.instead:
+    begins = jnp.array(known.texts.encode(words), jnp.int32)
+    left_out |= jnp.all(tokens[..., : len(begins)] == begins, axis=-1)
+  place, stays = jnp.arange(nodes.shape[-1]), (nodes > 0) & ~left_out
+  last = jnp.max(jnp.where(stays, place, -1), axis=-1, keepdims=True)
+  kept = jnp.where(place <= last, nodes, tree_lib.NONE)
+  return kept, jnp.all(kept == nodes, axis=-1)
 
 
 def _spelled(number, encode, digits):
@@ -119,7 +136,7 @@ def _passed(known: Known, tree: Tree, ids: Array, line: Array, size: Array) -> A
   tokens, inside = (jnp.stack(x, axis=2) for x in zip(*map(row, words)))  # [B, n, 2, room]
   # The line is read in place of the token that ended the solution.
   open_tree = tree.replace(length=tree.length - tree_lib.finished(tree))
-  nodes = tree_lib.path_nodes(tree, ids)
+  nodes, _ = _kept(known, tree, ids)
   path = jnp.concatenate([jnp.full_like(nodes[..., :1], tree_lib.ROOT), nodes], axis=-1)
   context = shared_context(open_tree, known.cache, path)
   context = context._replace(self_mask=jnp.tri(room, dtype=bool)[None, None, None])

@@ -16,7 +16,7 @@ from o1jax import types
 from o1jax.tasks import standing
 from o1jax.tasks.infix import LIMIT
 from o1jax.text.bytes import after_last
-from o1jax.text.steps import TAGS
+from o1jax.text.steps import ANSWER, TAGS
 from o1jax.types import UNUSED
 
 ASKS = 'make '  # how a prompt begins, `make 26 from 7,3,5`
@@ -63,7 +63,7 @@ def nearness(
 
 def probe(*, count: int) -> types.Probe:
   """The evaluation that a walk ends with: its last result beside the target, then ` ok` or ` no`.
-  There is nothing to judge while several numbers are left."""
+  It is asked after the last move. There is nothing to judge while several numbers are left."""
 
   def result(prompt, prompt_length, text, length):
     _, given, _ = asked(prompt, prompt_length, count=count)
@@ -77,7 +77,8 @@ def probe(*, count: int) -> types.Probe:
     return jnp.where(formed, target, UNUSED)
 
   parts = (TAGS['evaluation'], result, ' for ', target)
-  return types.Probe(parts, digits=len(str(LIMIT)), yes=' ok', no=' no')
+  instead = (TAGS['evaluation'], ANSWER)
+  return types.Probe(parts, digits=len(str(LIMIT)), yes=' ok', no=' no', instead=instead)
 
 
 def asked(

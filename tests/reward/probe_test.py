@@ -35,12 +35,12 @@ def _encode(text):
   return [toys.TEXTS.index(DIGITS[int(c) % 8] if c.isdigit() else c) for c in text]
 
 
-PROBE = Probe(('gh', _count, 'a'), digits=3, yes='b', no='cd')
+PROBE = Probe(('gh', _count, 'a'), digits=3, yes='b', no='cd', instead=('a', 'b', 'cc', 'f'))
 TEXTS = Texts(countdown.task()._replace(probe=PROBE, reads=64), toys.TABLE, _encode)
 SEARCHES = {
-  'chains': functools.partial(best_of_n, units=20),
-  'mcts': functools.partial(mcts, units=10, candidates=3),
-  'ab_mcts': functools.partial(run, METHODS['ab_mcts'], units=6),
+  'chains': functools.partial(best_of_n, units=40),
+  'mcts': functools.partial(mcts, units=16, candidates=4),
+  'ab_mcts': functools.partial(run, METHODS['ab_mcts'], units=16),
 }
 
 
@@ -68,13 +68,19 @@ def _logprob(before, word):
   return sum(logprob[len(before) + i - 1, token] for i, token in enumerate(word))
 
 
-def _asked(prompt, solution):
-  """The text before the answer, or None where there is nothing to ask."""
-  size = sum(len(toys.TEXTS[t]) for t in solution)
+def _asked(prompt, steps):
+  """The text before the yes, and how long the line in it is; None where there is nothing to ask."""
+  size = sum(len(toys.TEXTS[t]) for step in steps for t in step)
   if size == 2:
     return None
-  number = str(size + sum(len(toys.TEXTS[t]) for t in prompt))
-  return [*prompt, *solution[:-1], *_encode(f'\ngh{number}a')]
+  number, kept = str(size + sum(len(toys.TEXTS[t]) for t in prompt)), list(steps)
+  begins = [_encode(words) for words in PROBE.instead]
+  while kept and any(kept[-1][: len(words)] == words for words in begins):
+    kept.pop()
+  whole = len(kept) == len(steps)
+  line = _encode('\n' * whole + f'gh{number}a')
+  text = [t for step in kept for t in step]
+  return [*prompt, *(text[:-1] if whole else text), *line], len(line)
 
 
 @pytest.mark.parametrize('name', SEARCHES)
@@ -89,17 +95,20 @@ def test_it_is_what_a_plain_pass_finds(name):
       assert (found, read) == (0.5, 0)
       continue
     prompt = asked.tokens[b, : asked.length[b]].tolist()
-    before = _asked(prompt, [t for step in spell(tree, b, node) for t in step])
-    if before is None:
+    steps = spell(tree, b, node)
+    asked_for = _asked(prompt, steps)
+    if asked_for is None:
       assert (found, read) == (0.5, 0)
       kinds.add('nothing')
       continue
+    before, line = asked_for
     yes, no = _logprob(before, _encode('b')), _logprob(before, _encode('cd'))
     assert found == pytest.approx(1 / (1 + np.exp(no - yes)), abs=1e-4)
-    line = len(before) - len(prompt) - sum(map(len, spell(tree, b, node))) + 1
     assert read == 2 * line + 3
-    kinds.add(len(climb(tree, b, node)))
-  assert {1, 3} <= kinds  # at depth R too
+    kinds.add((len(climb(tree, b, node)), before[-line] == toys.NEWLINE))
+  # At depth R too; and in place of other steps than the last one alone.
+  depths, whole = zip(*kinds - {'nothing'})
+  assert {1, 3} <= {*depths} and {*whole} == {True, False}
 
 
 def test_a_probe_changes_no_sample():
