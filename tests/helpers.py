@@ -17,6 +17,7 @@ from o1jax.model import forward
 from o1jax.model.transformer import LanguageModel, Output
 from o1jax.model.variants import ModelConfig
 from o1jax.search import SEARCHES, run
+from o1jax.tree import GUIDE
 from o1jax.types import KeyValue, Params, Prompt, Tree, TreeCache
 
 # (model, params, keys, prompt, *, units, ...) -> Tree
@@ -269,16 +270,22 @@ class World(NamedTuple):
     max_steps: int,
     most=None,
     reward=None,
+    guide=None,
     drawn=False,
     **settings,
   ):
-    """The tree of a method in this world, which has no model."""
+    """The tree of a method in this world, which has no model. guide: of a node's value, what is
+    followed in its place."""
     row = SEARCHES[method]
     settings = {**row.settings, **settings}
     width = self.children.shape[1]
     room = row.room(most or units, candidates=width, max_steps=max_steps, **settings)
-    tree, cache = self.start(room, max_steps, scores=row.writes)
-    grow = self.grow(reward=reward, drawn=drawn)
+    written = {}
+    if guide is not None:
+      written = {GUIDE: lambda tree, cache, ids: guide(tree_lib.pick(tree.value, ids))}
+      reward = lambda tree, ids: tree_lib.pick(tree.scores[GUIDE], ids)
+    tree, cache = self.start(room, max_steps, scores=(*row.writes, *written))
+    grow = self.grow(reward=reward, drawn=drawn, scores=written)
     return row.search(grow, tree, cache, keys, units=units, **settings)
 
 

@@ -8,19 +8,19 @@ import pytest
 
 from o1jax import tree as tree_lib
 from o1jax.search import SEARCHES, run
-from tests.helpers import jit, keys
+from tests.helpers import jit, keys, random_world
 from tests.toys import MODEL, OUTCOME, SAMPLING, params, problems
 
 PROMPT, REFERENCE = problems(3)
 
 
 @functools.cache
-def searched(method, guide='critic', flips=0.0):
-  row = SEARCHES[method]
+def searched(guide='critic', flips=0.0, method='gumbel'):
   told = functools.partial(OUTCOME, REFERENCE) if guide == 'oracle' else None
+  own = dict(gumbel_scale=0.0) if method == 'gumbel' else {}
   search = functools.partial(
     run,
-    row,
+    SEARCHES[method],
     MODEL,
     guide=guide,
     flips=flips,
@@ -29,15 +29,37 @@ def searched(method, guide='critic', flips=0.0):
     step_length=3,
     max_steps=3,
     sampling=SAMPLING,
-    candidates=max(row.least, 2),
-    **{name: row.quiet.get(name, value) for name, value in row.settings.items()},
+    candidates=3,
+    **own,
   )
   return jax.device_get(jit(search)(params(), keys(), PROMPT))
 
 
 @pytest.mark.parametrize('method', SEARCHES)
-def test_a_guide_stands_on_every_node_and_finished_ones_return_it(method):
-  tree = searched(method, 'critic * critic - 0.25')
+def test_a_search_follows_the_guide_in_place_of_the_critic(method):
+  """A guide that turns values upside down, and a world that is upside down, are one search."""
+  row = SEARCHES[method]
+  world = random_world(multiplicity=(1, 1, 1) if row.branches else (2, 1, 1), seed=5)
+
+  def search(world, guide):
+    settings = dict(units=4, max_steps=4, drawn=not row.branches, **row.settings | row.quiet)
+    return jax.device_get(
+      jit(lambda world, keys: world.search(method, keys, guide=guide, **settings))(world, keys(4))
+    )
+
+  # Powers part good from bad enough for searches that weigh rather than rank.
+  turned = search(world, lambda value: (1 - value) ** 6)
+  same = search(world._replace(values=1 - world.values), lambda value: value**6)
+  for name in ('expanded', 'tokens', 'visits', 'terminal'):
+    np.testing.assert_array_equal(getattr(turned, name), getattr(same, name))
+  np.testing.assert_allclose(turned.reward, same.reward, atol=1e-5)
+  if not row.independent:  # chains follow nothing
+    straight = search(world, lambda value: value**6)
+    assert (straight.expanded != turned.expanded).any()
+
+
+def test_a_guide_stands_on_every_node_and_finished_ones_return_it():
+  tree = searched('critic * critic - 0.25')
   real = tree.mask & (tree.expanded >= 0)[..., None]
   done = real & tree.terminal
   guide = tree_lib.guide(tree)
@@ -47,34 +69,25 @@ def test_a_guide_stands_on_every_node_and_finished_ones_return_it(method):
   assert not tree.reward[~done].any()
 
 
-@pytest.mark.parametrize('method', SEARCHES)
-def test_the_critic_alone_needs_no_guide(method):
-  tree = searched(method)
+def test_the_critic_alone_needs_no_guide():
+  tree = searched()
   assert not tree.scores and tree_lib.guide(tree) is tree.value
 
 
-@pytest.mark.parametrize('method', ['best_of_n', 'beam', 'dvts'])
-def test_the_critic_written_out_is_the_same_search(method):
-  """Of those that do not read what the root is worth."""
-  tree, same = searched(method), searched(method, '1 * critic')
-  np.testing.assert_array_equal(same.tokens, tree.tokens)
-  np.testing.assert_array_equal(same.expanded, tree.expanded)
-
-
 def test_the_root_is_worth_what_its_first_candidates_are():
-  tree = searched('gumbel', '1 * critic')
+  tree = searched('1 * critic')
   expected = (tree.prior[:, 0] * tree.value[:, 0]).sum(-1)
   np.testing.assert_allclose(tree_lib.root_guide(tree), expected, atol=1e-6)
-  np.testing.assert_array_equal(tree_lib.root_guide(searched('gumbel')), tree.root_value)
+  np.testing.assert_array_equal(tree_lib.root_guide(searched()), searched().root_value)
 
 
 def test_an_oracle_is_told_verdicts_and_flips_make_it_wrong():
-  tree = searched('best_of_n', 'oracle')
+  tree = searched('oracle', method='best_of_n')
   ids = np.broadcast_to(np.asarray(tree_lib.node_ids(tree)).reshape(-1), (3, tree.mask[0].size))
   verdicts = np.asarray(OUTCOME(REFERENCE, tree, ids)).reshape(tree.mask.shape)
   real = tree.mask & (tree.expanded >= 0)[..., None]
   np.testing.assert_array_equal(tree_lib.guide(tree)[real], verdicts[real])
-  wrong = searched('best_of_n', 'oracle', 0.4)
+  wrong = searched('oracle', 0.4, method='best_of_n')
   np.testing.assert_array_equal(wrong.tokens, tree.tokens)
   flipped = tree_lib.guide(wrong)[real] != verdicts[real]
   assert 0 < flipped.sum() < real.sum()
