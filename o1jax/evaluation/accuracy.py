@@ -82,6 +82,9 @@ class States(NamedTuple):
   finished: np.ndarray  # [M] bool: a finished solution; else a prefix
 
 
+_BY_PROBLEM = ('tokens', 'flops', 'seconds', 'samples', 'right', 'unjudged', 'score')
+
+
 class Verdicts(NamedTuple):
   """One search over N problems, on the host."""
 
@@ -92,6 +95,7 @@ class Verdicts(NamedTuple):
   samples: np.ndarray  # [N] slots that expand the root: the chains of a best-of-N tree
   right: np.ndarray  # [N] finished solutions that are correct
   unjudged: np.ndarray  # [N] finished solutions without a verdict, which count as neither
+  score: np.ndarray  # [N] mean value of the finished solutions, 0 where there is none
   states: States
   trees: Tree  # judged, of the first batch of problems
 
@@ -103,10 +107,7 @@ class Verdicts(NamedTuple):
   def of(self, rows: np.ndarray) -> 'Verdicts':
     """The same search on some of its problems, `rows` [N] bool. States and trees stay those of
     all."""
-    some = {
-      name: getattr(self, name)[rows]
-      for name in ('tokens', 'flops', 'seconds', 'samples', 'right', 'unjudged')
-    }
+    some = {name: getattr(self, name)[rows] for name in _BY_PROBLEM}
     answers = {
       readout: Answers(a.chosen[rows], a.verdict[rows], [a.text[i] for i in np.flatnonzero(rows)])
       for readout, a in self.answers.items()
@@ -278,6 +279,7 @@ def _read(
   text, length = reading.spell(tree, chosen)
   tokens, flops = reading.cost(prompt, tree)
   below, ends = monte_carlo(tree)
+  done = tree_lib.finished(tree)
   return dict(
     chosen=chosen,  # [B, R]
     # [B, R]
@@ -293,11 +295,12 @@ def _read(
     samples=jnp.sum(tree.expanded == tree_lib.ROOT, axis=1),
     right=jnp.sum(tree.outcome > 0, axis=(1, 2)),
     unjudged=jnp.sum(tree.unjudged, axis=(1, 2)),
+    score=jnp.sum(tree.value * done, (1, 2)) / jnp.maximum(done.sum((1, 2)), 1),
     outcome=tree.outcome,  # [B, X, A], as all below
     value=tree.value,
     below=below,
     known=tree.mask & (ends > 0),
-    done=tree_lib.finished(tree),
+    done=done,
     depth=jnp.broadcast_to(1 + tree_lib.parent_depth(tree)[..., None], tree.mask.shape),
   )
 
@@ -318,8 +321,7 @@ def _verdicts(readouts, whole, trees) -> Verdicts:
   }
   known = whole['known']
   states = States(*(whole[name][known] for name in ('value', 'below', 'depth', 'done')))
-  names = ('tokens', 'flops', 'seconds', 'samples', 'right', 'unjudged')
-  by_problem = {name: whole[name] for name in names}
+  by_problem = {name: whole[name] for name in _BY_PROBLEM}
   return Verdicts(answers, **by_problem, states=states, trees=trees)
 
 

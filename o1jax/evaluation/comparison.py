@@ -12,7 +12,7 @@ from o1jax.evaluation.equal_compute import AXES, standings
 from o1jax.evaluation.measured import clustered
 from o1jax.evaluation.problems import Table
 from o1jax.evaluation.results import Result, Summary, replace_file, summarise
-from o1jax.evaluation.splits import tested
+from o1jax.evaluation.splits import of_test
 
 CSV, PAGE = 'comparison.csv', 'index.html'
 LEAD = ('against', 'lead', 'low', 'high', 'verdict')
@@ -28,7 +28,7 @@ def write_comparison(
 
   rows, table: see `merge.merge`; those of the test are shown. runs: name, seed and commit of each.
   """
-  out, shown = pathlib.Path(out), clustered(tested(rows), table)
+  out, shown = pathlib.Path(out), clustered(of_test(rows), table)
   replace_file(out / CSV, _csv(shown, table).encode())
   sections = (
     ('results', 'Test problems: all results', findings.all_results(shown, table)),

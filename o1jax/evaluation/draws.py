@@ -8,7 +8,8 @@ _SUMMED = ('tokens', 'flops', 'seconds', 'samples', 'right', 'unjudged')
 
 
 def together(draws: Sequence[Verdicts]) -> Verdicts:
-  """The first draw, with the solutions and the bill of all of them. Its answers, states and trees
-  stay its own."""
+  """The first draw, with the solutions, the bill and the mean score of all of them. Its answers,
+  states and trees stay its own."""
   summed = {name: sum(getattr(one, name) for one in draws) for name in _SUMMED}
-  return draws[0]._replace(**summed)
+  score = sum(one.score for one in draws) / len(draws)
+  return draws[0]._replace(**summed, score=score)

@@ -42,6 +42,7 @@ COLUMNS = {
   'finished': bool,  # the search finished a solution
   'samples': int,  # solutions begun, of the whole search
   'right': int,  # of its finished solutions, those that are right
+  'score': float,  # mean of what the critic gives them, 0 = there are none; nan = not kept
   'tokens': float,  # of a readout of some of the chains, its share
   'flops': float,
   'seconds': float,  # of its batch, shared evenly
@@ -82,6 +83,7 @@ def problem_rows(
     finished=answers.chosen > 0,
     samples=verdicts.samples,
     right=verdicts.right,
+    score=verdicts.score,
     tokens=verdicts.tokens * share,
     flops=verdicts.flops * share,
     seconds=verdicts.seconds * share,
@@ -118,8 +120,8 @@ def append_problems(path: str | pathlib.Path, parts: Sequence[Table]) -> None:
 
 
 def read_problems(path: str | pathlib.Path) -> Table:
-  """All rows of the file, in its order, as arrays by column. An older file without units was asked
-  for them, as its budget.
+  """All rows of the file, in its order, as arrays by column. An older file kept no scores, or was
+  asked for its budget in units.
 
   Raises:
     FileNotFoundError: there is no such file.
@@ -130,9 +132,10 @@ def read_problems(path: str | pathlib.Path) -> Table:
     head, *rows = csv.reader(io.StringIO(text, newline='')) if text else [[]]
   except (gzip.BadGzipFile, zlib.error, EOFError, UnicodeDecodeError, csv.Error) as error:
     raise ValueError(f'{path} is damaged ({error}): move it away and measure again') from error
-  older = [name for name in COLUMNS if name != 'units']
+  lacks = (), ('score',), ('score', 'units')  # of this version, and of older ones
+  known = [[name for name in COLUMNS if name not in some] for some in lacks]
   kinds = {name: COLUMNS.get(name) for name in head}
-  if list(head) not in (list(COLUMNS), older):
+  if list(head) not in known:
     raise ValueError(
       f'{path} has the columns {",".join(head) or "none"}, expected {",".join(COLUMNS)}: move it '
       'away and measure again'
@@ -147,6 +150,8 @@ def read_problems(path: str | pathlib.Path) -> Table:
     raise ValueError(f'{path} is damaged ({error}): move it away and measure again') from error
   if 'units' not in table:
     table |= dict(units=table['budget'], budget=np.zeros_like(table['budget']))
+  if 'score' not in table:
+    table['score'] = np.full(len(table['seed']), np.nan)
   return {name: table[name] for name in COLUMNS}
 
 

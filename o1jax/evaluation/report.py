@@ -16,7 +16,7 @@ from o1jax.evaluation import (
 from o1jax.evaluation.measured import clustered
 from o1jax.evaluation.methods import method
 from o1jax.evaluation.problems import FILE, read_problems
-from o1jax.evaluation.splits import tested
+from o1jax.evaluation.splits import of_test
 
 CALIBRATION_CAPTION = (
   'Does a state to which the critic gives 0.7 lead to a right answer seven times out of ten? On '
@@ -68,7 +68,7 @@ def build_report(workdir):
   table = workdir / 'results.csv'
   answers = read_problems(workdir / FILE) if (workdir / FILE).exists() else None
   rows = results.read_results(table) if table.exists() else []
-  rows = clustered(tested(rows), answers)
+  rows = clustered(of_test(rows), answers)
   data = {
     name: _read_json(workdir / 'report' / 'data' / f'{name}.json')
     for name in ('train_curve', 'behaviours', 'calibration', 'fixed', 'tree')

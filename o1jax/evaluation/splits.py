@@ -27,6 +27,6 @@ def problems_of(task: str) -> str:
   return f'{task.removesuffix(f":{split}")} {split} problems'
 
 
-def tested(rows: Sequence) -> list:
+def of_test(rows: Sequence) -> list:
   """The rows of test problems alone."""
   return [row for row in rows if split_of(row.task) == TEST]

@@ -291,6 +291,7 @@ class TestRows:
       samples=np.full(4, 6),
       right=self.RIGHT,
       unjudged=np.zeros(4, int),
+      score=np.full(4, 0.5),
       states=None,
       trees=None,
     )

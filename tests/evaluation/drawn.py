@@ -44,6 +44,7 @@ def table_of(found):
       answer=[''] * COUNT,
       correct=each.right > 0,
       judged=~np.isnan(each.right),
+      score=each.rate,
       finished=np.ones(COUNT, bool),
       samples=np.full(COUNT, 10),
       right=np.round(10 * each.rate).astype(int),

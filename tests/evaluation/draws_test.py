@@ -8,7 +8,7 @@ import pytest
 
 from o1jax.evaluation.accuracy import coverage
 from o1jax.evaluation.draws import together
-from o1jax.evaluation.splits import TEST, VALIDATION, problems_of, split_of, task_of, tested
+from o1jax.evaluation.splits import TEST, VALIDATION, of_test, problems_of, split_of, task_of
 from o1jax.keys import of_draw, of_problems
 from o1jax.search import Budget
 from tests.evaluation.problems_test import WHOLE, verdicts
@@ -40,4 +40,4 @@ def test_results_say_of_which_split_they_are(split):
   task = task_of('a:b', split)
   assert split_of(task) == split and problems_of(task) == f'a:b {split} problems'
   row = SimpleNamespace(task=task)
-  assert tested([row]) == ([row] if split == TEST else [])
+  assert of_test([row]) == ([row] if split == TEST else [])

@@ -1,7 +1,9 @@
 """problems.csv.gz keeps what every problem was answered, replaces what is measured again, and two
 measurements are compared on the problems that they share."""
 
+import csv
 import gzip
+import io
 
 import numpy as np
 import pytest
@@ -41,6 +43,7 @@ def verdicts(seed=0, readouts=(WHOLE, PART), text='so <answer>7', unjudged=3):
     samples=np.full(COUNT, 4),
     right=rng.integers(0, 5, COUNT),
     unjudged=np.zeros(COUNT, int),
+    score=rng.random(COUNT),
     states=None,
     trees=None,
   )
@@ -115,13 +118,20 @@ class TestFile:
     append_problems(path, [other])
     assert_same(read_problems(path), other)
 
-  def test_a_table_of_before_is_read_and_added_to(self, path):
-    """Its budget was units."""
+  @pytest.mark.parametrize('lacks', [('score',), ('score', 'units')])
+  def test_a_table_of_before_is_read_and_added_to(self, path, lacks):
+    """It kept no scores; an older one's budget was units."""
     append_problems(path, [rows()])
-    lines = gzip.decompress(path.read_bytes()).decode().split('\n')
-    lines = [line.replace('units,', '').replace('vote,0,4', 'vote,4') for line in lines]
-    path.write_bytes(gzip.compress('\n'.join(lines).encode()))
-    assert_same(read_problems(path), rows())
+    head, *lines = csv.reader(io.StringIO(gzip.decompress(path.read_bytes()).decode(), newline=''))
+    old = [dict(zip(head, line, strict=True)) for line in lines]
+    if 'units' in lacks:
+      old = [line | dict(budget=line['units']) for line in old]
+    text = io.StringIO(newline='')
+    writer = csv.DictWriter(text, [x for x in head if x not in lacks], extrasaction='ignore')
+    writer.writeheader()
+    writer.writerows(old)
+    path.write_bytes(gzip.compress(text.getvalue().encode()))
+    assert_same(read_problems(path), rows() | dict(score=np.full(COUNT, np.nan)))
     append_problems(path, [rows(verdicts(1)), rows(readout=PART)])
     assert len(read_problems(path)['problem']) == 2 * COUNT
 

@@ -18,7 +18,7 @@ from o1jax.runtime.config import ConfigDict, ConfigError, config_to_json
 from tests.evaluation.studies.made import evidence, measure
 from tests.evaluation.studies.power_law_test import SAMPLES, drawn
 
-NAMES = ('coverage', 'verifier')
+NAMES = ('coverage', 'verifier', 'budget', 'difficulty', 'guided')
 
 
 def config(name='coverage', argument='smoke', **starts):

@@ -6,7 +6,7 @@ judge is pure: the same evidence has the same verdict.
 
 from collections.abc import Callable
 
-from o1jax.evaluation.studies import crossing, power_law
+from o1jax.evaluation.studies import bins, crossing, leads, power_law, slopes
 from o1jax.evaluation.studies.evidence import Arm as Arm
 from o1jax.evaluation.studies.evidence import Evidence as Evidence
 from o1jax.evaluation.studies.evidence import Verdict as Verdict
@@ -15,4 +15,7 @@ from o1jax.evaluation.studies.evidence import Verdict as Verdict
 CLAIMS: dict[str, Callable[..., Verdict]] = {
   'crossing': crossing.crossing,
   'power_law': power_law.power_law,
+  'slopes': slopes.slopes,
+  'bins': bins.bins,
+  'leads': leads.leads,
 }

@@ -152,37 +152,34 @@ def resampled(cluster: np.ndarray, rng: np.random.Generator) -> np.ndarray:
   return np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
 
 
-def paired(
+def compared(
   evidence: Evidence, label: str, base: str, split: str = TEST, axis: str = 'tokens'
-) -> list[Pairs]:
-  """A method against another at equal spend, on the same problems, for each seed: the mean over the
-  method's budgets. The other is interpolated at what the method spent. Budgets at which it would
-  have to be extrapolated are left out, and seeds without any other."""
-  found, bases = [], evidence.curves(base, split)
+) -> dict[int, Pairs]:
+  """A method against another at equal spend, by the seed: the mean over the method's budgets of
+  each problem, nan where it was not judged. The other is interpolated at what the method spent.
+  Budgets at which it would have to be extrapolated are left out, and seeds without any other."""
+  found, bases = {}, evidence.curves(base, split)
   for seed, curve in evidence.curves(label, split).items():
-    both = (
-      [
-        (one.right, other)
-        for one in curve
-        if not isinstance(other := at_spend(bases[seed], getattr(one.row, axis), axis), str)
-      ]
-      if seed in bases
-      else []
-    )
-    if not both:
-      continue
-    mine, theirs = (np.mean(side, axis=0) for side in zip(*both, strict=True))
-    known = ~np.isnan(mine) & ~np.isnan(theirs)
-    if known.any():
-      found.append(Pairs(mine[known], theirs[known], curve[0].cluster[known]))
+    both = []
+    for one in curve:
+      other = at_spend(bases[seed], getattr(one.row, axis), axis) if seed in bases else ''
+      if not isinstance(other, str):
+        both.append((one.right, other))
+    if both:
+      mine, theirs = (np.mean(side, axis=0) for side in zip(*both, strict=True))
+      found[seed] = Pairs(mine, theirs, curve[0].cluster)
   return found
 
 
 def lead(
   evidence: Evidence, label: str, base: str, split: str = TEST, axis: str = 'tokens'
 ) -> Difference | None:
-  """What `paired` says, in a number; None where nothing can be compared."""
-  pairs = paired(evidence, label, base, split, axis)
+  """What `compared` says, in a number; None where nothing can be compared."""
+  pairs = []
+  for mine, theirs, cluster in compared(evidence, label, base, split, axis).values():
+    known = ~np.isnan(mine) & ~np.isnan(theirs)
+    if known.any():
+      pairs.append(Pairs(mine[known], theirs[known], cluster[known]))
   return paired_difference(pairs) if pairs else None
 
 

@@ -28,7 +28,7 @@ def measure(label, tokens, right, *, seed=0, split=TEST, clusters=0, flops=None,
   return Measured(row, right.astype(float), cluster, right if rate is None else rate)
 
 
-def evidence(arms, found, *, samples=10, **columns):
+def evidence(arms, found, *, samples=10, score=None, **columns):
   """Of arms {name: (labels, tree, flips)}, with a table of what was found."""
   parts = []
   for one in found:
@@ -40,6 +40,7 @@ def evidence(arms, found, *, samples=10, **columns):
       answer=[''] * count,
       correct=one.right > 0,
       judged=~np.isnan(one.right),
+      score=one.rate if score is None else score[one.row.method, one.row.task],
       finished=np.ones(count, bool),
       samples=np.full(count, samples),
       right=np.round(samples * one.rate).astype(int),

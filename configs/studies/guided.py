@@ -1,0 +1,36 @@
+r"""Guided search pays: the best search, chosen on validation problems, against majority vote and
+critic-weighted best-of-N at equal FLOPs.
+
+  python -m experiments.study --config=configs/studies/guided.py --workdir=runs/guided \
+    --config.starts.countdown='runs/seed-{seed}:reward' --seeds=5
+"""
+
+from ml_collections import ConfigDict
+
+from configs import searches
+from configs.studies import base
+
+TOKENS = (200, 400, 800, 1600)
+
+
+def get_config(argument: str = '') -> ConfigDict:
+  """All searches of configs/searches.py; `:smoke` has one. A start that is left '' is open."""
+  smoke = argument == 'smoke'
+  asked = dict(units=(1, 2), most=2) if smoke else dict(tokens=TOKENS)
+  rows = searches.get_config().evaluate.searches.to_dict()
+  rows = {name: row | asked for name, row in rows.items() if name == 'gumbel' or not smoke}
+  # From below what a search spends to above.
+  spends = dict(units=(1, 2, 4, 8)) if smoke else dict(tokens=(100, *TOKENS, 2400))
+  rows['chains'] = dict(
+    method='best_of_n', choices=('majority', 'weighted'), most=8 if smoke else 36, **spends
+  )
+  return base.study(
+    argument,
+    claim='Guided search pays',
+    source='arXiv:2412.14135; contested by arXiv:2510.20272',
+    criterion='better than the best of majority and critic-weighted vote by at least 3 points, '
+    'interval above 0, at 3 of 4 budgets, on at least 2 tasks, at equal FLOPs',
+    judge=dict(name='leads', budgets=2 if smoke else 3, starts=2),
+    searches=rows,
+    starts=dict(countdown='runs/quickstart:reward', countdown_4='', cipher='', another=''),
+  )
