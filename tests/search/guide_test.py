@@ -47,14 +47,15 @@ def test_a_search_follows_the_guide_in_place_of_the_critic(method):
       jit(lambda world, keys: world.search(method, keys, guide=guide, **settings))(world, keys(4))
     )
 
-  # Powers part good from bad enough for searches that weigh rather than rank.
-  turned = search(world, lambda value: (1 - value) ** 6)
-  same = search(world._replace(values=1 - world.values), lambda value: value**6)
+  # So sharp that searches that weigh notice it, too.
+  sharp = lambda value: 0.05 + 0.88 * (value > 0.5) + 0.02 * value
+  turned = search(world, lambda value: sharp(1 - value))
+  same = search(world._replace(values=1 - world.values), sharp)
   for name in ('expanded', 'tokens', 'visits', 'terminal'):
     np.testing.assert_array_equal(getattr(turned, name), getattr(same, name))
   np.testing.assert_allclose(turned.reward, same.reward, atol=1e-5)
   if not row.independent:  # chains follow nothing
-    straight = search(world, lambda value: value**6)
+    straight = search(world, sharp)
     assert (straight.expanded != turned.expanded).any()
 
 
