@@ -14,10 +14,11 @@ def get_config(argument: str = '') -> ConfigDict:
   smoke = argument == 'smoke'
   # Less than half of the last before it, so that a choice by bins has room to spend unevenly.
   asked = dict(units=(1, 2)) if smoke else dict(tokens=(400, 700, 1600))
+  around = dict(units=(1, 2, 8)) if smoke else dict(tokens=(200, *asked['tokens'], 2400))
   rows = dict(
     # Another draw: problems whose own samples went well would count as easy.
     predict=dict(method='best_of_n', units=(16,), most=16, choices=('first',), draws=(1,)),
-    chains=dict(method='best_of_n', most=2 if smoke else 24, choices=('weighted',), **asked),
+    chains=dict(method='best_of_n', most=8 if smoke else 36, choices=('weighted',), **around),
     beam=dict(method='beam', candidates=4, most=2 if smoke else 8, **asked),
   )
   if not smoke:

@@ -60,18 +60,18 @@ def bins(
   interaction = _interaction(evidence, best, base, place[TEST])
   parts = [lies(interaction, low=0.0)]
   numbers = [interaction]
-  words = [f'{interaction.name} {interaction.words}: above 0 {parts[0]}.']
+  words = [f'{interaction.name}: {interaction.words}; above 0 {parts[0]}.']
   if not_best:
     late = _not_best(evidence, labels[not_best], [x for x in methods if x != labels[not_best]])
     numbers.append(late)
     parts.append(lies(late, high=0.0))
-    words.append(f'{late.name} {late.words}: not above 0 {parts[-1]}.')
+    words.append(f'{late.name}: {late.words}; not above 0 {parts[-1]}.')
   else:
     parts.append(UNDECIDED)
   optimal, grid, plot = _optimal(evidence, methods, place)
   numbers.append(optimal)
   parts.append(lies(optimal, low=-match))
-  words.append(f'{optimal.name} {optimal.words}: at least -{match} {parts[-1]}.')
+  words.append(f'{optimal.name}: {optimal.words}; at least -{match} {parts[-1]}.')
   return Verdict(all_of(parts), ' '.join(words), tuple(numbers), (plot,), (grid,))
 
 
@@ -109,13 +109,19 @@ def _interaction(evidence, label, base, places):
     seed = list(both)[i]
     apart, place = (both[seed].one - both[seed].other)[rows], places[seed][rows]
     hard, easy = place < _SIDE, place >= BINS - _SIDE
-    return [np.nanmean(apart[hard]) - np.nanmean(apart[easy])]
+    return [_known(apart[hard]) - _known(apart[easy])]
 
-  name = f'{method(label).words} over {method(base).words}, hard minus easy bins:'
+  name = f'{method(label).words} over {method(base).words}, hard minus easy bins'
   if not both:
     return Number(name, *[float('nan')] * 3)
   (row,) = estimate([pairs.cluster for pairs in both.values()], statistic)
   return Number(name, *row)
+
+
+def _known(right):
+  """The mean of what was judged, nan where nothing was."""
+  known = right[~np.isnan(right)]
+  return known.mean() if len(known) else np.nan
 
 
 def _not_best(evidence, label, others):
@@ -201,7 +207,7 @@ def _plot(at, methods, budget, places):
 
     def shares(i, rows, told=at[label][budget], seeds=seeds):
       right, place = told[seeds[i]]['right'][rows], places[seeds[i]][rows]
-      return [np.nanmean(right[place == b]) if (place == b).any() else np.nan for b in range(BINS)]
+      return [_known(right[place == b]) for b in range(BINS)]
 
     clusters = [at[label][budget][s]['cluster'] for s in seeds]
     y, low, high = 100 * estimate(clusters, shares, resamples=200).T

@@ -100,8 +100,9 @@ class Verdict(NamedTuple):
 
 def lies(number: Number, low: float = -np.inf, high: float = np.inf) -> str:
   """Whether a number lies in a range: it does where its whole interval does, and does not where the
-  interval lies outside. Without an interval it is undecided."""
-  if np.isnan(number.low) or np.isnan(number.high):
+  interval lies outside. Without an interval it is undecided, or where that has no width: a policy
+  that solves nothing says nothing."""
+  if not number.low < number.high:  # nan too
     return UNDECIDED
   if number.low >= low and number.high <= high:
     return HOLDS
@@ -193,8 +194,8 @@ def chosen(evidence: Evidence, labels: Sequence[str], score: Callable[[str], flo
   scores = {label: value for label, value in scores.items() if value is not None}
   if not scores:
     raise ValueError(
-      f'none of {", ".join(labels)} was measured on {VALIDATION} problems, on which a choice is '
-      f'made: add {VALIDATION!r} to config.evaluate.splits'
+      f'none of {", ".join(labels)} can be compared on {VALIDATION} problems, on which a choice is '
+      f'made: add {VALIDATION!r} to config.evaluate.splits, or give sampling budgets around theirs'
     )
   return max(scores, key=scores.get)
 
