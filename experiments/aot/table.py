@@ -79,7 +79,7 @@ def _fused(experiment, section, mesh, messages):
   else:
     found = learned = cost.full_tree(1, room.slots, room.candidates, *sizes, chain=room.last)
     expansions = (room.slots - room.last) // room.width
-    parts = cost.decoding_of_tree(expansions, search.candidates, finish=room.last > 0, **given)
+    parts = cost.decoding_of_tree(expansions, room.candidates, finish=room.last > 0, **given)
   if section.tokens:
     learned = learned[0], tree_lib.crop(learned[1], section.tokens)
   made, learned = (section.batch * cost.tree_flops(config, *trees) for trees in (found, learned))

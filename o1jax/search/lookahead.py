@@ -1,12 +1,13 @@
 """Lookahead search (arXiv:2408.03314): beam search whose candidates are judged by where they
 lead."""
 
+import itertools
+
 import jax.numpy as jnp
 
-from o1jax import keys as streams
 from o1jax import tree as tree_lib
 from o1jax.decode.grow import Grow
-from o1jax.search import beam
+from o1jax.search import beam, blocks
 from o1jax.search.method import BRANCHES, Look, Method
 from o1jax.search.room import Room
 from o1jax.types import Array, Tree, TreeCache
@@ -43,14 +44,17 @@ def lookahead(
   """
   slots, candidates = tree.mask.shape[1:]
   depths = tree.path.shape[-1]
-  width = slots // (depths + (depths - 1) * candidates * ahead)
+  width = next(n for n in itertools.count(1) if _slots(n, candidates, depths, ahead) == slots)
+  chains = blocks.padded(width * candidates)
 
   def roll(tree, cache, ids, depth):
     """Continues the candidates [B, K*A] of a depth, -1 = none. Returns where each ends."""
-    slot = width * depths + (depth - 1) * ids.shape[1] * ahead
-    tree, _ = grow(tree, cache, streams.of_slot(keys, slot), ids, slot=slot, steps=ahead)
-    made = slot + jnp.arange(ahead)[:, None] * ids.shape[1] + jnp.arange(ids.shape[1])
-    made = jnp.broadcast_to(1 + made * candidates, (ids.shape[0], *made.shape))
+    slot = width * depths + (depth - 1) * chains * ahead
+    more = ((0, 0), (0, chains - ids.shape[1]))
+    parents = jnp.pad(ids, more, constant_values=tree_lib.NONE)
+    tree, _ = blocks.grow_in_blocks(grow, tree, cache, keys, parents, slot=slot, steps=ahead)
+    made = blocks.step_ids(slot, chains, ahead, candidates)[:, : ids.shape[1]]
+    made = jnp.broadcast_to(made, (ids.shape[0], *made.shape))
     # The steps of a chain have ascending ids.
     end = jnp.max(jnp.where(tree_lib.pick(tree.mask, made), made, tree_lib.NONE), axis=1)
     return tree, jnp.where(end > 0, end, ids)
@@ -68,8 +72,13 @@ def room(units: int, *, candidates: int, max_steps: int, ahead: int, aggregate: 
   if ahead < 0:
     raise ValueError(f'ahead={ahead} is no number of steps: give at least 0')
   own = beam.room(units, candidates=candidates, max_steps=max_steps, aggregate=aggregate)
-  chains = (max_steps - 1) * units * candidates * ahead
-  return own._replace(slots=own.slots + chains, last=chains)
+  slots = _slots(units, candidates, max_steps, ahead)
+  return own._replace(slots=slots, last=slots - own.slots)
+
+
+def _slots(units: int, candidates: int, max_steps: int, ahead: int) -> int:
+  """Of beams, and of a chain for each candidate above the deepest."""
+  return units * max_steps + (max_steps - 1) * blocks.padded(units * candidates) * ahead
 
 
 def _steps(units, *, candidates, max_steps, ahead, aggregate):

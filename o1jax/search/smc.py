@@ -8,6 +8,7 @@ from flax import struct
 from o1jax import keys as streams
 from o1jax import tree as tree_lib
 from o1jax.decode.grow import Grow
+from o1jax.search.blocks import grow_in_blocks, padded
 from o1jax.search.method import Look, Method
 from o1jax.search.room import Room
 from o1jax.types import Array, Tree, TreeCache
@@ -98,7 +99,7 @@ def particles(
     tree, cache, now = carry
     slot = depth * count
     alive = tree_lib.expandable(tree, now.node)
-    tree, cache = grow(tree, cache, streams.of_slot(keys, slot), now.node, slot=slot)
+    tree, cache = grow_in_blocks(grow, tree, cache, keys, now.node, slot=slot)
     node = jnp.where(alive, 1 + slot + jnp.arange(count), now.node)
     gain = log_guide(tree, node)
     if weights == 'ratio':
@@ -165,7 +166,7 @@ def room(
   ):
     if value not in known:
       raise ValueError(f'{name}={value!r} is unknown: choose {" or ".join(known)}')
-  return Room(slots=units * max_steps, candidates=1, width=units)
+  return Room(slots=padded(units) * max_steps, candidates=1, width=padded(units))
 
 
 def _steps(units, *, candidates, max_steps, **settings):

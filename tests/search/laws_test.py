@@ -12,23 +12,39 @@ from o1jax.search import SEARCHES, run
 from tests.helpers import LINE, climb, jit, keys, prompts, random_world, real_nodes, tiny
 
 R, MOST = 5, 6
+# Other values of settings, where half of the number will not do.
+OTHERS = dict(
+  aggregate='min',
+  ahead=1,
+  alpha=0.25,
+  depth_weight=2.0,
+  every=1,
+  novelty=False,
+  prior=9.0,
+  resampling='multinomial',
+  threshold=1.0,
+  uncertainty_weight=2.0,
+  weights='guide',
+  width=3,
+)
+SETTINGS = [(name, key) for name, row in SEARCHES.items() for key in row.settings]
 SEVERAL = [name for name, row in SEARCHES.items() if row.several]
 
 
 @functools.cache
-def program(method):
+def program(method, **changes):
   """One for all budgets, and its world."""
   row = SEARCHES[method]
   world = random_world(multiplicity=(1, 1, 1) if row.branches else (2, 1, 1), ends=0.2, seed=5)
-  settings = dict(max_steps=R, drawn=not row.branches, **row.settings | row.quiet)
+  settings = dict(max_steps=R, drawn=not row.branches, **row.settings | row.quiet | changes)
   return world, jit(
     lambda world, keys, units: world.search(method, keys, units=units, most=MOST, **settings)
   )
 
 
 @functools.cache
-def search(method, units):
-  world, run = program(method)
+def search(method, units, **changes):
+  world, run = program(method, **changes)
   return jax.device_get(run(world, keys(len(world.values)), units))
 
 
@@ -53,6 +69,19 @@ def test_a_tree_grows_from_nodes_that_can(method):
     for parent in above:
       slot, a = divmod(parent - 1, tree.mask.shape[-1])
       assert tree.mask[b, slot, a] and not tree.terminal[b, slot, a] and slot < x
+
+
+@pytest.mark.parametrize('method, setting', SETTINGS)
+def test_every_setting_changes_the_tree(method, setting):
+  row = SEARCHES[method]
+  value = (row.settings | row.quiet)[setting]
+  # Resampled at every step, so that it matters how.
+  often = dict(threshold=1.0) if setting == 'resampling' else {}
+  other = OTHERS[setting] if setting in OTHERS else value / 2 or 1.0
+  assert other != value
+  trees = search(method, MOST, **often), search(method, MOST, **often, **{setting: other})
+  same = [np.array_equal(*both) for both in zip(*map(jax.tree.leaves, trees), strict=True)]
+  assert not all(same)
 
 
 @pytest.mark.parametrize('method', SEVERAL)

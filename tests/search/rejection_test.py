@@ -9,6 +9,7 @@ import pytest
 
 from o1jax import tree as tree_lib
 from o1jax.search import rejection
+from o1jax.search.blocks import BLOCK
 from tests.helpers import climb, jit, keys, random_world
 
 R = 6
@@ -29,20 +30,15 @@ def search(world, units=9, *, most=9, alpha=0.5, every=2):
 
 
 def rounds(tree, alpha, every, most):
-  """The slots of each round as (first, chains, steps)."""
-  at, wide, found = 0, most, []
-  for begin in range(0, R, every):
-    steps = min(every, R - begin)
-    found.append((at, wide, steps))
-    at, wide = at + wide * steps, wide - math.floor(alpha * wide)
+  """The ids of the steps of each round's chains, [chains][steps]."""
+  at, wide, size, found = 0, most, min(most, BLOCK), []
+  for _ in range(0, R, every):
+    first = [at + w // size * size * every + w % size for w in range(wide)]
+    found.append([[1 + x + step * size for step in range(every)] for x in first])
+    at += -(-wide // size) * size * every
+    wide -= math.floor(alpha * wide)
   assert at == tree.mask.shape[1]
   return found
-
-
-def grown(tree, b, at, wide, steps):
-  """The ends of a round's chains that can grow on: those that took all its steps."""
-  ends = [1 + at + (steps - 1) * wide + w for w in range(wide)]
-  return [n for n in ends if tree.length[b, n - 1, 0] and not tree.terminal[b, n - 1, 0]]
 
 
 @pytest.mark.parametrize(
@@ -54,8 +50,8 @@ def test_the_best_of_the_growing_chains_grow_on(alpha, every, units):
   stopped = 0
   for b in range(6):
     last = None
-    for at, wide, steps in rounds(tree, alpha, every, 9):
-      parents = [int(p) for p in tree.expanded[b, at : at + wide] if p >= 0]
+    for chains in rounds(tree, alpha, every, 9):
+      parents = [int(p) for p in (tree.expanded[b, own[0] - 1] for own in chains) if p >= 0]
       if last is None:
         assert parents == [0] * units
       else:
@@ -63,7 +59,8 @@ def test_the_best_of_the_growing_chains_grow_on(alpha, every, units):
         kept = best[: len(best) - math.floor(alpha * len(best) + 1e-6)]
         assert parents == kept
         stopped += len(best) - len(kept)
-      last = grown(tree, b, at, wide, steps)
+      ends = [own[-1] for own in chains]
+      last = [n for n in ends if tree.length[b, n - 1, 0] and not tree.terminal[b, n - 1, 0]]
   assert (stopped > 0) == (alpha > 0)
 
 
@@ -72,7 +69,6 @@ def test_a_stopped_chain_costs_nothing_more():
   world = random_world(ends=0.0)
   tree = search(world, 8, most=8)
   np.testing.assert_array_equal(tree_lib.generated_tokens(tree), [2 * (8 + 4 + 2)] * 4)
-  assert tree.mask.shape[1] == 2 * (8 + 4 + 2)  # and has no room either
 
 
 def test_the_last_growing_chain_goes_on_to_its_end():
