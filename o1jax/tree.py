@@ -267,6 +267,14 @@ def generated_tokens(tree: Tree) -> Array:
   return length - given_tokens(tree)
 
 
+def tokens_after(tree: Tree, found: Array) -> Array:
+  """Tokens sampled after the first slot that holds one of some nodes, [B], in the order of the
+  slots; 0 where none does. found [B, X, A] bool."""
+  before = jnp.cumsum(jnp.any(found, axis=-1), axis=-1) > 0
+  after = jnp.pad(before[:, :-1], ((0, 0), (1, 0)))
+  return generated_tokens(tree.replace(expanded=jnp.where(after, tree.expanded, NONE)))
+
+
 def given_tokens(tree: Tree) -> Array:
   """Tokens that were written for each problem and not sampled, [B]."""
   used = (tree.expanded >= 0)[..., None, None]

@@ -42,6 +42,7 @@ DOORS = {
 TABLES = {
   'search/__init__.py': ('SEARCHES',),
   'search/choose.py': ('CHOICES',),
+  'search/stop.py': ('STOPS',),
   'learning/__init__.py': ('LOSSES', 'ADVANTAGES', 'VALUES', 'DRAWS'),
   'tasks/__init__.py': ('TASKS',),
   'data/__init__.py': ('FORMATS', 'LABELS'),
@@ -58,6 +59,8 @@ COMMON = {
   'outcome': 'the verdict on a solution, and a label of the critic',
   'length': 'of rows and steps',
   'value': 'a number of a node, and a method of the transformer',
+  'agreement': 'a score, and a rule that stops a search',
+  'verifier': 'a section of a config, and a rule that stops a search',
   'group': 'of devices that exchange messages',
   'task': 'what poses problems',
   'code': 'a field of published programs, and what a compiled program is made of',

@@ -17,6 +17,8 @@ from o1jax.model import forward
 from o1jax.model.transformer import LanguageModel, Output
 from o1jax.model.variants import ModelConfig
 from o1jax.search import SEARCHES, run
+from o1jax.search.prune import pruned
+from o1jax.search.stop import stopped
 from o1jax.tree import GUIDE
 from o1jax.types import KeyValue, Params, Prompt, Tree, TreeCache
 
@@ -222,7 +224,19 @@ class World(NamedTuple):
 
   @staticmethod
   def _sample(
-    world, drawn, keys, tree, cache, parents, path, *, candidates=None, steps=1, keep=False, **how
+    world,
+    drawn,
+    keys,
+    tree,
+    cache,
+    parents,
+    path,
+    *,
+    candidates=None,
+    each=None,
+    steps=1,
+    keep=False,
+    **how,
   ):
     """A step is one token, the state it leads to. With several steps, each candidate goes on to the
     first child of its state, or to one that is drawn, until one ends or is at depth R."""
@@ -236,6 +250,8 @@ class World(NamedTuple):
     lead, limit = kids.shape, 1 + path.shape[-1] - jnp.sum(path >= 0, axis=-1)[..., None]
     tokens, goes_on, ended = [], [], []
     alive = (parents >= 0)[..., None] & jnp.ones(lead, bool)
+    if each is not None:
+      alive &= jnp.arange(lead[-1]) < each[..., None]
     for step in range(steps):
       alive &= step < limit
       tokens.append(kids)
@@ -272,6 +288,8 @@ class World(NamedTuple):
     reward=None,
     guide=None,
     drawn=False,
+    stop=None,
+    prune=None,
     **settings,
   ):
     """The tree of a method in this world, which has no model. guide: of a node's value, what is
@@ -285,7 +303,8 @@ class World(NamedTuple):
       written = {GUIDE: lambda tree, cache, ids: guide(tree_lib.pick(tree.value, ids))}
       reward = lambda tree, ids: tree_lib.pick(tree.scores[GUIDE], ids)
     tree, cache = self.start(room, max_steps, scores=(*row.writes, *written))
-    grow = self.grow(reward=reward, drawn=drawn, scores=written)
+    grow = stopped(self.grow(reward=reward, drawn=drawn, scores=written), **stop or {})
+    grow = pruned(grow, **prune or {})
     return row.search(grow, tree, cache, keys, units=units, **settings)
 
 

@@ -183,3 +183,21 @@ def test_walks_agree_with_climbing(seed):
       for b in range(batch)
     ],
   )
+
+
+def test_tokens_come_after_the_first_slot_that_holds_a_node():
+  def tree():
+    length = [[2, 3], [4, 1], [9, 9], [5, 6]]
+    ends = dict(terminal=[[1, 1]] * 4, length=length)
+    return hand_tree([0, 0, -1, 0], width=2, max_steps=2, **ends)
+
+  def after(tree, *slots):
+    found = np.zeros((1, 4, 2), bool)
+    found[0, list(slots), 0] = True
+    return tree_lib.tokens_after(tree, found).tolist()
+
+  held = [(0,), (1,), (3,), (), (1, 0)]
+  assert [after(tree(), *slots) for slots in held] == [[5 + 11], [11], [0], [0], [5 + 11]]
+  given = np.zeros(tree().given.shape, bool)
+  given[0, 3, 0, 0] = True
+  assert after(tree().replace(given=given), 0) == [15]

@@ -37,6 +37,7 @@ class Grow(Protocol):
     *,
     slot: Array | int,
     candidates: int | None = None,
+    each: Array | None = None,
     steps: int | None = None,
     keep: bool = False,
     depth: int | None = None,
@@ -51,6 +52,8 @@ class Grow(Protocol):
         leaves its slot unused.
       slot: [] first slot to write, the same for all problems.
       candidates: sampled under each parent; None = A, the room of a slot.
+      each: [B, W] candidates of each parent, from 1 to `candidates`, where they are not all as
+        many. Only of a single step.
       steps: None = one, and the candidates of parent w fill slot `slot + w`. With a number, each
         parent is continued by a chain of up to so many steps instead: step s of parent w is the
         only candidate of slot `slot + s*W + w`.
@@ -71,6 +74,7 @@ class Sample(Protocol):
     path: Array,
     *,
     candidates: int | None,
+    each: Array | None,
     steps: int,
     keep: bool,
     depth: int | None,
@@ -159,20 +163,32 @@ def growing(
   answer: (tree, cache, ids [B, N]) -> the same, with given text after the steps that end at `ids`.
   """
 
-  def grow(tree, cache, keys, parents, *, slot, candidates=None, steps=None, keep=keep, depth=None):
+  def grow(
+    tree,
+    cache,
+    keys,
+    parents,
+    *,
+    slot,
+    candidates=None,
+    each=None,
+    steps=None,
+    keep=keep,
+    depth=None,
+  ):
     if steps and answer is not None:
       return _step_by_step(grow, tree, cache, keys, parents, slot=slot, steps=steps)
     parents = jnp.where(tree_lib.expandable(tree, parents), parents, tree_lib.NONE)
     path = tree_lib.path_to(tree, parents)
     how = dict(candidates=1 if steps else candidates, steps=steps or 1, keep=keep, depth=depth)
-    made = sample(keys, tree, cache, parents, path, **how)
+    made = sample(keys, tree, cache, parents, path, each=each, **how)
     if steps:
       chains = cut(made, tree.tokens.shape[-1])
       tree = write_chains(tree, chains, parents, path, slot)
       if keep:
         cache = keep_chains(cache, made, chains, slot, tree_lib.candidates(tree))
     else:
-      tree, cache = _write(tree, cache, made, parents, path, slot, merge)
+      tree, cache = _write(tree, cache, made, parents, path, slot, merge, each)
     width = tree_lib.candidates(tree)
     ids = 1 + slot * width + jnp.arange((steps or 1) * parents.shape[1] * width)
     ids = jnp.broadcast_to(ids, (parents.shape[0], ids.shape[0]))
@@ -212,11 +228,15 @@ def _step_by_step(grow, tree, cache, keys, parents, *, slot, steps):
   return tree, cache
 
 
-def _write(tree: Tree, cache: TreeCache, steps: Steps, parents, path, slot, merge: bool):
+def _write(tree: Tree, cache: TreeCache, steps: Steps, parents, path, slot, merge: bool, each=None):
   """Writes candidates [B, W, A, L] of one step into slots `slot .. slot+W-1`."""
   width, room = tree_lib.candidates(tree), tree.tokens.shape[-1]
   made = jnp.broadcast_to((parents >= 0)[..., None], steps.length.shape)
-  prior = jnp.where(made, 1 / steps.length.shape[-1], 0)
+  count = steps.length.shape[-1]
+  if each is not None:
+    made &= jnp.arange(count) < each[..., None]
+    count = each[..., None]
+  prior = jnp.where(made, 1 / count, 0)
   if merge:
     prior, made = merge_duplicates(steps.tokens, prior, made)
   last = jnp.maximum(steps.length - 1, 0)[..., None]

@@ -47,6 +47,7 @@ def decode_steps(
   *,
   sampling: Sampling,
   candidates: int | None = None,
+  each: Array | None = None,
   steps: int = 1,
   depth: int | None = None,
   own: int | None = None,
@@ -68,6 +69,7 @@ def decode_steps(
     path: [B, W, R] from the root to each parent.
     sampling: see `Sampling`.
     candidates: for each parent; None = A.
+    each: [B, W] of them that are decoded; None = all.
     steps: most steps in a row for each candidate, which never goes below depth R.
     depth: no parent is deeper. None = unknown: several sizes of path then have a program each,
       since every token reads the whole room of its path.
@@ -89,6 +91,8 @@ def decode_steps(
     hidden = jnp.where(root, cache.root_hidden[:, None], tree_lib.pick(cache.hidden, parents))
   hidden = jnp.broadcast_to(hidden[:, :, None], (*lead, hidden.shape[-1]))
   closed = jnp.broadcast_to((parents < 0)[..., None], lead)
+  if each is not None:
+    closed |= jnp.arange(lead[-1]) >= each[..., None]
   deep = jnp.sum(path >= 0, axis=-1)  # a parent at depth d has a path of d + 1 ids
   limit = 1 + path.shape[-1] - deep
 

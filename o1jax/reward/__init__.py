@@ -11,6 +11,7 @@ from o1jax.reward import agreement, probe, reading, scores, tokens
 from o1jax.types import Array, Task
 
 OUTCOME = 'outcome'  # the name of a verdict among the parts of a reward
+ANSWERS = agreement.NAME  # the score whose note on a solution is a number for its answer
 
 
 def nothing(task: Task) -> str:

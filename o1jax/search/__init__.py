@@ -13,12 +13,14 @@ from o1jax.search import (
   lookahead,
   mcts,
   rejection,
+  sequential,
   smc,
 )
 from o1jax.search.budget import Budget as Budget
 from o1jax.search.choose import CHOICES as CHOICES
 from o1jax.search.method import Method
 from o1jax.search.method import run as run
+from o1jax.search.stop import STOPS as STOPS
 
 SEARCHES: dict[str, Method] = {
   'best_of_n': best_of_n.METHOD,
@@ -32,4 +34,5 @@ SEARCHES: dict[str, Method] = {
   'lookahead': lookahead.METHOD,
   'smc': smc.METHOD,
   'backtrack': backtrack.METHOD,
+  'sequential': sequential.METHOD,
 }

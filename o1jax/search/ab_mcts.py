@@ -218,5 +218,6 @@ METHOD = Method(
   ),
   settings=dict(prior=1.0, ahead=0, novelty=True),
   several=True,
+  continues=True,
   provides=frozenset({'solutions'}),
 )

@@ -45,5 +45,6 @@ METHOD = Method(
   unit='chains',
   steps=lambda units, *, candidates, max_steps: units * max_steps,
   independent=True,
+  guided=False,
   provides=frozenset({'solutions'}),
 )

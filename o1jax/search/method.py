@@ -11,6 +11,8 @@ from o1jax.reward import OUTCOME
 from o1jax.reward.guide import CRITIC
 from o1jax.reward.known import Known, Texts
 from o1jax.reward.written import asked, reads, renewed, statistics, writers
+from o1jax.search.prune import pruned
+from o1jax.search.stop import NEVER, STOPS, stopped, told
 from o1jax.tree import GUIDE
 from o1jax.types import Array, Params, Prompt, Tree
 
@@ -42,6 +44,8 @@ class Method(NamedTuple):
     quiet: settings that leave its noise out, for evaluation.
     least: candidates that it needs at least.
     independent: its solutions are independent samples, so that some of them are a smaller search.
+    guided: where it grows depends on its guide, or for how long.
+    continues: fewer units are the beginning of more.
     several: one program searches with any number of units up to that of its room.
     writes: names of scores that the search itself writes.
     provides: what a loss may ask of its trees: 'solutions' of a problem to compare, 'siblings' to
@@ -58,6 +62,8 @@ class Method(NamedTuple):
   quiet: Mapping[str, Any] = {}
   least: int = 1
   independent: bool = False
+  guided: bool = True
+  continues: bool = False
   several: bool = False
   writes: tuple[str, ...] = ()
   provides: frozenset[str] = frozenset()
@@ -94,6 +100,8 @@ def run(
   oracle: Reward | None = None,
   world: World | None = None,
   texts: Texts | None = None,
+  stop: Mapping[str, Any] = {},
+  prune: Mapping[str, float] = {},
   **settings,
 ) -> Tree:
   """Searches B problems with a policy.
@@ -114,22 +122,28 @@ def run(
     scores: names in `reward.SCORES` that are written on all nodes.
     reward: what search backs up on reaching a finished node: weights of scores, and of 'outcome'
       where it is there to be asked; None = the guide.
-    outcome: (tree, ids [B, N]) -> verdicts, NaN where there is none. At training time only: it
-      knows the answers.
+    outcome: (tree, ids [B, N]) -> verdicts, NaN where there is none, for a reward or a rule that is
+      told them. It knows the answers, so it is for training and for ceilings.
     guide: what the search follows, see `reward.guide`.
     flips: chance that the guide is flipped on a node, see `reward.noise`.
     oracle: (tree, ids [B, N]) -> [B, N], the score of that name. It knows the answers, so a search
       that follows it measures a ceiling.
     world: what is said after a step; None = nothing.
     texts: how the task's texts are read, for scores that read them.
+    stop: the `rule` by which a problem is done before its units are spent, a row of `stop.STOPS`,
+      and its settings; without it never.
+    prune: thresholds of wrong and right nodes, see `prune.pruned`; without them none is.
     **settings: of the method.
 
   Returns:
     Tree [B, X, A, L], with X and A as its `room` says.
   """
   known = Known(model, params, keys, prompt, texts=texts)
+  rule = stop.get('rule', NEVER)
   scores = (*scores, *(name for name in reward or {} if name != OUTCOME))
+  scores = (*scores, *STOPS[rule].reads)
   written = writers(known, scores, guide=guide, flips=flips, oracle=oracle)
+  written |= told(rule, outcome)
   noted, remembers = statistics(asked(scores, guide)), reads(asked(scores, guide))
   settings = {**method.settings, **settings}
   room = method.room(most or units, candidates=candidates, max_steps=max_steps, **settings)
@@ -164,5 +178,6 @@ def run(
     reward=rewarded if reward or GUIDE in written else None,
     world=world,
   )
+  grow = pruned(stopped(grow, **stop), **prune)
   tree = method.search(grow, tree, cache, keys, units=units, **settings)
   return renewed(tree, known, scores, guide=guide, flips=flips)
