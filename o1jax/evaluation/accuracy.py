@@ -2,8 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -13,120 +12,14 @@ from o1jax import tree as tree_lib
 from o1jax.evaluation.methods import COVERAGE
 from o1jax.evaluation.results import Result
 from o1jax.evaluation.statistics import mean_interval, pass_at_k, wilson_interval
+from o1jax.evaluation.verdicts import BY_PROBLEM, Answers, Reading, Readout, States, Verdicts
 from o1jax.keys import of_problems
 from o1jax.model.sharding import gather_to_host, put_global
 from o1jax.reward.process import monte_carlo
 from o1jax.search import Budget
-from o1jax.types import Array, OutcomeFn, Params, Prompt, Reference, Tree, Verifier
-from o1jax.verify.host import VerifierError, check_verdicts
+from o1jax.types import Array, OutcomeFn, Params, Prompt, Reference, Tree
+from o1jax.verify.host import check_verdicts
 from o1jax.verify.outcome import judge
-
-
-class Readout(NamedTuple):
-  """One row of a results table that a search can be read as.
-
-  method: what the row is called. rule: a row of `search.CHOICES`. budget: what was asked, and the
-  units that are spent. chains: how many chains of a best-of-N tree count; 0 = all of the tree.
-  """
-
-  method: str
-  rule: str
-  budget: Budget
-  chains: int = 0
-
-
-class Reading(NamedTuple):
-  """How a searched tree becomes rows of a table.
-
-  Attributes:
-    rules: rows of `search.CHOICES`, one a readout.
-    chains: of a best-of-N tree, each readout counts as many chains as a call says.
-    verifier: judges, afterwards.
-    choose: (tree, rule=, first=, task=) -> node ids [B], see `search.choose.choose`.
-    spell: (tree, ids [B, N]) -> bytes [B, N, S] of each solution's end, and how many [B, N].
-    cost: (prompt, tree) -> tokens [B], FLOPs [B].
-  """
-
-  rules: tuple[str, ...]
-  verifier: Verifier
-  choose: Callable[..., Array]
-  spell: Callable[[Tree, Array], tuple[Array, Array]]
-  cost: Callable[[Prompt, Tree], tuple[Array, Array]]
-  chains: bool = False
-
-
-class Answers(NamedTuple):
-  """What one readout answers to N problems, on the host."""
-
-  chosen: np.ndarray  # [N] node id, 0 = no solution was finished
-  verdict: np.ndarray  # [N] 1 = right, 0 = wrong, nan = the verifier had no verdict
-  text: list[str]  # the end of each chosen solution, '' = none
-
-  @property
-  def correct(self) -> np.ndarray:
-    """[N] bool."""
-    return self.verdict > 0
-
-  @property
-  def known(self) -> np.ndarray:
-    """[N] bool: there is a verdict. A problem without an answer is known to be wrong."""
-    return ~np.isnan(self.verdict)
-
-
-class States(NamedTuple):
-  """What the critic said of each of M states below which a solution ended, and what came of it."""
-
-  value: np.ndarray  # [M] P(correct | prefix)
-  right: np.ndarray  # [M] share right of the solutions that ended at or below it
-  depth: np.ndarray  # [M] steps from the prompt, from 1
-  finished: np.ndarray  # [M] bool: a finished solution; else a prefix
-
-
-_BY_PROBLEM = ('tokens', 'flops', 'seconds', 'samples', 'right', 'unjudged', 'score')
-
-
-class Verdicts(NamedTuple):
-  """One search over N problems, on the host."""
-
-  answers: dict[Readout, Answers]
-  tokens: np.ndarray  # [N]
-  flops: np.ndarray  # [N]
-  seconds: np.ndarray  # [N] of the problem's batch, shared evenly; without compilation
-  samples: np.ndarray  # [N] slots that expand the root: the chains of a best-of-N tree
-  right: np.ndarray  # [N] finished solutions that are correct
-  unjudged: np.ndarray  # [N] finished solutions without a verdict, which count as neither
-  score: np.ndarray  # [N] mean value of the finished solutions, 0 where there is none
-  states: States
-  trees: Tree  # judged, of the first batch of problems
-
-  @property
-  def chosen(self) -> np.ndarray:
-    """[N] node id that the first readout answers with, 0 = none."""
-    return next(iter(self.answers.values())).chosen
-
-  def of(self, rows: np.ndarray) -> 'Verdicts':
-    """The same search on some of its problems, `rows` [N] bool. States and trees stay those of
-    all."""
-    some = {name: getattr(self, name)[rows] for name in _BY_PROBLEM}
-    answers = {
-      readout: Answers(a.chosen[rows], a.verdict[rows], [a.text[i] for i in np.flatnonzero(rows)])
-      for readout, a in self.answers.items()
-    }
-    return self._replace(answers=answers, **some)
-
-  def judged(self, readout: Readout) -> np.ndarray:
-    """Whether the answer is right, bool, for the problems whose answer has a verdict.
-
-    Raises:
-      VerifierError: no answer has one.
-    """
-    answers = self.answers[readout]
-    if not answers.known.any():
-      raise VerifierError(
-        f'none of {len(answers.known)} answers of {readout.method} has a verdict: mend the check '
-        'of the verifier'
-      )
-    return answers.correct[answers.known]
 
 
 def equal_batches(count: int, most: int, *, of: int = 1) -> int:
@@ -155,7 +48,7 @@ class Evaluator:
     *,
     batch: int = 128,
     most: int = 0,
-    oracle: OutcomeFn | None = None,
+    told: Mapping[str, OutcomeFn] | None = None,
     shard: Callable = lambda run: run,
   ):
     """Compiles nothing yet.
@@ -164,8 +57,8 @@ class Evaluator:
       search: (params, keys, prompt) -> Tree; with `most` it is told, as a fourth, its units.
       reading: what to read off the trees.
       batch: problems in a batch, see `equal_batches`.
-      oracle: verdicts, on prefixes too, that a search is given as the keyword `oracle`. It is for
-        ceilings: None = the search learns nothing of the answers.
+      told: what the search is told of the answers, by its keyword: verdicts, (reference, tree, ids)
+        -> [B, N]. It is for ceilings: None = the search learns nothing of the answers.
       most: of a search that can spend any number of units up to it, which then is a call's
         `spend`; 0 = it can not.
       shard: runs a function (params, ...) by problem on several devices, see
@@ -174,10 +67,10 @@ class Evaluator:
     self.batch, self._reading, self._most = batch, reading, most
     self._failure, self._compiled = reading.verifier.failure, None
 
-    def run(params, keys, prompt, reference, *told):
-      first, units = (told[:1], told[1:]) if reading.chains else ((), told)
-      guided = dict(oracle=functools.partial(oracle, reference)) if oracle else {}
-      tree = search(params, keys, prompt, *units, **guided)
+    def run(params, keys, prompt, reference, *counts):
+      first, units = (counts[:1], counts[1:]) if reading.chains else ((), counts)
+      knows = {name: functools.partial(f, reference) for name, f in (told or {}).items()}
+      tree = search(params, keys, prompt, *units, **knows)
       tree = judge(reference, tree, reading.verifier.outcome)
       return tree, _read(reading, prompt, reference, tree, *first)
 
@@ -210,6 +103,7 @@ class Evaluator:
     readouts: Sequence[Readout],
     spend: int | None = None,
     of: int | None = None,
+    only: np.ndarray | None = None,
     kept: dict | None = None,
     watch=lambda done: None,
   ) -> Verdicts:
@@ -223,8 +117,9 @@ class Evaluator:
       readouts: of the rules of the reading, in their order; what each says of `chains` counts.
       spend: units, from 1 to `most`, where the search can spend any number.
       of: only the batches of the first so many problems; None = all.
-      kept: batches that calls with the same parameters have searched. What is there is not searched
-        again, and what is searched is added.
+      only: numbers of the problems that are searched, in this order; None = all.
+      kept: batches that calls with the same parameters and `only` have searched. What is there is
+        not searched again, and what is searched is added.
       watch: called with the number of problems just done.
 
     Raises:
@@ -233,8 +128,10 @@ class Evaluator:
     """
     if self._compiled is None:
       self.compile(params, prompt, reference)
-    count, size = prompt.length.shape[0], self.batch
-    keys, run = of_problems(key, count), self._compiled
+    size, run = self.batch, self._compiled
+    keys = of_problems(key, prompt.length.shape[0])
+    chosen = np.arange(len(prompt.length)) if only is None else np.asarray(only)
+    count = len(chosen)
     of_params, *of_data = run.input_shardings[0]
     params = put_global(params, of_params)
     rules = tuple(readout.rule for readout in readouts)
@@ -245,7 +142,7 @@ class Evaluator:
 
     def search(start):
       began = time.perf_counter()
-      rows = np.arange(start, start + size) % count
+      rows = chosen[np.arange(start, start + size) % count]
       data = *jax.tree.map(lambda x: x[rows], (keys, prompt, reference)), *told
       tree, part = run(params, *put_global(data, tuple(of_data)))
       part, tree = gather_to_host(part), None if start else gather_to_host(tree)
@@ -296,6 +193,9 @@ def _read(
     right=jnp.sum(tree.outcome > 0, axis=(1, 2)),
     unjudged=jnp.sum(tree.unjudged, axis=(1, 2)),
     score=jnp.sum(tree.value * done, (1, 2)) / jnp.maximum(done.sum((1, 2)), 1),
+    # Independent chains are sampled at once.
+    ease=reading.ease(tree) if reading.ease else jnp.zeros(tree.mask.shape[0]),
+    late=tree_lib.tokens_after(tree, (tree.outcome > 0) & (tree.chains == 0)),
     outcome=tree.outcome,  # [B, X, A], as all below
     value=tree.value,
     below=below,
@@ -321,7 +221,7 @@ def _verdicts(readouts, whole, trees) -> Verdicts:
   }
   known = whole['known']
   states = States(*(whole[name][known] for name in ('value', 'below', 'depth', 'done')))
-  by_problem = {name: whole[name] for name in _BY_PROBLEM}
+  by_problem = {name: whole[name] for name in BY_PROBLEM}
   return Verdicts(answers, **by_problem, states=states, trees=trees)
 
 

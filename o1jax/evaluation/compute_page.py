@@ -10,7 +10,8 @@ from o1jax.evaluation.measured import Measured, measured
 from o1jax.evaluation.methods import GREEDY, method
 from o1jax.evaluation.problems import FILE, Table
 from o1jax.evaluation.results import Result, summarise
-from o1jax.evaluation.words import CRITERION, against, budget, claims, lead_cell
+from o1jax.evaluation.stopping import Stopping, stoppings
+from o1jax.evaluation.words import CRITERION, against, budget, claims, lead_cell, points
 
 NAME, TITLE = 'equal-compute', 'Test problems: search at equal compute'
 INTERVALS = (
@@ -34,6 +35,13 @@ DIFFICULTY = (
   'sampled solution is right, none of them can be.'
 )
 
+STOPS = (
+  'Each search with a rule against the same search without, of as many units and the same random '
+  'numbers, so that it is its beginning. Stopped: on so many problems it spent less. Premature: it '
+  'was stopped, its answer is wrong, and the whole search has the right one. Late tokens: sampled '
+  'on a problem after its first right solution was finished, 0 where none is right.'
+)
+
 
 def equal_compute(rows: Sequence[Result], table: Table | None) -> str:
   """The section's HTML.
@@ -45,7 +53,7 @@ def equal_compute(rows: Sequence[Result], table: Table | None) -> str:
   if not rows:
     return page.missing('results.csv', page.MEASURING)
   summary, found = distinct(summarise(rows)), standings(rows, table)
-  by_problem = measured(rows, table)
+  by_problem, stopped = measured(rows, table), stoppings(rows, table)
   parts = []
   for task in dict.fromkeys(row.task for row in summary):
     mine = [row for row in summary if row.task == task]
@@ -55,6 +63,8 @@ def equal_compute(rows: Sequence[Result], table: Table | None) -> str:
       asked = [one for one in by_problem if (one.row.task, one.row.stage) == (task, stage)]
       title = f'{task}, {stage} policy'
       parts += [_verdicts(leads, title), _leads(leads, title), _difficulty(asked, title)]
+      ruled = [one for one in stopped if (one.row.task, one.row.stage) == (task, stage)]
+      parts.append(_stops(ruled, title))
     parts.append(f'<h3>What more tokens bring: {html.escape(task)}</h3>' + curves.slopes(mine))
   if not table:
     parts.append(f'<p class="caption">No leads: <code>{FILE}</code> is missing.</p>')
@@ -119,6 +129,31 @@ def _difficulty(rows: Sequence[Measured], title: str) -> str:
     + f'<p class="caption">Per cent right{of}, with its interval. Above: a bin’s share '
     f'right of the sampled solutions, and its number of problems. {html.escape(DIFFICULTY)}</p>'
   )
+
+
+def _stops(rows: Sequence[Stopping], title: str) -> str:
+  if not rows:
+    return ''
+  heads = ('asked', 'method', 'tokens', 'without it', 'more right', 'stopped', 'premature')
+  heads += ('late tokens', 'without it')
+  cells = [
+    (
+      budget(one.row),
+      *(method(one.row.method).words, f'{one.tokens:,.0f}', f'{one.whole:,.0f}'),
+      *(points(one.lead), _percent(one.stopped), _percent(one.premature)),
+      *(f'{one.late:,.0f}', f'{one.idle:,.0f}'),
+    )
+    for one in sorted(rows, key=lambda one: (one.whole, one.tokens))
+  ]
+  return (
+    f'<h3>Rules that stop a search: {html.escape(title)}</h3>'
+    + page.table(heads, cells, words=(1,), group=1)
+    + f'<p class="caption">{html.escape(STOPS)} {html.escape(INTERVALS)}</p>'
+  )
+
+
+def _percent(share):
+  return f'{100 * share:.1f}%'
 
 
 def _rates(one):

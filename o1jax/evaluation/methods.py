@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from o1jax.reward import SCORES
 from o1jax.reward.guide import CRITIC, ORACLE, check_guide, names
-from o1jax.search import CHOICES, SEARCHES
+from o1jax.search import CHOICES, SEARCHES, STOPS
+from o1jax.search.allocate import ALLOCATIONS
 
 
 class Method(NamedTuple):
@@ -45,25 +46,33 @@ METHODS = {
     if name != UNSEEN
   },
   **{
-    name: Method(row.words, row.look, critic=True, tree=True, unit=row.unit)
+    name: Method(row.words, row.look, critic=row.guided, tree=True, unit=row.unit)
     for name, row in SEARCHES.items()
     if not row.independent
   },
   COVERAGE: Method('pass@k (ceiling)', ('pink', 'X'), oracle=True, unit=_CHAINS),
 }
+_STOPPED, _SHARED = 'stop=', 'allocate='
+PRUNED = 'pruned'  # a part of a method's name
 # Looks of methods that the tables do not know, in order of appearance.
 SPARE = tuple(zip(('muted', 'sky', 'pink', 'green', 'red', 'blue'), '^vDPsX', strict=True))
 
 
 def method(name: str) -> Method:
   """The row of a method. One that a config has set apart, 'METHOD:PART', is called so too, and by
-  its guide, 'METHOD:GUIDE'. A method that the tables do not know is called by its name."""
+  its guide, 'METHOD:GUIDE', and by the rule that stops it. A method that the tables do not know is
+  called by its name."""
   first, *parts = name.split(':')
   if not parts or first not in METHODS:
     return METHODS.get(name, Method(name, SPARE[0]))
   guides = [part for part in parts if _guides(part)]
   row, others = METHODS[first], [part for part in parts if part not in guides]
-  words = [row.words, *(CHOICES[part].words if part in CHOICES else part for part in others)]
+  words = [row.words, *(_part(part) for part in others)]
+  rules = [STOPS[rule] for rule in map(rule_of, others) if rule in STOPS]
+  row = row._replace(
+    critic=row.critic or any(rule.guided for rule in rules),
+    oracle=any(rule.told for rule in rules),
+  )
   if not guides:
     return row._replace(words=', '.join(words))
   guide = guides[0]
@@ -71,8 +80,41 @@ def method(name: str) -> Method:
   return row._replace(
     words=told if guide in told else f'{told} by {guide}',
     critic=CRITIC in names(guide),
-    oracle=ORACLE in names(guide),
+    oracle=row.oracle or ORACLE in names(guide),
   )
+
+
+def stopped_by(rule: str) -> str:
+  """The part of a method's name that tells the rule of `search.STOPS` that stops it."""
+  return f'{_STOPPED}{rule}'
+
+
+def allocated_by(rule: str) -> str:
+  """The part of a method's name that tells the rule of `allocate.ALLOCATIONS` by which problems get
+  more or less."""
+  return f'{_SHARED}{rule}'
+
+
+def without_rule(name: str) -> str:
+  """The name of the same method without the rule that stops it; the name itself where none does."""
+  parts = name.split(':')
+  at = next((i for i, part in enumerate(parts) if rule_of(part)), len(parts))
+  return ':'.join(parts[:at])
+
+
+def rule_of(part: str) -> str:
+  """The rule of `search.STOPS` that a part of a method's name tells, '' where it tells none."""
+  return part.removeprefix(_STOPPED) if part.startswith(_STOPPED) else ''
+
+
+def _part(part):
+  """A part of a method's name that is no guide, in words."""
+  if part in CHOICES:
+    return CHOICES[part].words
+  rule, shared = rule_of(part), part.removeprefix(_SHARED)
+  if part.startswith(_SHARED) and shared in ALLOCATIONS:
+    return ALLOCATIONS[shared].words
+  return f'until {STOPS[rule].words}' if rule in STOPS else part
 
 
 def _guides(part: str) -> bool:

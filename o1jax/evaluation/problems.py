@@ -46,6 +46,7 @@ COLUMNS = {
   'tokens': float,  # of a readout of some of the chains, its share
   'flops': float,
   'seconds': float,  # of its batch, shared evenly
+  'late': float,  # tokens spent after the first right solution was finished, 0 where none is right
 }
 
 Table = dict[str, np.ndarray]  # by column, each [M]
@@ -87,6 +88,7 @@ def problem_rows(
     tokens=verdicts.tokens * share,
     flops=verdicts.flops * share,
     seconds=verdicts.seconds * share,
+    late=verdicts.late * share,
   )
   return {name: _column(name, columns[name]) for name in COLUMNS}
 
@@ -120,8 +122,8 @@ def append_problems(path: str | pathlib.Path, parts: Sequence[Table]) -> None:
 
 
 def read_problems(path: str | pathlib.Path) -> Table:
-  """All rows of the file, in its order, as arrays by column. An older file kept no scores, or was
-  asked for its budget in units.
+  """All rows of the file, in its order, as arrays by column. An older file says nothing of late
+  tokens, kept no scores, or was asked for its budget in units.
 
   Raises:
     FileNotFoundError: there is no such file.
@@ -132,7 +134,8 @@ def read_problems(path: str | pathlib.Path) -> Table:
     head, *rows = csv.reader(io.StringIO(text, newline='')) if text else [[]]
   except (gzip.BadGzipFile, zlib.error, EOFError, UnicodeDecodeError, csv.Error) as error:
     raise ValueError(f'{path} is damaged ({error}): move it away and measure again') from error
-  lacks = (), ('score',), ('score', 'units')  # of this version, and of older ones
+  # Of this version, and of older ones.
+  lacks = (), ('late',), ('late', 'score'), ('late', 'score', 'units')
   known = [[name for name in COLUMNS if name not in some] for some in lacks]
   kinds = {name: COLUMNS.get(name) for name in head}
   if list(head) not in known:
@@ -152,6 +155,7 @@ def read_problems(path: str | pathlib.Path) -> Table:
     table |= dict(units=table['budget'], budget=np.zeros_like(table['budget']))
   if 'score' not in table:
     table['score'] = np.full(len(table['seed']), np.nan)
+  table.setdefault('late', np.zeros(len(table['problem'])))
   return {name: table[name] for name in COLUMNS}
 
 

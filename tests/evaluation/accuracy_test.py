@@ -21,6 +21,7 @@ from o1jax.evaluation.accuracy import (
 )
 from o1jax.evaluation.results import Result
 from o1jax.evaluation.statistics import pass_at_k, wilson_interval
+from o1jax.evaluation.verdicts import BY_PROBLEM, joined
 from o1jax.keys import of_problems
 from o1jax.model.compute import search_cost
 from o1jax.search import Budget
@@ -130,6 +131,25 @@ class TestVerdicts:
     assert verdicts.trees.mask.shape[0] == 4
     np.testing.assert_array_equal(verdicts.trees.tokens, tree.tokens[:4])
     np.testing.assert_array_equal(verdicts.trees.outcome.sum((1, 2)), verdicts.right[:4])
+
+  def test_of_some_problems_are_those_of_all(self, evaluate, verdicts, problems):
+    """Joined again, the parts are the whole."""
+    groups, seen = [np.array([7, 2, 9, 0, 5]), np.array([1, 3, 4, 6, 8, 10])], []
+    some = lambda only: evaluate(4)(
+      toys.params(), *problems, KEY, **ASK, only=only, watch=seen.append
+    )
+    parts = [(only, some(only)) for only in groups]
+    assert seen == [4, 1, 4, 2]
+    np.testing.assert_array_equal(parts[0][1].tokens, verdicts.tokens[groups[0]])
+    whole = joined(parts)
+    for readout in READOUTS:
+      one, other = whole.answers[readout], verdicts.answers[readout]
+      np.testing.assert_array_equal(one.verdict, other.verdict)
+      np.testing.assert_array_equal(one.chosen, other.chosen)
+      assert one.text == other.text
+    for name in BY_PROBLEM:
+      if name != 'seconds':
+        np.testing.assert_allclose(getattr(whole, name), getattr(verdicts, name), rtol=1e-6)
 
   def test_say_how_far_they_are(self, evaluate, problems):
     seen = []
@@ -292,6 +312,8 @@ class TestRows:
       right=self.RIGHT,
       unjudged=np.zeros(4, int),
       score=np.full(4, 0.5),
+      late=np.zeros(4, int),
+      ease=np.zeros(4),
       states=None,
       trees=None,
     )

@@ -48,6 +48,7 @@ def table_of(found):
       finished=np.ones(COUNT, bool),
       samples=np.full(COUNT, 10),
       right=np.round(10 * each.rate).astype(int),
+      late=np.zeros(COUNT),
     )
     parts.append({name: np.broadcast_to(np.array(told[name]), COUNT) for name in COLUMNS})
   table = {name: np.concatenate([part[name] for part in parts]) for name in COLUMNS}

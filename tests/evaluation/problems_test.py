@@ -44,6 +44,8 @@ def verdicts(seed=0, readouts=(WHOLE, PART), text='so <answer>7', unjudged=3):
     right=rng.integers(0, 5, COUNT),
     unjudged=np.zeros(COUNT, int),
     score=rng.random(COUNT),
+    late=rng.integers(0, 9, COUNT),
+    ease=np.zeros(COUNT),
     states=None,
     trees=None,
   )
@@ -118,9 +120,9 @@ class TestFile:
     append_problems(path, [other])
     assert_same(read_problems(path), other)
 
-  @pytest.mark.parametrize('lacks', [('score',), ('score', 'units')])
+  @pytest.mark.parametrize('lacks', [('late',), ('late', 'score'), ('late', 'score', 'units')])
   def test_a_table_of_before_is_read_and_added_to(self, path, lacks):
-    """It kept no scores; an older one's budget was units."""
+    """It says nothing of late tokens; an older one kept no scores, and its budget was units."""
     append_problems(path, [rows()])
     head, *lines = csv.reader(io.StringIO(gzip.decompress(path.read_bytes()).decode(), newline=''))
     old = [dict(zip(head, line, strict=True)) for line in lines]
@@ -131,7 +133,9 @@ class TestFile:
     writer.writeheader()
     writer.writerows(old)
     path.write_bytes(gzip.compress(text.getvalue().encode()))
-    assert_same(read_problems(path), rows() | dict(score=np.full(COUNT, np.nan)))
+    missing = dict(late=np.zeros(COUNT), score=np.full(COUNT, np.nan))
+    missing = {name: x for name, x in missing.items() if name in lacks}
+    assert_same(read_problems(path), rows() | missing)
     append_problems(path, [rows(verdicts(1)), rows(readout=PART)])
     assert len(read_problems(path)['problem']) == 2 * COUNT
 

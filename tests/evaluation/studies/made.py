@@ -44,6 +44,7 @@ def evidence(arms, found, *, samples=10, score=None, **columns):
       finished=np.ones(count, bool),
       samples=np.full(count, samples),
       right=np.round(samples * one.rate).astype(int),
+      late=np.zeros(count),
     )
     parts.append({name: np.broadcast_to(np.array(told[name]), count) for name in COLUMNS})
   table = {name: np.concatenate([part[name] for part in parts]) for name in COLUMNS}
