@@ -20,6 +20,7 @@ from o1jax.model import forward
 from o1jax.model.sharding import AXES, TENSOR
 from o1jax.model.variants import ModelConfig
 from o1jax.recipes.experiment import Experiment, assemble
+from o1jax.recipes.growth import allocate_of, rule_of
 from o1jax.recipes.idle import refuse_idle
 from o1jax.recipes.objectives import (
   check_learning,
@@ -38,8 +39,9 @@ from o1jax.reward.process import AGGREGATES
 from o1jax.reward.written import changing, rows_of
 from o1jax.runtime.config import ConfigDict, ConfigError, require, within
 from o1jax.runtime.mesh import build_mesh, sharded_search, state_sharding, with_sharding
-from o1jax.search import SEARCHES
+from o1jax.search import SEARCHES, STOPS
 from o1jax.search import run as search_run
+from o1jax.search.allocate import SIGNALS
 from o1jax.types import Array, Params, Prompt, Reference, Tree
 
 
@@ -155,6 +157,10 @@ def check_evaluate(experiment: Experiment, name: str, devices) -> None:
     )
     of = f'config.evaluate.searches.{row}'
     check_scores(experiment, names(search.guide), f'{of}.guide={search.guide!r}')
+    rule = rule_of(search)
+    check_scores(experiment, STOPS[rule].reads, f'{of}.stop.rule={rule!r}')
+    for by in {dict(allocate_of(search)).get('by')} - {None}:
+      check_scores(experiment, SIGNALS[by].reads, f'{of}.allocate.by={by!r}')
     moving = ', '.join(changing(names(search.guide)))
     require(
       not (search.flips and moving),
@@ -215,8 +221,8 @@ def test_search(experiment: Experiment, search: Search) -> Callable:
   """A search (params, keys, prompt) -> Tree of `forward.for_search` parameters. It has no way to
   see a reference.
 
-  One that spends `several` numbers of units takes one more argument, how many. One that follows the
-  oracle takes a keyword `oracle`, (tree, ids) -> verdicts.
+  One that spends `several` numbers of units takes one more argument, how many. One that is told of
+  the answers takes keywords, (tree, ids) -> verdicts: `oracle` to follow, `outcome` to stop.
   """
   run = _search(
     experiment,
@@ -226,6 +232,9 @@ def test_search(experiment: Experiment, search: Search) -> Callable:
     greedy=search.greedy,
     guide=search.guide,
     flips=search.flips,
+    stop=dict(search.stop),
+    prune=dict(search.prune),
+    scores=SIGNALS[search.ease].reads if search.ease else (),
     **SEARCHES[search.method].quiet,
   )
   if search.several:

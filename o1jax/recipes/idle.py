@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from o1jax.learning import LOSSES, credit_defaults
+from o1jax.recipes.growth import allocate_of, rule_of
 from o1jax.recipes.objectives import credit_read, reads_returns, weighed
 from o1jax.recipes.settings import JOB
 from o1jax.runtime.config import ConfigDict, flatten, require
+from o1jax.search import STOPS
+from o1jax.search.allocate import DEFAULTS as SHARING
 from o1jax.verify import JUDGES
 
 
@@ -25,7 +28,7 @@ class Idle(NamedTuple):
 
 def idle(config: ConfigDict) -> list[Idle]:
   """The settings of a complete config that change nothing."""
-  found = list(_verifier(config))
+  found = [*_verifier(config), *_stops(config), *_shares(config)]
   for name, section in config.items():
     if isinstance(section, ConfigDict) and 'weights' in section:
       found += [*_losses(name, section), *_credit(name, section)]
@@ -55,6 +58,26 @@ def _verifier(config) -> Iterator[Idle]:
     for key, default in JOB['verifier'].items():
       if key not in ('where', 'by', 'sandbox'):
         yield Idle(f'verifier.{key}', default, 'set config.verifier.where=host')
+
+
+def _stops(config) -> Iterator[Idle]:
+  """What only other rules than a search's own read."""
+  for name, search in config.get('evaluate', {}).get('searches', {}).items():
+    read = STOPS[rule_of(search)].settings if rule_of(search) in STOPS else {}
+    for rule, row in STOPS.items():
+      for key, default in row.settings.items():
+        if key not in read:
+          at = f'evaluate.searches.{name}.stop'
+          yield Idle(f'{at}.{key}', default, f'set config.{at}.rule={rule}')
+
+
+def _shares(config) -> Iterator[Idle]:
+  """How a total is shared, where each problem gets as much."""
+  for name, search in config.get('evaluate', {}).get('searches', {}).items():
+    if not allocate_of(search):
+      at = f'evaluate.searches.{name}.allocate'
+      way = f'choose another config.{at}.rule'
+      yield from (Idle(f'{at}.{key}', x, way) for key, x in SHARING.items() if key != 'rule')
 
 
 def _losses(name, section) -> Iterator[Idle]:

@@ -23,6 +23,7 @@ from o1jax.evaluation.words import result_text
 from o1jax.keys import of_draw, of_problems
 from o1jax.model.sharding import gather_to_host
 from o1jax.recipes import graph, spending
+from o1jax.recipes.allocating import search_shared
 from o1jax.recipes.experiment import Asked
 from o1jax.recipes.run import Run
 from o1jax.recipes.searches import GREEDY, GREEDY_SEARCH, Row, row_of, rows_of
@@ -149,7 +150,10 @@ def evaluate_policy(
     for group in [budgets] if chains else [[budget] for budget in budgets]:
       readouts, units = one.readouts(group), None if chains else group[0].units
       words = f'{who} {units or one.most}'
-      whole = search(one.search, readouts, words, draws=one.draws, spend=units, kept=kept)
+      if one.allocate:
+        whole = search_shared(search, one, readouts, words, units=units)
+      else:
+        whole = search(one.search, readouts, words, draws=one.draws, spend=units, kept=kept)
       # There is one pass@k of a policy, that of its first draw.
       tell(
         whole,
@@ -159,7 +163,7 @@ def evaluate_policy(
       spent.setdefault(one.name, []).extend(spending.spent_points(one, group, whole))
       if chains:
         sampled = whole
-      else:
+      elif not one.allocate:  # its trees are not those of the first problems
         drawn[_from_answer(run, one, units, whole)] = whole
   once(results.append_results, run.workdir / 'results.csv', results_of)
   once(append_problems, run.workdir / FILE, answers_of)
@@ -218,7 +222,8 @@ def _planned(run, policy):
 def _search(run, asked, params, search, readouts, description, *, draws=(0,), kept=None, **how):
   """All draws of a search as one. `kept`: batches of the first, see `Evaluator`."""
   evaluator = run.programs.evaluator(search, asked.data)
-  with Progress(len(asked.problems) * len(draws), description=description) as progress:
+  count = len(asked.problems if how.get('only') is None else how['only'])
+  with Progress(count * len(draws), description=description) as progress:
     how |= dict(readouts=readouts, watch=progress.advance)
     key = functools.partial(of_draw, run.experiment.key)
     first = evaluator(params, *asked.data, key(draws[0]), kept=kept, **how)

@@ -29,7 +29,8 @@ from o1jax.recipes.experiment import Experiment
 from o1jax.recipes.objectives import searching_state, weights
 from o1jax.recipes.searches import CHAINS, GREEDY_SEARCH, Search, searches_of
 from o1jax.recipes.settings import kind_of
-from o1jax.reward.guide import names
+from o1jax.reward import OUTCOME
+from o1jax.reward.guide import ORACLE, names
 from o1jax.reward.known import Known
 from o1jax.reward.written import changing, renewed
 from o1jax.runtime.config import ConfigDict
@@ -44,8 +45,9 @@ from o1jax.runtime.mesh import (
   with_sharding,
 )
 from o1jax.runtime.waiting import waiting
-from o1jax.search import SEARCHES
-from o1jax.types import Params, Prompt, Reference, TrainState
+from o1jax.search import SEARCHES, STOPS
+from o1jax.search.allocate import SIGNALS
+from o1jax.types import OutcomeFn, Params, Prompt, Reference, TrainState
 from o1jax.verify.outcome import solution_bytes
 
 
@@ -144,7 +146,7 @@ class Programs:
         reading(e, search),
         batch=batch,
         most=search.most if search.several else 0,
-        oracle=e.oracle if search.oracle else None,
+        told=answers_told(e, search),
         shard=functools.partial(sharded_search, e.model),
       )
       mesh = build_mesh(batch, **e.config.mesh)
@@ -173,6 +175,13 @@ class Programs:
     return 'sample', make
 
 
+def answers_told(experiment: Experiment, search: Search) -> dict[str, OutcomeFn]:
+  """What a search is told of the answers, by its keyword: nothing, but for ceilings."""
+  follows = {ORACLE: experiment.oracle} if ORACLE in names(search.guide) else {}
+  stops = {OUTCOME: experiment.verifier.outcome} if STOPS[search.rule].told else {}
+  return follows | stops
+
+
 def _called(name) -> str:
   """A program of `Programs` in words."""
   kind = name[0] if isinstance(name, tuple) else name
@@ -195,6 +204,7 @@ def reading(experiment: Experiment, search: Search) -> Reading:
       solution_bytes, table=table, size=max(part.reads for part in e.task.each())
     ),
     cost=functools.partial(search_cost, e.model.config),
+    ease=SIGNALS[search.ease].ease if search.ease else None,
     chains=search.chains,
   )
 

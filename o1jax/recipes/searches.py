@@ -11,14 +11,20 @@ import numpy as np
 
 from o1jax.evaluation import methods
 from o1jax.evaluation.accuracy import Readout
+from o1jax.evaluation.methods import PRUNED, allocated_by, stopped_by
 from o1jax.recipes.experiment import Experiment
+from o1jax.recipes.growth import allocate_of, check_growth, prune_of, rule_of, stop_of
 from o1jax.reward import SCORES
 from o1jax.reward.guide import CRITIC, ORACLE, check_guide, names
 from o1jax.runtime.config import ConfigDict, ConfigError, require
-from o1jax.search import CHOICES, SEARCHES, Budget
+from o1jax.search import CHOICES, SEARCHES, STOPS, Budget
+from o1jax.search.stop import NEVER
 
 # The settings of a row that are not its method's own.
-COMMON = ('method', 'tokens', 'units', 'most', 'choices', 'guide', 'flips', 'draws')
+COMMON = (
+  *('method', 'tokens', 'units', 'most', 'choices', 'draws'),
+  *('guide', 'flips', 'stop', 'prune', 'allocate'),
+)
 
 
 class Search(NamedTuple):
@@ -32,6 +38,9 @@ class Search(NamedTuple):
     greedy: at temperature 0.
     guide: what it follows, see `reward.guide`.
     flips: chance that the guide is flipped on a node.
+    stop: (name, value) of the rule that stops it and of the rule's own settings; () = never.
+    prune: (name, value) of the thresholds that prune it; () = it is not.
+    ease: a row of `allocate.SIGNALS` that tells how easy each problem looks; '' = nobody asks.
   """
 
   method: str
@@ -41,11 +50,19 @@ class Search(NamedTuple):
   greedy: bool = False
   guide: str = CRITIC
   flips: float = 0.0
+  stop: tuple[tuple[str, object], ...] = ()
+  prune: tuple[tuple[str, float], ...] = ()
+  ease: str = ''
 
   @property
   def oracle(self) -> bool:
     """Whether it is told verdicts, which makes it a ceiling and no method."""
-    return ORACLE in names(self.guide)
+    return ORACLE in names(self.guide) or STOPS[self.rule].told
+
+  @property
+  def rule(self) -> str:
+    """A row of `search.STOPS`."""
+    return dict(self.stop).get('rule', NEVER)
 
   @property
   def several(self) -> bool:
@@ -75,17 +92,22 @@ class Row(NamedTuple):
   guide: str = CRITIC
   flips: float = 0.0
   draws: tuple[int, ...] = (0,)
+  stop: tuple[tuple[str, object], ...] = ()
+  prune: tuple[tuple[str, float], ...] = ()
+  allocate: tuple[tuple[str, object], ...] = ()
 
   @property
   def search(self) -> Search:
     """Its program. Chains are sampled once for all budgets; other searches once for each."""
     copies = len(self.budgets) if SEARCHES[self.method].independent else 1
-    followed = dict(guide=self.guide, flips=self.flips)
+    followed = dict(guide=self.guide, flips=self.flips, stop=self.stop, prune=self.prune)
+    followed['ease'] = dict(self.allocate).get('by', '')
     return Search(self.method, self.most, tuple(self.labels) * copies, self.settings, **followed)
 
   def reads_critic(self, choice: str) -> bool:
     """Whether what it answers by a choice depends on the critic."""
-    guided = not SEARCHES[self.method].independent or CHOICES[choice].reads_critic
+    rows = SEARCHES[self.method], STOPS[self.search.rule]
+    guided = any(row.guided for row in rows) or CHOICES[choice].reads_critic
     return guided and CRITIC in names(self.guide)
 
   def readouts(self, budgets: Sequence[Budget]) -> list[Readout]:
@@ -111,6 +133,7 @@ def row_of(config: ConfigDict, name: str) -> Row:
   asked = [Budget(tokens=n) for n in section.tokens] + [Budget(units=n) for n in section.units]
   budgets = tuple(dict.fromkeys(asked))
   guided = section.guide, section.flips, tuple(section.draws)
+  guided += stop_of(section), prune_of(section), allocate_of(section)
   return Row(name, section.method, section.most, _settings(section), labels, budgets, *guided)
 
 
@@ -229,6 +252,7 @@ def _check_row(config, name):
   )
   _check_guide(section, of)
   _check_draws(section, of)
+  check_growth(section, of)
 
 
 def _check_guide(section, of):
@@ -272,13 +296,23 @@ def _label(config, name, choice):
 
 
 def _meaning(section, choice):
-  reads = not SEARCHES[section.method].independent or CHOICES[choice].reads_critic
+  rule = rule_of(section)
+  rows = SEARCHES[section.method], STOPS[rule]
+  reads = any(row.guided for row in rows) or CHOICES[choice].reads_critic
   if SEARCHES[section.method].independent:
     base = choice
   else:
     base = section.method if choice == section.choices[0] else f'{section.method}:{choice}'
   if reads and section.guide != CRITIC:
     base = f'{base}:{section.guide.replace(" ", "")}'
-  read = () if not reads else (section.guide, section.flips)
+  prune, allocate = prune_of(section), allocate_of(section)
+  if prune:
+    base = f'{base}:{PRUNED}'
+  if allocate:
+    base = f'{base}:{allocated_by(dict(allocate)["rule"])}'
+  if rule != NEVER:
+    base = f'{base}:{stopped_by(rule)}'
+  grows = stop_of(section), prune, allocate
+  read = (*grows, *((section.guide, section.flips) if reads else ()))
   drawn = section.method, _settings(section), tuple(section.draws)
   return base, (*drawn, choice, *read)

@@ -18,6 +18,9 @@ from o1jax.recipes.objectives import section_defaults
 from o1jax.reward.guide import CRITIC
 from o1jax.runtime.config import ConfigDict, ConfigError
 from o1jax.search import SEARCHES
+from o1jax.search.allocate import DEFAULTS as SHARING
+from o1jax.search.prune import DEFAULTS as PRUNING
+from o1jax.search.stop import defaults as stop_defaults
 from o1jax.tasks import TASKS
 
 JOB = dict(
@@ -142,6 +145,13 @@ def _evaluate(section):
     _fill(search, dict(guide=CRITIC, flips=0.0))
     _fill(search, dict(most=max([*search['units'], 16])))
     _search(search, testing=True)
+    row = SEARCHES.get(search.get('method'))
+    if row and not row.independent:
+      _fill(search, dict(stop=stop_defaults()))
+    if row and row.several:
+      _fill(search, dict(allocate=SHARING))
+    if row and row.guided:
+      _fill(search, dict(prune=PRUNING))
   if section['searches']:
     name = min(section['searches'])
     section.setdefault('answer', dict(search=name, units=section['searches'][name]['most']))

@@ -27,6 +27,7 @@ from o1jax.recipes.settings import complete, kind_of
 from o1jax.recipes.spending import answer_units
 from o1jax.runtime.config import ConfigError, flatten, unflatten
 from o1jax.runtime.mesh import build_mesh
+from o1jax.search import STOPS
 
 # Other values, by the end of a setting's name, where twice the number will not do.
 OTHERS = {
@@ -45,6 +46,12 @@ OTHERS = {
   'rehearsal': 0.25,
   'sandbox': 'namespaces',
   'start': 'control',
+  'stop.rule': 'value',
+  'allocate.rule': 'hardest',
+  'allocate.by': 'value',
+  'below': 0.5,
+  'of_best': 0.5,
+  'sure': 0.5,
   'control_flops.start': 'initialise',
   'control.start': 'initialise',
   'task.name': 'cipher',
@@ -102,6 +109,12 @@ def waking(key):
   stage, _, rest = key.partition('.')
   if stage == 'verifier':
     return {'verifier.where': 'host'}
+  *above, name = key.split('.')
+  if above[-1:] == ['stop']:
+    rule = next(rule for rule, row in STOPS.items() if name in row.settings)
+    return {'.'.join([*above, 'rule']): rule}
+  if above[-1:] == ['allocate']:
+    return {'.'.join([*above, 'rule']): 'hardest'}
   return {
     f'{stage}.{name}': x
     for start, changes in WAKING.items()

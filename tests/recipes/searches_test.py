@@ -186,8 +186,8 @@ def test_a_guide_that_nobody_can_follow_is_refused(changes, message):
 def test_what_is_told_verdicts_is_called_an_oracle():
   full = config(searches__gumbel__guide='critic * oracle', searches__chains__guide='oracle')
   chains, trees = rows_of(full, 'initialised')
-  assert trees.labels == dict(weighted='gumbel:oracle') and trees.search.oracle
-  assert not method('gumbel').oracle and method('gumbel:oracle').oracle
+  assert trees.labels == dict(weighted='gumbel:critic*oracle') and trees.search.oracle
+  assert not method('gumbel').oracle and method('gumbel:critic*oracle').oracle
   # A vote reads no guide.
   assert chains.labels == dict(majority='majority', best='best:oracle', weighted='weighted:oracle')
   assert method('best:oracle').oracle and not method('majority').oracle

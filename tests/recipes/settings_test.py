@@ -30,6 +30,9 @@ from o1jax.runtime.config import (
 )
 from o1jax.runtime.workdir import load_config, open_workdir, opening, write_atomic
 from o1jax.search import SEARCHES
+from o1jax.search.allocate import DEFAULTS as SHARING
+from o1jax.search.prune import DEFAULTS
+from o1jax.search.stop import defaults
 
 # The quickstart's config as these commits made it.
 OLDER = {
@@ -207,10 +210,19 @@ def test_a_test_time_search_has_no_noise_and_no_verifier():
   found = complete(config).evaluate.searches
   assert found.puct.to_dict() == dict(
     **dict(method='puct', tokens=(), units=(), most=16, choices=('weighted',)),
-    **dict(candidates=4, exploration=2.0, guide='critic', flips=0.0, draws=(0,)),
+    **dict(
+      candidates=4,
+      exploration=2.0,
+      guide='critic',
+      flips=0.0,
+      draws=(0,),
+      stop=defaults(),
+      prune=DEFAULTS,
+      allocate=SHARING,
+    ),
   )
   own = quickstart.get_config().evaluate.searches.gumbel.keys()
-  assert set(found.gumbel.keys()) == {*own, 'guide', 'flips', 'draws'}
+  assert set(found.gumbel.keys()) == {*own, 'guide', 'flips', 'draws', 'stop', 'prune', 'allocate'}
 
 
 def test_what_a_config_does_not_say_of_its_searches_has_a_default():
