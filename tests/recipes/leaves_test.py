@@ -47,6 +47,8 @@ OTHERS = {
   'sandbox': 'namespaces',
   'start': 'control',
   'stop.rule': 'value',
+  'stop.gate': 0.5,
+  'stop.share': 0.5,
   'allocate.rule': 'hardest',
   'allocate.by': 'value',
   'below': 0.5,
