@@ -263,8 +263,7 @@ def _write(tree: Tree, cache: TreeCache, steps: Steps, parents, path, slot, merg
   def write(old, new, at=slot, axis=1):
     return jax.lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), at, axis=axis)
 
-  count = jnp.maximum(steps.length, 1)
-  mean = {name: jnp.where(real, x, 0).sum(-1) / count for name, x in steps.statistics.items()}
+  mean = {name: x.sum(-1) / jnp.maximum(steps.length, 1) for name, x in steps.statistics.items()}
   named = {name: write(tree.scores[name], wide(x)) for name, x in mean.items()}
   tree = tree.replace(
     expanded=write(tree.expanded, parents),

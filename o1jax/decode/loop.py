@@ -171,8 +171,7 @@ def decode(
     logits = logits_of(model, params, made.hidden)
     token, logprob = next_token(uniform[t], logits, sampling)
     token = jnp.where(closed, 0, token)
-    scaled = logits / (sampling.temperature or 1.0)
-    noted = {name: jnp.where(closed, 0, f(scaled, token)) for name, f in (statistics or {}).items()}
+    noted = _noted(statistics or {}, logits, token, closed, sampling.temperature or 1.0)
     own = dict(rows=made.cache, rows_at=places, at=first + t * lead[-1])
     reads = context._replace(self_mask=(visible <= t)[:, :, :, None], **own)
     positions = jnp.broadcast_to((start + t)[..., None, None], (*lead, 1))
@@ -214,6 +213,12 @@ def decode(
       carry = jax.lax.while_loop(functools.partial(unfinished, width), step, (*carry, made))
   made = carry[-1]
   return made._replace(cache=each_layer(functools.partial(own_blocks, lead, first), made.cache))
+
+
+def _noted(statistics, logits, token, closed, temperature) -> dict[str, Array]:
+  """What is taken down of a token; 0 for candidates that are closed."""
+  scaled = {name: f(logits / temperature, token) for name, f in statistics.items()}
+  return {name: jnp.where(closed, 0, x) for name, x in scaled.items()}
 
 
 def _nothing(
