@@ -14,9 +14,9 @@ from ml_collections import ConfigDict
 from configs import quickstart
 
 OBJECTIVES = {
-  'clone': dict(clone=1.0, value=0.5),
-  'gradient': dict(gradient=1.0, value=0.5),
-  'clone_gradient': dict(gradient=1.0, clone=1.0, value=0.5),
+  'clone': dict(clone=1.0),
+  'gradient': dict(gradient=1.0),
+  'clone_gradient': dict(gradient=1.0, clone=1.0),
 }
 
 

@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
   )
   c.shapes = ConfigDict(dict(prompt_length=24, step_length=24, max_steps=18, row_length=320))
   c.model.variant = '10m'
-  c.model.changes = ConfigDict(dict(own_critic=False, dtype='bfloat16'))
+  c.model.changes = ConfigDict(dict(own_critic=True, critic_layers=3, dtype='bfloat16'))
   for section in (c.pretrain, c.instruct):
     section.updates, section.batch, section.optimizer.learning_rate = 5000, 256, 1e-3
   c.reward.updates, c.reward.batch = 300, 256

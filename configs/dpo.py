@@ -18,7 +18,7 @@ def get_config(argument: str = '') -> ConfigDict:
   c = quickstart.get_config('smoke' if 'smoke' in words else '')
   loss = 'sibling_dpo' if 'siblings' in words else 'dpo'
   for mix in ('weights', 'warmup_weights'):
-    c.learn[mix] = quickstart.losses(**{loss: 1.0}, value=0.5)
+    c.learn[mix] = quickstart.losses(**{loss: 1.0})
   # Online: the pairs of an update are the policy's own of that moment, so a small rate will do.
   c.learn.optimizer.learning_rate /= 3
   c.learn.optimizer.adam_learning_rate /= 3

@@ -15,8 +15,11 @@ def get_config(argument: str = '') -> ConfigDict:
   if argument not in ('', 'smoke'):
     raise ValueError(f'configs/ppo.py:{argument} is unknown; use ppo.py or ppo.py:smoke')
   c = quickstart.get_config(argument)
-  # The critic learns after every token from the start, since advantages are made of its values.
-  c.reward.weights = quickstart.losses(token_value=1.0, kl=1.0)
+  # The critic learns after every token from the start, since advantages are made of its values. It
+  # learns what the policy's own solutions return, and goes on as the policy changes.
+  c.reward.weights = quickstart.losses(token_value=1.0)
+  c.reward.credit.value = 'monte_carlo'
+  c.learn.learns = ('policy', 'critic')
   for mix in ('weights', 'warmup_weights'):
     c.learn[mix] = quickstart.losses(gradient=1.0, token_value=0.5, kl=0.05)
   c.learn.credit.update(advantage='gae', value='gae', lambda_=0.95)

@@ -25,8 +25,7 @@ def get_config(argument: str = '') -> ConfigDict:
   c.pretrain = supervised(updates=1200, learning_rate=2e-2, adam_learning_rate=5e-3)
   c.instruct = supervised(updates=480, learning_rate=1.2e-2, adam_learning_rate=3e-3)
   c.instruct.rehearsal = 0.5  # share of each batch that is plain text again
-  c.reward = searching(updates=16, learning_rate=5e-3, weights=dict(value=1.0, kl=1.0))
-  c.reward.start = 'initialise'
+  rewarding(c)
   learning(c)
   controls(c, flops=2400)
   measuring(c)
@@ -59,21 +58,37 @@ def problems(c: ConfigDict) -> None:
 def policy(c: ConfigDict) -> None:
   """What answers, and how it is sampled."""
   c.model = ConfigDict(
-    dict(pretrained='', variant='0.5m', changes=dict(own_critic=False, kv_heads=1))
+    dict(
+      pretrained='',
+      variant='0.5m',
+      changes=dict(own_critic=True, critic_layers=2, kv_heads=1),
+    )
   )
   c.sampling = ConfigDict(dict(granularity='line', temperature=0.8, top_k=0, top_p=1.0))
 
 
+def rewarding(c: ConfigDict) -> None:
+  """What the critic learns: of each step, whether the target can still be reached from there."""
+  c.reward = searching(updates=112, learning_rate=5e-3, weights=dict(value=1.0))
+  c.reward.start = 'initialise'
+  # It has a trunk of its own. On the policy's trunk its lessons undo the policy's, even beside a KL
+  # (experiments/LOG.md).
+  c.reward.learns = ('critic',)
+  c.reward.credit.value = 'reachable'
+  # Twice as much is learned from a solution, and a step from fewer of them.
+  c.reward.minibatches, c.reward.passes = 8, 2
+
+
 def learning(c: ConfigDict) -> None:
-  """Search and learn."""
+  """Search and learn. The critic stays: what it learned of steps is true of any policy's."""
   # Policy gradient alone can lose on few chains what cloning won (experiments/LOG.md). So cloning
   # goes on beside it.
-  mix = dict(gradient=1.0, clone=1.0, value=0.5)
+  mix = dict(gradient=1.0, clone=1.0)
   c.learn = searching(updates=120, learning_rate=3e-3, end_fraction=0.05, weights=mix)
-  c.learn.start = 'reward'
+  c.learn.start, c.learn.learns = 'reward', ('policy',)
   # More problems rather than more chains: cloning wants variety.
   c.learn.batch, c.learn.search.units = 64, 4
-  c.learn.warmup_weights = losses(clone=1.0, value=0.5)
+  c.learn.warmup_weights = losses(clone=1.0)
   c.learn.validate_every = c.learn.updates_per_call = 5
   c.learn.patience = 2
   c.learn.min_gain = 0.02
@@ -86,7 +101,7 @@ def controls(c: ConfigDict, *, share: float = 1 / 128, flops: int = 0) -> None:
   as many FLOPs. The share was chosen on the validation set by configs/control.py: the larger it is,
   the more the policy loses (experiments/LOG.md).
   """
-  steps = c.learn.updates * c.learn.minibatches
+  steps = c.learn.updates * c.learn.minibatches * c.learn.passes
   for name, updates in (('control', steps), ('control_flops', flops)):
     section = c.instruct.copy_and_resolve_references()
     section.kind, section.start, section.updates = 'supervised', 'reward', updates
@@ -109,7 +124,7 @@ def measuring(c: ConfigDict) -> None:
   c.evaluate = ConfigDict(
     dict(
       policies=dict(
-        initialised=dict(stages=('reward', 'initialise'), searches=('chains', 'gumbel')),
+        initialised=dict(stages=('reward', 'initialise'), searches=('chains', 'gumbel', 'ab_mcts')),
         learned=dict(stages=('learn',), searches=()),
         control=dict(stages=('control',), searches=()),
         control_flops=dict(stages=('control_flops',), searches=()),
@@ -121,13 +136,32 @@ def measuring(c: ConfigDict) -> None:
           units=(),
           most=24,  # some seeds' policies write solutions of 70 tokens
           choices=('majority', 'best', 'weighted'),
+          guide='critic * likelihood',
         ),
         gumbel=dict(
-          method='gumbel', tokens=tokens, units=(), most=80, candidates=4, choices=('weighted',)
+          method='gumbel',
+          tokens=tokens,
+          units=(),
+          most=80,
+          candidates=4,
+          choices=('weighted',),
+          weigh='critic * likelihood',
+        ),
+        # A chain of one step at a time, from wherever another sample is worth most.
+        ab_mcts=dict(
+          method='ab_mcts',
+          tokens=tokens,
+          units=(),
+          most=200,
+          ahead=1,
+          at_once=4,
+          prior=4.0,
+          choices=('weighted',),
+          weigh='critic * likelihood',
         ),
       ),
       # by which questions are answered and trees are drawn; one of tokens and units
-      answer=dict(search='gumbel', tokens=1000, units=0),
+      answer=dict(search='ab_mcts', tokens=1000, units=0),
       aggregate='last',
       splits=('test',),  # of 'validation' and 'test', whose problems are asked
       rows=128,  # divides validation and test: they share a program
@@ -182,6 +216,7 @@ def searching(
       updates=updates,
       batch=32,
       minibatches=4,
+      passes=1,
       updates_per_call=4,
       tokens=112,
       draw=dict(name='uniform'),
@@ -213,7 +248,7 @@ def smoke(c: ConfigDict) -> None:
   c.data = ConfigDict(
     dict(demonstrations=64, texts=256, pool=64, validation=16, test=8, test_targets=8)
   )
-  c.model.variant, c.model.changes.layers = 'nano', 1
+  c.model.variant, c.model.changes.layers, c.model.changes.critic_layers = 'nano', 1, 1
   for section in (c.pretrain, c.instruct, c.control, c.control_flops):
     section.updates, section.batch = 4, 8
     section.optimizer.update(c.instruct.optimizer)  # one program for all
@@ -225,5 +260,6 @@ def smoke(c: ConfigDict) -> None:
   c.evaluate.policies.learned.searches = ('chains', 'gumbel')
   c.evaluate.searches.chains.update(tokens=(100, 200), most=2)
   c.evaluate.searches.gumbel.update(tokens=(300,), units=(4,), most=6)
+  c.evaluate.searches.ab_mcts.update(tokens=(), units=(8,), most=8)
   c.evaluate.answer.update(tokens=0, units=4)
   c.evaluate.rows = 32

@@ -26,6 +26,12 @@ def get_config() -> ConfigDict:
     section.batch, section.minibatches, section.updates_per_call, section.tokens = 256, 16, 1, 0
     section.search = ConfigDict(dict(method='gumbel', units=32, candidates=4, verify_leaves=True))
     section.optimizer = ConfigDict(optimizer | dict(end_fraction=0.1))
+    # One trunk for both is half the memory.
+    section.learns = ('policy', 'critic')
+    section.credit.value = 'monte_carlo'
+  c.reward.weights = quickstart.losses(value=1.0, kl=1.0)
+  c.learn.weights = quickstart.losses(gradient=1.0, clone=1.0, value=0.5)
+  c.learn.warmup_weights = quickstart.losses(clone=1.0, value=0.5)
   c.learn.validate_every = 5
   quickstart.controls(c)
   del c.control_flops, c.evaluate.policies.control_flops

@@ -28,9 +28,10 @@ def get_config(argument: str = '') -> ConfigDict:
       file='',  # of another source
       solutions=0,  # the first so many; 0 = one for each training problem, or all of the file
       neutral='half',  # a neutral step is half right; or 'right', or 'masked'
-      # The critic shares the policy's trunk, so the policy learns too, and is held by its KL.
-      learns=('policy', 'critic'),
-      keep=1.0,
+      # The critic has a trunk of its own. Where it shares the policy's, that learns too, and
+      # `keep` is the weight of the KL that holds it.
+      learns=('critic',),
+      keep=0.0,
       updates=240,
       batch=12,
       optimizer=c.reward.optimizer,

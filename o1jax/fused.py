@@ -19,7 +19,7 @@ from o1jax.learning.objective import (
   tree_loss,
 )
 from o1jax.learning.optimizer import LEARNS, apply_gradients
-from o1jax.model.compute import scoring_flops, search_cost
+from o1jax.model.compute import learning_flops, search_cost
 from o1jax.model.sharding import shard_problems
 from o1jax.reward.guide import ORACLE
 from o1jax.reward.process import ended
@@ -37,14 +37,15 @@ def search_and_learn(
   oracle: OutcomeFn | None = None,
   draw: Draw = uniform,
   minibatches: int = 1,
+  passes: int = 1,
   updates: int = 1,
   learns: tuple[str, ...] = LEARNS,
   credit: dict | None = None,
   objective: Objective = Objective(),
   sharding: Any = None,
 ):
-  """Builds the fused update: draw problems, search, judge, assign credit, and take `minibatches`
-  optimizer steps.
+  """Builds the fused update: draw problems, search, judge, assign credit, and take an optimizer
+  step on each of `minibatches`, in each of `passes`.
 
   Args:
     model: the language model.
@@ -57,6 +58,7 @@ def search_and_learn(
     draw: chooses these problems, see `learning.draw`: returns their ids in the pool. It reads the
       state's record, or an empty one where the state keeps none.
     minibatches: divides `batch`; later ones are off-policy, which the stored log-probs correct.
+    passes: over all minibatches (the epochs of arXiv:1707.06347).
     updates: made by one call, one after the other. Each call takes its memory from the system anew,
       which a CPU spends up to a quarter of a small update on.
     learns: roles that learn; the optimizer's state is theirs alone, see `init_state`.
@@ -99,6 +101,7 @@ def search_and_learn(
         oracle=oracle,
         optimizer=optimizer,
         minibatches=minibatches,
+        passes=passes,
         learns=learns,
         credit=credit,
         objective=objective,
@@ -124,6 +127,7 @@ def learn(
   oracle: OutcomeFn | None = None,
   drawn: Array | None = None,
   minibatches: int = 1,
+  passes: int = 1,
   learns: tuple[str, ...] = LEARNS,
   credit: dict | None = None,
   objective: Objective = Objective(),
@@ -161,7 +165,8 @@ def learn(
   # Problems go to minibatches in turn, so each device has as many of every minibatch.
   in_turn = lambda x: jnp.swapaxes(x.reshape(-1, minibatches, *x.shape[1:]), 0, 1)
   parts = jax.tree.map(in_turn, data)
-  state, metrics = jax.lax.scan(step, state, parts)
+  over = lambda state, _: jax.lax.scan(step, state, parts)
+  state, metrics = jax.lax.scan(over, state, length=passes)
   skipped = metrics['skipped'].sum()
   metrics = (
     {name: value.mean() for name, value in metrics.items()}
@@ -171,11 +176,10 @@ def learn(
   metrics['tokens_lost'] = 1 - tree_lib.generated_tokens(tree).sum() / jnp.maximum(
     metrics['tokens'], 1
   )
-  # Learning reads the very tokens that search made: forward, backward (twice that), and the
-  # frozen policy's forward.
+  # Learning reads the very tokens that search made.
   apart = tree_lib.chains_apart(prompt, tree)
-  searched, scored = search_cost(model.config, *apart)[1], scoring_flops(model.config, *apart)
-  metrics['flops'] = jnp.sum((searched - scored) * (4 + (frozen is not None)) + scored)
+  learned = learning_flops(model.config, *apart, learns=learns, keeps=frozen is not None)
+  metrics['flops'] = jnp.sum(search_cost(model.config, *apart)[1] + passes * learned)
   return state.replace(update=state.update + 1), metrics
 
 

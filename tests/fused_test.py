@@ -15,6 +15,7 @@ from o1jax.decode.grow import grower, start
 from o1jax.keys import of_problems
 from o1jax.learning import LOSSES
 from o1jax.learning.optimizer import build_optimizer, init_state
+from o1jax.model.compute import search_cost
 from o1jax.runtime.metrics import describe
 from o1jax.verify.outcome import judge
 from tests import toys
@@ -136,6 +137,30 @@ class TestUpdate:
       )
     np.testing.assert_allclose(metrics['tokens'], tree_lib.generated_tokens(grown[2]).sum())
     np.testing.assert_allclose(metrics['flops'], early['flops'] + late['flops'], rtol=1e-5)
+
+  def test_another_pass_learns_from_the_same_trees_again(self, setup, grown):
+    twice = jax.jit(
+      functools.partial(
+        fused.learn,
+        toys.MODEL,
+        outcome=toys.OUTCOME,
+        optimizer=OPTIMIZER,
+        minibatches=2,
+        passes=2,
+      )
+    )
+    state, metrics = twice(fresh(), *grown, weights(**MIXED))
+    expected, losses, flops = fresh(), [], []
+    for first in (True, False, True, False):
+      expected, one = setup.learn(expected, *half(grown, first), weights(**MIXED))
+      losses.append(one['loss'])
+      flops.append(one['flops'])
+    assert state.update == 1
+    assert_close(state.params, expected.params, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(metrics['loss'], np.mean(losses), rtol=1e-3)
+    # Searched once.
+    once = search_cost(toys.CONFIG, grown[0], grown[2])[1].sum()
+    np.testing.assert_allclose(metrics['flops'], sum(flops) - once, rtol=1e-5)
 
   def test_the_first_minibatch_is_on_policy(self, setup, grown):
     _, metrics = setup.learn(fresh(), *half(grown, True), weights(**MIXED))

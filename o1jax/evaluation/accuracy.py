@@ -174,7 +174,7 @@ def _read(
   picked = [choose(rule=rule, first=n) for rule, n in zip(reading.rules, first, strict=True)]
   chosen = jnp.stack(picked, axis=1)
   text, length = reading.spell(tree, chosen)
-  tokens, flops = reading.cost(prompt, tree)
+  tokens, flops, scoring = reading.cost(prompt, tree)
   below, ends = monte_carlo(tree)
   done = tree_lib.finished(tree)
   return dict(
@@ -189,6 +189,7 @@ def _read(
     length=length,  # [B, R]
     tokens=tokens,
     flops=flops,
+    scoring=scoring,
     samples=jnp.sum(tree.expanded == tree_lib.ROOT, axis=1),
     right=jnp.sum(tree.outcome > 0, axis=(1, 2)),
     unjudged=jnp.sum(tree.unjudged, axis=(1, 2)),
@@ -230,10 +231,16 @@ def share_of(readout: Readout, verdicts: Verdicts) -> float:
   return readout.chains / float(verdicts.samples.max()) if readout.chains else 1.0
 
 
+def flops_of(verdicts: Verdicts, *, critic: bool) -> np.ndarray:
+  """FLOPs of a search [N], with the critic's or without. An answer that does not depend on the
+  critic could have been had without."""
+  return verdicts.flops if critic else verdicts.flops - verdicts.scoring
+
+
 def result(readout: Readout, verdicts: Verdicts, *, stage: str, task: str, seed: int) -> Result:
   """The table row of one readout. Accuracy is over the problems whose answer has a verdict. The row
   counts the others."""
-  right, share = verdicts.judged(readout), share_of(readout, verdicts)
+  right = verdicts.judged(readout)
   low, high = wilson_interval(int(right.sum()), len(right))
   return Result(
     stage=stage,
@@ -241,7 +248,7 @@ def result(readout: Readout, verdicts: Verdicts, *, stage: str, task: str, seed:
     method=readout.method,
     budget=readout.budget.tokens,
     units=readout.budget.units,
-    **_bill(verdicts, share),
+    **_bill(verdicts, share_of(readout, verdicts), critic=readout.critic),
     accuracy=float(right.mean()),
     ci_low=low,
     ci_high=high,
@@ -279,7 +286,7 @@ def coverage(
         method=COVERAGE,
         budget=asked,
         units=k,
-        **_bill(verdicts, k / samples),
+        **_bill(verdicts, k / samples, critic=False),
         accuracy=float(each.mean()),
         ci_low=float(low),
         ci_high=float(high),
@@ -291,8 +298,9 @@ def coverage(
   return rows
 
 
-def _bill(verdicts, share):
+def _bill(verdicts, share, *, critic):
   """Means for one problem of a share of the search."""
-  return {
-    name: float(getattr(verdicts, name).mean() * share) for name in ('tokens', 'flops', 'seconds')
-  }
+  each = dict(
+    tokens=verdicts.tokens, flops=flops_of(verdicts, critic=critic), seconds=verdicts.seconds
+  )
+  return {name: float(values.mean() * share) for name, values in each.items()}

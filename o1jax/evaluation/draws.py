@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from o1jax.evaluation.accuracy import Verdicts
 
-_SUMMED = ('tokens', 'flops', 'seconds', 'samples', 'right', 'unjudged')
+_SUMMED = ('tokens', 'flops', 'scoring', 'seconds', 'samples', 'right', 'unjudged')
 
 
 def together(draws: Sequence[Verdicts]) -> Verdicts:

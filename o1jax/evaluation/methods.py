@@ -52,7 +52,7 @@ METHODS = {
   },
   COVERAGE: Method('pass@k (ceiling)', ('pink', 'X'), oracle=True, unit=_CHAINS),
 }
-_STOPPED, _SHARED = 'stop=', 'allocate='
+_STOPPED, _SHARED, _WEIGHED = 'stop=', 'allocate=', 'weigh='
 PRUNED = 'pruned'  # a part of a method's name
 # Looks of methods that the tables do not know, in order of appearance.
 SPARE = tuple(zip(('muted', 'sky', 'pink', 'green', 'red', 'blue'), '^vDPsX', strict=True))
@@ -60,11 +60,15 @@ SPARE = tuple(zip(('muted', 'sky', 'pink', 'green', 'red', 'blue'), '^vDPsX', st
 
 def method(name: str) -> Method:
   """The row of a method. One that a config has set apart, 'METHOD:PART', is called so too, and by
-  its guide, 'METHOD:GUIDE', and by the rule that stops it. A method that the tables do not know is
-  called by its name."""
+  its guide, 'METHOD:GUIDE', by the rule that stops it, and by what weighs its answers. A method
+  that the tables do not know is called by its name."""
   first, *parts = name.split(':')
   if not parts or first not in METHODS:
     return METHODS.get(name, Method(name, SPARE[0]))
+  weighs = [part for part in parts if part.startswith(_WEIGHED)]
+  if weighs:
+    row = method(':'.join([first, *(part for part in parts if part not in weighs)]))
+    return row._replace(words=f'{row.words}, answers by {weighs[0].removeprefix(_WEIGHED)}')
   guides = [part for part in parts if _guides(part)]
   row, others = METHODS[first], [part for part in parts if part not in guides]
   words = [row.words, *(_part(part) for part in others)]
@@ -93,6 +97,11 @@ def allocated_by(rule: str) -> str:
   """The part of a method's name that tells the rule of `allocate.ALLOCATIONS` by which problems get
   more or less."""
   return f'{_SHARED}{rule}'
+
+
+def weighed_by(guide: str) -> str:
+  """The part of a method's name that tells the guide by which its answer is chosen."""
+  return f'{_WEIGHED}{guide}'
 
 
 def without_rule(name: str) -> str:

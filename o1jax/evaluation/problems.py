@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from o1jax.evaluation.accuracy import Readout, Verdicts, share_of
+from o1jax.evaluation.accuracy import Readout, Verdicts, flops_of, share_of
 from o1jax.evaluation.pairs import Difference, Pairs, paired_difference
 from o1jax.evaluation.results import replace_file
 from o1jax.text.answer import told
@@ -86,7 +86,7 @@ def problem_rows(
     right=verdicts.right,
     score=verdicts.score,
     tokens=verdicts.tokens * share,
-    flops=verdicts.flops * share,
+    flops=flops_of(verdicts, critic=readout.critic) * share,
     seconds=verdicts.seconds * share,
     late=verdicts.late * share,
   )

@@ -24,7 +24,7 @@ class Result:
     budget: tokens asked a problem; 0 = asked in units.
     units: chains sampled or simulations run a problem, see `search.Method.unit`.
     tokens: mean tokens generated a problem, pruned branches included.
-    flops: mean floating point operations a problem, the critic's included.
+    flops: mean floating point operations a problem, the critic's included where it is read.
     accuracy: share of the problems solved, in [0, 1].
     ci_low: lower end of its 95% interval.
     ci_high: upper end.

@@ -11,7 +11,7 @@ from o1jax.verify.host import VerifierError
 
 # Numbers of `Verdicts` that each problem has.
 BY_PROBLEM = (
-  *('tokens', 'flops', 'seconds', 'samples', 'right', 'unjudged'),
+  *('tokens', 'flops', 'scoring', 'seconds', 'samples', 'right', 'unjudged'),
   *('score', 'late', 'ease'),
 )
 
@@ -21,12 +21,14 @@ class Readout(NamedTuple):
 
   method: what the row is called. rule: a row of `search.CHOICES`. budget: what was asked, and the
   units that are spent. chains: how many chains of a best-of-N tree count; 0 = all of the tree.
+  critic: whether what it answers depends on the critic, which is then billed.
   """
 
   method: str
   rule: str
   budget: Budget
   chains: int = 0
+  critic: bool = True
 
 
 class Reading(NamedTuple):
@@ -40,14 +42,14 @@ class Reading(NamedTuple):
     verifier: judges, afterwards.
     choose: (tree, rule=, first=, task=) -> node ids [B], see `search.choose.choose`.
     spell: (tree, ids [B, N]) -> bytes [B, N, S] of each solution's end, and how many [B, N].
-    cost: (prompt, tree) -> tokens [B], FLOPs [B].
+    cost: (prompt, tree) -> tokens [B], FLOPs [B], and of these the critic's [B].
   """
 
   rules: tuple[str, ...]
   verifier: Verifier
   choose: Callable[..., Array]
   spell: Callable[[Tree, Array], tuple[Array, Array]]
-  cost: Callable[[Prompt, Tree], tuple[Array, Array]]
+  cost: Callable[[Prompt, Tree], tuple[Array, Array, Array]]
   ease: Callable[[Tree], Array] | None = None
   chains: bool = False
 
@@ -85,6 +87,7 @@ class Verdicts(NamedTuple):
   answers: dict[Readout, Answers]
   tokens: np.ndarray  # [N]
   flops: np.ndarray  # [N]
+  scoring: np.ndarray  # [N] of these FLOPs the critic's
   seconds: np.ndarray  # [N] of the problem's batch, shared evenly; without compilation
   samples: np.ndarray  # [N] slots that expand the root: the chains of a best-of-N tree
   right: np.ndarray  # [N] finished solutions that are correct

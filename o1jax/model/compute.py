@@ -14,12 +14,14 @@ from o1jax.types import Array, LabelledRows, Prompt, Sequences, Tree
 def token_flops(config: ModelConfig, context, *, critic: bool = True):
   """Forward FLOPs of one token that reads `context` tokens, itself included."""
   head = config.vocab_size * config.width
-  trunk = (
-    2 * (matmul_parameters(config) - head)
-    + 4 * config.layers * config.heads * config.head_width * context
-  )
-  score = 2 * (config.width**2 + config.width) + (trunk if config.own_critic else 0)
-  return trunk + 2 * head + (score if critic else 0)
+
+  def trunk(config):
+    attention = 4 * config.layers * config.heads * config.head_width * context
+    return 2 * (matmul_parameters(config) - head) + attention
+
+  own = trunk(config.of_critic) if config.own_critic else 0
+  score = 2 * (config.width**2 + config.width) + own
+  return trunk(config) + 2 * head + (score if critic else 0)
 
 
 def search_cost(config: ModelConfig, prompt: Prompt, tree: Tree) -> tuple[Array, Array]:
@@ -28,13 +30,35 @@ def search_cost(config: ModelConfig, prompt: Prompt, tree: Tree) -> tuple[Array,
 
   Every branch counts, pruned and duplicate ones too.
   """
+  sampled = tree_lib.generated_tokens(tree).astype(jnp.float32)
+  return sampled, _cost(config, *_of_tree(prompt, tree)) + scoring_flops(config, prompt, tree)
+
+
+def search_bill(config: ModelConfig, prompt: Prompt, tree: Tree) -> tuple[Array, Array, Array]:
+  """As `search_cost`, and which of these FLOPs are the critic's, [B] each."""
+  part = _of_tree(prompt, tree)
+  critic = _cost(config, *part) - _cost(config, *part, critic=False)
+  return *search_cost(config, prompt, tree), critic
+
+
+def _of_tree(prompt, tree):
+  """The tokens of a prompt and a tree, and how many tokens those read, [B] each."""
   length = jnp.where((tree.expanded >= 0)[..., None], tree.length, 0).astype(jnp.float32)
   start = tree_lib.step_start(tree, prompt.length)[..., None].astype(jnp.float32)
   size = prompt.length.astype(jnp.float32)
-  tokens = length.sum(axis=(1, 2))
   read = _triangle(size) + jnp.sum(length * start + _triangle(length), axis=(1, 2))
-  sampled = tree_lib.generated_tokens(tree).astype(jnp.float32)
-  return sampled, _cost(config, tokens + size, read) + scoring_flops(config, prompt, tree)
+  return length.sum(axis=(1, 2)) + size, read
+
+
+def learning_flops(
+  config: ModelConfig, prompt: Prompt, tree: Tree, *, learns: tuple[str, ...], keeps: bool
+) -> Array:
+  """FLOPs of learning from the tokens of a tree, [B]: a forward pass, backward passes of the roles
+  that learn, and, where it `keeps` to a frozen policy, that one's forward pass."""
+  part = _of_tree(prompt, tree)
+  policy, both = (_cost(config, *part, critic=critic) for critic in (False, True))
+  of_role = dict(policy=policy, critic=both - policy)
+  return both + 2 * sum(of_role[role] for role in learns) + keeps * policy
 
 
 def scoring_flops(config: ModelConfig, prompt: Prompt, tree: Tree) -> Array:

@@ -256,7 +256,7 @@ def _same(config, settings):
     unused=0,
     local_rope_base=config.local_rope_base if config.local_layers else 0.0,
   )
-  ours = {'dtype', 'remat', 'scan_layers', 'own_critic'}
+  ours = {'dtype', 'remat', 'scan_layers', 'own_critic', 'critic_layers'}
   one, other = (vars(wide(each)) for each in (config, config_of(settings)))
   differ = [f'{key}={one[key]}' for key in one if key not in ours and one[key] != other[key]]
   if differ:

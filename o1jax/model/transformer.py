@@ -288,15 +288,12 @@ class Critic(nn.Module):
 
   @nn.compact
   def __call__(self, hidden, tokens, positions, context, longest):
-    kv = None
-    if self.config.own_critic:
-      hidden, kv = Trunk(self.config, name='trunk')(tokens, positions, context, longest)
-    h = nn.gelu(
-      Linear(self.config.width, ('embed', 'mlp'), self.config.dtype, name='hidden')(hidden)
-    )
-    return Linear(1, ('mlp', None), self.config.dtype, name='score')(h)[..., 0].astype(
-      jnp.float32
-    ), kv
+    c, kv = self.config.of_critic, None
+    if c.own_critic:
+      hidden, kv = Trunk(c, name='trunk')(tokens, positions, context, longest)
+    h = nn.gelu(Linear(c.width, ('embed', 'mlp'), c.dtype, name='hidden')(hidden))
+    value = Linear(1, ('mlp', None), c.dtype, name='score')(h)[..., 0]
+    return value.astype(jnp.float32), kv
 
 
 def _of_trunk(context: Context, name: str) -> Context:

@@ -31,6 +31,7 @@ class ModelConfig:
     width, layers, heads, kv_heads, head_width, mlp_width: D, layers, H, K, E, F.
     tied_head: the output matrix is the embedding.
     own_critic: the critic has a trunk of its own instead of a head on the policy's.
+    critic_layers: how many layers that trunk has; 0 = as many as the policy's.
     rope_base: base of the rotary wavelengths (arXiv:2104.09864).
     rope_scaling: see `RopeScaling`.
     window: tokens, itself included, that a token of a local layer reads; 0 = no layer is local.
@@ -60,6 +61,7 @@ class ModelConfig:
   mlp_width: int = 256
   tied_head: bool = True
   own_critic: bool = False
+  critic_layers: int = 0
   rope_base: float = 10_000.0
   rope_scaling: RopeScaling | None = None
   window: int = 0
@@ -88,11 +90,31 @@ class ModelConfig:
       raise ValueError(f'head_width={self.head_width} is odd; rotary positions need an even width')
     if self.activation not in ('silu', 'gelu'):
       raise ValueError(f'activation={self.activation!r} is unknown; choose silu or gelu')
+    if self.critic_layers and not self.own_critic:
+      raise ValueError(
+        f'critic_layers={self.critic_layers} with own_critic=False; only a trunk of its own has '
+        'layers of its own'
+      )
+    if not 0 <= self.critic_layers <= self.layers:
+      raise ValueError(
+        f'critic_layers={self.critic_layers} of a policy with layers={self.layers}; give at most '
+        'as many, or 0 for just as many'
+      )
     if bool(self.window) != bool(self.local_layers):
       raise ValueError(
         f'window={self.window} with local_layers={self.local_layers}; give both, or neither'
       )
     jnp.dtype(self.dtype)
+
+  @property
+  def of_critic(self) -> 'ModelConfig':
+    """The shape of the critic's own trunk: the policy's, with the layers that are nearest to the
+    text."""
+    layers = self.critic_layers or self.layers
+    local = tuple(layer for layer in self.local_layers if layer < layers)
+    return dataclasses.replace(
+      self, layers=layers, local_layers=local, window=self.window if local else 0, critic_layers=0
+    )
 
 
 _DEEP = dict(remat=True, scan_layers=True, dtype='bfloat16')

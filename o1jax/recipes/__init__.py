@@ -32,7 +32,7 @@ class Stage(NamedTuple):
   defaults: dict
 
 
-_SEARCHING = dict(updates_per_call=1, minibatches=1, tokens=0)
+_SEARCHING = dict(updates_per_call=1, minibatches=1, passes=1, tokens=0)
 
 STAGES = {
   'initialise': Stage(

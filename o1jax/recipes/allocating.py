@@ -48,6 +48,6 @@ def search_shared(
       told = f'{words}: {len(only)} problems with {spend}'
       parts.append((only, search(row.search, readouts, told, spend=spend, only=only)))
   whole = joined(parts)
-  twice = ('seconds',) if continues else ('seconds', 'tokens', 'flops')
+  twice = ('seconds',) if continues else ('seconds', 'tokens', 'flops', 'scoring')
   bill = {name: getattr(whole, name) + getattr(first, name) for name in twice}
   return whole._replace(**bill, ease=first.ease)

@@ -120,7 +120,7 @@ def check_searching(experiment: Experiment, name: str, devices) -> None:
   of = f'config.{name}.search'
   check_method(section.search, config, section.search.units, of)
   require(section.search.units >= 1, f'{of}.units={section.search.units}: give at least 1')
-  _require_least(name, section, batch=1, minibatches=1, updates_per_call=1, updates=0)
+  _require_least(name, section, batch=1, minibatches=1, passes=1, updates_per_call=1, updates=0)
   divides = [('updates_per_call', 'updates'), ('minibatches', 'batch')]
   if 'validate_every' in section:
     _require_least(name, section, validate_every=1)
@@ -157,6 +157,9 @@ def check_evaluate(experiment: Experiment, name: str, devices) -> None:
     )
     of = f'config.evaluate.searches.{row}'
     check_scores(experiment, names(search.guide), f'{of}.guide={search.guide!r}')
+    weigh = search.get('weigh', '')
+    if weigh:
+      check_scores(experiment, names(weigh), f'{of}.weigh={weigh!r}')
     rule = rule_of(search)
     check_scores(experiment, STOPS[rule].reads, f'{of}.stop.rule={rule!r}')
     for by in {dict(allocate_of(search)).get('by')} - {None}:
@@ -232,6 +235,7 @@ def test_search(experiment: Experiment, search: Search) -> Callable:
     greedy=search.greedy,
     guide=search.guide,
     flips=search.flips,
+    weigh=search.weigh,
     stop=dict(search.stop),
     prune=dict(search.prune),
     scores=SIGNALS[search.ease].reads if search.ease else (),
@@ -292,6 +296,7 @@ def fused_update(experiment: Experiment, section: ConfigDict, *, sharding: Any =
     batch=section.batch,
     draw=draw(section),
     minibatches=section.minibatches,
+    passes=section.passes,
     updates=section.updates_per_call,
     learns=tuple(section.learns),
     credit=credit_settings(section),
@@ -302,7 +307,8 @@ def fused_update(experiment: Experiment, section: ConfigDict, *, sharding: Any =
 
 def fused_optimizer(section: ConfigDict) -> optax.GradientTransformation:
   """The optimizer of a section that searches and learns, which steps once a minibatch."""
-  return build_optimizer(steps=section.updates * section.minibatches, **section.optimizer.to_dict())
+  steps = section.updates * section.minibatches * section.passes
+  return build_optimizer(steps=steps, **section.optimizer.to_dict())
 
 
 def fused_mesh(
@@ -327,8 +333,8 @@ def fresh_params(experiment: Experiment) -> Params:
   """Parameters to start from, as they lie at rest: those of the config's checkpoint, or untrained
   ones.
 
-  What is untrained, such as a critic, is a function of the seed; a critic's own trunk begins as the
-  policy's.
+  What is untrained, such as a critic, is a function of the seed; a critic's own trunk is the
+  checkpoint's.
 
   Raises:
     ConfigError: the checkpoint is not what its config.json says.
@@ -349,10 +355,20 @@ def fresh_params(experiment: Experiment) -> Params:
     policy = load_policy(pathlib.Path(folder).expanduser(), experiment.model.config, like['policy'])
   except ValueError as error:
     raise ConfigError(f'config.model.pretrained={folder}: {error}') from None
-  critic = make(lambda params: params['critic'])
-  if experiment.model.config.own_critic:
-    critic |= dict(trunk=jax.tree.map(jax.numpy.copy, policy['trunk']))
-  return dict(policy=policy, critic=critic)
+  return with_trunk(experiment, dict(policy=policy, critic=make(lambda params: params['critic'])))
+
+
+def with_trunk(experiment: Experiment, params: Params) -> Params:
+  """Parameters whose critic, where it has a trunk of its own, has the first layers of the
+  policy's."""
+  config = experiment.model.config
+  if not config.own_critic:
+    return params
+  trunk = params['policy']['trunk']
+  mine = {name: trunk[name] for name in params['critic']['trunk']}
+  if 'blocks' in mine:  # stacked
+    mine['blocks'] = jax.tree.map(lambda x: x[: config.of_critic.layers], mine['blocks'])
+  return params | dict(critic=params['critic'] | dict(trunk=jax.tree.map(jax.numpy.copy, mine)))
 
 
 def abstract_params(experiment: Experiment, mesh: Mesh | None = None) -> Params:

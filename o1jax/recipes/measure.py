@@ -302,7 +302,8 @@ def search_one(
   most = max(units, row.most if several else 1)
   search = row.search._replace(most=most, rules=(rule,))
   evaluator = run.programs.evaluator(search, (prompt, reference))
-  readout = Readout(label, rule, Budget(units=units), units if search.chains else 0)
+  chains = units if search.chains else 0
+  readout = Readout(label, rule, Budget(units=units), chains, row.reads_critic(rule))
   return evaluator(
     *(params, prompt, reference, run.experiment.key),
     readouts=[readout],

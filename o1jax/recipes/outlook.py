@@ -74,7 +74,7 @@ def flops(experiment: Experiment, stage: str) -> float:
       **method.own(search),
     )
     solved = section.updates * section.batch * grown * steps
-    return 4 * solved * _token(model, shapes.max_steps * steps)
+    return (1 + 3 * section.passes) * solved * _token(model, shapes.max_steps * steps)
   if 'updates' in section:
     tokens = section.updates * section.batch * shapes.row_length
     return 3 * tokens * _token(model, shapes.row_length, critic=False)

@@ -24,7 +24,7 @@ _SHAPE, _PARAMETERS = 'model.json', 'parameters'
 
 def shape_of(folder: str | pathlib.Path, **changes) -> ModelConfig:
   """The model of a folder. `changes` say how it is computed: `dtype`, `remat`, `scan_layers`,
-  `own_critic`, `unused`.
+  `own_critic`, `critic_layers`, `unused`.
 
   Raises:
     ValueError: the folder holds no model, or one that ours cannot be.

@@ -15,7 +15,7 @@ from o1jax.evaluation.accuracy import Evaluator, Reading, equal_batches
 from o1jax.keys import of_problems
 from o1jax.learning.optimizer import build_optimizer, init_state
 from o1jax.learning.supervised import supervised_update
-from o1jax.model.compute import search_cost
+from o1jax.model.compute import search_bill
 from o1jax.model.sharding import put_global
 from o1jax.recipes.build import (
   abstract_params,
@@ -194,8 +194,8 @@ def _called(name) -> str:
 def reading(experiment: Experiment, search: Search) -> Reading:
   """How the config has searched trees judged, answered and billed."""
   e, table, renew = experiment, experiment.texts.table, None
-  if changing(names(search.guide)):
-    renew = functools.partial(renewed, known=Known(texts=e.texts), guide=search.guide)
+  if changing(names(search.chosen_by)):
+    renew = functools.partial(renewed, known=Known(texts=e.texts), guide=search.chosen_by)
   return Reading(
     search.rules,
     verifier=e.verifier,
@@ -203,7 +203,7 @@ def reading(experiment: Experiment, search: Search) -> Reading:
     spell=functools.partial(
       solution_bytes, table=table, size=max(part.reads for part in e.task.each())
     ),
-    cost=functools.partial(search_cost, e.model.config),
+    cost=functools.partial(search_bill, e.model.config),
     ease=SIGNALS[search.ease].ease if search.ease else None,
     chains=search.chains,
   )

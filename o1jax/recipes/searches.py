@@ -11,7 +11,7 @@ import numpy as np
 
 from o1jax.evaluation import methods
 from o1jax.evaluation.accuracy import Readout
-from o1jax.evaluation.methods import PRUNED, allocated_by, stopped_by
+from o1jax.evaluation.methods import PRUNED, allocated_by, stopped_by, weighed_by
 from o1jax.recipes.experiment import Experiment
 from o1jax.recipes.growth import allocate_of, check_growth, prune_of, rule_of, stop_of
 from o1jax.reward import SCORES
@@ -23,7 +23,7 @@ from o1jax.search.stop import NEVER
 # The settings of a row that are not its method's own.
 COMMON = (
   *('method', 'tokens', 'units', 'most', 'choices', 'draws'),
-  *('guide', 'flips', 'stop', 'prune', 'allocate'),
+  *('guide', 'flips', 'weigh', 'stop', 'prune', 'allocate'),
 )
 
 
@@ -38,6 +38,7 @@ class Search(NamedTuple):
     greedy: at temperature 0.
     guide: what it follows, see `reward.guide`.
     flips: chance that the guide is flipped on a node.
+    weigh: what its solutions are chosen by, where that is another guide; '' = what it follows.
     stop: (name, value) of the rule that stops it and of the rule's own settings; () = never.
     prune: (name, value) of the thresholds that prune it; () = it is not.
     ease: a row of `allocate.SIGNALS` that tells how easy each problem looks; '' = nobody asks.
@@ -50,6 +51,7 @@ class Search(NamedTuple):
   greedy: bool = False
   guide: str = CRITIC
   flips: float = 0.0
+  weigh: str = ''
   stop: tuple[tuple[str, object], ...] = ()
   prune: tuple[tuple[str, float], ...] = ()
   ease: str = ''
@@ -63,6 +65,11 @@ class Search(NamedTuple):
   def rule(self) -> str:
     """A row of `search.STOPS`."""
     return dict(self.stop).get('rule', NEVER)
+
+  @property
+  def chosen_by(self) -> str:
+    """The guide that its solutions are chosen by."""
+    return self.weigh or self.guide
 
   @property
   def several(self) -> bool:
@@ -91,6 +98,7 @@ class Row(NamedTuple):
   budgets: tuple[Budget, ...]
   guide: str = CRITIC
   flips: float = 0.0
+  weigh: str = ''
   draws: tuple[int, ...] = (0,)
   stop: tuple[tuple[str, object], ...] = ()
   prune: tuple[tuple[str, float], ...] = ()
@@ -100,21 +108,23 @@ class Row(NamedTuple):
   def search(self) -> Search:
     """Its program. Chains are sampled once for all budgets; other searches once for each."""
     copies = len(self.budgets) if SEARCHES[self.method].independent else 1
-    followed = dict(guide=self.guide, flips=self.flips, stop=self.stop, prune=self.prune)
+    followed = dict(guide=self.guide, flips=self.flips, weigh=self.weigh)
+    followed |= dict(stop=self.stop, prune=self.prune)
     followed['ease'] = dict(self.allocate).get('by', '')
     return Search(self.method, self.most, tuple(self.labels) * copies, self.settings, **followed)
 
   def reads_critic(self, choice: str) -> bool:
     """Whether what it answers by a choice depends on the critic."""
-    rows = SEARCHES[self.method], STOPS[self.search.rule]
-    guided = any(row.guided for row in rows) or CHOICES[choice].reads_critic
-    return guided and CRITIC in names(self.guide)
+    search, choosing = self.search, CHOICES[choice].reads_critic
+    guided = any(row.guided for row in (SEARCHES[self.method], STOPS[search.rule]))
+    read = [self.guide] * guided + [search.chosen_by] * choosing
+    return any(CRITIC in names(guide) for guide in read)
 
   def readouts(self, budgets: Sequence[Budget]) -> list[Readout]:
     """Of its program, for these budgets, all with units: of chains one for each of its own."""
     alone = SEARCHES[self.method].independent
     return [
-      Readout(label, choice, budget, budget.units if alone else 0)
+      Readout(label, choice, budget, budget.units if alone else 0, self.reads_critic(choice))
       for budget in budgets
       for choice, label in self.labels.items()
     ]
@@ -122,7 +132,7 @@ class Row(NamedTuple):
 
 # Chains of one solution each.
 CHAINS = next(name for name, row in SEARCHES.items() if row.independent)
-GREEDY = Readout(methods.GREEDY, methods.UNSEEN, Budget(units=1))
+GREEDY = Readout(methods.GREEDY, methods.UNSEEN, Budget(units=1), critic=False)
 GREEDY_SEARCH = Search(CHAINS, 1, (GREEDY.rule,), greedy=True)
 
 
@@ -132,7 +142,7 @@ def row_of(config: ConfigDict, name: str) -> Row:
   labels = {choice: _label(config, name, choice) for choice in section.choices}
   asked = [Budget(tokens=n) for n in section.tokens] + [Budget(units=n) for n in section.units]
   budgets = tuple(dict.fromkeys(asked))
-  guided = section.guide, section.flips, tuple(section.draws)
+  guided = section.guide, section.flips, section.get('weigh', ''), tuple(section.draws)
   guided += stop_of(section), prune_of(section), allocate_of(section)
   return Row(name, section.method, section.most, _settings(section), labels, budgets, *guided)
 
@@ -260,6 +270,16 @@ def _check_guide(section, of):
     check_guide(section.guide, (*SCORES, ORACLE))
   except ValueError as error:
     raise ConfigError(f'{of}.guide: {error}') from None
+  if section.get('weigh'):
+    try:
+      check_guide(section.weigh, SCORES)
+    except ValueError as error:
+      raise ConfigError(f'{of}.weigh: {error}') from None
+    require(
+      any(CHOICES[choice].reads_critic for choice in section.choices),
+      f'{of}.weigh={section.weigh!r} has no effect: none of the choices '
+      f'{", ".join(section.choices)} weighs solutions; leave it empty',
+    )
   require(0 <= section.flips <= 0.5, f'{of}.flips={section.flips}: give a chance in [0, 0.5]')
 
 
@@ -303,8 +323,11 @@ def _meaning(section, choice):
     base = choice
   else:
     base = section.method if choice == section.choices[0] else f'{section.method}:{choice}'
+  weigh = section.get('weigh', '') if CHOICES[choice].reads_critic else ''
   if reads and section.guide != CRITIC:
     base = f'{base}:{section.guide.replace(" ", "")}'
+  if weigh:
+    base = f'{base}:{weighed_by(weigh.replace(" ", ""))}'
   prune, allocate = prune_of(section), allocate_of(section)
   if prune:
     base = f'{base}:{PRUNED}'
@@ -312,7 +335,7 @@ def _meaning(section, choice):
     base = f'{base}:{allocated_by(dict(allocate)["rule"])}'
   if rule != NEVER:
     base = f'{base}:{stopped_by(rule)}'
-  grows = stop_of(section), prune, allocate
+  grows = stop_of(section), prune, allocate, weigh
   read = (*grows, *((section.guide, section.flips) if reads else ()))
   drawn = section.method, _settings(section), tuple(section.draws)
   return base, (*drawn, choice, *read)

@@ -147,7 +147,7 @@ def _evaluate(section):
     _search(search, testing=True)
     row = SEARCHES.get(search.get('method'))
     if row and not row.independent:
-      _fill(search, dict(stop=stop_defaults()))
+      _fill(search, dict(stop=stop_defaults(), weigh=''))
     if row and row.several:
       _fill(search, dict(allocate=SHARING))
     if row and row.guided:

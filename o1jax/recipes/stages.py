@@ -14,7 +14,7 @@ from o1jax.data import pipeline
 from o1jax.evaluation.statistics import wilson_interval
 from o1jax.learning.schedule import ever_plateaued
 from o1jax.model.sharding import put_global
-from o1jax.recipes.build import fresh_params
+from o1jax.recipes.build import fresh_params, with_trunk
 from o1jax.recipes.objectives import weights
 from o1jax.recipes.programs import Program
 from o1jax.recipes.run import Run
@@ -27,14 +27,14 @@ from o1jax.types import Metrics, Params, Prompt, Reference
 
 def initialise(run: Run, name: str) -> None:
   """Policy initialisation: pre-training on plain text, then instruction tuning on few
-  demonstrations."""
+  demonstrations. A critic with a trunk of its own begins with what the policy has learned."""
   config, params = run.experiment.config, fresh_params(run.experiment)
   if config.pretrain.updates:
     stream = pipeline.batches(_plain(run), batch_size=config.pretrain.batch, seed=config.seed)
     params = _supervise(run, 'pretrain', params, stream)
   if config.instruct.updates:
     params = _supervise(run, 'instruct', params, _demonstrations(run, config.instruct))
-  run.finish(name, params)
+  run.finish(name, with_trunk(run.experiment, params))
 
 
 def supervised(run: Run, name: str) -> None:

@@ -84,6 +84,13 @@ def writers(
   return found
 
 
+def weighed(tree: Tree, guide: str) -> Tree:
+  """The tree with another guide on all of its nodes, on which its parts are written."""
+  ids = jnp.broadcast_to(tree_lib.node_ids(tree).reshape(-1), (len(tree.mask), tree.mask[0].size))
+  value = guided(tree, ids, guide).reshape(tree.mask.shape)
+  return tree.replace(scores=tree.scores | {GUIDE: value})
+
+
 def guided(tree: Tree, ids: Array, guide: str) -> Array:
   """The guide at nodes on which its parts are written, [B, N]."""
   part = lambda name: tree.value if name == CRITIC else tree.scores[name]

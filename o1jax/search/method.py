@@ -10,7 +10,7 @@ from o1jax.decode.world import World
 from o1jax.reward import OUTCOME
 from o1jax.reward.guide import CRITIC
 from o1jax.reward.known import Known, Texts
-from o1jax.reward.written import asked, reads, renewed, statistics, writers
+from o1jax.reward.written import asked, reads, renewed, statistics, weighed, writers
 from o1jax.search.prune import pruned
 from o1jax.search.stop import NEVER, STOPS, stopped, told
 from o1jax.tree import GUIDE
@@ -97,6 +97,7 @@ def run(
   outcome: Reward | None = None,
   guide: str = CRITIC,
   flips: float = 0.0,
+  weigh: str = '',
   oracle: Reward | None = None,
   world: World | None = None,
   texts: Texts | None = None,
@@ -126,6 +127,7 @@ def run(
       told them. It knows the answers, so it is for training and for ceilings.
     guide: what the search follows, see `reward.guide`.
     flips: chance that the guide is flipped on a node, see `reward.noise`.
+    weigh: the guide that stands on the nodes in the end, for the choice of an answer; '' = `guide`.
     oracle: (tree, ids [B, N]) -> [B, N], the score of that name. It knows the answers, so a search
       that follows it measures a ceiling.
     world: what is said after a step; None = nothing.
@@ -141,7 +143,7 @@ def run(
   known = Known(model, params, keys, prompt, texts=texts)
   rule = stop.get('rule', NEVER)
   scores = (*scores, *(name for name in reward or {} if name != OUTCOME))
-  scores = (*scores, *STOPS[rule].reads)
+  scores = (*scores, *STOPS[rule].reads, *(asked((), weigh) if weigh else ()))
   written = writers(known, scores, guide=guide, flips=flips, oracle=oracle)
   written |= told(rule, outcome)
   noted, remembers = statistics(asked(scores, guide)), reads(asked(scores, guide))
@@ -180,4 +182,5 @@ def run(
   )
   grow = pruned(stopped(grow, **stop), **prune)
   tree = method.search(grow, tree, cache, keys, units=units, **settings)
-  return renewed(tree, known, scores, guide=guide, flips=flips)
+  tree = renewed(tree, known, scores, guide=guide, flips=flips)
+  return weighed(tree, weigh) if weigh else tree

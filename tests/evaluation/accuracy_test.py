@@ -1,6 +1,7 @@
 """Accuracy under search: the same verdicts in any batches, those of plain Python on the text that
 was chosen."""
 
+import dataclasses
 import functools
 
 import jax
@@ -23,7 +24,7 @@ from o1jax.evaluation.results import Result
 from o1jax.evaluation.statistics import pass_at_k, wilson_interval
 from o1jax.evaluation.verdicts import BY_PROBLEM, joined
 from o1jax.keys import of_problems
-from o1jax.model.compute import search_cost
+from o1jax.model.compute import search_bill, search_cost
 from o1jax.search import Budget
 from o1jax.search.choose import choose
 from o1jax.verify.host import VerifierError
@@ -42,7 +43,7 @@ READING = Reading(
   verifier=toys.VERIFIER,
   choose=functools.partial(choose, table=toys.TABLE),
   spell=functools.partial(solution_bytes, table=toys.TABLE),
-  cost=functools.partial(search_cost, toys.CONFIG),
+  cost=functools.partial(search_bill, toys.CONFIG),
   chains=True,
 )
 ASK = dict(readouts=READOUTS)
@@ -307,6 +308,7 @@ class TestRows:
       answers={self.ALL: answers(verdict), self.TWO: answers((1, 0, 0, 0))},
       tokens=np.array([60, 80, 100, 120]),
       flops=np.array([6e3, 8e3, 1e4, 1.2e4]),
+      scoring=np.array([3e3, 3e3, 4e3, 2e3]),
       seconds=np.array([2.0, 2.0, 4.0, 4.0]),
       samples=np.full(4, 6),
       right=self.RIGHT,
@@ -323,6 +325,16 @@ class TestRows:
     assert result(self.ALL, self.verdicts(), **self.TELL) == Result(
       'learned', 'toy', 'vote', 0, 6, 90, 9e3, 0.5, low, high, 4, 5, 3.0
     )
+
+  def test_who_does_not_read_the_critic_does_not_pay_for_it(self):
+    verdicts = self.verdicts()
+    without = self.TWO._replace(critic=False)
+    verdicts.answers[without] = verdicts.answers[self.TWO]
+    paid, saved = (result(one, verdicts, **self.TELL) for one in (self.TWO, without))
+    assert (paid.flops, saved.flops) == (3e3, 2e3)
+    assert paid == dataclasses.replace(saved, flops=paid.flops)
+    (ceiling,) = coverage(verdicts, [Budget(0, 2)], **self.TELL)
+    assert ceiling.flops == saved.flops  # of choosing, by whatever means
 
   def test_some_chains_pay_their_share(self):
     some = result(self.TWO, self.verdicts(), **self.TELL)

@@ -38,7 +38,8 @@ def verdicts(seed=0, readouts=(WHOLE, PART), text='so <answer>7', unjudged=3):
   return Verdicts(
     answers={readout: answers() for readout in readouts},
     tokens=rng.integers(10, 90, COUNT),
-    flops=rng.random(COUNT) * 1e9,
+    flops=1e9 + rng.random(COUNT) * 1e9,
+    scoring=rng.random(COUNT) * 1e9,
     seconds=rng.random(COUNT) / 3,
     samples=np.full(COUNT, 4),
     right=rng.integers(0, 5, COUNT),

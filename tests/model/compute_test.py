@@ -6,7 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from o1jax.model.compute import search_cost, supervised_flops, token_flops
+from o1jax.model.compute import (
+  learning_flops,
+  search_bill,
+  search_cost,
+  supervised_flops,
+  token_flops,
+)
 from o1jax.model.forward import forward_rows, logits_of
 from o1jax.model.transformer import LanguageModel
 from o1jax.model.variants import matmul_parameters
@@ -25,12 +31,14 @@ def test_matmul_parameters_are_the_kernels(tied):
   assert matmul_parameters(config) == kernels + (embedding if tied else 0)
 
 
-@pytest.mark.parametrize('own_critic', [False, True])
-def test_flops_are_what_the_compiler_counts(own_critic):
+@pytest.mark.parametrize(
+  'critic', [dict(), dict(own_critic=True), dict(own_critic=True, critic_layers=1)]
+)
+def test_flops_are_what_the_compiler_counts(critic):
   """A dense pass over T tokens is T tokens that read T each; norms, rotations and softmax are the
   few per cent over."""
   shape = dict(width=256, heads=8, kv_heads=4, head_width=32, mlp_width=512, vocab_size=300)
-  config = dataclasses.replace(CONFIG, own_critic=own_critic, **shape)
+  config = dataclasses.replace(CONFIG, **critic, **shape)
   model = LanguageModel(config)
   params = jax.eval_shape(functools.partial(random_params, model))
 
@@ -54,6 +62,31 @@ def test_critic_is_billed():
   trunk = without - 2 * CONFIG.vocab_size * CONFIG.width
   assert own - shared == trunk
   assert shared - without == 2 * (CONFIG.width**2 + CONFIG.width)
+
+
+def test_a_bill_tells_the_critics_part_apart():
+  prompt, tree = Prompt(jnp.zeros((3, 5), jnp.int32), jnp.array([3, 5, 4])), random_tree(0)
+  config = dataclasses.replace(CONFIG, own_critic=True, critic_layers=1)
+  tokens, flops, critic = search_bill(config, prompt, tree)
+  np.testing.assert_array_equal([tokens, flops], search_cost(config, prompt, tree))
+  without = dataclasses.replace(CONFIG, own_critic=False)
+  head = 2 * (CONFIG.width**2 + CONFIG.width) * (tokens + prompt.length)
+  np.testing.assert_allclose(
+    flops - critic, search_cost(without, prompt, tree)[1] - head, rtol=1e-5
+  )
+
+
+@pytest.mark.parametrize('keeps', [False, True])
+def test_learning_costs_a_pass_forward_and_two_back_of_what_learns(keeps):
+  """Tokens of a tree are those that search read."""
+  prompt, tree = Prompt(jnp.zeros((3, 5), jnp.int32), jnp.array([3, 5, 4])), random_tree(1)
+  config = dataclasses.replace(CONFIG, own_critic=True)
+  _, both, critic = search_bill(config, prompt, tree)
+  cost = lambda *learns: learning_flops(config, prompt, tree, learns=learns, keeps=keeps)
+  kept = keeps * (both - critic)
+  np.testing.assert_allclose(cost('policy', 'critic'), 3 * both + kept, rtol=1e-5)
+  np.testing.assert_allclose(cost('critic'), both + 2 * critic + kept, rtol=1e-5)
+  np.testing.assert_allclose(cost('policy'), 3 * both - 2 * critic + kept, rtol=1e-5)
 
 
 @pytest.mark.parametrize('seed', range(2))

@@ -114,6 +114,35 @@ def test_a_critic_with_a_copy_of_the_trunk_is_the_head(plain):
   assert np.abs(logits - expected[0]).max() > 0.1
 
 
+def test_a_critic_of_fewer_layers_is_one_whose_last_layers_say_nothing(plain):
+  params, _ = plain
+  trunk = params['policy']['trunk']
+  config = dataclasses.replace(CONFIG, own_critic=True)
+  small = dataclasses.replace(config, critic_layers=CONFIG.layers - 1)
+  last = f'block_{CONFIG.layers - 1}'
+  silent = jax.tree_util.tree_map_with_path(
+    lambda path, x: 0 * x if path[-2].key in ('out', 'down') else x, trunk[last]
+  )
+  with_critic = lambda trunk: params | dict(critic={**params['critic'], 'trunk': trunk})
+  whole = read(config, with_critic({**trunk, last: silent}))
+  part = {name: x for name, x in trunk.items() if name != last}
+  same(read(small, with_critic(part)), whole)
+  assert np.abs(whole[1] - read(config, with_critic(trunk))[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+  'shape, told',
+  [
+    (dict(critic_layers=1), 'own_critic=False'),
+    (dict(own_critic=True, critic_layers=CONFIG.layers + 1), 'at most'),
+    (dict(own_critic=True, critic_layers=-1), 'at most'),
+  ],
+)
+def test_a_critic_has_at_most_the_policys_layers(shape, told):
+  with pytest.raises(ValueError, match=told):
+    dataclasses.replace(CONFIG, **shape)
+
+
 def test_bfloat16_is_near_and_comes_out_as_float32(plain):
   params, expected = plain
   got = read(dataclasses.replace(CONFIG, dtype='bfloat16'), params)

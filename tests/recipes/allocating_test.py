@@ -35,7 +35,8 @@ class Toy:
     tokens = spend * COST[numbers]
     same = dict.fromkeys(('right', 'unjudged', 'score', 'late'), np.zeros(len(numbers)))
     samples, ease = np.full(len(numbers), spend), EASE[numbers] * min(1, spend / 4)
-    bill = dict(tokens=tokens, flops=2 * tokens, seconds=np.full(len(numbers), 0.5))
+    bill = dict(tokens=tokens, flops=2 * tokens, scoring=tokens)
+    bill['seconds'] = np.full(len(numbers), 0.5)
     return Verdicts(answers, **bill, **same, samples=samples, ease=ease, states=None, trees=None)
 
 
@@ -66,6 +67,7 @@ def test_the_bill_is_what_was_asked(method, twice, rule):
     second[numbers] = spend * COST[numbers]
   np.testing.assert_allclose(found.tokens, second + twice * 4 * COST)
   np.testing.assert_allclose(found.flops, 2 * found.tokens)
+  np.testing.assert_allclose(found.scoring, found.tokens)
   np.testing.assert_allclose(found.seconds, 1.0)
   assert 0.9 * 16 * COST.mean() < found.tokens.mean() <= 16 * COST.mean()
 

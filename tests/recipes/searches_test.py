@@ -20,9 +20,18 @@ from o1jax.runtime.config import ConfigDict, ConfigError
 from o1jax.search import Budget
 
 
+def quick():
+  """The quickstart's chains and MCTS, guided by the critic alone."""
+  c = quickstart.get_config()
+  c.evaluate.searches.chains.guide, c.evaluate.searches.gumbel.weigh = 'critic', ''
+  c.evaluate.policies.initialised.searches = ('chains', 'gumbel')
+  c.evaluate.answer.search = 'gumbel'
+  return c
+
+
 def config(**changes):
   """The quickstart's, with changes below `evaluate`."""
-  found = quickstart.get_config()
+  found = quick()
   for key, value in changes.items():
     found.update_from_flattened_dict({f'evaluate.{key.replace("__", ".")}': value})
   return complete(found)
@@ -64,11 +73,11 @@ def test_readouts_of_chains_count_theirs_and_those_of_trees_all():
     for rule in ('majority', 'best', 'weighted')
   ]
   (readout,) = trees.readouts(budgets[1:])
-  assert tuple(readout) == ('gumbel', 'weighted', Budget(200, 2), 0)
+  assert tuple(readout) == ('gumbel', 'weighted', Budget(200, 2), 0, True)
 
 
 def test_results_are_called_apart_where_they_mean_two_things():
-  full = quickstart.get_config()
+  full = quick()
   wide = full.evaluate.searches.gumbel.copy_and_resolve_references()
   full.evaluate.searches.again = wide.copy_and_resolve_references()
   full.evaluate.searches.again.tokens = (50,)  # another budget of the same search
@@ -87,7 +96,7 @@ def test_results_are_called_apart_where_they_mean_two_things():
 
 
 def test_other_draws_of_chains_are_called_apart():
-  full = quickstart.get_config()
+  full = quick()
   again = full.evaluate.searches.chains.copy_and_resolve_references()
   full.evaluate.searches.again = again
   assert row_of(complete(full), 'again').labels['majority'] == 'majority'
@@ -152,14 +161,14 @@ def test_what_cannot_be_searched_is_one_line(changes, words):
 
 
 def test_without_a_policy_nothing_is_measured():
-  config = quickstart.get_config()
+  config = quick()
   config.evaluate.policies = ConfigDict()
   with pytest.raises(ConfigError, match='config.evaluate.policies names none'):
     check_searches(complete(config))
 
 
 def test_without_a_temperature_there_is_one_chain_and_no_tree():
-  cold = quickstart.get_config()
+  cold = quick()
   cold.sampling.temperature = 0.0
   with pytest.raises(ConfigError, match='temperature=0 makes all that config.evaluate.searches'):
     check_searches(complete(cold))
@@ -176,11 +185,31 @@ def test_without_a_temperature_there_is_one_chain_and_no_tree():
     (dict(searches__gumbel__guide='critic + luck'), 'gumbel.guide: .* reads luck, which nothing'),
     (dict(searches__gumbel__guide='critic critic'), 'gumbel.guide: .* is no guide: write names'),
     (dict(searches__chains__flips=0.7), 'chains.flips=0.7: give a chance in .0, 0.5.'),
+    (dict(searches__gumbel__weigh='critic + luck'), 'gumbel.weigh: .* reads luck, which nothing'),
+    (dict(searches__gumbel__weigh='oracle'), 'gumbel.weigh: .* reads oracle, which nothing'),
+    (
+      dict(searches__gumbel__weigh='length', searches__gumbel__choices=('majority',)),
+      "gumbel.weigh='length' has no effect: none of the choices majority weighs",
+    ),
   ],
 )
 def test_a_guide_that_nobody_can_follow_is_refused(changes, message):
   with pytest.raises(ConfigError, match=message):
     check_searches(config(**changes))
+
+
+def test_what_weighs_the_answers_is_told_and_billed():
+  full = config(
+    searches__gumbel__weigh='critic * length',
+    searches__gumbel__guide='confidence',
+    searches__gumbel__choices=('weighted', 'majority'),
+  )
+  _, trees = rows_of(full, 'initialised')
+  weighed = 'gumbel:confidence:weigh=critic*length'
+  assert trees.labels == dict(weighted=weighed, majority='gumbel:majority:confidence')
+  assert trees.reads_critic('weighted') and not trees.reads_critic('majority')
+  assert [readout.critic for readout in trees.readouts(trees.budgets[:1])] == [True, False]
+  assert method(weighed).words == 'Gumbel MCTS by confidence, answers by critic*length'
 
 
 def test_what_is_told_verdicts_is_called_an_oracle():

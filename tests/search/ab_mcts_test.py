@@ -13,10 +13,10 @@ R = 4
 
 
 @functools.cache
-def _compiled(most, prior, batch, ahead=0, novelty=True):
+def _compiled(most, prior, batch, ahead=0, at_once=1, novelty=True):
   def run(world, keys, units):
     settings = dict(units=units, most=most, max_steps=R, drawn=True)
-    own = dict(prior=prior, ahead=ahead, novelty=novelty)
+    own = dict(prior=prior, ahead=ahead, at_once=at_once, novelty=novelty)
     return world.search('ab_mcts', keys, **settings, **own)
 
   return jit(run)
@@ -27,11 +27,14 @@ def search(world, units=12, *, most=12, prior=1.0, seed=0, **own):
   return jax.device_get(_compiled(most, prior, batch, **own)(world, keys(batch, seed), units))
 
 
-def chains(tree, b, steps=R):
+def chains(tree, b, steps=R, at_once=1):
   """(parent, nodes, return) of each chain of so many steps at most, in order."""
   found = []
-  for start in range(0, tree.mask.shape[1] - tree.chain, steps):
-    own = [1 + x for x in range(start, start + steps) if tree.length[b, x, 0]]
+  filled = tree.mask.shape[1] - tree.chain
+  starts = [n + w for n in range(0, filled, steps * at_once) for w in range(at_once)]
+  for start in starts:
+    slots = range(start, start + steps * at_once, at_once)
+    own = [1 + x for x in slots if tree.length[b, x, 0]]
     if own:
       parent, last = int(tree.expanded[b, own[0] - 1]), own[-1]
       cut = len(climb(tree, b, last)) == R and not tree.terminal[b, last - 1, 0]
@@ -43,14 +46,14 @@ def text(tree, b, node):
   return tuple(int(tree.tokens[b, n - 1, 0, 0]) for n in climb(tree, b, node))
 
 
-@pytest.mark.parametrize('ahead', [0, 2])
-def test_counts_are_those_of_the_chains(ahead):
+@pytest.mark.parametrize('ahead, at_once', [(0, 1), (2, 1), (1, 3), (2, 3)])
+def test_counts_are_those_of_the_chains(ahead, at_once):
   """Nodes of equal text are one, and the first of them has its counts. A chain that ends, by itself
   or at depth R, returns its reward, and another one the guide."""
-  tree = search(random_world(ends=0.3), ahead=ahead)
+  tree = search(random_world(ends=0.3), ahead=ahead, at_once=at_once)
   for b in range(len(tree.mask)):
     visits, total, first = {}, {}, {}
-    for _, own, score in chains(tree, b, ahead or R):
+    for _, own, score in chains(tree, b, ahead or R, at_once):
       for node in climb(tree, b, own[-1]):
         said = text(tree, b, node)
         first.setdefault(said, node)
@@ -64,7 +67,7 @@ def test_counts_are_those_of_the_chains(ahead):
       np.testing.assert_allclose(
         tree.q[b, node - 1, 0], total[said] / visits[said] * own, atol=1e-5
       )
-    assert len(first) < np.count_nonzero(made) and len(chains(tree, b, ahead or R)) == 12
+    assert len(first) < np.count_nonzero(made) and len(chains(tree, b, ahead or R, at_once)) == 12
 
 
 def test_chains_begin_where_the_tree_can_grow():
@@ -83,6 +86,19 @@ def test_fewer_units_are_the_beginning_of_more():
     whole, part = getattr(many, name), getattr(few, name)
     np.testing.assert_array_equal(part[:, : 5 * R], whole[:, : 5 * R])
   assert (few.expanded[:, 5 * R :] == -1).all()
+
+
+@pytest.mark.parametrize('units', [1, 7, 9])
+def test_chains_at_once_are_as_many_as_were_asked(units):
+  """Whole rounds of three, and the rest. They begin at the root alone in the first round."""
+  tree = search(random_world(ends=0.0), units, most=11, ahead=1, at_once=3)
+  assert tree.mask.shape[1] - tree.chain == 12
+  for b in range(len(tree.mask)):
+    found = chains(tree, b, 1, 3)
+    assert len(found) == units and all(parent == 0 for parent, *_ in found[:3])
+  if units > 3:
+    later = [parent for b in range(4) for parent, *_ in chains(tree, b, 1, 3)[3:]]
+    assert any(later) and len(set(later)) > 2
 
 
 def test_a_batch_is_its_problems_alone():
@@ -151,3 +167,15 @@ def test_good_branches_get_more_chains(seed):
     for b in range(16)
   ]
   assert np.mean(gain) > 0.05
+
+
+def test_chains_at_once_begin_apart():
+  """Each counts as a failure for those of its round after it."""
+  world = random_world(batch=16, states=60, multiplicity=(1, 1, 1), ends=0.0, seed=1)
+  tree = search(world, 20, most=20, ahead=1, at_once=4, prior=10.0, novelty=False)
+  apart = []
+  for b in range(16):
+    began = [parent for parent, *_ in chains(tree, b, 1, 4)]
+    assert set(began[:4]) == {0}  # there is no other
+    apart += [len(set(began[n : n + 4])) for n in range(4, 20, 4)]
+  assert np.mean(apart) > 2.25  # drawn by themselves 2.09

@@ -17,7 +17,7 @@ CHAINS = 'best_of_n', 'sequential'
 
 
 @functools.cache
-def searched(guide='critic', flips=0.0, method='gumbel'):
+def searched(guide='critic', flips=0.0, method='gumbel', weigh=''):
   told = functools.partial(OUTCOME, REFERENCE) if guide == 'oracle' else None
   own = dict(gumbel_scale=0.0) if method == 'gumbel' else {}
   search = functools.partial(
@@ -26,6 +26,7 @@ def searched(guide='critic', flips=0.0, method='gumbel'):
     MODEL,
     guide=guide,
     flips=flips,
+    weigh=weigh,
     oracle=told,
     units=3,
     step_length=3,
@@ -75,6 +76,17 @@ def test_a_guide_stands_on_every_node_and_finished_ones_return_it():
 def test_the_critic_alone_needs_no_guide():
   tree = searched()
   assert not tree.scores and tree_lib.guide(tree) is tree.value
+
+
+@pytest.mark.parametrize('guide', ['critic', 'confidence'])
+def test_answers_are_weighed_by_another_guide_and_the_search_does_not_know(guide):
+  plain, other = searched(guide), searched(guide, weigh='critic * length')
+  for name in ('tokens', 'expanded', 'visits', 'reward', 'value'):
+    np.testing.assert_array_equal(getattr(other, name), getattr(plain, name))
+  real = other.length > 0
+  product = (other.value * other.scores['length'])[real]
+  np.testing.assert_allclose(tree_lib.guide(other)[real], product)
+  assert np.abs(tree_lib.guide(plain)[real] - product).max() > 0.01
 
 
 def test_the_root_is_worth_what_its_first_candidates_are():
