@@ -69,7 +69,7 @@ def policy(c: ConfigDict) -> None:
 
 def rewarding(c: ConfigDict) -> None:
   """What the critic learns: of each step, whether the target can still be reached from there."""
-  c.reward = searching(updates=112, learning_rate=5e-3, weights=dict(value=1.0))
+  c.reward = searching(updates=144, learning_rate=5e-3, weights=dict(value=1.0, token_value=1.0))
   c.reward.start = 'initialise'
   # It has a trunk of its own. On the policy's trunk its lessons undo the policy's, even beside a KL
   # (experiments/LOG.md).
@@ -77,6 +77,7 @@ def rewarding(c: ConfigDict) -> None:
   c.reward.credit.value = 'reachable'
   # Twice as much is learned from a solution, and a step from fewer of them.
   c.reward.minibatches, c.reward.passes = 8, 2
+  c.reward.losses.token_value.clip = 1.0  # its labels are exact, so nothing holds it back
 
 
 def learning(c: ConfigDict) -> None:
@@ -124,7 +125,7 @@ def measuring(c: ConfigDict) -> None:
   c.evaluate = ConfigDict(
     dict(
       policies=dict(
-        initialised=dict(stages=('reward', 'initialise'), searches=('chains', 'gumbel', 'ab_mcts')),
+        initialised=dict(stages=('reward', 'initialise'), searches=('chains', 'gumbel')),
         learned=dict(stages=('learn',), searches=()),
         control=dict(stages=('control',), searches=()),
         control_flops=dict(stages=('control_flops',), searches=()),
@@ -135,33 +136,15 @@ def measuring(c: ConfigDict) -> None:
           tokens=tokens,
           units=(),
           most=24,  # some seeds' policies write solutions of 70 tokens
-          choices=('majority', 'best', 'weighted'),
+          choices=('weighted', 'majority', 'best'),
           guide='critic * likelihood',
         ),
         gumbel=dict(
-          method='gumbel',
-          tokens=tokens,
-          units=(),
-          most=80,
-          candidates=4,
-          choices=('weighted',),
-          weigh='critic * likelihood',
-        ),
-        # A chain of one step at a time, from wherever another sample is worth most.
-        ab_mcts=dict(
-          method='ab_mcts',
-          tokens=tokens,
-          units=(),
-          most=200,
-          ahead=1,
-          at_once=4,
-          prior=4.0,
-          choices=('weighted',),
-          weigh='critic * likelihood',
+          method='gumbel', tokens=tokens, units=(), most=80, candidates=4, choices=('weighted',)
         ),
       ),
       # by which questions are answered and trees are drawn; one of tokens and units
-      answer=dict(search='ab_mcts', tokens=1000, units=0),
+      answer=dict(search='chains', tokens=1000, units=0),
       aggregate='last',
       splits=('test',),  # of 'validation' and 'test', whose problems are asked
       rows=128,  # divides validation and test: they share a program
@@ -260,6 +243,5 @@ def smoke(c: ConfigDict) -> None:
   c.evaluate.policies.learned.searches = ('chains', 'gumbel')
   c.evaluate.searches.chains.update(tokens=(100, 200), most=2)
   c.evaluate.searches.gumbel.update(tokens=(300,), units=(4,), most=6)
-  c.evaluate.searches.ab_mcts.update(tokens=(), units=(8,), most=8)
-  c.evaluate.answer.update(tokens=0, units=4)
+  c.evaluate.answer.update(tokens=0, units=2)
   c.evaluate.rows = 32

@@ -46,10 +46,12 @@ def trained_rows(
   )
   params = jax.device_put(run.params(stage), replicated(mesh))
   rows = []
-  answer = row_of(config, config.evaluate.answer.search)
+  names = config.evaluate.answer.search, *config.evaluate.searches
+  searches = [row_of(config, name) for name in names]
+  tree = next((one for one in searches if not one.search.chains), searches[0])
   policy = next(name for name, made_by in made.items() if made_by == stage)
-  units = answer_units(run, answer, policy, read_spending(run))
-  for one in (Search(answer.method, units, settings=answer.settings), Search(CHAINS, samples)):
+  units = answer_units(run, tree, policy, read_spending(run))
+  for one in (Search(tree.method, units, settings=tree.settings), Search(CHAINS, samples)):
     spent = (one.most,) if one.several else ()
     with jax.set_mesh(mesh):
       search = (

@@ -334,7 +334,7 @@ def fresh_params(experiment: Experiment) -> Params:
   ones.
 
   What is untrained, such as a critic, is a function of the seed; a critic's own trunk is the
-  checkpoint's.
+  policy's.
 
   Raises:
     ConfigError: the checkpoint is not what its config.json says.
@@ -350,7 +350,7 @@ def fresh_params(experiment: Experiment) -> Params:
 
   folder = experiment.config.model.pretrained
   if not folder:
-    return make(lambda params: params)
+    return with_trunk(experiment, make(lambda params: params))
   try:
     policy = load_policy(pathlib.Path(folder).expanduser(), experiment.model.config, like['policy'])
   except ValueError as error:

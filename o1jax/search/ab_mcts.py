@@ -47,6 +47,7 @@ def ab_mcts(
   ahead: int = 0,
   at_once: int = 1,
   novelty: bool = True,
+  credit: float = 1.0,
 ) -> Tree:
   """Adaptive branching over reasoning steps.
 
@@ -69,6 +70,9 @@ def ab_mcts(
     novelty: the arm 'wider' is worth less where the policy repeats itself: what is drawn of it is
       multiplied by the probability that the next chain ends in a new node (Good 1953, from the
       share of ends that were sampled once).
+    credit: what a finished solution returns, as a share of its reward. With 0, where it was found
+      counts as if it were wrong: it is there to be chosen, and what else is worth the tokens is
+      another one.
 
   Returns:
     The tree, with `visits` and `q` of the chains through each node. Step s of chain `n*W + w` is
@@ -87,7 +91,7 @@ def ab_mcts(
       tree, cache, streams.of_slot(keys, slot), parents, slot=slot, steps=steps, keep=True
     )
     for w in range(at_once):
-      counts = _add(tree, counts, parents[:, w], slot, w, steps, at_once)
+      counts = _add(tree, counts, parents[:, w], slot, w, steps, at_once, credit)
     return tree, cache, counts
 
   empty = jnp.zeros((tree.mask.shape[0], slots))
@@ -191,7 +195,14 @@ def _drawn(total, chains, guide, prior, noise):
 
 
 def _add(
-  tree: Tree, counts: Counts, parent: Array, slot, number: int, steps: int, at_once: int
+  tree: Tree,
+  counts: Counts,
+  parent: Array,
+  slot,
+  number: int,
+  steps: int,
+  at_once: int,
+  credit: float,
 ) -> Counts:
   """Counts with chain `number` of those in slots `slot` and on, which began at `parent` [B]."""
   ids = 1 + slot + jnp.arange(steps) * at_once + number
@@ -199,7 +210,7 @@ def _add(
   put = lambda old, new: old.at[:, ids - 1].set(new)
   made = part(tree.length)[..., 0] > 0
   # Of its steps only the last can be finished. A chain that is cut off at depth R returns 0.
-  score = jnp.sum(jnp.where(made, part(tree.reward)[..., 0], 0), axis=-1)
+  score = credit * jnp.sum(jnp.where(made, part(tree.reward)[..., 0], 0), axis=-1)
   # The id of its last node, where there is one.
   last = 1 + slot + (made.sum(-1, keepdims=True) - 1) * at_once + number
   goes_on = made.any(-1) & tree_lib.expandable(tree, last)[:, 0]
@@ -259,7 +270,7 @@ METHOD = Method(
   steps=lambda units, *, max_steps, ahead, **settings: (
     (1 + units) * min(ahead or max_steps, max_steps / 2)
   ),
-  settings=dict(prior=1.0, ahead=0, at_once=1, novelty=True),
+  settings=dict(prior=1.0, ahead=0, at_once=1, novelty=True, credit=1.0),
   several=True,
   continues=True,
   provides=frozenset({'solutions'}),

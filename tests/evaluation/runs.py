@@ -56,7 +56,7 @@ def answered():
     readout = Readout(name, 'weighted', Budget(0, units))
     verdict = rng.permutation(np.arange(500) < right).astype(float)
     answers = {readout: Answers(np.ones(500), verdict, ['x'] * 500)}
-    verdicts = Verdicts(answers, *[np.ones(500)] * 9, None, None)
+    verdicts = Verdicts(answers, *[np.ones(500)] * 10, None, None)
     tell = dict(stage='learned', task='countdown', seed=0)
     parts.append(problem_rows(readout, verdicts, asked, **tell))
   return parts

@@ -86,7 +86,7 @@ def test_a_job_starts_from_any_folder(elsewhere):
     ([QUICK, '--config.learn.updatez=3'], ('configs/quickstart.py', "mean 'learn.updates'?")),
     ([QUICK, '--config.lern.updates=3'], ("no key 'lern.updates'", "mean 'learn.updates'?")),
     ([QUICK, '--config.min_gain=3'], ("no key 'min_gain'", "mean 'learn.min_gain'?")),
-    ([QUICK, '--config.model.changes.qq=3'], ('model.changes has kv_heads, own_critic',)),
+    ([QUICK, '--config.model.changes.qq=3'], ('model.changes has critic_layers, kv_heads, own',)),
     ([QUICK, '--config.seed.low=3'], ('--config.seed.low', 'seed', 'is 0')),
     ([QUICK, '--config.learn.batch=abc'], ('learn.batch=abc', 'a whole number', '(64)')),
     ([QUICK, '--config.learn.batch=1.5'], ('learn.batch=1.5', 'a whole number', '(64)')),

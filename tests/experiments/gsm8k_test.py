@@ -29,6 +29,7 @@ def material(tmp_path_factory):
   ]
 
 
+@pytest.mark.long
 def test_from_import_to_report(material, tmp_path):
   done = jobs.run('experiments.o1', CONFIG, f'--workdir={tmp_path / "run"}', *material, devices=1)
   assert done.returncode == 0, done.stderr[-3000:]

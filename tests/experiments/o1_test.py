@@ -143,6 +143,7 @@ def test_results_are_billed_and_bounded(run):
   assert spent['learned']['gumbel'] == [[n, pytest.approx(x)] for n, x in (large, small)]
 
 
+@pytest.mark.long
 def test_what_is_measured_again_is_the_same_row(run, tmp_path):
   workdir = shutil.copytree(run[0], tmp_path / 'run')
   stage_file(workdir, 'evaluate').unlink()
@@ -151,6 +152,7 @@ def test_what_is_measured_again_is_the_same_row(run, tmp_path):
   assert timeless(workdir) == timeless(run[0])
 
 
+@pytest.mark.long
 def test_a_verifier_that_does_not_answer_ends_the_job_in_a_line_and_nothing_is_lost(run, tmp_path):
   workdir = shutil.copytree(run[0], tmp_path / 'run')
   stage_file(workdir, 'reward').unlink()
@@ -189,6 +191,7 @@ def test_the_second_job_of_the_same_shapes_compiles_nothing(run, tmp_path):
   assert states(tmp_path / 'again') == states(run[0]) and ('learn', '2') in states(run[0])
 
 
+@pytest.mark.long
 def test_ablations_share_a_start_and_do_not_run_its_stages_again(run, tmp_path):
   before = {path: path.stat().st_mtime_ns for path in run[0].rglob('*') if path.is_file()}
   curves = []
@@ -247,6 +250,7 @@ def test_the_notebook_runs_on_a_run(run, monkeypatch):
   assert any('image/svg+xml' in data for data in images)
 
 
+@pytest.mark.long
 def test_the_benchmark_times_its_policy(run):
   workdir, _ = run
   times = trained_rows(workdir, dict(float32=lambda: 1.0), samples=2, repeats=1)
@@ -265,7 +269,7 @@ def test_the_benchmark_times_its_policy(run):
 @pytest.mark.parametrize(
   'flags, shown, spent',
   [
-    ([], 'the critic gives it', '4 simulations (gumbel, learned policy)'),
+    ([], 'the critic gives it', '2 chains (best_of_n, learned policy)'),
     (
       ['--show=steps', '--units=3', '--method=best_of_n'],
       '%  ',

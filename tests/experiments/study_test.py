@@ -9,6 +9,9 @@ from tests import jobs
 COVERAGE = '--config=configs/studies/coverage.py:smoke'
 
 
+pytestmark = pytest.mark.long
+
+
 @pytest.fixture(scope='module')
 def start(tmp_path_factory):
   """A smoke run with a policy and a critic."""

@@ -44,7 +44,9 @@ def test_the_fused_update_of_a_config_traces_on_its_shapes(name, tmp_path):
     build.fused_update(experiment, config.learn),
     build.fused_optimizer(config.learn),
   )
-  state = jax.eval_shape(lambda: init_state(build.fresh_params(experiment), optimizer))
+  state = jax.eval_shape(
+    lambda: init_state(build.fresh_params(experiment), optimizer, learns=tuple(config.learn.learns))
+  )
   after, metrics = jax.eval_shape(
     update, state, *experiment.data.pool, experiment.key, weights(config.learn)
   )

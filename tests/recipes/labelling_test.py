@@ -69,7 +69,7 @@ def test_a_config_without_them_has_the_defaults(experiment):
   found = complete(bare).steps
   assert (found.start, found.keep, found.neutral) == ('initialise', 0.0, 'half')
   full = complete(steps.get_config())
-  assert complete(full) == full and flatten(full)['steps.keep'] == 1.0
+  assert complete(full) == full and flatten(full)['steps.keep'] == 0.0
   assert graph.trains_critic(full, 'steps')
   full.steps.unlock()
   full.steps.learns = ('policy',)
@@ -91,7 +91,7 @@ def test_a_config_without_them_has_the_defaults(experiment):
     (dict(solutions=-1), 'config.steps.solutions=-1: give at least 0'),
     (dict(learns=('policy',)), 'learns=.*: it is the critic that learns from labels, name it'),
     (dict(learns=('critic', 'judge')), 'learns=.*: choose from policy, critic'),
-    (dict(learns=('critic',)), 'keep=1.0 has no effect: the policy does not learn'),
+    (dict(keep=1.0), 'keep=1.0 has no effect: the policy does not learn'),
     (dict(optimizer=dict(name='sgd')), "optimizer 'sgd' is unknown"),
   ],
 )
@@ -104,7 +104,7 @@ def test_what_cannot_be_learned_is_one_line(experiment, section, changes, messag
 
 def test_labels_do_not_reach_the_policy_of_a_critic_with_a_trunk_of_its_own(tmp_path):
   config = steps.get_config('smoke')
-  config.model.changes.own_critic, config.steps.keep = True, 0.0
+  config.steps.learns = ('policy', 'critic')
   with pytest.raises(ConfigError, match='labels do not reach the policy; leave it out'):
     build(config, tmp_path / 'a')
   config.steps.learns = ('critic',)

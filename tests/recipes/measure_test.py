@@ -27,7 +27,7 @@ def test_each_fixed_problem_is_searched_alone(monkeypatch):
   )
 
   def draw(_, params, prompt, reference, *, units):
-    assert units == 4  # as the config asks
+    assert units == 2  # as the config asks
     assert params == 'params' and prompt.tokens.shape == (1, 3)
     answer = f'{prompt.tokens.tolist()} {prompt.length.tolist()} {reference.tolist()}'
     return measure.Picture(prompt='asked', answer=answer, correct=reference[0] == 8, nodes=[])
@@ -125,10 +125,11 @@ class TestPolicies:
     planned = measure._planned(run, Made('initialised', 'initialise', critic=False))
     assert [(row.name, read) for row, read in planned] == [('chains', ['majority'])]
     (line,) = capsys.readouterr().err.splitlines()
-    assert 'best, weighted, gumbel of initialised is left out' in line
+    read = 'critic*likelihood'
+    assert f'weighted:{read}, best:{read}, gumbel of initialised is left out' in line
     whole = measure._planned(run, Made('initialised', 'reward', critic=True))
     assert [(row.name, read) for row, read in whole] == [
-      ('chains', ['majority', 'best', 'weighted']),
+      ('chains', ['weighted', 'majority', 'best']),
       ('gumbel', ['weighted']),
     ]
     assert capsys.readouterr().err == ''

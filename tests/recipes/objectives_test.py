@@ -91,7 +91,7 @@ def test_credit_that_no_loss_reads_needs_nothing():
 
 def test_process_labels_need_a_task_that_tells_of_prefixes():
   learn = section()
-  learn.credit.value = 'reachable'
+  learn.credit.value, learn.weights.value = 'reachable', 1.0
   with pytest.raises(ConfigError, match='credit.value=reachable needs exact verdicts on prefixes'):
     check(learn)
 
@@ -105,7 +105,7 @@ def test_a_reward_that_nothing_writes_is_refused():
 
 
 def test_weights_name_what_has_one_at_any_time():
-  learn = section(weights=dict(clone=0.0, kl=0.5), warmup_weights=dict(clone=1.0, value=0.0))
+  learn = section(weights=dict(clone=0.0, kl=0.5, value=0.5), warmup_weights=dict(clone=1.0))
   names = ('clone', 'gradient', 'kl', 'value')
   assert weighed(learn) == names
   now, warm = weights(learn), weights(learn, 'warmup_weights')

@@ -50,7 +50,7 @@ def test_a_policy_is_measured_by_the_rows_that_it_names():
   # Chains are sampled once for all budgets, and one program serves all that trees spend.
   assert searches_of(full, 'initialised') == [
     GREEDY_SEARCH,
-    Search(CHAINS, 24, ('majority', 'best', 'weighted') * 5),
+    Search(CHAINS, 24, ('weighted', 'majority', 'best') * 5, guide='critic'),
     Search('gumbel', 80, ('weighted',), (('candidates', 4),)),
   ]
 
@@ -70,7 +70,7 @@ def test_readouts_of_chains_count_theirs_and_those_of_trees_all():
   assert found == [
     (rule, rule, budget, budget.units)
     for budget in budgets
-    for rule in ('majority', 'best', 'weighted')
+    for rule in ('weighted', 'majority', 'best')
   ]
   (readout,) = trees.readouts(budgets[1:])
   assert tuple(readout) == ('gumbel', 'weighted', Budget(200, 2), 0, True)

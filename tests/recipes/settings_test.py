@@ -215,6 +215,7 @@ def test_a_test_time_search_has_no_noise_and_no_verifier():
       exploration=2.0,
       guide='critic',
       flips=0.0,
+      weigh='',
       draws=(0,),
       stop=defaults(),
       prune=DEFAULTS,
@@ -222,7 +223,9 @@ def test_a_test_time_search_has_no_noise_and_no_verifier():
     ),
   )
   own = quickstart.get_config().evaluate.searches.gumbel.keys()
-  assert set(found.gumbel.keys()) == {*own, 'guide', 'flips', 'draws', 'stop', 'prune', 'allocate'}
+  assert set(found.gumbel.keys()) == {
+    *(*own, 'guide', 'flips', 'weigh', 'draws', 'stop', 'prune', 'allocate')
+  }
 
 
 def test_what_a_config_does_not_say_of_its_searches_has_a_default():

@@ -24,12 +24,14 @@ def weighed(stage, tmp_path_factory):
   config = quickstart.get_config('smoke')
   section = config[stage]
   section.search.method, section.search.candidates = 'gumbel', 2
+  section.learns = ('policy', 'critic')
   section.weights = quickstart.losses(**dict.fromkeys(LOSSES, 0.1))
   if stage == 'learn':
     section.credit.advantage = section.credit.value = 'gae'
   return Programs(build(config, tmp_path_factory.mktemp(stage)))
 
 
+@pytest.mark.long
 def test_every_loss_of_a_stage_is_learned_from_and_its_policy_is_measured(weighed, stage):
   e, program = weighed.experiment, weighed.searching(stage)
   data = put_global((*e.data.pool, e.key, weights(e.config[stage])), program.shardings[1:])

@@ -16,6 +16,7 @@ R, MOST = 5, 6
 OTHERS = dict(
   aggregate='min',
   ahead=1,
+  at_once=3,
   alpha=0.25,
   depth_weight=2.0,
   every=1,

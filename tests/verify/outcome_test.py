@@ -182,14 +182,23 @@ def test_the_oracle_knows_what_a_finished_solution_is_and_what_an_unfinished_one
   np.testing.assert_array_equal(found[:, 1], 1)  # the root of a problem that can be solved
 
 
+def _of_one_verdict(oracle):
+  """The oracle where all finished solutions have the same verdict."""
+
+  def ask(reference, tree, ids, verdict):
+    return oracle(reference, tree, ids, outcome=lambda *_: jnp.full(ids.shape, verdict))
+
+  return jax.jit(ask)
+
+
 def test_the_oracle_is_undecided_where_there_is_no_verdict(drawn, reference, told):
   tree, texts = drawn
   size, room = tree.mask[0].size, _half(drawn)
   ids = jnp.broadcast_to(1 + jnp.arange(size), (PROBLEMS, size))
   finished = np.asarray(tree_lib.finished(tree)).reshape(PROBLEMS, size)
+  asked = [_of_one_verdict(of) for of in told]
   for verdict in (UNJUDGED, BROKEN):
-    nothing = lambda reference, tree, ids, verdict=verdict: jnp.full(ids.shape, verdict)
-    whole, short = (np.asarray(of(reference, tree, ids, outcome=nothing)) for of in told)
+    whole, short = (np.asarray(ask(reference, tree, ids, verdict)) for ask in asked)
     np.testing.assert_array_equal(whole[finished], 0.5)
     real = np.asarray(tree.mask).reshape(PROBLEMS, size) & ~finished
     for b, x, a in texts:
@@ -202,8 +211,8 @@ def test_the_oracle_is_undecided_where_there_is_no_verdict(drawn, reference, tol
 def test_the_oracle_has_no_hope_at_the_last_depth(drawn, reference, told):
   tree, _ = drawn
   ids = jnp.broadcast_to(1 + jnp.arange(4 * WIDTH), (PROBLEMS, 4 * WIDTH))
-  nothing = lambda reference, tree, ids: jnp.zeros(ids.shape)
-  ask = lambda tree: np.asarray(told[0](reference, tree, ids, outcome=nothing))
+  asked = _of_one_verdict(told[0])
+  ask = lambda tree: np.asarray(asked(reference, tree, ids, 0.0))
   deep, cut = ask(tree), ask(tree.replace(path=tree.path[..., :4]))
   np.testing.assert_array_equal(cut[:, : 3 * WIDTH], deep[:, : 3 * WIDTH])
   assert deep[:, 3 * WIDTH :].any() and not cut[:, 3 * WIDTH :].any()

@@ -37,16 +37,19 @@ def test_a_heavy_tail_is_a_power_law_that_few_samples_tell():
   assert share.value == pytest.approx(forecast.value / exponent.value, rel=1e-6)
 
 
+@pytest.mark.long
 def test_equal_rates_are_none():
   found = CLAIMS['power_law'](study(np.full(2000, 0.004)), **HOW)
   assert found.verdict == FAILS and 'R²' in found.words
 
 
+@pytest.mark.long
 def test_few_problems_leave_it_open():
   found = CLAIMS['power_law'](study(drawn(0.5, 2.0, count=60)), **HOW)
   assert found.verdict == UNDECIDED, found.words
 
 
+@pytest.mark.long
 def test_several_seeds_have_students_interval():
   one, two = (CLAIMS['power_law'](study(drawn(0.5, 2.0), n), **HOW) for n in (1, 2))
   assert two.numbers[0].low != one.numbers[0].low and len(two.plots[0].series) == 2
