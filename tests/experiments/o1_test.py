@@ -233,6 +233,7 @@ def test_ablations_share_a_start_and_do_not_run_its_stages_again(run, tmp_path):
   assert not (tmp_path / 'other').exists()
 
 
+@pytest.mark.long
 def test_the_notebook_runs_on_a_run(run, monkeypatch):
   monkeypatch.setenv('O1JAX_RUN', str(run[0]))
   path = ROOT / 'notebooks' / '01_one_search.ipynb'
@@ -362,10 +363,11 @@ def test_transformers_goes_on_with_a_run(run, theirs, tmp_path):
   text = 'make 24 from 3,5,7\n<analysis>reach 24\n3+5=8;7 ü'
   assert tokenizer.encode(text) == ours.encode(text) and tokenizer.decode(ours.encode(text)) == text
   model = transformers.AutoModelForCausalLM.from_pretrained(theirs)
-  assert model.generation_config.eos_token_id == [ours.eos_id]
-  assert (
-    model.generation_config.pad_token_id == ours.pad_id
-    and model.generation_config.bos_token_id is None
+  told = model.generation_config
+  assert (told.eos_token_id, told.pad_token_id, told.bos_token_id) == (
+    [ours.eos_id],
+    ours.pad_id,
+    None,
   )
 
 

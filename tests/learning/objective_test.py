@@ -141,6 +141,7 @@ def test_the_frozen_policy_is_constant(params):
   assert not any(np.asarray(x).any() for x in jax.tree.leaves(gradient))
 
 
+@pytest.mark.long
 def test_a_loss_that_is_not_named_is_not_computed(params):
   """Without names there is nothing to learn from, and no pass of a frozen policy is needed."""
   given = assign_credit(TREE)

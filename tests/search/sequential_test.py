@@ -60,6 +60,7 @@ def test_fewer_units_are_the_beginning_of_more(width):
   assert (few.expanded[:, 2 * R :] == -1).all()
 
 
+@pytest.mark.long
 def test_chains_differ_and_are_those_of_the_policy():
   """At temperature 0 they are all the greedy solution, as best-of-N's is."""
   drawn = program(1)(MOST)

@@ -139,6 +139,7 @@ def test_verdicts_do_not_depend_on_the_order_of_the_batch(task):
   np.testing.assert_array_equal(moved, verdicts(task, problems, answers)[order])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('part', [0, 1])
 def test_a_batch_may_hold_problems_of_one_part_alone(task, part):
   """Its reference is then as narrow as theirs: other parts find no numbers, or no text, in it."""
@@ -176,6 +177,7 @@ def test_a_part_reads_no_more_of_an_answer_than_alone():
   assert found.tolist() == expected
 
 
+@pytest.mark.long
 def test_a_vote_reads_the_answer_of_its_own_task():
   """Behind its own marker, in as many bytes as it reads."""
   tree = toys.random_tree(2, batch=4, slots=10)

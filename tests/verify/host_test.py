@@ -314,6 +314,7 @@ def searched(where):
   return jax.tree.map(np.asarray, tree)
 
 
+@pytest.mark.long
 def test_a_search_can_be_rewarded_by_the_host():
   device, host = (searched(where) for where in ('device', 'host'))
   assert 0 < host.outcome.sum() < host.terminal.sum() and (host.reward == 1).any()

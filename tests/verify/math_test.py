@@ -189,6 +189,7 @@ def verifier():
   return HostVerifier(math.check, seconds=SECONDS, workers=WORKERS, memory=0.5, size=256)
 
 
+@pytest.mark.long
 def test_a_hostile_answer_costs_its_time_out_at_most_and_no_other_verdict(verifier):
   honest = [
     (Problem('', text=r'2\sqrt{2}'), rf'so \boxed{{{text}}}') for text in (r'\sqrt{8}', r'\sqrt{7}')
