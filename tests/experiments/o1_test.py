@@ -364,8 +364,7 @@ def test_transformers_goes_on_with_a_run(run, theirs, tmp_path):
   assert tokenizer.encode(text) == ours.encode(text) and tokenizer.decode(ours.encode(text)) == text
   model = transformers.AutoModelForCausalLM.from_pretrained(theirs)
   told = model.generation_config
-  assert told.eos_token_id == [ours.eos_id] and told.bos_token_id is None
-  assert told.pad_token_id == ours.pad_id
+  assert (told.eos_token_id, told.pad_token_id) == ([ours.eos_id], ours.pad_id)
 
 
 @pytest.mark.parametrize(
