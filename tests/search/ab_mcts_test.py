@@ -13,10 +13,10 @@ R = 4
 
 
 @functools.cache
-def _compiled(most, prior, batch, ahead=0, at_once=1, novelty=True):
+def _compiled(most, prior, batch, ahead=0, at_once=1, novelty=True, credit=1.0):
   def run(world, keys, units):
     settings = dict(units=units, most=most, max_steps=R, drawn=True)
-    own = dict(prior=prior, ahead=ahead, at_once=at_once, novelty=novelty)
+    own = dict(prior=prior, ahead=ahead, at_once=at_once, novelty=novelty, credit=credit)
     return world.search('ab_mcts', keys, **settings, **own)
 
   return jit(run)
@@ -46,14 +46,17 @@ def text(tree, b, node):
   return tuple(int(tree.tokens[b, n - 1, 0, 0]) for n in climb(tree, b, node))
 
 
-@pytest.mark.parametrize('ahead, at_once', [(0, 1), (2, 1), (1, 3), (2, 3)])
-def test_counts_are_those_of_the_chains(ahead, at_once):
+@pytest.mark.parametrize(
+  'ahead, at_once, credit', [(0, 1, 1.0), (2, 1, 1.0), (1, 3, 0.0), (2, 3, 0.5)]
+)
+def test_counts_are_those_of_the_chains(ahead, at_once, credit):
   """Nodes of equal text are one, and the first of them has its counts. A chain that ends, by itself
-  or at depth R, returns its reward, and another one the guide."""
-  tree = search(random_world(ends=0.3), ahead=ahead, at_once=at_once)
+  or at depth R, returns its reward or a share of it, and another one the guide."""
+  tree = search(random_world(ends=0.3), ahead=ahead, at_once=at_once, credit=credit)
   for b in range(len(tree.mask)):
     visits, total, first = {}, {}, {}
     for _, own, score in chains(tree, b, ahead or R, at_once):
+      score *= credit if tree.terminal[b, own[-1] - 1, 0] else 1
       for node in climb(tree, b, own[-1]):
         said = text(tree, b, node)
         first.setdefault(said, node)
