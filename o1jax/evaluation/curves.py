@@ -12,9 +12,10 @@ SMALL = (
   'Small models reproduce the shape of a curve and the order of methods, not published percentages.'
 )
 CAPTION = (
-  'Tokens: all that were sampled for a problem, pruned branches too. FLOPs: the critic’s too. At '
-  'equal spend the higher curve is the better method. pass@k: any of k samples is right, '
-  'so it is the ceiling of choosing among samples. It is estimated from all samples, and a vote '
+  'Tokens: all that were sampled for a problem, pruned branches too. FLOPs: the critic’s too, '
+  'where an answer depends on it. At equal spend the higher curve is the better method. pass@k: '
+  'any of k samples is right, so it is the ceiling of choosing among samples. It is estimated from '
+  'all samples, and a vote '
   'over k from the first k, so at small k chance may put the vote above it. '
 )
 AXES = {'tokens': 'tokens sampled for one problem', 'flops': 'FLOPs for one problem'}
