@@ -255,7 +255,10 @@ def model_shape(config: ConfigDict, tokenizer: Tokenizer, workdir: pathlib.Path)
     f'config.model.changes.vocab_size={size} is less than the '
     f'{tokenizer.vocab_size} tokens of the tokenizer: raise it, or leave it out',
   )
-  return variant(config.model.variant, size, unused=size - tokenizer.vocab_size, **changes)
+  try:
+    return variant(config.model.variant, size, unused=size - tokenizer.vocab_size, **changes)
+  except ValueError as error:
+    raise ConfigError(f'config.model: {error}') from None
 
 
 def build_task(config: ConfigDict) -> Task:

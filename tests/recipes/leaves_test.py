@@ -33,12 +33,12 @@ from o1jax.search import STOPS
 OTHERS = {
   'advantage': 'critic',
   'aggregate': 'min',
-  'answer.search': 'chains',
+  'answer.search': 'gumbel',
   'by': 'math',
   'granularity': 'tokens',
   'guide': 'confidence',
   'kind': 'report',
-  'learns': ('critic',),
+  'learns': ('policy', 'critic'),
   'method': 'puct',
   'minibatches': 1,
   'model.pretrained': 'nowhere',
@@ -67,6 +67,7 @@ OTHERS = {
   'splits': ('validation',),
   'variant': '0.5m',
   'warmup': 1,
+  'weigh': 'confidence',
   'where': 'host',
 }
 # What a setting that the quickstart leaves idle needs to be read, by the beginning of its name.
@@ -191,6 +192,7 @@ def asked_of_the_loop(experiment, workdir, patch, stage):
   patch.setattr(stages, 'put_global', lambda data, shardings: data)
   patch.setattr(stages, 'ever_plateaued', plateaued)
   patch.setattr(stages, 'fresh_params', lambda experiment: 'fresh')
+  patch.setattr(stages, 'with_trunk', lambda experiment, params: params)
   row = o1jax.recipes.STAGES[kind_of(experiment.config, stage)]
   row.run(Watched(experiment, workdir, None, known), stage)
   return repr(told)
