@@ -79,7 +79,7 @@ WAKING = {
   'losses.gradient': {'weights.gradient': 1.0},
   'credit.advantage': {'weights.gradient': 1.0},
   'credit.normalise': {'weights.gradient': 1.0},
-  'credit.lambda_': {'credit.value': 'td'},
+  'credit.lambda_': {'credit.value': 'td', 'weights.value': 1.0},
 }
 
 
