@@ -76,7 +76,7 @@ def rewarding(c: ConfigDict) -> None:
   c.reward.learns = ('critic',)
   c.reward.credit.value = 'reachable'
   # Whether it learns to check an answer against the numbers depends on how much it learns: with
-  # fewer updates some seeds do not, and with four passes it learns the problems by heart.
+  # fewer updates some runs did not, and with four passes it learns the problems by heart.
   c.reward.minibatches, c.reward.passes = 8, 2
   c.reward.losses.token_value.clip = 1.0  # its labels are exact, so nothing holds it back
 
