@@ -39,11 +39,12 @@ def prepare_cpu(*, host_calls: bool = False) -> None:
   """
   if 'JAX_NUM_CPU_DEVICES' not in os.environ:
     jax.config.update('jax_num_cpu_devices', cores())
+  devices = int(os.environ.get('JAX_NUM_CPU_DEVICES', cores()))
   if host_calls:
     jax.config.update('jax_cpu_enable_async_dispatch', False)
-    os.environ.setdefault(
-      'PJRT_NPROC', str(cores() + int(os.environ.get('JAX_NUM_CPU_DEVICES', cores())))
-    )
+  # A checkpoint's copies, too, take threads on which more devices than cores wait for one another.
+  if host_calls or devices > cores():
+    os.environ.setdefault('PJRT_NPROC', str(cores() + devices))
   flags = os.environ.get('XLA_FLAGS', '')
   wanted = [flag for flag in (VECTORS, *WAITS * host_calls) if flag.split('=')[0] not in flags]
   os.environ['XLA_FLAGS'] = ' '.join([flags, *wanted]).strip()

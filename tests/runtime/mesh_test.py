@@ -136,6 +136,18 @@ def test_flags_that_the_user_set_stay(monkeypatch, before, after):
   assert told == {}
 
 
+def test_more_devices_than_cores_have_threads_to_spare(monkeypatch):
+  monkeypatch.setattr(mesh_lib.jax.config, 'update', lambda name, value: None)
+  told = []
+  for devices in (cores(), cores() + 3):
+    monkeypatch.setenv('JAX_NUM_CPU_DEVICES', str(devices))
+    monkeypatch.setenv('PJRT_NPROC', '')  # so that it is taken back afterwards
+    monkeypatch.delenv('PJRT_NPROC')
+    prepare_cpu()
+    told.append(mesh_lib.os.environ.get('PJRT_NPROC'))
+  assert told == [None, str(2 * cores() + 3)]
+
+
 def test_devices_wait_longer_where_they_wait_for_the_host(monkeypatch):
   monkeypatch.setenv('JAX_NUM_CPU_DEVICES', '5')
   monkeypatch.setenv('XLA_FLAGS', WAITS[0].replace('86400', '7'))
