@@ -41,6 +41,7 @@ class Grow(Protocol):
     steps: int | None = None,
     keep: bool = False,
     depth: int | None = None,
+    distinct: bool = False,
   ) -> tuple[Tree, TreeCache]:
     """Samples steps under W nodes of every problem.
 
@@ -59,6 +60,9 @@ class Grow(Protocol):
         only candidate of slot `slot + s*W + w`.
       keep: the nodes of a chain may be expanded later. Else they never are, and need no keys.
       depth: no parent is deeper; None = unknown.
+      distinct: the first step of a candidate is sampled without replacement: given that it is none
+        of its parent's children so far. `logprob` is the policy's all the same. Needs a temperature
+        above 0, and all tokens (`top_k`, `top_p`).
     """
 
 
@@ -78,6 +82,7 @@ class Sample(Protocol):
     steps: int,
     keep: bool,
     depth: int | None,
+    distinct: bool,
   ) -> Steps:
     """See `loop.decode_steps`."""
 
@@ -175,13 +180,16 @@ def growing(
     steps=None,
     keep=keep,
     depth=None,
+    distinct=False,
   ):
     if steps and answer is not None:
-      return _step_by_step(grow, tree, cache, keys, parents, slot=slot, steps=steps)
+      how = dict(slot=slot, steps=steps, distinct=distinct)
+      return _step_by_step(grow, tree, cache, keys, parents, **how)
     parents = jnp.where(tree_lib.expandable(tree, parents), parents, tree_lib.NONE)
     path = tree_lib.path_to(tree, parents)
-    how = dict(candidates=1 if steps else candidates, steps=steps or 1, keep=keep, depth=depth)
-    made = sample(keys, tree, cache, parents, path, each=each, **how)
+    how = dict(keep=keep, depth=depth, distinct=distinct, each=each, steps=steps or 1)
+    how |= dict(candidates=1 if steps else candidates)
+    made = sample(keys, tree, cache, parents, path, **how)
     if steps:
       chains = cut(made, tree.tokens.shape[-1])
       tree = write_chains(tree, chains, parents, path, slot)
@@ -212,14 +220,15 @@ def _rewarded(tree: Tree, ids: Array, reward: Reward) -> Array:
   return jnp.where(tree_lib.pick(tree_lib.finished(tree), ids, fill=False), found, 0)
 
 
-def _step_by_step(grow, tree, cache, keys, parents, *, slot, steps):
+def _step_by_step(grow, tree, cache, keys, parents, *, slot, steps, distinct):
   """A chain with something said between its steps: one expansion after the other."""
   width, candidates = parents.shape[1], tree_lib.candidates(tree)
 
   def step(s, carry):
     tree, cache, parents = carry
     here = slot + s * width
-    tree, cache = grow(tree, cache, of_slot(keys, s), parents, slot=here, candidates=1)
+    how = dict(slot=here, candidates=1, distinct=distinct)
+    tree, cache = grow(tree, cache, of_slot(keys, s), parents, **how)
     made = 1 + (here + jnp.arange(width)) * candidates
     grown = jax.lax.dynamic_slice_in_dim(tree.expanded, here, width, axis=1) >= 0
     return tree, cache, jnp.where(grown, made, tree_lib.NONE)

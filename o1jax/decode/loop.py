@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from o1jax import tree as tree_lib
+from o1jax.decode.distinct import Children, children_of, still_alike, taken
 from o1jax.decode.rows import lay_rows, lengthen, own_blocks, places_at, shown_at
 from o1jax.decode.rules import Sampling, next_token
 from o1jax.model.attention import Context, gather_path, path_rooms
@@ -52,6 +53,7 @@ def decode_steps(
   depth: int | None = None,
   own: int | None = None,
   keep: bool = False,
+  distinct: bool = False,
   statistics: Statistics | None = None,
 ) -> Steps:
   """Decodes candidates under each parent.
@@ -75,6 +77,7 @@ def decode_steps(
       since every token reads the whole room of its path.
     own: most tokens of a step; None = L.
     keep: the hidden states after all tokens.
+    distinct: candidates are none of their parent's children so far.
     statistics: see `Statistics`.
 
   Returns:
@@ -110,6 +113,7 @@ def decode_steps(
       steps=steps,
       limit=limit if steps > 1 else None,
       keep=keep,
+      children=children_of(tree, parents) if distinct else None,
       statistics=statistics,
     )
 
@@ -132,6 +136,7 @@ def decode(
   steps: int = 1,
   limit: Array | None = None,
   keep: bool = False,
+  children: Children | None = None,
   statistics: Statistics | None = None,
 ) -> Steps:
   """Decodes up to `steps` steps in a row for every candidate. The loop ends as soon as all have
@@ -150,6 +155,7 @@ def decode(
     steps: most steps in a row; S = steps * L.
     limit: [B, W] most steps of each parent's candidates, at least 1; None = `steps` for all.
     keep: the hidden states after all tokens.
+    children: of which no candidate is to be another copy; None = candidates are independent.
     statistics: see `Statistics`.
 
   Returns:
@@ -167,9 +173,14 @@ def decode(
   first = shown.shape[-1]  # where the candidates' own tokens begin in the rows
 
   def body(visible, places, carry):
-    t, closed, place, made = carry
+    t, closed, place, alike, made = carry
     logits = logits_of(model, params, made.hidden)
-    token, logprob = next_token(uniform[t], logits, sampling)
+    if children is None:
+      token, logprob = next_token(uniform[t], logits, sampling)
+    else:
+      known = taken(children, alike, t, logits.shape[-1])
+      token, logprob = next_token(uniform[t], logits, sampling, known)
+      alike = still_alike(children, alike, t, token)
     token = jnp.where(closed, 0, token)
     noted = _noted(statistics or {}, logits, token, closed, sampling.temperature or 1.0)
     own = dict(rows=made.cache, rows_at=places, at=first + t * lead[-1])
@@ -190,10 +201,13 @@ def decode(
     )
     over = sampling.closes(token)
     place = jnp.where(over, (place // step_length + 1) * step_length, place + 1)
-    return t + 1, closed | sampling.ends(token) | (place >= room), place, made
+    return t + 1, closed | sampling.ends(token) | (place >= room), place, alike, made
 
   made = _nothing(lead, size, hidden, rows, keep=keep, statistics=statistics)
-  carry = jnp.int32(0), closed, jnp.zeros(lead, jnp.int32), made
+  alike = None
+  if children is not None:
+    alike = jnp.broadcast_to(children.of[:, :, None], (*lead, children.of.shape[-1]))
+  carry = jnp.int32(0), closed, jnp.zeros(lead, jnp.int32), alike, made
 
   def unfinished(width, carry):
     return (carry[0] < width) & ~jnp.all(carry[1])

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from o1jax.decode.distinct import without
 from o1jax.model.sharding import constrain, shard_count
 from o1jax.types import Array
 
@@ -127,10 +128,14 @@ def _first_beyond(target: Array, reached: Array, mass: Array) -> Array:
   return jnp.minimum(first, jnp.max(jnp.where(mass > 0, place, 0), axis=-1))
 
 
-def next_token(uniform: Array, logits: Array, sampling: Sampling) -> tuple[Array, Array]:
+def next_token(
+  uniform: Array, logits: Array, sampling: Sampling, taken: Array | None = None
+) -> tuple[Array, Array]:
   """Samples one token per candidate, [...], from logits [..., V] and one uniform number each.
 
   The second result is its log-prob under the whole distribution at the sampling temperature.
+
+  taken: [..., V] of each token's probability, what is not to be sampled again.
   """
   scaled = logits / (sampling.temperature or 1.0)
   peak = jnp.max(scaled, axis=-1, keepdims=True)
@@ -141,6 +146,7 @@ def next_token(uniform: Array, logits: Array, sampling: Sampling) -> tuple[Array
     token = jnp.min(jnp.where(scaled == peak, vocab, vocab[-1]), axis=-1)
   else:
     kept = truncate(scaled, top_k=sampling.top_k, top_p=sampling.top_p)
-    token = sample_token(uniform, jnp.exp(kept - peak))
+    mass = jnp.exp(kept - peak)
+    token = sample_token(uniform, mass if taken is None else without(mass, taken))
   chosen = jnp.take_along_axis(scaled, token[..., None], axis=-1)[..., 0]
   return token, chosen - peak[..., 0] - jnp.log(total)

@@ -1,0 +1,128 @@
+"""Chains without replacement: laws of their distribution, by enumeration."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from o1jax import tree as tree_lib
+from o1jax.search import SEARCHES, run
+from tests.helpers import LINE, Markov, jit, keys, prompts, spell, tables
+
+R, L, START = 2, 2, 3
+# End, delimiter and two words: 1 ends, 2 closes a step, 3 and 4 are said.
+CHANCES = np.array(
+  [
+    [0.0, 1.0, 0.0, 0.0, 0.0],
+    [0.0, 1.0, 0.0, 0.0, 0.0],
+    [0.0, 0.3, 0.0, 0.7, 0.0],
+    [0.0, 0.5, 0.3, 0.0, 0.2],
+    [0.0, 0.1, 0.3, 0.6, 0.0],
+  ]
+)
+VALUES = np.linspace(-2, 2, 5)
+PARAMS = tables(np.log(CHANCES + 1e-30), VALUES)
+
+
+def solutions(last=START, steps=(), chance=1.0):
+  """All that the policy may say, with its probability."""
+  if len(steps) == R or (steps and steps[-1][-1] == 1):
+    return {steps: chance}
+  found = {}
+
+  def say(step, chance):
+    if len(step) == L or (step and step[-1] in (1, 2)):
+      found.update(solutions(step[-1], (*steps, step), chance))
+      return
+    for token in np.flatnonzero(CHANCES[step[-1] if step else last]):
+      now = CHANCES[step[-1] if step else last][token]
+      say((*step, int(token)), chance * now)
+
+  say((), chance)
+  return found
+
+
+@functools.cache
+def program(most, **settings):
+  shape = dict(step_length=L, max_steps=R, most=most)
+
+  def search(params, keys, prompt, units):
+    how = dict(sampling=LINE, units=units) | shape | settings
+    return run(SEARCHES['distinct'], Markov(), params, keys, prompt, **how)
+
+  return jit(search)
+
+
+def search(units, batch=3, seed=0, most=None, params=PARAMS, **settings):
+  prompt = prompts(batch)
+  prompt = prompt.replace(tokens=jnp.full_like(prompt.tokens, START))
+  tree = program(most or units, **settings)(params, keys(batch, seed), prompt, units)
+  return jax.device_get(tree)
+
+
+def ends(tree, b):
+  """The chains' last nodes, in the order in which they were sampled."""
+  above = set(tree.expanded[b].tolist())
+  return [1 + x for x in np.flatnonzero(tree.mask[b, :, 0]) if 1 + x not in above]
+
+
+def said(tree, b):
+  return [tuple(tuple(step) for step in spell(tree, b, node)) for node in ends(tree, b)]
+
+
+def test_the_policy_has_a_few_solutions():
+  assert 8 < len(solutions()) < 30 and sum(solutions().values()) == pytest.approx(1)
+
+
+def test_two_solutions_are_drawn_as_without_replacement():
+  chance, batch = solutions(), 6000
+  tree = search(2, batch=batch, pull=0.0)
+  pairs = [said(tree, b) for b in range(batch)]
+  assert all(len(pair) == 2 for pair in pairs)
+  first = {a: sum(pair[0] == a for pair in pairs) / batch for a in chance}
+  for a, p in chance.items():
+    assert abs(first[a] - p) < 4.5 * np.sqrt(p * (1 - p) / batch)
+  second = {b: sum(pair[1] == b for pair in pairs) / batch for b in chance}
+  for b, q in chance.items():
+    wanted = sum(p * q / (1 - p) for a, p in chance.items() if a != b)
+    assert abs(second[b] - wanted) < 4.5 * np.sqrt(wanted * (1 - wanted) / batch)
+
+
+@pytest.mark.parametrize('ahead, at_once', [(0, 1), (1, 1), (0, 3), (1, 3)])
+@pytest.mark.parametrize('pull', [0.0, 2.0])
+def test_all_solutions_are_found_once_and_then_nothing_is_sampled(pull, ahead, at_once):
+  tree = search(72, pull=pull, ahead=ahead, at_once=at_once)
+  chance = solutions()
+  for b in range(3):
+    found = said(tree, b)
+    assert sorted(found) == sorted(chance)
+    logprob = np.asarray(tree.logprob[b, :, 0]).sum(-1)
+    for node, solution in zip(ends(tree, b), found):
+      path = np.asarray(tree_lib.path_nodes(tree, np.full((3, 1), node)))[b, 0]
+      assert np.exp(logprob[path[path > 0] - 1].sum()) == pytest.approx(chance[solution], rel=1e-3)
+
+
+def test_a_chain_pays_for_nothing_that_the_tree_holds():
+  tree = search(6, pull=0.0)
+  for b in range(3):
+    steps = {tuple(map(tuple, spell(tree, b, 1 + x))) for x in np.flatnonzero(tree.mask[b, :, 0])}
+    assert len(steps) == tree.mask[b].sum()  # each step of the tree was said once
+
+
+def test_pull_goes_where_the_guide_is_high():
+  """Two first steps are as likely, and the guide likes one."""
+  chances = np.zeros((5, 5))
+  chances[3, [2, 0]] = 0.5  # as a first step, "2" or "0 4"
+  chances[0, 4] = 1
+  chances[2, [4, 3]] = 0.5
+  chances[4, [1, 2, 3]] = 1 / 3
+  chances[1, 1] = 1
+  params = tables(np.log(chances + 1e-30), np.array([0.0, 0.0, -3.0, 0.0, 3.0]))
+  share = []
+  for pull in (0.0, 4.0):
+    tree = search(4, batch=400, pull=pull, params=params)
+    first = [said(tree, b) for b in range(400)]
+    share.append(np.mean([[solution[0] == (0, 4) for solution in row] for row in first]))
+  assert abs(share[0] - 0.5) < 0.05 and share[1] > 0.7
