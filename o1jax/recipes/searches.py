@@ -244,6 +244,11 @@ def check_method(search: ConfigDict, config: ConfigDict, units: int, of: str) ->
 def _check_row(config, name):
   section, of = config.evaluate.searches[name], f'config.evaluate.searches.{name}'
   check_method(section, config, section.most, of)
+  require(
+    not SEARCHES[section.method].told,
+    f'{of}.method is {section.method!r}, which is told verdicts where it grows, so it is of '
+    f'training alone: choose one of {", ".join(n for n, row in SEARCHES.items() if not row.told)}',
+  )
   require(section.most >= 1, f'{of}.most={section.most}: give at least 1')
   bad = [choice for choice in section.choices if choice not in CHOICES]
   require(

@@ -136,6 +136,7 @@ MISTAKES = [
     dict(searches__gumbel__method='rejection', searches__gumbel__alpha=1.0),
     'searches.gumbel.alpha=1.0 leaves no chain: give',
   ),
+  (dict(searches__gumbel__method='bisection'), 'is told verdicts where it grows, so it is of'),
   (dict(policies__learned__searches=('gumble',)), "learned.searches names 'gumble': choose"),
   (dict(searches__chains__draws=()), 'searches.chains.draws=(): give different whole'),
   (dict(searches__chains__draws=(1, 1)), 'searches.chains.draws=(1, 1): give different whole'),
