@@ -33,11 +33,10 @@ def get_config(argument: str = 'monte_carlo') -> ConfigDict:
   c.reward.start = 'runs/quickstart:initialise'
   c.reward.credit.value = 'first_error' if smoke else argument
   if c.reward.credit.value == 'first_error':
+    units, rollouts = (2, 2) if smoke else (4, 4)
+    c.reward.search = ConfigDict(dict(method='bisection', units=units, rollouts=rollouts))
     # Rows of whole trees: solutions stand first in them, and rollouts are mostly cropped.
-    c.reward.tokens *= c.reward.search.units
-    c.reward.search = ConfigDict(
-      dict(method='bisection', units=c.reward.search.units, rollouts=2 if smoke else 4)
-    )
+    c.reward.tokens *= units
   del c.learn, c.control, c.control_flops
   c.evaluate.policies = ConfigDict(dict(initialised=dict(stages=('reward',), searches=('chains',))))
   units = 2 if smoke else 16
