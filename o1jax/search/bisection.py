@@ -75,7 +75,9 @@ def bisection(
     slot = most * steps + n * width * ahead
     # Nothing begins at the nodes of a rollout, so their keys are not kept.
     begin, key = jnp.repeat(node, rollouts, axis=1), streams.of_slot(keys, slot)
-    tree, _ = grow(tree, cache, key, begin, slot=slot, steps=ahead, keep=False)
+    # Programs for paths of several lengths would take longer to compile.
+    how = dict(slot=slot, steps=ahead, keep=False, depth=steps - 1)
+    tree, _ = grow(tree, cache, key, begin, **how)
     _, right, false = (x.reshape(*node.shape, rollouts) for x in _judged(tree, slot, ahead, width))
     right, judged = right.sum(-1), (right | false).sum(-1)
     can, cannot = tried & (right > 0), tried & (right == 0) & (judged == rollouts)

@@ -10,15 +10,11 @@ import subprocess
 import sys
 
 import jax
-import nbclient
-import nbformat
 import pytest
 from safetensors import safe_open
 
 from experiments.benchmark.trained import trained_rows
-from o1jax.evaluation.problems import read_problems, where
-from o1jax.evaluation.results import read_results
-from o1jax.recipes import answers, contrast, outlook
+from o1jax.recipes import answers, outlook
 from o1jax.recipes.measure import load_run
 from o1jax.runtime.config import ConfigError
 from o1jax.runtime.metrics import METRICS, describe
@@ -33,15 +29,6 @@ CONFIG = '--config=configs/quickstart.py:smoke'
 
 def job(workdir, *arguments, **how):
   return jobs.run('experiments.o1', CONFIG, f'--workdir={workdir}', *arguments, **how)
-
-
-@pytest.fixture(scope='session')
-def run(tmp_path_factory):
-  """A finished smoke run and what it printed."""
-  workdir = tmp_path_factory.mktemp('run') / 'smoke'
-  done = job(workdir, forked=False)
-  assert done.returncode == 0, done.stderr
-  return workdir, done
 
 
 def rows(workdir):
@@ -233,71 +220,6 @@ def test_ablations_share_a_start_and_do_not_run_its_stages_again(run, tmp_path):
   )
   assert other.returncode == 1 and 'shapes.max_steps is 6 there and 7 here' in other.stderr
   assert not (tmp_path / 'other').exists()
-
-
-def outputs(name):
-  """What a notebook prints, and the rich outputs of its cells."""
-  path = ROOT / 'notebooks' / name
-  notebook = nbformat.read(path, as_version=4)
-  nbclient.NotebookClient(
-    notebook, timeout=240, resources={'metadata': {'path': str(path.parent)}}
-  ).execute()
-  found = [output for cell in notebook.cells for output in cell.get('outputs', [])]
-  printed = ''.join(output.get('text', '') for output in found)
-  return printed, [output.data for output in found if 'data' in output]
-
-
-@pytest.mark.long
-def test_the_notebook_runs_on_a_run(run, monkeypatch):
-  monkeypatch.setenv('O1JAX_RUN', str(run[0]))
-  printed, shown = outputs('01_one_search.ipynb')
-  assert 'make ' in printed and 'gumbel' in printed
-  assert any('image/svg+xml' in data for data in shown)
-
-
-@pytest.mark.long
-def test_the_notebook_of_equal_compute_runs_on_a_run(run, monkeypatch):
-  monkeypatch.setenv('O1JAX_RUN', str(run[0]))
-  printed, shown = outputs('02_search_at_equal_compute.ipynb')
-  assert 'A search pays where' in printed and 'gumbel' in printed
-  shown = [data['text/html'] for data in shown]
-  tokens, flops, *_, won, lost = shown
-  assert len(shown) == 6 and 'tokens sampled' in tokens and 'FLOPs for one' in flops
-  assert all('<svg' in figure for figure in (tokens, flops))
-  assert ' problems right that ' in won and ' problems right that ' in lost
-
-
-@pytest.mark.long
-def test_a_critic_learns_where_the_first_wrong_step_is(run, tmp_path):
-  """A run of its own from the start of another: labels by bisection, measured and judged."""
-  workdir = tmp_path / 'critic'
-  done = jobs.run(
-    *('experiments.o1', '--config=configs/critic.py:smoke', f'--workdir={workdir}'),
-    f'--config.reward.start={run[0]}:initialise',
-  )
-  assert done.returncode == 0, done.stderr
-  losses = [row['loss_value'] for row in metrics(workdir) if row.get('stage') == 'reward']
-  assert len(losses) == 2 and all(loss > 0 for loss in losses)
-  found = {(row['method'], row['units']) for row in rows(workdir)}
-  assert {(name, n) for name in ('majority', 'best', 'weighted') for n in '12'} <= found
-  done = jobs.run('experiments.judge', 'planted', f'--workdir={workdir}')
-  assert done.returncode == 0 and 'AUC' in done.stdout
-
-
-@pytest.mark.long
-def test_a_measured_problem_is_searched_again_as_it_was(run):
-  """Answers and verdicts of each problem are those of the evaluation, by chains and by trees."""
-  workdir, _ = run
-  looked, found = load_run(workdir), read_results(workdir / 'results.csv')
-  table = read_problems(workdir / 'problems.csv.gz')
-  pair = contrast.duel(looked, found)
-  for asked in pair:
-    own = where(table, **contrast.columns(asked))
-    for number, answer, correct in zip(
-      *(table[name][own] for name in ('problem', 'answer', 'correct')), strict=True
-    ):
-      one = contrast.again(looked, found, asked, int(number))
-      assert (one.answer, one.correct) == (answer, correct)
 
 
 @pytest.mark.long
