@@ -33,7 +33,7 @@ def first_error_targets(tree: Tree, returns: Returns, *, soft: bool = False) -> 
   dead = (tried | over) & (share <= 0)
   dead |= tree_lib.pick(dead, tree.path, fill=False).any(-1, keepdims=True)
   ahead, known = jax.vmap(_next_tried)(tree.expanded, tree.prior, share, tried | over)
-  can = known & (ahead > 0) & ~dead
+  can = known & (ahead > 0)
   label = returns.span.to_return(jnp.where(can, ahead if soft else 1.0, 0.0))
   mask, nowhere = real & (can | dead), jnp.zeros_like(returns.root)
   return of_nodes(tree, jnp.where(mask, label, 0), mask, nowhere, nowhere > 0)

@@ -118,11 +118,12 @@ def test_with_enough_rollouts_the_first_wrong_step_is_found():
 
 
 @pytest.mark.parametrize('rollouts', [1, 4])
-@pytest.mark.parametrize('unjudged', [0.0, 0.1])
+@pytest.mark.parametrize('unjudged', [0.0, 0.3])
 def test_rollouts_halve_what_is_left_of_a_wrong_solution(rollouts, unjudged):
   """The tree is that of a binary search in plain Python, told the same verdicts. So a solution has
   at most k*log2(R) rollouts, and one that is not wrong has none."""
-  tree, undecided, wrong = search(world(unjudged=unjudged, right=0.1), rollouts), 0, 0
+  one, undecided, wrong = world(unjudged=unjudged, right=0.1, ends=0.2, seed=3), 0, 0
+  tree = search(one, rollouts)
   for b in range(len(tree.mask)):
     known = {}
     for own, verdict in solutions(tree, b):
