@@ -65,6 +65,7 @@ COMMON = {
   'task': 'what poses problems',
   'code': 'a field of published programs, and what a compiled program is made of',
   'report': 'a folder of a run',
+  'first_error': 'a label of the critic, and what a judge of it counts',
   'label': 'a field of published solutions, and a stage',
 }
 # Files that may name the variants of some tables all the same.

@@ -302,6 +302,8 @@ class World(NamedTuple):
     if guide is not None:
       written = {GUIDE: lambda tree, cache, ids: guide(tree_lib.pick(tree.value, ids))}
       reward = lambda tree, ids: tree_lib.pick(tree.scores[GUIDE], ids)
+    elif row.told and reward is None:  # a verdict
+      reward = lambda tree, ids: (tree_lib.pick(tree.value, ids) > 0.5).astype(jnp.float32)
     tree, cache = self.start(room, max_steps, scores=(*row.writes, *written))
     grow = stopped(self.grow(reward=reward, drawn=drawn, scores=written), **stop or {})
     grow = pruned(grow, **prune or {})

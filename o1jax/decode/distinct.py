@@ -6,7 +6,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from o1jax import tree as tree_lib
 from o1jax.types import Array, Tree
 
 # Of a token's probability, what rounding may leave of it when all of its mass is taken.

@@ -6,6 +6,7 @@ import html
 import itertools
 
 from o1jax.evaluation import figures, page, scaling
+from o1jax.evaluation.measured import is_search
 from o1jax.evaluation.methods import looks, method
 
 SMALL = (
@@ -39,6 +40,65 @@ def test_time(rows):
   shared = 'Bars: 95% intervals. Dashed: fit on the logarithm. '
   legend = page.legend(look, _words, dotted=ceilings)
   return legend + _stage_panels(_by_stage(rows), look, CAPTION + shared + SMALL)
+
+
+def panel(rows, axis):
+  """The test accuracy of one task and policy against tokens or FLOPs (`axis`), as a figure that
+  stands alone.
+
+  Args:
+    rows: list of `results.Summary`, with the intervals that are to be shown.
+    axis: a key of `AXES`.
+
+  Returns:
+    SVG.
+  """
+  mine = [row for row in rows if getattr(row, axis) > 0]
+  return figures.accuracy_figure(
+    [_curve(name, list(own), axis) for name, own in _by_method(mine)],
+    looks(row.method for row in rows),
+    title=f'{mine[0].task}, {mine[0].stage} policy',
+    x_label=AXES[axis],
+    problems='test',
+    base=10,
+    limits=_limits(mine),
+    alone=True,
+  )
+
+
+def leads(found, axis):
+  """What each search of one task and policy has right more than the best sampling method at its
+  spend, as a figure that stands alone.
+
+  Args:
+    found: list of `equal_compute.Standing`.
+    axis: what is equal, a key of `AXES`.
+
+  Returns:
+    SVG, or a sentence in HTML where there is nothing to compare.
+  """
+  known = {}
+  for one in found:
+    difference = getattr(one, axis).difference
+    if difference and is_search(one.summary.method):
+      point = getattr(one.summary, axis), *difference[:3]
+      known.setdefault(one.summary.method, []).append(point)
+  if not known:
+    return '<p>No search spent as much as any sampling method, so none can be compared.</p>'
+  drawn = [figures.Curve(name, *zip(*sorted(points))) for name, points in known.items()]
+  ends = [end for curve in drawn for end in (*curve.low, *curve.high, 0.0)]
+  return figures.accuracy_figure(
+    drawn,
+    looks(known),
+    title=f'{found[0].summary.task}, {found[0].summary.stage} policy',
+    x_label=AXES[axis],
+    problems='test',
+    base=10,
+    limits=(min(ends) - 0.01, max(ends) + 0.01),
+    level=('the best sampling method', 0.0),
+    alone=True,
+    y_label='points above sampling',
+  )
 
 
 def slopes(rows):

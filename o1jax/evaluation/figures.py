@@ -72,7 +72,7 @@ class Curve:
 
 
 def accuracy_figure(
-  curves, look, *, title, x_label, problems, base, limits, level=None, alone=False
+  curves, look, *, title, x_label, problems, base, limits, level=None, alone=False, y_label=''
 ):
   """Accuracy with intervals against compute on a log axis.
 
@@ -87,6 +87,7 @@ def accuracy_figure(
     level: (name, accuracy) of a level to compare with, drawn as a dotted line, or None.
     alone: a wider panel that explains its curves itself; otherwise one of several below a common
       legend.
+    y_label: what is drawn, in points; by default the share of the problems that is right.
 
   Returns:
     SVG element as a string.
@@ -126,7 +127,7 @@ def accuracy_figure(
       )
     _log_axis(axes, base)
     axes.set_ylim(100 * limits[0], 100 * limits[1])
-    axes.set(xlabel=x_label, ylabel=f'right (% of {problems} problems)')
+    axes.set(xlabel=x_label, ylabel=y_label or f'right (% of {problems} problems)')
     if alone:
       # Inside it would meet an interval.
       figure.legend(loc='outside lower center', ncols=3, fontsize=9)

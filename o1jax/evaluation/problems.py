@@ -194,6 +194,15 @@ def difference(table: Table, a: dict, b: dict) -> Difference:
   )
 
 
+def apart(table: Table, one: dict, other: dict) -> np.ndarray:
+  """Numbers of the problems, of one task and seed, that one measurement has right and the other
+  wrong; arguments as of `difference`."""
+  mine, theirs = (_by_problem(table, where(table, **columns)) for columns in (one, other))
+  right, number = table['correct'], table['problem']
+  found = [row for key, row in mine.items() if key in theirs and right[row] > right[theirs[key]]]
+  return np.sort(number[found]) if found else np.zeros(0, int)
+
+
 def by_measurement(table: Table) -> dict[tuple, np.ndarray]:
   """{`Result.key` of a measurement: its rows}, in order of first appearance."""
   found = {}

@@ -8,7 +8,7 @@ new variant is a function in a file of this folder and a row here.
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from o1jax.learning import advantages, draw, losses, ppo, preference, returns
+from o1jax.learning import advantages, draw, losses, ppo, preference, returns, steps
 from o1jax.reward import OUTCOME, SCORES
 
 # What a row may need. Some searches provide some of the first; any stage provides the others.
@@ -16,6 +16,7 @@ OF_SEARCH = {
   'solutions': 'several whole solutions of a problem',
   'siblings': 'several candidates under one node',
   'improved': "a search's improved policy over siblings",
+  'rollouts': 'rollouts from steps of wrong solutions',
 }
 # What some tasks provide.
 OF_TASK = {'oracle': 'exact verdicts on prefixes of solutions'}
@@ -110,6 +111,12 @@ VALUES = {
     returns.reachable_targets,
     'whether a prefix can still become right, an exact label',
     ('oracle',),
+  ),
+  'first_error': Row(
+    steps.first_error_targets,
+    'right up to the first wrong step that rollouts found, and wrong from there',
+    ('rollouts',),
+    dict(soft=False),
   ),
   'td': Row(returns.td_lambda, 'TD(lambda) of nodes', ('value',), dict(lambda_=0.95)),
   'gae': Row(ppo.token_targets, 'lambda-returns of tokens', ('token_value',), dict(lambda_=0.95)),

@@ -120,6 +120,11 @@ def check_searching(experiment: Experiment, name: str, devices) -> None:
   of = f'config.{name}.search'
   check_method(section.search, config, section.search.units, of)
   require(section.search.units >= 1, f'{of}.units={section.search.units}: give at least 1')
+  require(
+    section.search.get('verify_leaves', False) or not SEARCHES[section.search.method].told,
+    f'{of}.verify_leaves=False leaves {section.search.method} without the verdicts that it grows '
+    'by: set it True',
+  )
   _require_least(name, section, batch=1, minibatches=1, passes=1, updates_per_call=1, updates=0)
   divides = [('updates_per_call', 'updates'), ('minibatches', 'batch')]
   if 'validate_every' in section:

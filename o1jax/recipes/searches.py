@@ -167,6 +167,7 @@ def row_of_method(config: ConfigDict, method: str) -> Row:
   name = next((name for name in names if section.searches[name].method == method), None)
   if name:
     return row_of(config, name)
+  _refuse_told(method, 'the search')
   table = SEARCHES[method]
   like = section.searches[section.answer.search]
   width = (('candidates', like.get('candidates', table.least)),) if table.branches else ()
@@ -244,6 +245,7 @@ def check_method(search: ConfigDict, config: ConfigDict, units: int, of: str) ->
 def _check_row(config, name):
   section, of = config.evaluate.searches[name], f'config.evaluate.searches.{name}'
   check_method(section, config, section.most, of)
+  _refuse_told(section.method, f'{of}.method')
   require(section.most >= 1, f'{of}.most={section.most}: give at least 1')
   bad = [choice for choice in section.choices if choice not in CHOICES]
   require(
@@ -263,6 +265,15 @@ def _check_row(config, name):
   _check_guide(section, of)
   _check_draws(section, of)
   check_growth(section, of)
+
+
+def _refuse_told(method, of):
+  known = ', '.join(name for name, row in SEARCHES.items() if not row.told)
+  require(
+    not SEARCHES[method].told,
+    f'{of} is {method!r}, which is told verdicts where it grows, so it is of training alone: '
+    f'choose one of {known}',
+  )
 
 
 def _check_guide(section, of):

@@ -10,6 +10,7 @@ from o1jax.search import (
   beam,
   best_first,
   best_of_n,
+  bisection,
   distinct,
   lookahead,
   mcts,
@@ -37,4 +38,5 @@ SEARCHES: dict[str, Method] = {
   'smc': smc.METHOD,
   'backtrack': backtrack.METHOD,
   'sequential': sequential.METHOD,
+  'bisection': bisection.METHOD,
 }

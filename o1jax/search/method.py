@@ -45,11 +45,12 @@ class Method(NamedTuple):
     least: candidates that it needs at least.
     independent: its solutions are independent samples, so that some of them are a smaller search.
     guided: where it grows depends on its guide, or for how long.
+    told: where it grows depends on verdicts, so it is of training alone.
     continues: fewer units are the beginning of more.
     several: one program searches with any number of units up to that of its room.
     writes: names of scores that the search itself writes.
     provides: what a loss may ask of its trees: 'solutions' of a problem to compare, 'siblings' to
-      compare, 'improved', statistics over siblings.
+      compare, 'improved', statistics over siblings, 'rollouts' from steps of wrong solutions.
   """
 
   search: Callable[..., Tree]
@@ -63,6 +64,7 @@ class Method(NamedTuple):
   least: int = 1
   independent: bool = False
   guided: bool = True
+  told: bool = False
   continues: bool = False
   several: bool = False
   writes: tuple[str, ...] = ()

@@ -4,11 +4,13 @@ import re
 
 import pytest
 
-from o1jax.evaluation import compute_page, report
+from o1jax.evaluation import compute_page, curves, report
 from o1jax.evaluation.difficulty import difficulty
+from o1jax.evaluation.equal_compute import standings
 from o1jax.evaluation.measured import measured
 from o1jax.evaluation.pairs import share_interval
 from o1jax.evaluation.problems import FILE
+from o1jax.evaluation.results import summarise
 from tests.evaluation.drawn import chains, one, table_of
 from tests.evaluation.runs import answered, cells, paired, section, write_run
 
@@ -66,3 +68,21 @@ def test_a_column_is_a_bin_of_difficulty_and_a_row_a_method():
   names = [row[0] for row in cells(part) if len(row) == 1 + len(bins)]
   assert names == ['majority vote', 'critic-weighted vote', 'Gumbel MCTS']
   assert seeds == 1 and 'in the 1 seed that all methods share' in part
+
+
+def test_figures_that_stand_alone_name_their_curves_and_axes():
+  found = [*chains(0), *(one('gumbel', n, 0.6, rng=6) for n in (200, 400))]
+  rows, table = table_of(found)
+  names = {'gumbel', 'majority', 'weighted'}
+  for axis, label in curves.AXES.items():
+    told = set(re.findall(r'<text[^>]*>([^<]*)</text>', curves.panel(summarise(rows), axis)))
+    assert names | {label, 'right (% of test problems)'} <= told
+    lead = curves.leads(standings(rows, table), axis)
+    told = set(re.findall(r'<text[^>]*>([^<]*)</text>', lead))
+    assert {'gumbel', 'the best sampling method', label, 'points above sampling'} <= told
+    assert 'majority' not in told  # it is what a lead is over
+
+
+def test_a_search_that_spends_what_no_sampling_does_has_no_lead():
+  rows, table = table_of([*chains(0), one('gumbel', 4000)])
+  assert '<svg' not in curves.leads(standings(rows, table), 'tokens')

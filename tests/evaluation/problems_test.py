@@ -12,6 +12,7 @@ from o1jax.evaluation import problems, statistics
 from o1jax.evaluation.accuracy import Answers, Readout, Verdicts, result
 from o1jax.evaluation.problems import (
   COLUMNS,
+  apart,
   append_problems,
   difference,
   problem_rows,
@@ -194,6 +195,16 @@ class TestDifference:
     assert difference(table, self.A, self.B) == pytest.approx(found)
     swapped = difference(table, self.B, self.A)
     assert (-swapped.mean, -swapped.high, -swapped.low) == pytest.approx(found[:3])
+
+  def test_problems_apart_are_those_that_make_it(self):
+    one, other = rows(), rows(readout=PART)
+    shared = one['judged'] & other['judged']
+    table = self.table(one, other)
+    won, lost = apart(table, self.A, self.B), apart(table, self.B, self.A)
+    np.testing.assert_array_equal(won, np.flatnonzero(shared & one['correct'] & ~other['correct']))
+    found = difference(table, self.A, self.B)
+    assert (len(won) - len(lost)) / shared.sum() == pytest.approx(found.mean)
+    assert len(won) and len(lost) and not len(apart(table, self.A, self.A))
 
   def test_without_clusters_is_that_of_pairs(self):
     one, other = (rows(verdicts(unjudged=0), readout) for readout in (WHOLE, PART))

@@ -10,8 +10,6 @@ import subprocess
 import sys
 
 import jax
-import nbclient
-import nbformat
 import pytest
 from safetensors import safe_open
 
@@ -31,15 +29,6 @@ CONFIG = '--config=configs/quickstart.py:smoke'
 
 def job(workdir, *arguments, **how):
   return jobs.run('experiments.o1', CONFIG, f'--workdir={workdir}', *arguments, **how)
-
-
-@pytest.fixture(scope='session')
-def run(tmp_path_factory):
-  """A finished smoke run and what it printed."""
-  workdir = tmp_path_factory.mktemp('run') / 'smoke'
-  done = job(workdir, forked=False)
-  assert done.returncode == 0, done.stderr
-  return workdir, done
 
 
 def rows(workdir):
@@ -231,24 +220,6 @@ def test_ablations_share_a_start_and_do_not_run_its_stages_again(run, tmp_path):
   )
   assert other.returncode == 1 and 'shapes.max_steps is 6 there and 7 here' in other.stderr
   assert not (tmp_path / 'other').exists()
-
-
-@pytest.mark.long
-def test_the_notebook_runs_on_a_run(run, monkeypatch):
-  monkeypatch.setenv('O1JAX_RUN', str(run[0]))
-  path = ROOT / 'notebooks' / '01_one_search.ipynb'
-  notebook = nbformat.read(path, as_version=4)
-  nbclient.NotebookClient(
-    notebook, timeout=240, resources={'metadata': {'path': str(path.parent)}}
-  ).execute()
-  printed = ''.join(
-    output.get('text', '') for cell in notebook.cells for output in cell.get('outputs', [])
-  )
-  assert 'make ' in printed and 'gumbel' in printed
-  images = [
-    output.data for cell in notebook.cells for output in cell.get('outputs', []) if 'data' in output
-  ]
-  assert any('image/svg+xml' in data for data in images)
 
 
 @pytest.mark.long

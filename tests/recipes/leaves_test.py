@@ -80,6 +80,10 @@ WAKING = {
   'credit.advantage': {'weights.gradient': 1.0},
   'credit.normalise': {'weights.gradient': 1.0},
   'credit.lambda_': {'credit.value': 'td', 'weights.value': 1.0},
+  'credit.soft': {
+    **{'credit.value': 'first_error', 'weights.value': 1.0},
+    **{'search.method': 'bisection', 'search.verify_leaves': True},
+  },
 }
 
 

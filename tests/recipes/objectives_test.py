@@ -96,6 +96,15 @@ def test_process_labels_need_a_task_that_tells_of_prefixes():
     check(learn)
 
 
+def test_labels_from_rollouts_need_a_search_that_makes_some():
+  learn = section()
+  learn.credit.value, learn.weights.value = 'first_error', 1.0
+  with pytest.raises(ConfigError, match='credit.value=first_error needs rollouts from steps'):
+    check(learn)
+  learn.search.method = 'bisection'
+  check(learn)
+
+
 def test_a_reward_that_nothing_writes_is_refused():
   learn = section()
   learn.credit.reward.unlock()

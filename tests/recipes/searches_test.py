@@ -121,6 +121,11 @@ def test_a_method_without_a_row_has_its_defaults():
   assert row_of_method(complete(beam.get_config()), 'beam').name == 'beam'
 
 
+def test_a_search_that_is_told_verdicts_answers_no_question():
+  with pytest.raises(ConfigError, match="the search is 'bisection', which is told verdicts"):
+    row_of_method(complete(quick()), 'bisection')
+
+
 MISTAKES = [
   (dict(searches__gumbel__method='astar'), "searches.gumbel.method is 'astar': choose one of"),
   (dict(searches__gumbel__choices=('loudest',)), "searches.gumbel.choices=('loudest',): choose"),
@@ -136,6 +141,7 @@ MISTAKES = [
     dict(searches__gumbel__method='rejection', searches__gumbel__alpha=1.0),
     'searches.gumbel.alpha=1.0 leaves no chain: give',
   ),
+  (dict(searches__gumbel__method='bisection'), 'is told verdicts where it grows, so it is of'),
   (dict(policies__learned__searches=('gumble',)), "learned.searches names 'gumble': choose"),
   (dict(searches__chains__draws=()), 'searches.chains.draws=(): give different whole'),
   (dict(searches__chains__draws=(1, 1)), 'searches.chains.draws=(1, 1): give different whole'),

@@ -23,6 +23,7 @@ OTHERS = dict(
   novelty=False,
   prior=9.0,
   resampling='multinomial',
+  rollouts=3,
   threshold=1.0,
   uncertainty_weight=2.0,
   weights='guide',
