@@ -236,16 +236,27 @@ class World(NamedTuple):
     each=None,
     steps=1,
     keep=False,
+    distinct=False,
     **how,
   ):
     """A step is one token, the state it leads to. With several steps, each candidate goes on to the
-    first child of its state, or to one that is drawn, until one ends or is at depth R."""
+    first child of its state, or to one that is drawn, until one ends or is at depth R. Draws have
+    the log-probs of their states."""
     del how
     kids = world.children[tree_lib.pick(tree.tokens[..., 0], parents)]
+    share = lambda kids, chosen: jnp.log((kids == chosen).mean(-1))
+    chances = []
     if drawn:
       draw = lambda key: jax.random.randint(key, (kids.shape[1], steps), 0, kids.shape[-1])
       which = jax.vmap(draw)(keys)  # [B, W, S]
-      kids = jnp.take_along_axis(kids, which[..., :1], axis=-1)
+      if distinct:
+        theirs = (tree.expanded[:, None] == parents[..., None])[..., None]  # [B, W, X, 1]
+        known = theirs & (kids[:, :, None] == tree.tokens[:, None, :, 0])
+        order = (jnp.arange(kids.shape[-1]) - which[..., :1]) % kids.shape[-1]
+        order += kids.shape[-1] * known.any(2)
+        which = which.at[..., 0].set(jnp.argmin(order, axis=-1))
+      every, kids = kids, jnp.take_along_axis(kids, which[..., :1], axis=-1)
+      chances.append(share(every, kids)[..., None])
     kids = kids[..., :candidates]
     lead, limit = kids.shape, 1 + path.shape[-1] - jnp.sum(path >= 0, axis=-1)[..., None]
     tokens, goes_on, ended = [], [], []
@@ -261,6 +272,7 @@ class World(NamedTuple):
       after = world.children[kids]
       if drawn and step + 1 < steps:
         kids = jnp.take_along_axis(after, which[:, :, None, step + 1, None], axis=-1)[..., 0]
+        chances.append(share(after, kids[..., None]))
       else:
         kids = after[..., 0]
     tokens, goes_on = jnp.stack(tokens, axis=-1), jnp.stack(goes_on, axis=-1)
@@ -268,7 +280,7 @@ class World(NamedTuple):
     return Steps(
       tokens=jnp.where(goes_on, tokens, 0).astype(jnp.int32),
       length=goes_on.sum(-1).astype(jnp.int32),
-      logprob=jnp.zeros(tokens.shape),
+      logprob=jnp.where(goes_on, jnp.stack(chances, axis=-1) if drawn else 0.0, 0.0),
       place=jnp.broadcast_to(jnp.arange(steps), tokens.shape),
       value=jnp.log(values / (1 - values)).astype(jnp.float32),
       terminal=jnp.stack(ended, axis=-1).any(-1),

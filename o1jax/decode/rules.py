@@ -136,7 +136,12 @@ def next_token(
   The second result is its log-prob under the whole distribution at the sampling temperature.
 
   taken: [..., V] of each token's probability, what is not to be sampled again.
+
+  Raises:
+    ValueError: something is taken, and `sampling` does not sample by these probabilities.
   """
+  if taken is not None and (not sampling.temperature or sampling.top_k or sampling.top_p < 1):
+    raise ValueError(f'{sampling} cannot sample without replacement: give it all tokens')
   scaled = logits / (sampling.temperature or 1.0)
   peak = jnp.max(scaled, axis=-1, keepdims=True)
   total = jnp.sum(jnp.exp(scaled - peak), axis=-1)

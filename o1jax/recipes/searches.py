@@ -240,6 +240,12 @@ def check_method(search: ConfigDict, config: ConfigDict, units: int, of: str) ->
     config.sampling.temperature > 0 or not sampled,
     f'config.sampling.temperature=0 makes all that {of} samples equal: give a positive one',
   )
+  require(
+    not row.distinct or config.sampling.top_k == 0 and config.sampling.top_p >= 1,
+    f'config.sampling has top_k={config.sampling.top_k} and top_p={config.sampling.top_p}: '
+    f'{search.method}, the method of {of}, samples without replacement and from all tokens, so '
+    'give 0 and 1, or use another method',
+  )
 
 
 def _check_row(config, name):

@@ -28,7 +28,7 @@ def distinct(
   *,
   units: Array | int,
   pull: float = 1.0,
-  ahead: int = 0,
+  ahead: int = 1,
   at_once: int = 1,
 ) -> Tree:
   """Samples solutions without replacement.
@@ -115,7 +115,8 @@ METHOD = Method(
   steps=lambda units, *, max_steps, ahead, **settings: (
     (1 + units) * min(ahead or max_steps, max_steps / 2)
   ),
-  settings=dict(pull=1.0, ahead=0, at_once=1),
+  settings=dict(pull=1.0, ahead=1, at_once=1),
+  distinct=True,
   several=True,
   continues=True,
   provides=frozenset({'solutions'}),

@@ -47,6 +47,7 @@ class Method(NamedTuple):
     guided: where it grows depends on its guide, or for how long.
     told: where it grows depends on verdicts, so it is of training alone.
     continues: fewer units are the beginning of more.
+    distinct: it samples without replacement, which takes all tokens: neither `top_k` nor `top_p`.
     several: one program searches with any number of units up to that of its room.
     writes: names of scores that the search itself writes.
     provides: what a loss may ask of its trees: 'solutions' of a problem to compare, 'siblings' to
@@ -66,6 +67,7 @@ class Method(NamedTuple):
   guided: bool = True
   told: bool = False
   continues: bool = False
+  distinct: bool = False
   several: bool = False
   writes: tuple[str, ...] = ()
   provides: frozenset[str] = frozenset()

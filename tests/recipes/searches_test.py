@@ -185,6 +185,16 @@ def test_without_a_temperature_there_is_one_chain_and_no_tree():
   check_searches(complete(cold))
 
 
+@pytest.mark.parametrize('name, value', [('top_k', 5), ('top_p', 0.9)])
+def test_without_replacement_all_tokens_are_sampled_from(name, value):
+  config = quick()
+  config.evaluate.searches.chains.method = 'distinct'
+  check_searches(complete(config))
+  config.sampling[name] = value
+  with pytest.raises(ConfigError, match=f'{name}={value}.*samples without replacement'):
+    check_searches(complete(config))
+
+
 @pytest.mark.parametrize(
   'changes, message',
   [
