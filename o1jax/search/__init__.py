@@ -10,6 +10,7 @@ from o1jax.search import (
   beam,
   best_first,
   best_of_n,
+  budget_forcing,
   lookahead,
   mcts,
   rejection,
@@ -35,4 +36,5 @@ SEARCHES: dict[str, Method] = {
   'smc': smc.METHOD,
   'backtrack': backtrack.METHOD,
   'sequential': sequential.METHOD,
+  'budget_forcing': budget_forcing.METHOD,
 }

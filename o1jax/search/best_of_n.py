@@ -45,6 +45,7 @@ METHOD = Method(
   unit='chains',
   steps=lambda units, *, candidates, max_steps: units * max_steps,
   independent=True,
+  at_once=True,
   guided=False,
   provides=frozenset({'solutions'}),
 )

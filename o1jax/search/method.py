@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from o1jax import tree as tree_lib
 from o1jax.decode.grow import Reward, grower, start
 from o1jax.decode.rules import Sampling
-from o1jax.decode.world import World
+from o1jax.decode.world import Edit, World
 from o1jax.reward import OUTCOME
 from o1jax.reward.guide import CRITIC
 from o1jax.reward.known import Known, Texts
@@ -44,12 +44,16 @@ class Method(NamedTuple):
     quiet: settings that leave its noise out, for evaluation.
     least: candidates that it needs at least.
     independent: its solutions are independent samples, so that some of them are a smaller search.
+    at_once: all that it samples is asked of `Grow` in one go, so that no rule can stop it.
     guided: where it grows depends on its guide, or for how long.
     continues: fewer units are the beginning of more.
     several: one program searches with any number of units up to that of its room.
     writes: names of scores that the search itself writes.
     provides: what a loss may ask of its trees: 'solutions' of a problem to compare, 'siblings' to
       compare, 'improved', statistics over siblings.
+    edits: (encode, **settings) -> what is written into its steps, `encode` being text -> tokens;
+      None where it gives no text.
+    says: those of its settings that are such texts.
   """
 
   search: Callable[..., Tree]
@@ -62,11 +66,14 @@ class Method(NamedTuple):
   quiet: Mapping[str, Any] = {}
   least: int = 1
   independent: bool = False
+  at_once: bool = False
   guided: bool = True
   continues: bool = False
   several: bool = False
   writes: tuple[str, ...] = ()
   provides: frozenset[str] = frozenset()
+  edits: Callable[..., Edit | None] | None = None
+  says: tuple[str, ...] = ()
 
   @property
   def branches(self) -> bool:
@@ -131,7 +138,8 @@ def run(
     oracle: (tree, ids [B, N]) -> [B, N], the score of that name. It knows the answers, so a search
       that follows it measures a ceiling.
     world: what is said after a step; None = nothing.
-    texts: how the task's texts are read, for scores that read them.
+    texts: how the task's texts are read and written, for scores that read them and methods that
+      give some.
     stop: the `rule` by which a problem is done before its units are spent, a row of `stop.STOPS`,
       and its settings; without it never.
     prune: thresholds of wrong and right nodes, see `prune.pruned`; without them none is.
@@ -148,6 +156,7 @@ def run(
   written |= told(rule, outcome)
   noted, remembers = statistics(asked(scores, guide)), reads(asked(scores, guide))
   settings = {**method.settings, **settings}
+  edit = method.edits(texts.encode, **settings) if method.edits else None
   room = method.room(most or units, candidates=candidates, max_steps=max_steps, **settings)
   tree, cache = start(
     model,
@@ -159,7 +168,7 @@ def run(
     max_steps=max_steps,
     # Later steps read what a world says, so the keys of all slots are kept. So they are where a
     # score reads on.
-    last=0 if world or remembers else room.last,
+    last=0 if world or edit or remembers else room.last,
     scores=(*noted, *written, *method.writes),
   )
 
@@ -179,6 +188,7 @@ def run(
     keep=remembers,
     reward=rewarded if reward or GUIDE in written else None,
     world=world,
+    edit=edit,
   )
   grow = pruned(stopped(grow, **stop), **prune)
   tree = method.search(grow, tree, cache, keys, units=units, **settings)

@@ -13,7 +13,7 @@ from tests.toys import MODEL, OUTCOME, SAMPLING, params, problems
 
 PROMPT, REFERENCE = problems(3)
 # They follow nothing: a guide tells only which of their solutions to choose.
-CHAINS = 'best_of_n', 'sequential'
+CHAINS = 'best_of_n', 'sequential', 'budget_forcing'
 
 
 @functools.cache
