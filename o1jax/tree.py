@@ -17,6 +17,9 @@ NONE = -1
 READ = 'read'
 # Of how many tokens were sampled at the end of a node's step and taken back.
 TAKEN = 'taken'
+# Of a node of a later turn (see `dialogue.joined`): how many tokens its turn's prompt has, and the
+# node that the prompt was written from. 0 for others.
+ASKED, ORIGIN = 'asked', 'origin'
 GUIDE = 'guide'  # the name in `Tree.scores` of what a search follows, where it is not the critic
 COUNT = 'count'  # of how many solutions a node stands for, where that is not one for each
 

@@ -17,9 +17,11 @@ from o1jax.decode.world import reopened
 from o1jax.model import forward
 from o1jax.model.transformer import LanguageModel, Output
 from o1jax.model.variants import ModelConfig
+from o1jax.dialogue import reviser, writer
 from o1jax.search import SEARCHES, run
 from o1jax.search.prune import pruned
-from o1jax.search.stop import stopped
+from o1jax.search.room import Room
+from o1jax.search.stop import stopped, stopped_turns
 from o1jax.tree import GUIDE
 from o1jax.types import KeyValue, Params, Prompt, Tree, TreeCache
 
@@ -285,6 +287,26 @@ class World(NamedTuple):
     """A text is one token, the state that it leads to."""
     return [1 + len(text) % 7] if text else []
 
+  def _reviser(self, settings, max_steps, reward, drawn, named, written):
+    """Turns in this world begin at its root, and their keys depend on what was asked."""
+    prompt = Prompt(jnp.ones((len(self.values), 40), jnp.int32), jnp.ones(len(self.values), int))
+    grow = self.grow(reward=reward, drawn=drawn, scores=written)
+
+    def grow_turn(asked, tree, cache, keys, parents, **how):
+      keys = jax.vmap(jax.random.fold_in)(keys, jnp.sum(asked.tokens, axis=-1))
+      return grow(tree, cache, keys, parents, **how)
+
+    def open_turn(asked, keys):
+      tree, cache = self.start(Room(max_steps, 1), max_steps, **named)
+      return tree, cache, functools.partial(grow_turn, asked)
+
+    def critique(tree, origin):
+      return origin[:, None], jnp.where(origin > 0, 1, 0)
+
+    said = critique if settings['critique'] else None
+    write = writer(prompt, self.encode, text=settings['text'], critique=said)
+    return reviser(open_turn, write)
+
   def _edited(self, edit, tree, cache, ids):
     """As `decode.world.rewrite`, in a world of tables."""
     kept, text, length = edit.rule(tree, ids)
@@ -331,9 +353,13 @@ class World(NamedTuple):
     edit = row.edits(self.encode, **settings) if row.edits else None
     named = dict(scores=(*row.writes, *written), spare=edit.spare if edit else 0)
     tree, cache = self.start(room, max_steps, **named)
+    if row.turns:
+      settings['revise'] = self._reviser(settings, max_steps, reward, drawn, named, written)
     answer = functools.partial(self._edited, edit) if edit else None
     grow = self.grow(reward=reward, drawn=drawn, scores=written, answer=answer)
     grow = stopped(grow, **stop or {})
+    if row.turns and stop:
+      settings['revise'] = stopped_turns(settings['revise'], **stop)
     grow = pruned(grow, **prune or {})
     return row.search(grow, tree, cache, keys, units=units, **settings)
 

@@ -55,9 +55,9 @@ def _check_stop(section, of):
 def _check_prune(section, of):
   row, given = SEARCHES[section.method], dict(section.get('prune', {}))
   wanted = [f'{key}={value}' for key, value in given.items() if value]
-  guided = ', '.join(name for name, other in SEARCHES.items() if other.guided)
+  guided = ', '.join(name for name, other in SEARCHES.items() if other.prunes)
   require(
-    row.guided or not wanted,
+    row.prunes or not wanted,
     f'{of}.prune.{"".join(wanted[:1])} has nothing to prune: {section.method} samples whole '
     f'solutions; use one of {guided}',
   )

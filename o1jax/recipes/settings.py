@@ -152,7 +152,7 @@ def _evaluate(section):
       _fill(search, dict(stop=stop_defaults()))
     if row and row.several:
       _fill(search, dict(allocate=SHARING))
-    if row and row.guided:
+    if row and row.prunes:
       _fill(search, dict(prune=PRUNING))
   if section['searches']:
     name = min(section['searches'])

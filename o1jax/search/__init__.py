@@ -13,7 +13,9 @@ from o1jax.search import (
   budget_forcing,
   lookahead,
   mcts,
+  mctsr,
   rejection,
+  revision,
   sequential,
   smc,
 )
@@ -37,4 +39,6 @@ SEARCHES: dict[str, Method] = {
   'backtrack': backtrack.METHOD,
   'sequential': sequential.METHOD,
   'budget_forcing': budget_forcing.METHOD,
+  'revision': revision.METHOD,
+  'mctsr': mctsr.METHOD,
 }

@@ -7,12 +7,15 @@ from o1jax import tree as tree_lib
 from o1jax.decode.grow import Reward, grower, start
 from o1jax.decode.rules import Sampling
 from o1jax.decode.world import Edit, World
+from o1jax.dialogue import reviser
 from o1jax.reward import OUTCOME
 from o1jax.reward.guide import CRITIC
 from o1jax.reward.known import Known, Texts
 from o1jax.reward.written import asked, reads, renewed, statistics, weighed, writers
 from o1jax.search.prune import pruned
-from o1jax.search.stop import NEVER, STOPS, stopped, told
+from o1jax.search.room import Room
+from o1jax.search.stop import NEVER, STOPS, stopped, stopped_turns, told
+from o1jax.search.turns import prompts
 from o1jax.tree import GUIDE
 from o1jax.types import Array, Params, Prompt, Tree
 
@@ -53,7 +56,9 @@ class Method(NamedTuple):
       compare, 'improved', statistics over siblings.
     edits: (encode, **settings) -> what is written into its steps, `encode` being text -> tokens;
       None where it gives no text.
-    says: those of its settings that are such texts.
+    says: those of its settings that are texts in tokens.
+    turns: it takes turns: `search` is told `revise`, see `dialogue.Revise`, and its trees hold
+      solutions of several prompts. So no loss can read them.
   """
 
   search: Callable[..., Tree]
@@ -74,6 +79,12 @@ class Method(NamedTuple):
   provides: frozenset[str] = frozenset()
   edits: Callable[..., Edit | None] | None = None
   says: tuple[str, ...] = ()
+  turns: bool = False
+
+  @property
+  def prunes(self) -> bool:
+    """Whether it has nodes that a guide can call wrong."""
+    return self.guided and not self.turns
 
   @property
   def branches(self) -> bool:
@@ -149,48 +160,59 @@ def run(
     Tree [B, X, A, L], with X and A as its `room` says.
   """
   known = Known(model, params, keys, prompt, texts=texts)
-  rule = stop.get('rule', NEVER)
+  rule, settings = stop.get('rule', NEVER), {**method.settings, **settings}
   scores = (*scores, *(name for name in reward or {} if name != OUTCOME))
   scores = (*scores, *STOPS[rule].reads, *(asked((), weigh) if weigh else ()))
-  written = writers(known, scores, guide=guide, flips=flips, oracle=oracle)
-  written |= told(rule, outcome)
+  if method.turns and settings['critique']:
+    scores = (*scores, settings['critique'])
   noted, remembers = statistics(asked(scores, guide)), reads(asked(scores, guide))
-  settings = {**method.settings, **settings}
   edit = method.edits(texts.encode, **settings) if method.edits else None
-  room = method.room(most or units, candidates=candidates, max_steps=max_steps, **settings)
-  tree, cache = start(
-    model,
-    params,
-    prompt,
-    slots=room.slots,
-    candidates=room.candidates,
-    step_length=step_length,
-    max_steps=max_steps,
-    # Later steps read what a world says, so the keys of all slots are kept. So they are where a
-    # score reads on.
-    last=0 if world or edit or remembers else room.last,
-    scores=(*noted, *written, *method.writes),
-  )
 
   def rewarded(tree, ids):
     named = lambda name: tree_lib.pick(tree.scores[name], ids)
     part = lambda name: outcome(tree, ids) if name == OUTCOME else named(name)
     return sum(weight * part(name) for name, weight in (reward or {GUIDE: 1.0}).items())
 
-  grow = grower(
-    model,
-    params,
-    prompt,
-    sampling=sampling,
-    merge=merge,
-    scores=written,
-    statistics=noted,
-    keep=remembers,
-    reward=rewarded if reward or GUIDE in written else None,
-    world=world,
-    edit=edit,
-  )
+  def begin(prompt, keys, room):
+    """An empty tree after a prompt, its cache, and what grows it."""
+    own = known._replace(keys=keys)
+    written = writers(own, scores, guide=guide, flips=flips, oracle=oracle) | told(rule, outcome)
+    tree, cache = start(
+      model,
+      params,
+      prompt,
+      slots=room.slots,
+      candidates=room.candidates,
+      step_length=step_length,
+      max_steps=max_steps,
+      # Later steps read what a world says, so the keys of all slots are kept. So they are where a
+      # score reads on.
+      last=0 if world or edit or remembers else room.last,
+      scores=(*noted, *written, *method.writes),
+    )
+    grow = grower(
+      model,
+      params,
+      prompt,
+      sampling=sampling,
+      merge=merge,
+      scores=written,
+      statistics=noted,
+      keep=remembers,
+      reward=rewarded if reward or GUIDE in written else None,
+      world=world,
+      edit=edit,
+    )
+    return tree, cache, grow
+
+  room = method.room(most or units, candidates=candidates, max_steps=max_steps, **settings)
+  tree, cache, grow = begin(prompt, keys, room)
   grow = pruned(stopped(grow, **stop), **prune)
+  if method.turns:
+    chain = Room(max_steps, 1, last=max_steps)
+    write = prompts(known, text=settings['text'], critique=settings['critique'])
+    revise = reviser(lambda prompt, keys: begin(prompt, keys, chain), write)
+    settings['revise'] = stopped_turns(revise, **stop)
   tree = method.search(grow, tree, cache, keys, units=units, **settings)
   tree = renewed(tree, known, scores, guide=guide, flips=flips)
   return weighed(tree, weigh) if weigh else tree

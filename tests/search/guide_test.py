@@ -13,7 +13,7 @@ from tests.toys import MODEL, OUTCOME, SAMPLING, params, problems
 
 PROMPT, REFERENCE = problems(3)
 # They follow nothing: a guide tells only which of their solutions to choose.
-CHAINS = 'best_of_n', 'sequential', 'budget_forcing'
+CHAINS = 'best_of_n', 'sequential', 'budget_forcing', 'revision'
 
 
 @functools.cache
