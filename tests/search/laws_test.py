@@ -18,7 +18,6 @@ OTHERS = dict(
   aggregate='min',
   ahead=1,
   at_once=3,
-  children=4,
   critique='',
   alpha=0.25,
   answer='',
@@ -35,7 +34,9 @@ OTHERS = dict(
   weights='guide',
   width=3,
 )
-SETTINGS = [(name, key) for name, row in SEARCHES.items() for key in row.settings]
+# What matters in larger trees alone, and is tested beside its search.
+LATE = {'children'}
+SETTINGS = [(name, key) for name, row in SEARCHES.items() for key in row.settings if key not in LATE]
 SEVERAL = [name for name, row in SEARCHES.items() if row.several]
 
 
