@@ -22,6 +22,7 @@ LEVELS = {
   'decode': 3,
   'policy': 4,
   'reward': 4,
+  'dialogue': 4,
   'search': 5,
   'learning': 5,
   'fused': 6,
@@ -65,6 +66,7 @@ COMMON = {
   'task': 'what poses problems',
   'code': 'a field of published programs, and what a compiled program is made of',
   'report': 'a folder of a run',
+  'revision': 'of the code of a run, and a search',
   'label': 'a field of published solutions, and a stage',
 }
 # Files that may name the variants of some tables all the same.

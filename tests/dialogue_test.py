@@ -13,7 +13,9 @@ WORDS = {'\n': [NEWLINE], 'more': [7, 8], '': []}
 
 def tree():
   """Chains 3 4 EOS and 5 6, the second of which is not finished."""
-  found = hand_tree([0, 1, 0, 3], width=1, max_steps=2, terminal=[[False], [True], [False], [False]])
+  found = hand_tree(
+    [0, 1, 0, 3], width=1, max_steps=2, terminal=[[False], [True], [False], [False]]
+  )
   tokens = np.array([3, EOS, 5, 6], np.int32).reshape(1, 4, 1, 1)
   return found.replace(tokens=jnp.asarray(tokens))
 

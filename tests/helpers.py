@@ -14,10 +14,10 @@ from o1jax.decode.grow import grower, growing, start
 from o1jax.decode.loop import Steps
 from o1jax.decode.rules import Sampling
 from o1jax.decode.world import reopened
+from o1jax.dialogue import reviser, writer
 from o1jax.model import forward
 from o1jax.model.transformer import LanguageModel, Output
 from o1jax.model.variants import ModelConfig
-from o1jax.dialogue import reviser, writer
 from o1jax.search import SEARCHES, run
 from o1jax.search.prune import pruned
 from o1jax.search.room import Room

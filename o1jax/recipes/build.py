@@ -20,7 +20,7 @@ from o1jax.model import forward
 from o1jax.model.sharding import AXES, TENSOR
 from o1jax.model.variants import ModelConfig
 from o1jax.recipes.experiment import Experiment, assemble
-from o1jax.recipes.growth import allocate_of, check_texts, rule_of
+from o1jax.recipes.growth import allocate_of, rule_of
 from o1jax.recipes.idle import refuse_idle
 from o1jax.recipes.objectives import (
   check_learning,
@@ -31,6 +31,7 @@ from o1jax.recipes.objectives import (
   scores_read,
 )
 from o1jax.recipes.pretrained import load_policy
+from o1jax.recipes.said import check_said
 from o1jax.recipes.searches import Search, check_method, check_searches
 from o1jax.recipes.settings import complete, kind_of
 from o1jax.reward import OUTCOME
@@ -119,7 +120,12 @@ def check_searching(experiment: Experiment, name: str, devices) -> None:
   )
   of = f'config.{name}.search'
   check_method(section.search, config, section.search.units, of)
-  check_texts(experiment, section.search, of)
+  require(
+    not SEARCHES[section.search.method].turns,
+    f'{of}.method={section.search.method!r} asks several prompts of a problem, and losses read '
+    f'one: use one of {", ".join(n for n, row in SEARCHES.items() if not row.turns)}',
+  )
+  check_said(experiment, section.search.method, section.search, of)
   require(section.search.units >= 1, f'{of}.units={section.search.units}: give at least 1')
   _require_least(name, section, batch=1, minibatches=1, passes=1, updates_per_call=1, updates=0)
   divides = [('updates_per_call', 'updates'), ('minibatches', 'batch')]
@@ -157,7 +163,7 @@ def check_evaluate(experiment: Experiment, name: str, devices) -> None:
       f'cannot tell of a prefix whether it can still become right, so it has no {ORACLE}',
     )
     of = f'config.evaluate.searches.{row}'
-    check_texts(experiment, search, of)
+    check_said(experiment, search.method, search, of)
     check_scores(experiment, names(search.guide), f'{of}.guide={search.guide!r}')
     weigh = search.get('weigh', '')
     if weigh:

@@ -1,7 +1,6 @@
 """What a row of the config's searches says of where a search goes on: the rule that stops it,
 the thresholds that prune it, and which problems get more."""
 
-from o1jax.recipes.experiment import Experiment
 from o1jax.runtime.config import ConfigDict, ConfigError, require
 from o1jax.search import SEARCHES, STOPS
 from o1jax.search.allocate import DEFAULTS as SHARING
@@ -15,28 +14,6 @@ def check_growth(section: ConfigDict, of: str) -> None:
   _check_stop(section, of)
   _check_prune(section, of)
   _check_allocation(section, of)
-
-
-def check_texts(experiment: Experiment, section: ConfigDict, of: str) -> None:
-  """Refuses texts of a search that its tokenizer cannot spell, or that no step has room for; `of` is
-  the search in words."""
-  row, room = SEARCHES[section.method], experiment.config.shapes.step_length
-  free = room - (experiment.world.tokens if experiment.world else 0)
-  for name in row.says:
-    text = row.own(section)[name]
-    require(type(text) is str, f'{of}.{name}={text!r}: give a text')
-    unknown = experiment.tokenizer.unknown_characters([text])
-    require(
-      not unknown,
-      f'{of}.{name}={text!r}: the tokenizer has no token for {unknown}, so the policy has never '
-      'read such a text; give one of the kind that it was shown',
-    )
-    size = len(experiment.tokenizer.encode(text))
-    require(
-      size < free,
-      f'{of}.{name}={text!r} takes {size} of the {free} tokens of a step, and leaves none to be '
-      'sampled: give a shorter text, or raise config.shapes.step_length',
-    )
 
 
 def _check_stop(section, of):

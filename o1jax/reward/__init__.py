@@ -36,8 +36,8 @@ class Score(NamedTuple):
     read: as `score`, the tokens that the policy reads after each node to give it. They are billed,
       and the keys of all nodes are kept. None = none.
     lacks: Task -> what it lacks for this score, in words; '' where it has it.
-    critique: (`Known`, tree, ids [B, N]) -> tokens [B, N, G] and length [B, N]: what stands on nodes
-      as a line of text, 0 where that says nothing. None = it is a mere number.
+    critique: (`Known`, tree, ids [B, N]) -> tokens [B, N, G] and length [B, N]: what stands on
+      nodes as a line of text, 0 where that says nothing. None = it is a mere number.
     longest: (texts) -> G.
   """
 

@@ -96,9 +96,7 @@ def _asks(tree, ids, size):
   return tree_lib.pick(tree_lib.finished(tree), ids, fill=False) & (size > 0)
 
 
-def _line(
-  known: Known, tree: Tree, ids: Array, *, alone: bool = False
-) -> tuple[Array, Array]:
+def _line(known: Known, tree: Tree, ids: Array, *, alone: bool = False) -> tuple[Array, Array]:
   """The line after each node in tokens, [B, N, G] left-packed, and its length [B, N], 0 where a
   part of it says nothing. Alone, it goes on with no line that is open."""
   texts, asked = known.texts, known.texts.task.probe

@@ -54,9 +54,7 @@ def budget_forcing(
   return tree.replace(chains=most)
 
 
-def edit(
-  encode: Callable[[str], list[int]], *, times: int, text: str, answer: str
-) -> Edit | None:
+def edit(encode: Callable[[str], list[int]], *, times: int, text: str, answer: str) -> Edit | None:
   """What is written in place of an end, or before the last step.
 
   Args:
@@ -91,7 +89,9 @@ def edit(
   return Edit(rule, spare=max(again - 1, last))
 
 
-def room(units: int, *, candidates: int, max_steps: int, times: int, text: str, answer: str) -> Room:
+def room(
+  units: int, *, candidates: int, max_steps: int, times: int, text: str, answer: str
+) -> Room:
   """A slot for each step of each chain. Their keys are kept, since a text may follow any of them.
 
   Raises:

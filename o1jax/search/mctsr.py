@@ -1,5 +1,5 @@
-"""Monte Carlo tree self-refine (MCTSr, arXiv:2406.07394): a tree whose nodes are whole solutions, and
-whose edges are refinements."""
+"""Monte Carlo tree self-refine (MCTSr, arXiv:2406.07394): a tree whose nodes are whole solutions,
+and whose edges are refinements."""
 
 import jax
 import jax.numpy as jnp

@@ -1,5 +1,5 @@
-"""Sequential revision (Self-Refine, arXiv:2303.17651; arXiv:2408.03314): chains side by side, each of
-which is then revised, turn after turn."""
+"""Sequential revision (Self-Refine, arXiv:2303.17651; arXiv:2408.03314): chains side by side, each
+of which is then revised, turn after turn."""
 
 import jax
 import jax.numpy as jnp

@@ -1,8 +1,8 @@
 """What searches that take turns have in common: which solution a turn is about, and what its prompt
 says behind that.
 
-The settings of all of them: `text` stands at the end of a turn's prompt, and `critique` is the score
-whose judgement in words stands before that, '' = none does.
+The settings of all of them: `text` stands at the end of a turn's prompt, and `critique` is the
+score whose judgement in words stands before that, '' = none does.
 """
 
 from collections.abc import Callable

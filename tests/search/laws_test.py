@@ -36,7 +36,9 @@ OTHERS = dict(
 )
 # What matters in larger trees alone, and is tested beside its search.
 LATE = {'children'}
-SETTINGS = [(name, key) for name, row in SEARCHES.items() for key in row.settings if key not in LATE]
+SETTINGS = [
+  (name, key) for name, row in SEARCHES.items() for key in row.settings if key not in LATE
+]
 SEVERAL = [name for name, row in SEARCHES.items() if row.several]
 
 

@@ -109,10 +109,10 @@ def test_a_turn_is_a_search_of_the_prompt_that_was_written(critique):
       length = np.array([len(row) for row in rows], np.int32)
       prompt = Prompt(jnp.asarray(tokens), jnp.asarray(length))
       other = alone(toys.params(), of_slot(KEYS, slot), prompt)
-      part = lambda x: x[:, slot : slot + R]
+      rows = np.arange(slot, slot + R)
       for name in ('tokens', 'length', 'terminal'):
-        np.testing.assert_array_equal(part(getattr(tree, name)), getattr(other, name))
-      np.testing.assert_allclose(part(tree.value), other.value, atol=1e-5)
+        np.testing.assert_array_equal(getattr(tree, name)[:, rows], getattr(other, name))
+      np.testing.assert_allclose(tree.value[:, rows], other.value, atol=1e-5)
   # Of attempts that ended and that did not, with and without something said of them.
   assert kinds == {(False, False), (True, False), *([(True, True)] if critique else [])}
 
