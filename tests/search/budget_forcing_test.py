@@ -13,11 +13,13 @@ from o1jax.reward.known import Texts
 from o1jax.reward.written import guided
 from o1jax.search import SEARCHES, run
 from o1jax.search.budget_forcing import METHOD, edit
+from tests.decode.world_test import SAID, WORLD
 from tests.helpers import DELIMITER, EOS, LINE, best_of_n, jit, keys, prompts, tiny
 
 N, R, L = 4, 6, 5
 WAIT, FINAL = [DELIMITER, 7], [9]
 WORDS = {'wait': WAIT, 'final': FINAL, '': []}
+TEXTS = Texts(None, None, WORDS.get)
 MODEL, PARAMS = tiny(layers=1)
 SHAPE = dict(step_length=L, max_steps=R, sampling=LINE)
 
@@ -25,9 +27,7 @@ SHAPE = dict(step_length=L, max_steps=R, sampling=LINE)
 @functools.cache
 def search(units=N, batch=None, **settings):
   how = dict(times=1, text='wait', answer='final', most=N) | settings
-  forced = functools.partial(
-    run, SEARCHES['budget_forcing'], MODEL, texts=Texts(None, None, WORDS.get), **SHAPE, **how
-  )
+  forced = functools.partial(run, SEARCHES['budget_forcing'], MODEL, texts=TEXTS, **SHAPE, **how)
   rows = slice(None) if batch is None else slice(batch, batch + 1)
   asked = jax.tree.map(lambda x: x[rows], (keys(), prompts()))
   return jax.device_get(jit(functools.partial(forced, units=units))(PARAMS, *asked))
@@ -164,3 +164,17 @@ def test_what_cannot_be_forced_is_refused(changes, words):
   settings = dict(METHOD.settings) | changes
   with pytest.raises(ValueError, match=words):
     METHOD.room(3, candidates=1, max_steps=R, **settings)
+
+
+def test_a_world_speaks_between_the_steps_all_the_same():
+  """Both texts have their room, and decoding reads both as learning does."""
+  size = L + SAID
+  how = dict(step_length=size, max_steps=R, sampling=LINE, world=WORLD, texts=TEXTS, units=N)
+  forced = functools.partial(run, SEARCHES['budget_forcing'], MODEL, **how, text='wait')
+  tree = jit(functools.partial(forced, answer='final'))(PARAMS, keys(), prompts())
+  tree = jax.device_get(tree)
+  whole = jit(functools.partial(forward_tree, MODEL, tokens=100))(PARAMS, prompts(), tree)
+  real = (tree.expanded >= 0)[..., None, None] & (np.arange(size) < tree.length[..., None])
+  assert (tree.scores[tree_lib.TAKEN] > 0).any()
+  assert (tree.given & (tree.scores[tree_lib.TAKEN] == 0)[..., None]).any()
+  np.testing.assert_allclose(*(np.where(real, x.logprob, 0) for x in (whole, tree)), atol=2e-4)
