@@ -4,28 +4,34 @@ r"""Every search of the chapter with one policy, at equal tokens.
     --config.evaluate.policies.initialised.stages="('runs/quickstart:reward',)"
 
 It measures a policy that the quickstart has trained and trains nothing. `:oracle` measures the
-ceilings instead: each search follows exact verdicts, of prefixes too. `:smoke` is the same made
-tiny, for tests, and trains a policy of its own.
+ceilings instead: each search follows exact verdicts, of prefixes too.
+
+`:turns` measures the searches that ask again with an attempt, and trains a policy of its own: a
+prompt then has room for an attempt, which no other run shares. `:smoke` is all of this made tiny,
+for tests.
 """
 
 from ml_collections import ConfigDict
 
 from configs import quickstart
 
-ARGUMENTS = ('', 'oracle', 'smoke')
+ARGUMENTS = ('', 'oracle', 'turns', 'smoke')
 
 
 def get_config(argument: str = '') -> ConfigDict:
   """The quickstart's policy and problems, and a row for each search."""
   if argument not in ARGUMENTS:
-    raise ValueError(f'the argument {argument!r} is unknown: give none, oracle or smoke')
+    raise ValueError(f'the argument {argument!r} is unknown: give none, oracle, turns or smoke')
   c = quickstart.get_config('smoke' if argument == 'smoke' else '')
   c.stages = ('evaluate', 'report')
-  if argument == 'smoke':
+  if argument in ('turns', 'smoke'):
     c.stages = ('initialise', 'reward', *c.stages)
+    # A question, an attempt of as many tokens as there may be, and a line about it.
+    c.shapes.prompt_length = 40 + c.shapes.step_length * c.shapes.max_steps
+  methods = {'turns': TURNS, 'smoke': SEARCHES | TURNS}.get(argument, SEARCHES)
   chains, gumbel = c.evaluate.searches.chains, c.evaluate.searches.gumbel
   rows = dict(chains=chains, gumbel=gumbel)
-  for method, settings in SEARCHES.items():
+  for method, settings in methods.items():
     row = gumbel.copy_and_resolve_references()
     del row.candidates
     row.update(method=method, **settings)
@@ -55,4 +61,11 @@ SEARCHES = dict(
   lookahead=dict(candidates=4, tokens=(800, 1600), most=4),
   smc=dict(most=24),
   backtrack=dict(candidates=4),
+  # A chain that would end judges itself, and goes on.
+  budget_forcing=dict(most=16),
+)
+# Each asks again with an attempt.
+TURNS = dict(
+  revision=dict(most=12),
+  mctsr=dict(most=24),
 )

@@ -21,7 +21,7 @@ The floors of the house; a module imports only from lower ones (`docs/DESIGN.md`
     evaluation                     accuracy, statistics, report
     fused                          search and learn, as one update
     search    learning             chapters 3 and 4 of the roadmap
-    policy    reward               chapters 1 and 2
+    policy    reward    dialogue   chapters 1 and 2; turns
     decode                         token rules, the decoding loop, growing a tree
     tasks     data       verify    problems; readers and pipelines; verdicts
     model     text                 the transformer; tokenizers and the step format

@@ -15,6 +15,11 @@ ROOT = 0
 NONE = -1
 # The name in `Tree.scores` of how many tokens the policy has read after a node to score it.
 READ = 'read'
+# Of how many tokens were sampled at the end of a node's step and taken back.
+TAKEN = 'taken'
+# Of a node of a later turn (see `dialogue.joined`): how many tokens its turn's prompt has, and the
+# node that the prompt was written from. 0 for others.
+ASKED, ORIGIN = 'asked', 'origin'
 GUIDE = 'guide'  # the name in `Tree.scores` of what a search follows, where it is not the critic
 COUNT = 'count'  # of how many solutions a node stands for, where that is not one for each
 
@@ -262,9 +267,16 @@ def chains_together(field: Array, count: int) -> Array:
 
 
 def generated_tokens(tree: Tree) -> Array:
-  """Tokens sampled for each problem, [B]: every branch counts, pruned and duplicate ones too."""
-  length = jnp.sum(jnp.where(tree.expanded[..., None] >= 0, tree.length, 0), axis=(1, 2))
+  """Tokens sampled for each problem, [B]: every branch counts, pruned and duplicate ones too, and
+  what was taken back."""
+  length = tree.length + taken(tree)
+  length = jnp.sum(jnp.where(tree.expanded[..., None] >= 0, length, 0), axis=(1, 2))
   return length - given_tokens(tree)
+
+
+def taken(tree: Tree) -> Array:
+  """Tokens that were sampled at the end of each node's step and taken back, [B, X, A]."""
+  return tree.scores.get(TAKEN, jnp.zeros(tree.length.shape)).astype(tree.length.dtype)
 
 
 def tokens_after(tree: Tree, found: Array) -> Array:

@@ -22,6 +22,7 @@ LEVELS = {
   'decode': 3,
   'policy': 4,
   'reward': 4,
+  'dialogue': 4,
   'search': 5,
   'learning': 5,
   'fused': 6,
@@ -66,6 +67,7 @@ COMMON = {
   'code': 'a field of published programs, and what a compiled program is made of',
   'report': 'a folder of a run',
   'first_error': 'a label of the critic, and what a judge of it counts',
+  'revision': 'of the code of a run, and a search',
   'label': 'a field of published solutions, and a stage',
 }
 # Files that may name the variants of some tables all the same.

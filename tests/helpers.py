@@ -13,12 +13,15 @@ from o1jax import tree as tree_lib
 from o1jax.decode.grow import grower, growing, start
 from o1jax.decode.loop import Steps
 from o1jax.decode.rules import Sampling
+from o1jax.decode.world import reopened
+from o1jax.dialogue import reviser, writer
 from o1jax.model import forward
 from o1jax.model.transformer import LanguageModel, Output
 from o1jax.model.variants import ModelConfig
 from o1jax.search import SEARCHES, run
 from o1jax.search.prune import pruned
-from o1jax.search.stop import stopped
+from o1jax.search.room import Room
+from o1jax.search.stop import stopped, stopped_turns
 from o1jax.tree import GUIDE
 from o1jax.types import KeyValue, Params, Prompt, Tree, TreeCache
 
@@ -208,11 +211,11 @@ class World(NamedTuple):
   terminal: np.ndarray
 
   def start(
-    self, room, max_steps: int, root_value=0.5, scores: tuple[str, ...] = ()
+    self, room, max_steps: int, root_value=0.5, scores: tuple[str, ...] = (), spare: int = 0
   ) -> tuple[Tree, TreeCache]:
-    """An empty tree of steps of one token, and a cache of nothing."""
+    """An empty tree of steps of one token, with room for more, and a cache of nothing."""
     batch = len(self.values)
-    tree = tree_lib.empty(batch, room.slots, room.candidates, 1, max_steps, scores=scores)
+    tree = tree_lib.empty(batch, room.slots, room.candidates, 1 + spare, max_steps, scores=scores)
     nodes = jnp.zeros((batch, room.slots, room.candidates, 0))
     nothing = TreeCache({}, {}, jnp.ones(batch, jnp.int32), jnp.zeros((batch, 0)), nodes)
     return tree.replace(root_value=jnp.full(batch, root_value)), nothing
@@ -243,7 +246,9 @@ class World(NamedTuple):
     first child of its state, or to one that is drawn, until one ends or is at depth R. Draws have
     the log-probs of their states."""
     del how
-    kids = world.children[tree_lib.pick(tree.tokens[..., 0], parents)]
+    last = jnp.maximum(tree.length - 1, 0)[..., None]
+    state = jnp.take_along_axis(tree.tokens, last, axis=-1)[..., 0]
+    kids = world.children[tree_lib.pick(state, parents)]
     share = lambda kids, chosen: jnp.log((kids == chosen).mean(-1))
     chances = []
     if drawn:
@@ -251,7 +256,7 @@ class World(NamedTuple):
       which = jax.vmap(draw)(keys)  # [B, W, S]
       if distinct:
         theirs = (tree.expanded[:, None] == parents[..., None])[..., None]  # [B, W, X, 1]
-        known = theirs & (kids[:, :, None] == tree.tokens[:, None, :, 0])
+        known = theirs & (kids[:, :, None] == state[:, None, :, :1])
         order = (jnp.arange(kids.shape[-1]) - which[..., :1]) % kids.shape[-1]
         order += kids.shape[-1] * known.any(2)
         which = which.at[..., 0].set(jnp.argmin(order, axis=-1))
@@ -281,13 +286,56 @@ class World(NamedTuple):
       tokens=jnp.where(goes_on, tokens, 0).astype(jnp.int32),
       length=goes_on.sum(-1).astype(jnp.int32),
       logprob=jnp.where(goes_on, jnp.stack(chances, axis=-1) if drawn else 0.0, 0.0),
-      place=jnp.broadcast_to(jnp.arange(steps), tokens.shape),
+      place=jnp.broadcast_to(jnp.arange(steps) * tree.tokens.shape[-1], tokens.shape),
       value=jnp.log(values / (1 - values)).astype(jnp.float32),
       terminal=jnp.stack(ended, axis=-1).any(-1),
       hidden=jnp.zeros((*lead, 0)),
       cache={},
       after=jnp.zeros((*tokens.shape, 0)) if keep else None,
     )
+
+  @staticmethod
+  def encode(text: str) -> list[int]:
+    """A text is one token, the state that it leads to."""
+    return [1 + len(text) % 7] if text else []
+
+  def _reviser(self, settings, max_steps, reward, drawn, named, written):
+    """Turns in this world begin at its root, and their keys depend on what was asked."""
+    prompt = Prompt(jnp.ones((len(self.values), 40), jnp.int32), jnp.ones(len(self.values), int))
+    grow = self.grow(reward=reward, drawn=drawn, scores=written)
+
+    def grow_turn(asked, tree, cache, keys, parents, **how):
+      keys = jax.vmap(jax.random.fold_in)(keys, jnp.sum(asked.tokens, axis=-1))
+      return grow(tree, cache, keys, parents, **how)
+
+    def open_turn(asked, keys):
+      tree, cache = self.start(Room(max_steps, 1), max_steps, **named)
+      return tree, cache, functools.partial(grow_turn, asked)
+
+    def critique(tree, origin):
+      return origin[:, None], jnp.where(origin > 0, 1, 0)
+
+    said = critique if settings['critique'] else None
+    write = writer(prompt, self.encode, text=settings['text'], critique=said)
+    return reviser(open_turn, write)
+
+  def _edited(self, edit, tree, cache, ids):
+    """As `decode.world.rewrite`, in a world of tables."""
+    kept, text, length = edit.rule(tree, ids)
+    place = jnp.arange(tree.tokens.shape[-1]) - kept[..., None]
+    inside = (place >= 0) & (place < length[..., None])
+    tree = reopened(tree, ids, kept, length)
+    told = jnp.where(length > 0, ids, tree_lib.NONE)
+    fill = lambda field, new: tree_lib.put(
+      field, told, jnp.where(inside, new, tree_lib.pick(field, ids))
+    )
+    value = jnp.asarray(self.values, jnp.float32)[jnp.arange(len(ids))[:, None], text[..., 0]]
+    return tree.replace(
+      tokens=fill(tree.tokens, text[..., :1]),
+      given=fill(tree.given, True),
+      length=tree_lib.put(tree.length, told, kept + length),
+      value=tree_lib.put(tree.value, told, value),
+    ), cache
 
   def search(
     self,
@@ -316,8 +364,16 @@ class World(NamedTuple):
       reward = lambda tree, ids: tree_lib.pick(tree.scores[GUIDE], ids)
     elif row.told and reward is None:  # a verdict
       reward = lambda tree, ids: (tree_lib.pick(tree.value, ids) > 0.5).astype(jnp.float32)
-    tree, cache = self.start(room, max_steps, scores=(*row.writes, *written))
-    grow = stopped(self.grow(reward=reward, drawn=drawn, scores=written), **stop or {})
+    edit = row.edits(self.encode, **settings) if row.edits else None
+    named = dict(scores=(*row.writes, *written), spare=edit.spare if edit else 0)
+    tree, cache = self.start(room, max_steps, **named)
+    if row.turns:
+      settings['revise'] = self._reviser(settings, max_steps, reward, drawn, named, written)
+    answer = functools.partial(self._edited, edit) if edit else None
+    grow = self.grow(reward=reward, drawn=drawn, scores=written, answer=answer)
+    grow = stopped(grow, **stop or {})
+    if row.turns and stop:
+      settings['revise'] = stopped_turns(settings['revise'], **stop)
     grow = pruned(grow, **prune or {})
     return row.search(grow, tree, cache, keys, units=units, **settings)
 

@@ -10,7 +10,7 @@ from o1jax import tree as tree_lib
 from o1jax.decode.chains import cut, keep_chains, write_chains
 from o1jax.decode.loop import Statistics, Steps, decode_steps
 from o1jax.decode.rules import Sampling
-from o1jax.decode.world import World, append
+from o1jax.decode.world import Edit, World, append, rewrite
 from o1jax.keys import of_slot
 from o1jax.model.attention import as_blocks
 from o1jax.model.forward import start_cache
@@ -124,6 +124,7 @@ def grower(
   keep: bool = False,
   reward: Reward | None = None,
   world: World | None = None,
+  edit: Edit | None = None,
 ) -> Grow:
   """The `Grow` of a policy on B problems.
 
@@ -140,17 +141,23 @@ def grower(
     keep: of all chains; a score reads what the model remembers of them.
     reward: of finished nodes; None = the critic's value.
     world: what is said after a step; None = nothing.
+    edit: what is written into a step then; None = nothing.
   """
+  free = (world.tokens if world else 0) + (edit.spare if edit else 0)
 
   def sample(keys, tree, cache, parents, path, **settings):
-    own = tree.tokens.shape[-1] - (world.tokens if world else 0)
+    own = tree.tokens.shape[-1] - free
     settings |= dict(sampling=sampling, own=own, statistics=statistics)
     return decode_steps(model, params, keys, tree, cache, parents, path, **settings)
 
   def answer(tree, cache, ids):
-    return append(model, params, prompt, tree, cache, ids, world, temperature=sampling.temperature)
+    for write, what in ((append, world), (rewrite, edit)):
+      if what:
+        how = dict(temperature=sampling.temperature)
+        tree, cache = write(model, params, prompt, tree, cache, ids, what, **how)
+    return tree, cache
 
-  answer = answer if world else None
+  answer = answer if world or edit else None
   return growing(sample, merge=merge, scores=scores, keep=keep, reward=reward, answer=answer)
 
 

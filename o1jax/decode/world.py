@@ -1,5 +1,5 @@
-"""Text that nobody sampled: what a world says after a step. The policy reads it as if it had
-written it."""
+"""Text that nobody sampled: what a world says after a step, and what is written in place of an end.
+The policy reads it as if it had written it."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -26,6 +26,19 @@ class World(NamedTuple):
 
   answer: Callable[[Prompt, Tree, Array], tuple[Array, Array]]
   tokens: int
+
+
+class Edit(NamedTuple):
+  """What is written into steps that were just made, in place of their last tokens or behind them.
+
+  Attributes:
+    rule: (tree, ids [B, N]) -> kept [B, N], tokens [B, N, G] and length [B, N]: how many tokens of
+      each step stay, and the text behind those. A length of 0 leaves the step as it is.
+    spare: tokens that are kept free for it at the end of every step.
+  """
+
+  rule: Callable[[Tree, Array], tuple[Array, Array, Array]]
+  spare: int
 
 
 def text_world(
@@ -76,18 +89,70 @@ def append(
   """
   tokens, length = world.answer(prompt, tree, ids)
   goes_on = tree_lib.expandable(tree, ids) & (ids > tree_lib.ROOT)
-  room = tree.tokens.shape[-1] - tree_lib.pick(tree.length, ids)
-  length = jnp.where(goes_on, jnp.minimum(length, room), 0)
+  sampled = tree_lib.pick(tree.length, ids)
+  length = jnp.where(goes_on, jnp.minimum(length, tree.tokens.shape[-1] - sampled), 0)
 
   def write(tree, cache):
-    said = _read(model, params, prompt, tree, cache, ids, tokens, temperature or 1.0)
-    return _written(tree, cache, ids, tokens, length, said)
+    path, before = tree_lib.path_to(tree, ids), tree_lib.pick(cache.hidden, ids)
+    said = _read(model, params, prompt, tree, cache, path, before, tokens, temperature or 1.0)
+    return _written(tree, cache, ids, tokens, sampled, length, said, first=sampled)
 
   return jax.lax.cond(jnp.any(length > 0), write, lambda tree, cache: (tree, cache), tree, cache)
 
 
+def rewrite(
+  model,
+  params,
+  prompt: Prompt,
+  tree: Tree,
+  cache: TreeCache,
+  ids: Array,
+  edit: Edit,
+  *,
+  temperature: float = 1.0,
+) -> tuple[Tree, TreeCache]:
+  """Edits the steps that end at nodes `ids` [B, N], which are not expanded yet.
+
+  A step that is edited is open: it may be expanded, and it is worth what the critic says of it.
+  What was sampled and does not stay is counted in the score `tree.TAKEN`. The policy reads the
+  step anew, since what it remembers of the end is not what it would of the text.
+  """
+  kept, text, length = edit.rule(tree, ids)
+  size = tree.tokens.shape[-1]
+  length = jnp.where(ids > tree_lib.ROOT, jnp.minimum(length, size - kept), 0)
+
+  def write(tree, cache):
+    place = jnp.arange(size) - kept[..., None]
+    shown = jnp.take_along_axis(text, jnp.clip(place, 0, text.shape[-1] - 1), axis=-1)
+    tokens = jnp.where(place < 0, tree_lib.pick(tree.tokens, ids), shown)
+    slots = jnp.maximum(ids - 1, 0) // tree_lib.candidates(tree)
+    path = jnp.take_along_axis(tree.path, slots[..., None], axis=1)
+    above = jnp.take_along_axis(tree.expanded, slots, axis=1)[..., None]
+    before = tree_lib.pick(cache.hidden, above[..., 0])
+    before = jnp.where(above > tree_lib.ROOT, before, cache.root_hidden[:, None])
+    said = _read(model, params, prompt, tree, cache, path, before, tokens, temperature or 1.0)
+    opened = reopened(tree, ids, kept, length)
+    first = jnp.zeros_like(kept)
+    return _written(opened, cache, ids, tokens, kept, length, said, first=first)
+
+  return jax.lax.cond(jnp.any(length > 0), write, lambda tree, cache: (tree, cache), tree, cache)
+
+
+def reopened(tree: Tree, ids: Array, kept: Array, length: Array) -> Tree:
+  """The tree whose nodes `ids` [B, N] are no ends any more, where they are given a text of some
+  length [B, N] behind the `kept` of their tokens."""
+  told = jnp.where(length > 0, ids, tree_lib.NONE)
+  taken = tree.scores[tree_lib.TAKEN]
+  count = tree_lib.pick(tree.length, ids) - kept
+  return tree.replace(
+    terminal=tree_lib.put(tree.terminal, told, jnp.zeros(ids.shape, bool)),
+    reward=tree_lib.put(tree.reward, told, jnp.zeros(ids.shape)),
+    scores=tree.scores | {tree_lib.TAKEN: tree_lib.put(taken, told, count.astype(taken.dtype))},
+  )
+
+
 class _Read(NamedTuple):
-  """What a pass over given tokens [B, N, G] gives."""
+  """What a pass over tokens [B, N, G] gives."""
 
   hidden: Array  # [B, N, G, D]
   value: Array  # [B, N, G] P(correct)
@@ -95,10 +160,10 @@ class _Read(NamedTuple):
   cache: dict[str, KeyValue]  # [B, K, N, 1, ...]
 
 
-def _read(model, params, prompt, tree, cache, ids, tokens, temperature) -> _Read:
-  """One pass over what follows each node: it reads the prompt, the path, and the node itself."""
+def _read(model, params, prompt, tree, cache, path, before, tokens, temperature) -> _Read:
+  """One pass over what follows the nodes at the end of each path [B, N, R], whose last hidden state
+  is `before` [B, N, D]: it reads the prompt and the path."""
   size = tokens.shape[-1]
-  path = tree_lib.path_to(tree, ids)
   start = cache.prompt_length[:, None] + tree_lib.pick(tree.length, path).sum(-1)
   context = shared_context(tree, cache, path)
   context = context._replace(self_mask=jnp.tri(size, dtype=bool)[None, None, None])
@@ -106,21 +171,20 @@ def _read(model, params, prompt, tree, cache, ids, tokens, temperature) -> _Read
   longest = tree_lib.longest(tree, prompt)
   out = apply(model, params, tokens[:, :, None], positions, context, longest=longest)
   hidden = out.hidden[:, :, 0]
-  before = tree_lib.pick(cache.hidden, ids)[:, :, None]
-  before = jnp.concatenate([before, hidden[:, :, :-1]], axis=2)
+  before = jnp.concatenate([before[:, :, None], hidden[:, :, :-1]], axis=2)
   scores = score_tokens(model, params, before, tokens, temperature=temperature)
   return _Read(hidden, jax.nn.sigmoid(out.value[:, :, 0]), scores.logprob, out.cache)
 
 
-def _written(tree, cache, ids, tokens, length, said: _Read):
-  step = tree.tokens.shape[-1]
-  sampled = tree_lib.pick(tree.length, ids)
-  # The given token at each place of the step, and whether there is one.
-  place = jnp.arange(step) - sampled[..., None]
+def _written(tree, cache, ids, tokens, kept, length, said: _Read, *, first):
+  """Writes given text behind the `kept` tokens of nodes. tokens, said: [B, N, G], which begin with
+  token `first` [B, N] of the step."""
+  # The token that was read at each place of the step, and whether it is given.
+  place = jnp.arange(tree.tokens.shape[-1]) - kept[..., None]
   inside = (place >= 0) & (place < length[..., None])
-  place = jnp.clip(place, 0, tokens.shape[-1] - 1)
+  place = jnp.clip(place + (kept - first)[..., None], 0, tokens.shape[-1] - 1)
   told = jnp.where(length > 0, ids, tree_lib.NONE)
-  last = jnp.maximum(length - 1, 0)[..., None]
+  last = jnp.maximum(kept + length - 1 - first, 0)[..., None]
 
   def fill(field, new):
     new = jnp.where(inside, jnp.take_along_axis(new, place, axis=-1), tree_lib.pick(field, ids))
@@ -132,7 +196,7 @@ def _written(tree, cache, ids, tokens, length, said: _Read):
     logprob=fill(tree.logprob, said.logprob),
     token_value=fill(tree.token_value, said.value),
     given=fill(tree.given, jnp.ones(tokens.shape, bool)),
-    length=tree_lib.put(tree.length, told, sampled + length),
+    length=tree_lib.put(tree.length, told, kept + length),
     value=tree_lib.put(tree.value, told, value),
   )
   blocks = lambda old, new: _fill_blocks(old, new, told, inside, place)

@@ -43,11 +43,31 @@ def search_bill(config: ModelConfig, prompt: Prompt, tree: Tree) -> tuple[Array,
 
 def _of_tree(prompt, tree):
   """The tokens of a prompt and a tree, and how many tokens those read, [B] each."""
-  length = jnp.where((tree.expanded >= 0)[..., None], tree.length, 0).astype(jnp.float32)
-  start = tree_lib.step_start(tree, prompt.length)[..., None].astype(jnp.float32)
-  size = prompt.length.astype(jnp.float32)
-  read = _triangle(size) + jnp.sum(length * start + _triangle(length), axis=(1, 2))
-  return length.sum(axis=(1, 2)) + size, read
+  used = (tree.expanded >= 0)[..., None]
+  length = jnp.where(used, tree.length, 0).astype(jnp.float32)
+  start, asked = _start(prompt, tree), jnp.where(used, _asked(tree), 0)
+  # Each turn reads its prompt once, before its first step.
+  asked = jnp.where((tree.expanded == tree_lib.ROOT)[..., None], asked, 0)
+  size = prompt.length + asked.sum(axis=(1, 2))
+  read = _triangle(prompt.length.astype(jnp.float32)) + _triangle(asked).sum(axis=(1, 2))
+  read += jnp.sum(length * start + _triangle(length), axis=(1, 2))
+  # What was taken back stood behind what was sampled and stayed.
+  taken = jnp.where(used, tree_lib.taken(tree), 0).astype(jnp.float32)
+  stayed = length - jnp.sum(tree.given & used[..., None], axis=-1)
+  read += jnp.sum(taken * (start + stayed) + _triangle(taken), axis=(1, 2))
+  return (length + taken).sum(axis=(1, 2)) + size, read
+
+
+def _start(prompt, tree):
+  """How many tokens stand before each node's step, [B, X, A]: those of its prompt, which in a later
+  turn is another one, and those of its path."""
+  start, asked = tree_lib.step_start(tree, prompt.length)[..., None], _asked(tree)
+  own = asked - prompt.length[:, None, None]
+  return (start + jnp.where(asked > 0, own, 0)).astype(jnp.float32)
+
+
+def _asked(tree):
+  return tree.scores.get(tree_lib.ASKED, jnp.zeros(tree.length.shape))
 
 
 def learning_flops(
@@ -55,7 +75,9 @@ def learning_flops(
 ) -> Array:
   """FLOPs of learning from the tokens of a tree, [B]: a forward pass, backward passes of the roles
   that learn, and, where it `keeps` to a frozen policy, that one's forward pass."""
-  part = _of_tree(prompt, tree)
+  # Nothing is learned from what was taken back.
+  kept = {name: score for name, score in tree.scores.items() if name != tree_lib.TAKEN}
+  part = _of_tree(prompt, tree.replace(scores=kept))
   policy, both = (_cost(config, *part, critic=critic) for critic in (False, True))
   of_role = dict(policy=policy, critic=both - policy)
   return both + 2 * sum(of_role[role] for role in learns) + keeps * policy
@@ -68,7 +90,7 @@ def scoring_flops(config: ModelConfig, prompt: Prompt, tree: Tree) -> Array:
     return jnp.zeros(prompt.length.shape)
   line = tree.scores[tree_lib.READ] / 2
   # In place of the token that ended the solution.
-  start = tree_lib.step_start(tree, prompt.length)[..., None] + tree.length - 1
+  start = _start(prompt, tree) + tree.length - 1
   read = 2 * jnp.sum(line * start + _triangle(line), axis=(1, 2))
   return _cost(config, 2 * line.sum((1, 2)), read, critic=False)
 

@@ -11,6 +11,7 @@ from o1jax.recipes import spending
 from o1jax.recipes.experiment import build_task
 from o1jax.recipes.measure import Picture, load_run, picture, search_one
 from o1jax.recipes.run import Run
+from o1jax.recipes.said import check_said
 from o1jax.recipes.searches import Row, row_of, row_of_method
 from o1jax.runtime.config import ConfigDict, ConfigError, require
 from o1jax.search import SEARCHES
@@ -118,6 +119,7 @@ def open_solver(
   config, spent = run.experiment.config, spending.read_spending(run)
   default = row_of(config, config.evaluate.answer.search)
   row = row_of_method(config, method) if method else default
+  check_said(run.experiment, row.method, dict(row.settings), f'the search {row.method}')
   if tokens:
     units = spending.units_measured(spent, policy, row, tokens)
     require(

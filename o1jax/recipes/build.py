@@ -31,6 +31,7 @@ from o1jax.recipes.objectives import (
   scores_read,
 )
 from o1jax.recipes.pretrained import load_policy
+from o1jax.recipes.said import check_said
 from o1jax.recipes.searches import Search, check_method, check_searches
 from o1jax.recipes.settings import complete, kind_of
 from o1jax.reward import OUTCOME
@@ -119,6 +120,12 @@ def check_searching(experiment: Experiment, name: str, devices) -> None:
   )
   of = f'config.{name}.search'
   check_method(section.search, config, section.search.units, of)
+  require(
+    not SEARCHES[section.search.method].turns,
+    f'{of}.method={section.search.method!r} asks several prompts of a problem, and losses read '
+    f'one: use one of {", ".join(n for n, row in SEARCHES.items() if not row.turns)}',
+  )
+  check_said(experiment, section.search.method, section.search, of)
   require(section.search.units >= 1, f'{of}.units={section.search.units}: give at least 1')
   require(
     section.search.get('verify_leaves', False) or not SEARCHES[section.search.method].told,
@@ -161,6 +168,7 @@ def check_evaluate(experiment: Experiment, name: str, devices) -> None:
       f'cannot tell of a prefix whether it can still become right, so it has no {ORACLE}',
     )
     of = f'config.evaluate.searches.{row}'
+    check_said(experiment, search.method, search, of)
     check_scores(experiment, names(search.guide), f'{of}.guide={search.guide!r}')
     weigh = search.get('weigh', '')
     if weigh:

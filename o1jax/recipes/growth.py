@@ -17,7 +17,7 @@ def check_growth(section: ConfigDict, of: str) -> None:
 
 
 def _check_stop(section, of):
-  rule, alike = rule_of(section), [name for name, row in SEARCHES.items() if not row.independent]
+  rule, alike = rule_of(section), [name for name, row in SEARCHES.items() if not row.in_one_go]
   require(
     rule == NEVER or section.method in alike,
     f'{of}.stop.rule={rule!r} has nothing to stop: {section.method} samples all at once; use one '
@@ -32,9 +32,9 @@ def _check_stop(section, of):
 def _check_prune(section, of):
   row, given = SEARCHES[section.method], dict(section.get('prune', {}))
   wanted = [f'{key}={value}' for key, value in given.items() if value]
-  guided = ', '.join(name for name, other in SEARCHES.items() if other.guided)
+  guided = ', '.join(name for name, other in SEARCHES.items() if other.prunes)
   require(
-    row.guided or not wanted,
+    row.prunes or not wanted,
     f'{of}.prune.{"".join(wanted[:1])} has nothing to prune: {section.method} samples whole '
     f'solutions; use one of {guided}',
   )

@@ -147,10 +147,12 @@ def _evaluate(section):
     _search(search, testing=True)
     row = SEARCHES.get(search.get('method'))
     if row and not row.independent:
-      _fill(search, dict(stop=stop_defaults(), weigh=''))
+      _fill(search, dict(weigh=''))
+    if row and not row.in_one_go:
+      _fill(search, dict(stop=stop_defaults()))
     if row and row.several:
       _fill(search, dict(allocate=SHARING))
-    if row and row.guided:
+    if row and row.prunes:
       _fill(search, dict(prune=PRUNING))
   if section['searches']:
     name = min(section['searches'])

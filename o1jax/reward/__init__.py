@@ -10,6 +10,7 @@ from typing import NamedTuple
 from o1jax.reward import agreement, probe, reading, scores, tokens
 from o1jax.types import Array, Task
 
+CRITIQUE = probe.NAME  # the score that says in words what it thinks of a solution
 OUTCOME = 'outcome'  # the name of a verdict among the parts of a reward
 ANSWERS = agreement.NAME  # the score whose note on a solution is a number for its answer
 
@@ -35,6 +36,9 @@ class Score(NamedTuple):
     read: as `score`, the tokens that the policy reads after each node to give it. They are billed,
       and the keys of all nodes are kept. None = none.
     lacks: Task -> what it lacks for this score, in words; '' where it has it.
+    critique: (`Known`, tree, ids [B, N]) -> tokens [B, N, G] and length [B, N]: what stands on
+      nodes as a line of text, 0 where that says nothing. None = it is a mere number.
+    longest: (texts) -> G.
   """
 
   score: Callable[..., Array]
@@ -44,6 +48,8 @@ class Score(NamedTuple):
   whole: bool = False
   read: Callable[..., Array] | None = None
   lacks: Callable[[Task], str] = nothing
+  critique: Callable[..., tuple[Array, Array]] | None = None
+  longest: Callable[..., int] | None = None
 
 
 SCORES: dict[str, Score] = {
@@ -68,6 +74,8 @@ SCORES: dict[str, Score] = {
     "the policy's own judgement of its solution",
     read=probe.tokens_read,
     lacks=probe.lacks,
+    critique=probe.critique,
+    longest=probe.longest,
   ),
   'heuristic': Score(reading.heuristic, "the task's rule of thumb", lacks=reading.lacks_heuristic),
   'feedback': Score(reading.feedback, 'the world told of no error', lacks=reading.lacks_feedback),

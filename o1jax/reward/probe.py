@@ -8,12 +8,13 @@ import jax.numpy as jnp
 from o1jax import tree as tree_lib
 from o1jax.decode.loop import shared_context
 from o1jax.model.forward import apply, score_tokens
-from o1jax.reward.known import UNKNOWN, Known
+from o1jax.reward.known import UNKNOWN, Known, Texts
 from o1jax.reward.reading import prompt_bytes
 from o1jax.text.steps import DELIMITER
 from o1jax.types import Array, Task, Tree
 from o1jax.verify.outcome import solution_bytes
 
+NAME = 'probe'  # of its row
 _AT_ONCE = 8  # solutions of a problem in a pass
 
 
@@ -55,6 +56,33 @@ def tokens_read(known: Known, tree: Tree, ids: Array) -> Array:
   return jnp.where(_asks(tree, ids, size), 2 * size + words, 0).astype(jnp.float32)
 
 
+def critique(known: Known, tree: Tree, ids: Array) -> tuple[Array, Array]:
+  """The judgement of nodes in words: the line, and the way of the two in which the policy would
+  rather go on with it. The score stands on the nodes.
+
+  Returns:
+    Tokens [B, N, G], left-packed, which begin and end a line, and how many they are, [B, N]; 0
+    where nothing was asked.
+  """
+  line, size = _line(known, tree, ids, alone=True)
+  yes, no = ([*known.texts.encode(word + DELIMITER)] for word in _words(known))
+  room = max(len(yes), len(no))
+  words = jnp.array([[*row, *[0] * (room - len(row))] for row in (no, yes)], jnp.int32)
+  likes = (tree_lib.pick(tree.scores[NAME], ids) >= UNKNOWN).astype(jnp.int32)
+  word, count = words[likes], jnp.array([len(no), len(yes)])[likes]
+  line = jnp.pad(line, ((0, 0), (0, 0), (0, room)))
+  place = jnp.arange(line.shape[-1]) - size[..., None]
+  told = jnp.take_along_axis(word, jnp.clip(place, 0, room - 1), axis=-1)
+  return jnp.where(place < 0, line, told), jnp.where(_asks(tree, ids, size), size + count, 0)
+
+
+def longest(texts: Texts) -> int:
+  """The most tokens of a `critique`."""
+  probe = texts.task.probe
+  parts = (len(texts.encode(x)) if isinstance(x, str) else probe.digits for x in probe.parts)
+  return sum(parts) + max(len(texts.encode(word + DELIMITER)) for word in (probe.yes, probe.no))
+
+
 def lacks(task: Task) -> str:
   """What a task would need for it, '' where it has it."""
   return '' if task.probe else 'a line in which a policy judges its solution'
@@ -68,11 +96,11 @@ def _asks(tree, ids, size):
   return tree_lib.pick(tree_lib.finished(tree), ids, fill=False) & (size > 0)
 
 
-def _line(known: Known, tree: Tree, ids: Array) -> tuple[Array, Array]:
+def _line(known: Known, tree: Tree, ids: Array, *, alone: bool = False) -> tuple[Array, Array]:
   """The line after each node in tokens, [B, N, G] left-packed, and its length [B, N], 0 where a
-  part of it says nothing."""
+  part of it says nothing. Alone, it goes on with no line that is open."""
   texts, asked = known.texts, known.texts.task.probe
-  _, open_end = _kept(known, tree, ids)
+  open_end = jnp.zeros(ids.shape, bool) if alone else _kept(known, tree, ids)[1]
   prompt, text = prompt_bytes(known), solution_bytes(tree, ids, texts.table, size=texts.task.reads)
 
   def one(prompt, prompt_length, text, length, open_end):
@@ -140,7 +168,7 @@ def _passed(known: Known, tree: Tree, ids: Array, line: Array, size: Array) -> A
   path = jnp.concatenate([jnp.full_like(nodes[..., :1], tree_lib.ROOT), nodes], axis=-1)
   context = shared_context(open_tree, known.cache, path)
   context = context._replace(self_mask=jnp.tri(room, dtype=bool)[None, None, None])
-  start = known.prompt.length[:, None] + tree_lib.pick(open_tree.length, nodes).sum(-1)
+  start = known.cache.prompt_length[:, None] + tree_lib.pick(open_tree.length, nodes).sum(-1)
   positions = jnp.broadcast_to((start[..., None] + jnp.arange(room))[:, :, None], tokens.shape)
   out = apply(
     known.model,

@@ -11,10 +11,13 @@ from o1jax.search import (
   best_first,
   best_of_n,
   bisection,
+  budget_forcing,
   distinct,
   lookahead,
   mcts,
+  mctsr,
   rejection,
+  revision,
   sequential,
   smc,
 )
@@ -39,4 +42,7 @@ SEARCHES: dict[str, Method] = {
   'backtrack': backtrack.METHOD,
   'sequential': sequential.METHOD,
   'bisection': bisection.METHOD,
+  'budget_forcing': budget_forcing.METHOD,
+  'revision': revision.METHOD,
+  'mctsr': mctsr.METHOD,
 }

@@ -45,6 +45,7 @@ METHOD = Method(
   unit='chains',
   steps=lambda units, *, candidates, max_steps: units * max_steps,
   independent=True,
+  in_one_go=True,
   guided=False,
   provides=frozenset({'solutions'}),
 )

@@ -6,13 +6,16 @@ from typing import Any, NamedTuple
 from o1jax import tree as tree_lib
 from o1jax.decode.grow import Reward, grower, start
 from o1jax.decode.rules import Sampling
-from o1jax.decode.world import World
+from o1jax.decode.world import Edit, World
+from o1jax.dialogue import reviser
 from o1jax.reward import OUTCOME
 from o1jax.reward.guide import CRITIC
 from o1jax.reward.known import Known, Texts
 from o1jax.reward.written import asked, reads, renewed, statistics, weighed, writers
 from o1jax.search.prune import pruned
-from o1jax.search.stop import NEVER, STOPS, stopped, told
+from o1jax.search.room import Room
+from o1jax.search.stop import NEVER, STOPS, stopped, stopped_turns, told
+from o1jax.search.turns import prompts
 from o1jax.tree import GUIDE
 from o1jax.types import Array, Params, Prompt, Tree
 
@@ -44,6 +47,7 @@ class Method(NamedTuple):
     quiet: settings that leave its noise out, for evaluation.
     least: candidates that it needs at least.
     independent: its solutions are independent samples, so that some of them are a smaller search.
+    in_one_go: all that it samples is asked of `Grow` in one go, so that no rule can stop it.
     guided: where it grows depends on its guide, or for how long.
     told: where it grows depends on verdicts, so it is of training alone.
     continues: fewer units are the beginning of more.
@@ -52,6 +56,11 @@ class Method(NamedTuple):
     writes: names of scores that the search itself writes.
     provides: what a loss may ask of its trees: 'solutions' of a problem to compare, 'siblings' to
       compare, 'improved', statistics over siblings, 'rollouts' from steps of wrong solutions.
+    edits: (encode, **settings) -> what is written into its steps, `encode` being text -> tokens;
+      None where it gives no text.
+    says: those of its settings that are texts in tokens.
+    turns: it takes turns: `search` is told `revise`, see `dialogue.Revise`, and its trees hold
+      solutions of several prompts. So no loss can read them.
   """
 
   search: Callable[..., Tree]
@@ -64,6 +73,7 @@ class Method(NamedTuple):
   quiet: Mapping[str, Any] = {}
   least: int = 1
   independent: bool = False
+  in_one_go: bool = False
   guided: bool = True
   told: bool = False
   continues: bool = False
@@ -71,6 +81,14 @@ class Method(NamedTuple):
   several: bool = False
   writes: tuple[str, ...] = ()
   provides: frozenset[str] = frozenset()
+  edits: Callable[..., Edit | None] | None = None
+  says: tuple[str, ...] = ()
+  turns: bool = False
+
+  @property
+  def prunes(self) -> bool:
+    """Whether it has nodes that a guide can call wrong."""
+    return self.guided and not self.turns
 
   @property
   def branches(self) -> bool:
@@ -135,7 +153,8 @@ def run(
     oracle: (tree, ids [B, N]) -> [B, N], the score of that name. It knows the answers, so a search
       that follows it measures a ceiling.
     world: what is said after a step; None = nothing.
-    texts: how the task's texts are read, for scores that read them.
+    texts: how the task's texts are read and written, for scores that read them and methods that
+      give some.
     stop: the `rule` by which a problem is done before its units are spent, a row of `stop.STOPS`,
       and its settings; without it never.
     prune: thresholds of wrong and right nodes, see `prune.pruned`; without them none is.
@@ -145,46 +164,59 @@ def run(
     Tree [B, X, A, L], with X and A as its `room` says.
   """
   known = Known(model, params, keys, prompt, texts=texts)
-  rule = stop.get('rule', NEVER)
+  rule, settings = stop.get('rule', NEVER), {**method.settings, **settings}
   scores = (*scores, *(name for name in reward or {} if name != OUTCOME))
   scores = (*scores, *STOPS[rule].reads, *(asked((), weigh) if weigh else ()))
-  written = writers(known, scores, guide=guide, flips=flips, oracle=oracle)
-  written |= told(rule, outcome)
+  if method.turns and settings['critique']:
+    scores = (*scores, settings['critique'])
   noted, remembers = statistics(asked(scores, guide)), reads(asked(scores, guide))
-  settings = {**method.settings, **settings}
-  room = method.room(most or units, candidates=candidates, max_steps=max_steps, **settings)
-  tree, cache = start(
-    model,
-    params,
-    prompt,
-    slots=room.slots,
-    candidates=room.candidates,
-    step_length=step_length,
-    max_steps=max_steps,
-    # Later steps read what a world says, so the keys of all slots are kept. So they are where a
-    # score reads on.
-    last=0 if world or remembers else room.last,
-    scores=(*noted, *written, *method.writes),
-  )
+  edit = method.edits(texts.encode, **settings) if method.edits else None
 
   def rewarded(tree, ids):
     named = lambda name: tree_lib.pick(tree.scores[name], ids)
     part = lambda name: outcome(tree, ids) if name == OUTCOME else named(name)
     return sum(weight * part(name) for name, weight in (reward or {GUIDE: 1.0}).items())
 
-  grow = grower(
-    model,
-    params,
-    prompt,
-    sampling=sampling,
-    merge=merge,
-    scores=written,
-    statistics=noted,
-    keep=remembers,
-    reward=rewarded if reward or GUIDE in written else None,
-    world=world,
-  )
+  def begin(prompt, keys, room):
+    """An empty tree after a prompt, its cache, and what grows it."""
+    own = known._replace(keys=keys)
+    written = writers(own, scores, guide=guide, flips=flips, oracle=oracle) | told(rule, outcome)
+    tree, cache = start(
+      model,
+      params,
+      prompt,
+      slots=room.slots,
+      candidates=room.candidates,
+      step_length=step_length,
+      max_steps=max_steps,
+      # Later steps read what a world says, so the keys of all slots are kept. So they are where a
+      # score reads on.
+      last=0 if world or edit or remembers else room.last,
+      scores=(*noted, *written, *method.writes),
+    )
+    grow = grower(
+      model,
+      params,
+      prompt,
+      sampling=sampling,
+      merge=merge,
+      scores=written,
+      statistics=noted,
+      keep=remembers,
+      reward=rewarded if reward or GUIDE in written else None,
+      world=world,
+      edit=edit,
+    )
+    return tree, cache, grow
+
+  room = method.room(most or units, candidates=candidates, max_steps=max_steps, **settings)
+  tree, cache, grow = begin(prompt, keys, room)
   grow = pruned(stopped(grow, **stop), **prune)
+  if method.turns:
+    chain = Room(max_steps, 1, last=max_steps)
+    write = prompts(known, text=settings['text'], critique=settings['critique'])
+    revise = reviser(lambda prompt, keys: begin(prompt, keys, chain), write)
+    settings['revise'] = stopped_turns(revise, **stop)
   tree = method.search(grow, tree, cache, keys, units=units, **settings)
   tree = renewed(tree, known, scores, guide=guide, flips=flips)
   return weighed(tree, weigh) if weigh else tree

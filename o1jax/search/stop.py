@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from o1jax import tree as tree_lib
 from o1jax.decode.grow import Grow, Scores
+from o1jax.dialogue import Revise
 from o1jax.reward import ANSWERS
 from o1jax.types import Array, Tree
 
@@ -52,6 +53,19 @@ def stopped(grow: Grow, *, rule: str = NEVER, **settings) -> Grow:
   def wrapped(tree, cache, keys, parents, **how):
     over = row.done(tree, **{**row.settings, **settings})
     return grow(tree, cache, keys, jnp.where(over[:, None], tree_lib.NONE, parents), **how)
+
+  return wrapped
+
+
+def stopped_turns(revise: Revise, *, rule: str = NEVER, **settings) -> Revise:
+  """A `Revise` that asks nothing more about problems that are done by a row of `STOPS`."""
+  row = STOPS[rule]
+  if rule == NEVER:
+    return revise
+
+  def wrapped(tree, keys, origin, **how):
+    over = row.done(tree, **{**row.settings, **settings})
+    return revise(tree, keys, jnp.where(over, tree_lib.NONE, origin), **how)
 
   return wrapped
 

@@ -8,12 +8,13 @@ import pytest
 
 from o1jax import tree as tree_lib
 from o1jax.search import SEARCHES, run
+from o1jax.tree import ORIGIN
 from tests.helpers import jit, keys, random_world
 from tests.toys import MODEL, OUTCOME, SAMPLING, params, problems
 
 PROMPT, REFERENCE = problems(3)
 # They follow nothing: a guide tells only which of their solutions to choose.
-CHAINS = 'best_of_n', 'sequential', 'bisection'
+CHAINS = 'best_of_n', 'sequential', 'bisection', 'budget_forcing', 'revision'
 
 
 @functools.cache
@@ -46,6 +47,7 @@ def test_a_search_follows_the_guide_in_place_of_the_critic(method):
 
   def search(world, guide):
     settings = dict(units=4, max_steps=4, drawn=not row.branches, **row.settings | row.quiet)
+    settings |= dict(units=9, explore=0.0) if 'explore' in settings else {}
     return jax.device_get(
       jit(lambda world, keys: world.search(method, keys, guide=guide, **settings))(world, keys(4))
     )
@@ -59,7 +61,8 @@ def test_a_search_follows_the_guide_in_place_of_the_critic(method):
   np.testing.assert_allclose(turned.reward, same.reward, atol=1e-5)
   if method not in CHAINS:
     straight = search(world, sharp)
-    assert (straight.expanded != turned.expanded).any()
+    where = lambda tree: tree.scores[ORIGIN] if row.turns else tree.expanded
+    assert (where(straight) != where(turned)).any()
 
 
 def test_a_guide_stands_on_every_node_and_finished_ones_return_it():

@@ -15,7 +15,7 @@ from tests.helpers import LINE, jit, keys, prompts, random_world, real_nodes, ti
 from tests.toys import hand_tree
 
 R, MOST = 5, 6
-METHODS = [name for name, row in SEARCHES.items() if row.guided]
+METHODS = [name for name, row in SEARCHES.items() if row.prunes]
 # Their slots do not tell which nodes a search chose: chains lie side by side in them.
 BESIDE = ('rejection', 'lookahead')
 

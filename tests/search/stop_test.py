@@ -15,7 +15,7 @@ from tests import toys
 from tests.helpers import LINE, jit, keys, prompts, random_world, tiny
 
 R, MOST = 5, 6
-METHODS = [name for name, row in SEARCHES.items() if not row.independent]
+METHODS = [name for name, row in SEARCHES.items() if not row.at_once]
 
 
 @functools.cache
