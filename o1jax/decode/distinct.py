@@ -35,6 +35,11 @@ def children_of(tree: Tree, parents: Array) -> Children:
   )
 
 
+def all_alike(children: Children, lead: tuple[int, int, int]) -> Array:
+  """Which children begin as the candidates do before these have a token, [B, W, A, N]."""
+  return jnp.broadcast_to(children.of[:, :, None], (*lead, children.of.shape[-1]))
+
+
 def taken(children: Children, alike: Array, t: Array, vocab: int) -> Array:
   """Of each next token's probability, what belongs to children that begin as the candidate does.
 

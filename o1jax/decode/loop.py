@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from o1jax import tree as tree_lib
-from o1jax.decode.distinct import Children, children_of, still_alike, taken
+from o1jax.decode.distinct import Children, all_alike, children_of, still_alike, taken
 from o1jax.decode.rows import lay_rows, lengthen, own_blocks, places_at, shown_at
 from o1jax.decode.rules import Sampling, next_token
 from o1jax.model.attention import Context, gather_path, path_rooms
@@ -175,12 +175,7 @@ def decode(
   def body(visible, places, carry):
     t, closed, place, alike, made = carry
     logits = logits_of(model, params, made.hidden)
-    if children is None:
-      token, logprob = next_token(uniform[t], logits, sampling)
-    else:
-      known = taken(children, alike, t, logits.shape[-1])
-      token, logprob = next_token(uniform[t], logits, sampling, known)
-      alike = still_alike(children, alike, t, token)
+    token, logprob, alike = _sampled(children, alike, t, uniform[t], logits, sampling)
     token = jnp.where(closed, 0, token)
     noted = _noted(statistics or {}, logits, token, closed, sampling.temperature or 1.0)
     own = dict(rows=made.cache, rows_at=places, at=first + t * lead[-1])
@@ -204,9 +199,7 @@ def decode(
     return t + 1, closed | sampling.ends(token) | (place >= room), place, alike, made
 
   made = _nothing(lead, size, hidden, rows, keep=keep, statistics=statistics)
-  alike = None
-  if children is not None:
-    alike = jnp.broadcast_to(children.of[:, :, None], (*lead, children.of.shape[-1]))
+  alike = None if children is None else all_alike(children, lead)
   carry = jnp.int32(0), closed, jnp.zeros(lead, jnp.int32), alike, made
 
   def unfinished(width, carry):
@@ -227,6 +220,15 @@ def decode(
       carry = jax.lax.while_loop(functools.partial(unfinished, width), step, (*carry, made))
   made = carry[-1]
   return made._replace(cache=each_layer(functools.partial(own_blocks, lead, first), made.cache))
+
+
+def _sampled(children, alike, t, uniform, logits, sampling) -> tuple[Array, Array, Array | None]:
+  """Token `t` of each candidate with its log-prob, and which children begin alike after it."""
+  if children is None:
+    return *next_token(uniform, logits, sampling), alike
+  known = taken(children, alike, t, logits.shape[-1])
+  token, logprob = next_token(uniform, logits, sampling, known)
+  return token, logprob, still_alike(children, alike, t, token)
 
 
 def _noted(statistics, logits, token, closed, temperature) -> dict[str, Array]:

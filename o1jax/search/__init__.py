@@ -12,7 +12,6 @@ from o1jax.search import (
   best_of_n,
   bisection,
   budget_forcing,
-  distinct,
   lookahead,
   mcts,
   mctsr,
@@ -20,6 +19,7 @@ from o1jax.search import (
   revision,
   sequential,
   smc,
+  without_replacement,
 )
 from o1jax.search.budget import Budget as Budget
 from o1jax.search.choose import CHOICES as CHOICES
@@ -34,7 +34,7 @@ SEARCHES: dict[str, Method] = {
   'beam': beam.BEAM,
   'dvts': beam.DVTS,
   'ab_mcts': ab_mcts.METHOD,
-  'distinct': distinct.METHOD,
+  'without_replacement': without_replacement.METHOD,
   'rejection': rejection.METHOD,
   'best_first': best_first.METHOD,
   'lookahead': lookahead.METHOD,

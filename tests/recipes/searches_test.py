@@ -188,7 +188,7 @@ def test_without_a_temperature_there_is_one_chain_and_no_tree():
 @pytest.mark.parametrize('name, value', [('top_k', 5), ('top_p', 0.9)])
 def test_without_replacement_all_tokens_are_sampled_from(name, value):
   config = quick()
-  config.evaluate.searches.chains.method = 'distinct'
+  config.evaluate.searches.chains.method = 'without_replacement'
   check_searches(complete(config))
   config.sampling[name] = value
   with pytest.raises(ConfigError, match=f'{name}={value}.*samples without replacement'):

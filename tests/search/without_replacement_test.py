@@ -50,12 +50,13 @@ def program(most, **settings):
 
   def search(params, keys, prompt, units):
     how = dict(sampling=LINE, units=units) | shape | settings
-    return run(SEARCHES['distinct'], Markov(), params, keys, prompt, **how)
+    return run(SEARCHES['without_replacement'], Markov(), params, keys, prompt, **how)
 
   return jit(search)
 
 
-def search(units, batch=3, seed=0, most=None, params=PARAMS, **settings):
+def search(units, batch=3, seed=0, most=None, params=PARAMS, ahead=0, at_once=1, **settings):
+  settings |= dict(ahead=ahead, at_once=at_once)
   prompt = prompts(batch)
   prompt = prompt.replace(tokens=jnp.full_like(prompt.tokens, START))
   tree = program(most or units, **settings)(params, keys(batch, seed), prompt, units)

@@ -20,7 +20,7 @@ from o1jax.types import Array, Tree, TreeCache
 _LEAST = 1e-6  # a guide of 0 is no more certain than this
 
 
-def distinct(
+def without_replacement(
   grow: Grow,
   tree: Tree,
   cache: TreeCache,
@@ -29,7 +29,7 @@ def distinct(
   units: Array | int,
   pull: float = 1.0,
   ahead: int = 1,
-  at_once: int = 1,
+  at_once: int = 4,
 ) -> Tree:
   """Samples solutions without replacement.
 
@@ -42,11 +42,12 @@ def distinct(
     tree: empty, [B, X, 1, L] with the slots that `room` asks for.
     cache: its.
     keys: [B] one key a problem.
-    units: [] N chains.
+    units: [] N rounds.
     pull: power of the guide. With 0 the chains are samples of the policy without replacement.
     ahead: S, the most steps of a chain. 0 = R: chains go to their end. Else one more chain ends an
       unfinished problem.
-    at_once: W, chains that are sampled at once, from nodes that are all unlike.
+    at_once: W, the most chains of a round, which begin at nodes that are all unlike. So the first
+      round has one.
 
   Returns:
     The tree. Step s of chain n*W + w is in slot (n*S + s)*W + w.
@@ -58,26 +59,23 @@ def distinct(
     tree, cache, masses = carry
     noise = streams.of_slot(streams.of_noise(keys), n)
     parents = _parents(tree, masses, noise, pull, at_once)
-    parents = jnp.where(n * at_once + jnp.arange(at_once) < units, parents, tree_lib.NONE)
     slot = n * steps * at_once
     how = dict(slot=slot, steps=steps, keep=True, distinct=True)
     tree, cache = grow(tree, cache, streams.of_slot(keys, slot), parents, **how)
     return tree, cache, unseen.with_steps(tree, masses, slot + jnp.arange(steps * at_once))
 
   # The name tells how often the loop runs at most, which a reader of the program could not see.
-  with jax.named_scope(f'chains/turns_{filled // (steps * at_once)}'):
-    rounds = (units + at_once - 1) // at_once
+  with jax.named_scope(f'rounds/turns_{filled // (steps * at_once)}'):
     carry = tree, cache, unseen.of_root(tree)
-    tree, cache, _ = jax.lax.fori_loop(0, rounds, simulate, carry)
+    tree, cache, _ = jax.lax.fori_loop(0, units, simulate, carry)
   return finish(grow, tree, cache, streams.of_slot(keys, filled), filled)
 
 
 def room(units: int, *, max_steps: int, ahead: int, at_once: int, **settings) -> Room:
-  """A slot for each step of each chain, and those of the chain that finishes an unfinished
-  problem."""
+  """A slot for each step of each chain, and those of the chain that ends an unfinished problem."""
   del settings
-  last, chains = _last(ahead, max_steps), -(-units // at_once) * at_once
-  return Room(slots=chains * _steps(ahead, max_steps) + last, candidates=1, last=last)
+  steps, last = _steps(ahead, max_steps), _last(ahead, max_steps)
+  return Room(slots=units * at_once * steps + last, candidates=1, last=last, width=at_once)
 
 
 def _steps(ahead: int, max_steps: int) -> int:
@@ -105,19 +103,22 @@ def _parents(tree: Tree, masses: unseen.Masses, keys: Array, pull: float, width:
   return jnp.where(found > -jnp.inf, nodes, tree_lib.NONE)
 
 
+def _sampled(units, *, max_steps, ahead, at_once, **settings):
+  del settings
+  each = min(_steps(ahead, max_steps), max_steps / 2)
+  return 1 + (units - 1) * at_once * each + max_steps / 2
+
+
 METHOD = Method(
-  distinct,
+  without_replacement,
   room,
-  'distinct solutions',
+  'sampling without replacement',
   Look('red', 'D'),
-  unit='chains',
-  # A chain begins at any depth.
-  steps=lambda units, *, max_steps, ahead, **settings: (
-    (1 + units) * min(ahead or max_steps, max_steps / 2)
-  ),
-  settings=dict(pull=1.0, ahead=1, at_once=1),
+  unit='rounds',
+  steps=_sampled,
+  settings=dict(pull=1.0, ahead=1, at_once=4),
+  continues=True,
   distinct=True,
   several=True,
-  continues=True,
   provides=frozenset({'solutions'}),
 )
