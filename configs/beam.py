@@ -28,7 +28,7 @@ def get_config(argument: str = '') -> ConfigDict:
     few = dict(units=(1,), most=2) if argument == 'smoke' else dict(tokens=(400, 800, 1600), most=8)
     row.update(few)
     c.evaluate.searches[name] = row
-  del c.evaluate.searches.gumbel
+  del c.evaluate.searches.gumbel, c.evaluate.searches.tree
   measured = c.evaluate.policies.initialised
   measured.searches = ('chains', *names)
   c.evaluate.policies = ConfigDict(dict(initialised=measured))

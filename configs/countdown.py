@@ -37,9 +37,10 @@ def get_config() -> ConfigDict:
   c.learn.search = ConfigDict(dict(method='gumbel', units=32, candidates=8, verify_leaves=True))
   c.evaluate.rows = 8192
   # A solution takes about 150 tokens.
-  for row, most in ((c.evaluate.searches.chains, 64), (c.evaluate.searches.gumbel, 128)):
+  for name, most in dict(chains=64, gumbel=128, tree=256).items():
+    row = c.evaluate.searches[name]
     row.tokens, row.most = (150, 300, 600, 1200, 2400, 4800, 9600), most
   c.evaluate.searches.gumbel.candidates = 8
-  c.evaluate.policies.learned.searches = ('chains', 'gumbel')
+  c.evaluate.policies.learned.searches = ('chains', 'gumbel', 'tree')
   c.evaluate.answer.tokens = 2400
   return c

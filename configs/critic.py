@@ -55,5 +55,5 @@ def get_config(argument: str = 'monte_carlo') -> ConfigDict:
       )
     )
   )
-  c.evaluate.answer.update(tokens=0, units=units)
+  c.evaluate.answer.update(search='chains', tokens=0, units=units)
   return c

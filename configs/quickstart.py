@@ -122,11 +122,11 @@ def measuring(c: ConfigDict) -> None:
   unlike amounts in their own units; `units` asks for those, where they must be exact. A program has
   room for `most` units, and `choices` tell how it chooses among the solutions that it found.
   """
-  tokens = (100, 200, 400, 800, 1600)  # a solution takes about 100
+  tokens = (200, 400, 800, 1600)  # a solution takes about 100
   c.evaluate = ConfigDict(
     dict(
       policies=dict(
-        initialised=dict(stages=('reward', 'initialise'), searches=('chains', 'gumbel')),
+        initialised=dict(stages=('reward', 'initialise'), searches=('chains', 'gumbel', 'tree')),
         learned=dict(stages=('learn',), searches=()),
         control=dict(stages=('control',), searches=()),
         control_flops=dict(stages=('control_flops',), searches=()),
@@ -141,11 +141,25 @@ def measuring(c: ConfigDict) -> None:
           guide='critic * likelihood',
         ),
         gumbel=dict(
-          method='gumbel', tokens=tokens, units=(), most=80, candidates=4, choices=('weighted',)
+          method='gumbel',
+          tokens=(400, 1600),
+          units=(),
+          most=80,
+          candidates=4,
+          choices=('weighted',),
+        ),
+        # No step is sampled twice, and the next begins where another right solution is likely.
+        tree=dict(
+          method='without_replacement',
+          tokens=tokens,
+          units=(),
+          most=48,
+          choices=('weighted',),
+          weigh='critic * likelihood',
         ),
       ),
       # by which questions are answered and trees are drawn; one of tokens and units
-      answer=dict(search='chains', tokens=1000, units=0),
+      answer=dict(search='tree', tokens=1000, units=0),
       aggregate='last',
       splits=('test',),  # of 'validation' and 'test', whose problems are asked
       rows=128,  # divides validation and test: they share a program
@@ -241,8 +255,10 @@ def smoke(c: ConfigDict) -> None:
     section.updates, section.batch, section.minibatches, section.search.units = 2, 8, 2, 2
   c.learn.validate_every, c.learn.patience = 1, 1
   c.reward.updates_per_call, c.learn.updates_per_call = 2, 1
-  c.evaluate.policies.learned.searches = ('chains', 'gumbel')
+  for name in ('initialised', 'learned'):
+    c.evaluate.policies[name].searches = ('chains', 'gumbel')
   c.evaluate.searches.chains.update(tokens=(100, 200), most=2)
   c.evaluate.searches.gumbel.update(tokens=(300,), units=(4,), most=6)
-  c.evaluate.answer.update(tokens=0, units=2)
+  c.evaluate.searches.tree.update(tokens=(), units=(3,), most=3)
+  c.evaluate.answer.update(search='chains', tokens=0, units=2)
   c.evaluate.rows = 32

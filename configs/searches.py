@@ -29,8 +29,9 @@ def get_config(argument: str = '') -> ConfigDict:
     # A question, an attempt of as many tokens as there may be, and a line about it.
     c.shapes.prompt_length = 40 + c.shapes.step_length * c.shapes.max_steps
   methods = {'turns': TURNS, 'smoke': SEARCHES | TURNS}.get(argument, SEARCHES)
-  chains, gumbel = c.evaluate.searches.chains, c.evaluate.searches.gumbel
-  rows = dict(chains=chains, gumbel=gumbel)
+  chains, gumbel, tree = (c.evaluate.searches[name] for name in ('chains', 'gumbel', 'tree'))
+  gumbel.tokens = () if argument == 'smoke' else tree.tokens
+  rows = dict(chains=chains, gumbel=gumbel, tree=tree)
   for method, settings in methods.items():
     row = gumbel.copy_and_resolve_references()
     del row.candidates
@@ -40,7 +41,7 @@ def get_config(argument: str = '') -> ConfigDict:
     rows[method] = row
   if argument == 'oracle':
     for row in rows.values():
-      row.update(guide='oracle', choices=('best',))
+      row.update(guide='oracle', weigh='', choices=('best',))
     chains.choices = ('majority', 'best')
   c.evaluate.searches = ConfigDict(rows)
   c.evaluate.policies.initialised.searches = tuple(rows)
@@ -55,8 +56,6 @@ SEARCHES = dict(
   dvts=dict(candidates=4, tokens=(400, 800, 1600), most=8),
   # A chain of one step at a time, from wherever another sample is worth most.
   ab_mcts=dict(most=200, ahead=1, prior=2.0, credit=0.5, weigh='critic * likelihood'),
-  # Steps of which none is sampled twice, from the nodes that likely lead to another right solution.
-  without_replacement=dict(most=48, weigh='critic * likelihood'),
   rejection=dict(most=48),
   best_first=dict(candidates=4),
   lookahead=dict(candidates=4, tokens=(800, 1600), most=4),

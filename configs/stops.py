@@ -49,6 +49,7 @@ def get_config(argument: str = '') -> ConfigDict:
   rows |= {name: rounds | own for name, own in CHAINS.items()}
   rows |= {name: tree | own for name, own in TREES.items()}
   c.evaluate.searches = ConfigDict(rows)
+  c.evaluate.answer.search = 'chains'
   c.evaluate.policies.initialised.searches = tuple(rows)
   c.evaluate.policies = ConfigDict(dict(initialised=c.evaluate.policies.initialised))
   return c

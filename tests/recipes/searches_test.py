@@ -24,6 +24,8 @@ def quick():
   """The quickstart's chains and MCTS, guided by the critic alone."""
   c = quickstart.get_config()
   c.evaluate.searches.chains.guide, c.evaluate.searches.gumbel.weigh = 'critic', ''
+  for name in ('chains', 'gumbel'):
+    c.evaluate.searches[name].tokens = (100, 200, 400, 800, 1600)
   c.evaluate.policies.initialised.searches = ('chains', 'gumbel')
   c.evaluate.answer.search = 'gumbel'
   return c

@@ -19,7 +19,17 @@ from o1jax.recipes.spending import (
 )
 from o1jax.search import Budget
 
-CONFIG = complete(quickstart.get_config())
+
+def config():
+  """The quickstart's chains and MCTS, asked for the same tokens."""
+  c = quickstart.get_config()
+  for row in (c.evaluate.searches.chains, c.evaluate.searches.gumbel):
+    row.tokens = (100, 200, 400, 800, 1600)
+  c.evaluate.answer.search = 'chains'
+  return complete(c)
+
+
+CONFIG = config()
 STEP = 16.0
 ROOM = CONFIG.evaluate.searches.chains.most
 GREEDY = np.full(100, 96.0)  # tokens of the greedy solutions of the test problems
