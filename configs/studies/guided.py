@@ -11,18 +11,27 @@ from configs import searches
 from configs.studies import base
 
 TOKENS = (200, 400, 800, 1600)
+WEIGH = 'critic * likelihood'  # how all arms weigh solutions: the best way for sampling, too
 
 
 def get_config(argument: str = '') -> ConfigDict:
-  """All searches of configs/searches.py; `:smoke` has one. A start that is left '' is open."""
+  """Three tree searches of configs/searches.py, of which validation chooses; `:smoke` has one. A
+  start that is left '' is open."""
   smoke = argument == 'smoke'
   asked = dict(units=(1, 2), most=2) if smoke else dict(tokens=TOKENS)
-  rows = searches.get_config().evaluate.searches.to_dict()
-  rows = {name: row | asked for name, row in rows.items() if name == 'gumbel' or not smoke}
+  asked |= dict(weigh=WEIGH)
+  found = searches.get_config().evaluate.searches.to_dict()
+  rows = {
+    name: found[name] | asked for name in (('tree',) if smoke else ('gumbel', 'beam', 'tree'))
+  }
   # From below what a search spends to above.
   spends = dict(units=(1, 2, 4, 8)) if smoke else dict(tokens=(100, *TOKENS, 2400))
   rows['chains'] = dict(
-    method='best_of_n', choices=('majority', 'weighted'), most=8 if smoke else 36, **spends
+    method='best_of_n',
+    choices=('majority', 'weighted'),
+    guide=WEIGH,
+    most=8 if smoke else 36,
+    **spends,
   )
   return base.study(
     argument,
