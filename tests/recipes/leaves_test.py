@@ -91,6 +91,7 @@ def small():
   """All settings of the quickstart, made small."""
   config = quickstart.get_config('smoke')
   config.task.behaviours.dead_end, config.shapes.max_steps = 0.4, 16
+  config.evaluate.policies.initialised.searches += ('tree',)
   return flatten(complete(config))
 
 
