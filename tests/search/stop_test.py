@@ -15,7 +15,7 @@ from tests import toys
 from tests.helpers import LINE, jit, keys, prompts, random_world, tiny
 
 R, MOST = 5, 6
-METHODS = [name for name, row in SEARCHES.items() if not row.at_once]
+METHODS = [name for name, row in SEARCHES.items() if not row.in_one_go]
 
 
 @functools.cache
