@@ -87,7 +87,7 @@ METHOD = Method(
   revision,
   room,
   'revision',
-  Look('pink', 'P'),
+  Look('sky', 'P'),
   unit='chains',
   steps=lambda units, *, candidates, max_steps, rounds, **said: units * (1 + rounds) * max_steps,
   settings=dict(rounds=1, text='', critique=turns.CRITIQUE),
