@@ -113,7 +113,7 @@ METHOD = Method(
   without_replacement,
   room,
   'sampling without replacement',
-  Look('blue', '*'),
+  Look('blue', 'P'),
   unit='rounds',
   steps=_sampled,
   settings=dict(pull=1.0, ahead=1, at_once=4),
