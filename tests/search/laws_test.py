@@ -16,7 +16,7 @@ R, MOST = 5, 6
 # Other values of settings, where half of the number will not do.
 OTHERS = dict(
   aggregate='min',
-  ahead=2,
+  ahead=3,
   at_once=3,
   critique='',
   alpha=0.25,
