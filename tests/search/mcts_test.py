@@ -13,6 +13,7 @@ from mctx._src.seq_halving import get_sequence_of_considered_visits
 from o1jax import tree as tree_lib
 from o1jax.decode import grow
 from o1jax.decode.loop import decode_steps
+from o1jax.dialogue import Revise
 from o1jax.search import SEARCHES, choose, mcts
 from o1jax.search.finish import likeliest_leaf
 from tests.helpers import World, climb, jit, keys, random_world, real_nodes
@@ -280,7 +281,10 @@ def test_ground_truth_is_out_of_reach():
   for row in SEARCHES.values():
     assert list(inspect.signature(row.search).parameters)[:4] == ['grow', 'tree', 'cache', 'keys']
     own = set(inspect.signature(row.search).parameters) - {'grow', 'tree', 'cache', 'keys', 'units'}
-    assert own == set(row.settings)
+    # One that takes turns is told how to take them, by a function that knows as little as `Grow`.
+    assert own == {*row.settings, *['revise'] * row.turns}
+  revised = inspect.signature(Revise.__call__).parameters
+  assert list(revised) == ['self', 'tree', 'keys', 'origin', 'slot']
   for function in (choose.choose, grow.grower, grow.start, decode_steps):
     assert not {'reference', 'verify', 'outcome'} & set(inspect.signature(function).parameters)
 
