@@ -24,13 +24,14 @@ def children_of(tree: Tree, parents: Array) -> Children:
   """What the parents [B, W] have already."""
   batch, _, candidates, size = tree.tokens.shape
   flat = lambda x: x.reshape(batch, -1, *x.shape[3:])
-  real = jnp.arange(size) < flat(tree.length)[..., None]
-  rest = jnp.cumsum(flat(tree.logprob)[..., ::-1], axis=-1)[..., ::-1]
+  # After its end, a step has no mass that could be taken. What a world said there has none either.
+  sampled = (jnp.arange(size) < flat(tree.length)[..., None]) & ~flat(tree.given)
+  logprob = jnp.where(sampled, flat(tree.logprob), 0)
+  rest = jnp.cumsum(logprob[..., ::-1], axis=-1)[..., ::-1]
   above = jnp.repeat(tree.expanded, candidates, axis=1)[:, None]
   return Children(
     tokens=flat(tree.tokens),
-    # After its end, a step has no mass that could be taken.
-    mass=jnp.where(real, jnp.exp(rest), 0),
+    mass=jnp.where(sampled, jnp.exp(rest), 0),
     of=(above == parents[..., None]) & (parents >= 0)[..., None] & flat(tree.mask)[:, None],
   )
 

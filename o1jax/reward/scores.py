@@ -20,7 +20,7 @@ def confidence(known: Known, tree: Tree, ids: Array) -> Array:
   """Geometric mean of the policy's probabilities of the tokens that it sampled up to a node, at the
   sampling temperature (arXiv:2411.14405 scores by token probabilities)."""
   del known
-  total, count = _sampled(tree, ids)
+  total, count = sampled_logprob(tree, ids)
   return jnp.exp(total / jnp.maximum(count, 1))
 
 
@@ -28,10 +28,10 @@ def likelihood(known: Known, tree: Tree, ids: Array) -> Array:
   """The policy's probability of all the tokens that it sampled up to a node, at the sampling
   temperature. A longer text has a smaller one. (arXiv:2203.11171 weighs votes by it, too.)"""
   del known
-  return jnp.exp(_sampled(tree, ids)[0])
+  return jnp.exp(sampled_logprob(tree, ids)[0])
 
 
-def _sampled(tree: Tree, ids: Array) -> tuple[Array, Array]:
+def sampled_logprob(tree: Tree, ids: Array) -> tuple[Array, Array]:
   """The summed log-probs of the tokens that were sampled up to each node, and how many they are,
   [B, N] each."""
   nodes = tree_lib.path_nodes(tree, ids)

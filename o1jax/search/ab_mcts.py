@@ -16,7 +16,7 @@ from o1jax import tree as tree_lib
 from o1jax.decode.grow import Grow
 from o1jax.search.finish import finish
 from o1jax.search.method import Look, Method
-from o1jax.search.room import Room
+from o1jax.search.room import Room, last_of, steps_of
 from o1jax.types import Array, Tree, TreeCache
 
 _PRIME, _STEP = 16777619, 2654435761  # of hashes
@@ -79,7 +79,7 @@ def ab_mcts(
     in slot `(n*S + s)*W + w`.
   """
   depth, slots = tree.path.shape[-1], tree.mask.shape[1]
-  steps, filled = _steps(ahead, depth), slots - _last(ahead, depth)
+  steps, filled = steps_of(ahead, depth), slots - last_of(ahead, depth)
 
   def simulate(n, carry):
     tree, cache, counts = carry
@@ -112,18 +112,8 @@ def room(units: int, *, max_steps: int, ahead: int, at_once: int, **settings) ->
   """A slot for each step of each chain, and those of the chain that finishes an unfinished
   problem."""
   del settings
-  last, chains = _last(ahead, max_steps), -(-units // at_once) * at_once
-  return Room(slots=chains * _steps(ahead, max_steps) + last, candidates=1, last=last)
-
-
-def _steps(ahead: int, max_steps: int) -> int:
-  """S, the most steps of a chain."""
-  return min(ahead or max_steps, max_steps)
-
-
-def _last(ahead: int, max_steps: int) -> int:
-  """Steps of the chain that ends a search whose chains did not go to their end."""
-  return max_steps - 1 if _steps(ahead, max_steps) < max_steps else 0
+  last, chains = last_of(ahead, max_steps), -(-units // at_once) * at_once
+  return Room(slots=chains * steps_of(ahead, max_steps) + last, candidates=1, last=last)
 
 
 def _descend(

@@ -17,3 +17,13 @@ class Room(NamedTuple):
   candidates: int
   last: int = 0
   width: int = 1
+
+
+def steps_of(ahead: int, max_steps: int) -> int:
+  """S, the most steps of a chain that goes `ahead`, or to its end with 0."""
+  return min(ahead or max_steps, max_steps)
+
+
+def last_of(ahead: int, max_steps: int) -> int:
+  """Steps of the chain that ends a search whose chains did not go to their end."""
+  return max_steps - 1 if steps_of(ahead, max_steps) < max_steps else 0

@@ -1,5 +1,5 @@
-"""Distinct solutions: a tree of chains without replacement (Shi, Bieber and Singh 2020,
-arXiv:2002.09067), drawn towards what the guide likes.
+"""Sampling without replacement (Shi, Bieber and Singh 2020, arXiv:2002.09067), drawn towards what
+the guide likes: a tree of chains.
 
 A chain begins at any node with a step that is no child of it yet. So no solution is sampled twice,
 and the steps before that node cost nothing.
@@ -14,7 +14,7 @@ from o1jax.decode.grow import Grow
 from o1jax.search import unseen
 from o1jax.search.finish import finish
 from o1jax.search.method import Look, Method
-from o1jax.search.room import Room
+from o1jax.search.room import Room, last_of, steps_of
 from o1jax.types import Array, Tree, TreeCache
 
 _LEAST = 1e-6  # a guide of 0 is no more certain than this
@@ -31,7 +31,7 @@ def without_replacement(
   ahead: int = 1,
   at_once: int = 4,
 ) -> Tree:
-  """Samples solutions without replacement.
+  """Samples steps of which no two are alike.
 
   Where the next chain begins is drawn by the probability, under the policy, that a solution comes
   to the node and goes on with a step that is no child of it yet, times how likely the guide calls
@@ -43,7 +43,8 @@ def without_replacement(
     cache: its.
     keys: [B] one key a problem.
     units: [] N rounds.
-    pull: power of the guide. With 0 the chains are samples of the policy without replacement.
+    pull: power of the guide. With 0, chains to their end, one at a time, are samples of the policy
+      without replacement.
     ahead: S, the most steps of a chain. 0 = R: chains go to their end. Else one more chain ends an
       unfinished problem.
     at_once: W, the most chains of a round, which begin at nodes that are all unlike. So the first
@@ -53,7 +54,7 @@ def without_replacement(
     The tree. Step s of chain n*W + w is in slot (n*S + s)*W + w.
   """
   depth, slots = tree.path.shape[-1], tree.mask.shape[1]
-  steps, filled = _steps(ahead, depth), slots - _last(ahead, depth)
+  steps, filled = steps_of(ahead, depth), slots - last_of(ahead, depth)
 
   def simulate(n, carry):
     tree, cache, masses = carry
@@ -74,26 +75,15 @@ def without_replacement(
 def room(units: int, *, max_steps: int, ahead: int, at_once: int, **settings) -> Room:
   """A slot for each step of each chain, and those of the chain that ends an unfinished problem."""
   del settings
-  steps, last = _steps(ahead, max_steps), _last(ahead, max_steps)
+  steps, last = steps_of(ahead, max_steps), last_of(ahead, max_steps)
   return Room(slots=units * at_once * steps + last, candidates=1, last=last, width=at_once)
-
-
-def _steps(ahead: int, max_steps: int) -> int:
-  """S, the most steps of a chain."""
-  return min(ahead or max_steps, max_steps)
-
-
-def _last(ahead: int, max_steps: int) -> int:
-  """Steps of the chain that ends a search whose chains did not go to their end."""
-  return max_steps - 1 if _steps(ahead, max_steps) < max_steps else 0
 
 
 def _parents(tree: Tree, masses: unseen.Masses, keys: Array, pull: float, width: int) -> Array:
   """The nodes from which the next chains start, [B, W], all unlike; -1 where nothing is left."""
   batch, slots, _ = tree.mask.shape
   ids = jnp.broadcast_to(jnp.arange(1 + slots), (batch, 1 + slots))
-  weight = masses.node * unseen.wider(masses)
-  weight = jnp.where(tree_lib.expandable(tree, ids), weight, 0)
+  weight = jnp.where(tree_lib.expandable(tree, ids), unseen.wider(masses), 0)
   guide = jnp.concatenate([tree_lib.root_guide(tree)[:, None], tree_lib.guide(tree)[..., 0]], 1)
   liked = pull * jnp.log(jnp.clip(guide, _LEAST, 1.0))
   noise = jax.vmap(lambda key: jax.random.gumbel(key, (1 + slots,)))(keys)
@@ -105,7 +95,7 @@ def _parents(tree: Tree, masses: unseen.Masses, keys: Array, pull: float, width:
 
 def _sampled(units, *, max_steps, ahead, at_once, **settings):
   del settings
-  each = min(_steps(ahead, max_steps), max_steps / 2)
+  each = min(steps_of(ahead, max_steps), max_steps / 2)
   return 1 + (units - 1) * at_once * each + max_steps / 2
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from o1jax import tree as tree_lib
-from o1jax.search import SEARCHES, run
+from o1jax.decode.distinct import children_of
+from o1jax.search import SEARCHES, run, unseen
 from tests.helpers import LINE, Markov, jit, keys, prompts, spell, tables
 
 R, L, START = 2, 2, 3
@@ -110,6 +111,26 @@ def test_a_chain_pays_for_nothing_that_the_tree_holds():
   for b in range(3):
     steps = {tuple(map(tuple, spell(tree, b, 1 + x))) for x in np.flatnonzero(tree.mask[b, :, 0])}
     assert len(steps) == tree.mask[b].sum()  # each step of the tree was said once
+
+
+def test_what_a_world_said_takes_nothing_from_a_step():
+  """It was not sampled, so how likely the policy calls it says nothing of what is left."""
+  tree = tree_lib.empty(1, 2, 1, 3, 2)
+  tree = tree.replace(
+    expanded=jnp.array([[0, 1]]),
+    path=jnp.array([[[0, -1], [0, 1]]]),
+    tokens=jnp.array([[[[3, 4, 2]], [[4, 2, 0]]]]),
+    length=jnp.array([[[3], [2]]]),
+    mask=jnp.ones((1, 2, 1), bool),
+    logprob=jnp.log(jnp.array([[[[0.5, 0.1, 0.1]], [[0.5, 0.5, 1.0]]]])),
+    given=jnp.array([[[[False, True, True]], [[False] * 3]]]),
+  )
+  children = children_of(tree, jnp.array([[0]]))
+  np.testing.assert_allclose(children.mass[0], [[0.5, 0, 0], [0.25, 0.5, 0]], rtol=1e-6)
+  assert children.of.tolist() == [[[True, False]]]
+  masses = unseen.with_steps(tree, unseen.of_root(tree), jnp.arange(2))
+  np.testing.assert_allclose(masses.node, [[1, 0.5, 0.125]], rtol=1e-6)
+  np.testing.assert_allclose(unseen.wider(masses), [[0.5, 0.375, 0.125]], rtol=1e-6)
 
 
 def test_pull_goes_where_the_guide_is_high():
