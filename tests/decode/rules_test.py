@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from o1jax.decode.rules import Sampling, sample_token, truncate
+from o1jax.decode.rules import Sampling, next_token, sample_token, truncate
 from o1jax.model.attention import path_rooms
 from o1jax.model.forward import forward_tree
 from tests.helpers import (
@@ -170,6 +170,14 @@ def test_logprob_is_of_the_whole_distribution(changes):
       assert kept[before, token]
       before = token
     np.testing.assert_allclose(tree.value[b, x, 0], 1 / (1 + np.exp(-values[before])), atol=1e-5)
+
+
+@pytest.mark.parametrize('changes', [dict(temperature=0.0), dict(top_k=2), dict(top_p=0.9)])
+def test_nothing_is_taken_from_a_distribution_that_is_not_sampled(changes):
+  logits, known = _random_logits(V), jnp.zeros(V)
+  next_token(jnp.float32(0.5), logits, LINE, known)
+  with pytest.raises(ValueError, match='without replacement'):
+    next_token(jnp.float32(0.5), logits, dataclasses.replace(LINE, **changes), known)
 
 
 def test_temperature_zero_is_argmax():
