@@ -1,21 +1,31 @@
-"""Countdown with four numbers, targets 10 to 100 (Stream of Search, arXiv:2404.03683), sized for
-one GPU.
+"""Countdown with four numbers, targets 10 to 100 (Stream of Search, arXiv:2404.03683).
 
 `python -m experiments.o1 --config=configs/countdown.py --workdir=runs/countdown`
 
-No accelerator has run this config yet, so nothing is measured. A test on a CPU checks that its
-pieces fit (tests/recipes/build_test.py).
+It is sized for one GPU. No accelerator has run it yet, so nothing is measured. A test on a CPU
+checks that its pieces fit (tests/recipes/build_test.py).
+
+`:laptop` is the quickstart's policy on four numbers up to 10, for two CPU cores: the harder task on
+which configs/studies/guided.py compares searches (experiments/LOG.md).
 """
 
 from ml_collections import ConfigDict
 
 from configs import quickstart
 
+ARGUMENTS = ('', 'laptop')
 
-def get_config() -> ConfigDict:
-  """The main job on four numbers with a 10M-parameter policy and Gumbel search in training."""
+
+def get_config(argument: str = '') -> ConfigDict:
+  """The main job on four numbers, with a 10M-parameter policy and Gumbel search in training, or on
+  a laptop."""
+  if argument not in ARGUMENTS:
+    raise ValueError(f'the argument {argument!r} is unknown: give none, or laptop')
   c = quickstart.get_config()
   c.task.numbers = 4
+  if argument == 'laptop':
+    laptop(c)
+    return c
   c.task.max_number = 50
   c.task.behaviours.dead_end = 0.5
   c.data = ConfigDict(
@@ -44,3 +54,15 @@ def get_config() -> ConfigDict:
   c.evaluate.policies.learned.searches = ('chains', 'gumbel', 'tree')
   c.evaluate.answer.tokens = 2400
   return c
+
+
+def laptop(c: ConfigDict) -> None:
+  """Small numbers, longer solutions, and more problems than three numbers have."""
+  c.task.max_number = 10
+  c.data.update(demonstrations=2000, pool=4000, validation=256, test=512, test_targets=0)
+  c.shapes.update(prompt_length=20, step_length=22, max_steps=14, row_length=192)
+  # A solution takes about 150 tokens.
+  c.reward.tokens = c.learn.tokens = 168
+  for name in ('control', 'control_flops'):
+    del c[name], c.evaluate.policies[name]
+  c.stages = ('initialise', 'reward', 'learn', 'evaluate', 'report')

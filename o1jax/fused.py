@@ -158,6 +158,8 @@ def learn(
       )
 
     grads, metrics = jax.grad(loss, has_aux=True)({role: state.params[role] for role in learns})
+    if 'policy' not in learns:  # what it says of its samples is not asked again
+      del metrics['ratio_gap']
     metrics['loss'] += broken
     state, stepped = apply_gradients(state, grads, optimizer, loss=metrics['loss'])
     return state, metrics | stepped

@@ -1,9 +1,11 @@
 """The fused step: it is search, then learning; compiled once; a function of seed and update; and it
 learns."""
 
+import dataclasses
 import functools
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,8 +16,11 @@ from o1jax import tree as tree_lib
 from o1jax.decode.grow import grower, start
 from o1jax.keys import of_problems
 from o1jax.learning import LOSSES
+from o1jax.learning.objective import Objective
 from o1jax.learning.optimizer import build_optimizer, init_state
+from o1jax.model import forward
 from o1jax.model.compute import search_cost
+from o1jax.model.transformer import LanguageModel
 from o1jax.runtime.metrics import describe
 from o1jax.verify.outcome import judge
 from tests import toys
@@ -165,6 +170,29 @@ class TestUpdate:
   def test_the_first_minibatch_is_on_policy(self, setup, grown):
     _, metrics = setup.learn(fresh(), *half(grown, True), weights(**MIXED))
     assert metrics['ratio_gap'] < 1e-5 and metrics['loss_kl'] < 1e-6
+
+  def test_a_critic_that_learns_alone_reads_no_policy(self, grown):
+    """Neither the policy's parameters, nor what the critic said at sampling time."""
+    model = LanguageModel(dataclasses.replace(toys.CONFIG, own_critic=True))
+    params = nn.unbox(forward.init(model, jax.random.key(3)))
+    learn = functools.partial(
+      fused.learn,
+      model,
+      outcome=toys.OUTCOME,
+      optimizer=OPTIMIZER,
+      learns=('critic',),
+      objective=Objective(losses=dict(token_value=dict(clip=1.0))),
+    )
+    run = jax.jit(lambda params, tree: learn(state_of(params), *grown[:2], tree, given))
+    state_of = lambda params: init_state(params, OPTIMIZER, learns=('critic',))
+    given = dict(value=jnp.float32(1), token_value=jnp.float32(1))
+    nothing = functools.partial(jax.tree.map, lambda x: x * jnp.nan)
+    state, metrics = run(params, grown[2])
+    unread = grown[2].replace(token_value=nothing(grown[2].token_value))
+    blind, told = run(params | dict(policy=nothing(params['policy'])), unread)
+    assert_close(blind.params['critic'], state.params['critic'], rtol=1e-6)
+    assert_close(told, metrics, rtol=1e-6)
+    assert 'ratio_gap' not in metrics and metrics['gradient_norm'] > 0
 
   def test_is_traced_once(self, setup, pool):
     run(setup, pool, 2, **MIXED)

@@ -10,7 +10,7 @@ from configs.studies import base
 
 
 def get_config(argument: str = '') -> ConfigDict:
-  """Best-of-N, beam, DVTS and lookahead; `:smoke` without DVTS and lookahead."""
+  """Best-of-N, and beam, DVTS, lookahead and the tree; `:smoke` has the first two."""
   smoke = argument == 'smoke'
   # Less than half of the last before it, so that a choice by bins has room to spend unevenly.
   asked = dict(units=(1, 2)) if smoke else dict(tokens=(400, 700, 1600))
@@ -24,6 +24,7 @@ def get_config(argument: str = '') -> ConfigDict:
   if not smoke:
     rows['dvts'] = dict(method='dvts', candidates=4, most=8, **asked)
     rows['lookahead'] = dict(method='lookahead', candidates=4, most=4, **asked)
+    rows['tree'] = dict(method='without_replacement', most=48, **asked)
   return base.study(
     argument,
     claim='Which method is best depends on how difficult the problem is',

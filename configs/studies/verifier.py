@@ -13,7 +13,7 @@ FLIPS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
 
 
 def get_config(argument: str = '') -> ConfigDict:
-  """Two trees and chains at each chance of a flip; `:smoke` has two chances and one tree."""
+  """Three trees and chains at each chance of a flip; `:smoke` has two chances and one tree."""
   smoke, rows = argument == 'smoke', {}
   for flips in (0.0, 0.4) if smoke else FLIPS:
     guided = dict(guide='oracle', flips=flips, choices=('best', 'weighted'))
@@ -23,6 +23,7 @@ def get_config(argument: str = '') -> ConfigDict:
     rows[f'gumbel{name}'] |= asked
     if not smoke:
       rows[f'ab_mcts{name}'] = dict(method='ab_mcts', most=20, **asked) | guided
+      rows[f'tree{name}'] = dict(method='without_replacement', most=32, **asked) | guided
     # From below what a tree spends to above.
     spends = dict(units=(1, 2, 6)) if smoke else dict(tokens=(400, 800, 1600))
     rows[f'chains{name}'] = dict(method='best_of_n', most=6 if smoke else 24, **spends) | guided

@@ -112,6 +112,8 @@ def clipped_value_loss(logits: Array, old: Array, target: Array, clip: float) ->
   logits: of the critic; old, target: in [0, 1].
   """
   plain = cross_entropy(logits, target)
+  if clip >= 1:  # no value is that far away, so a search need not tell the old one
+    return plain
   value = jax.nn.sigmoid(logits)
   kept = jnp.clip(jax.lax.stop_gradient(value), old - clip, old + clip)
   kept = jnp.clip(kept, 1e-6, 1 - 1e-6)

@@ -39,7 +39,7 @@ METRICS = {
   'distinct': 'Share of the sampled steps that no sibling repeats.',
   'expansions': 'Nodes expanded for one problem, on average.',
   'tokens_lost': 'Share of the sampled tokens that learning has no room for.',
-  'ratio_gap': 'Mean distance between log-probs now and when sampled; 0 on policy.',
+  'ratio_gap': 'Mean distance between log-probs now and when sampled, where the policy learns.',
   'policy_gradient': '1 once the policy gradient has joined the cloning warm-up, else 0.',
   'validation_accuracy': 'Share of the validation problems that one greedy solution gets right.',
 }

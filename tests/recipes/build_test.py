@@ -26,6 +26,7 @@ def little(config, **settings):
 
 CONFIGS = {
   'countdown': lambda: little(countdown.get_config(), test_targets=8),
+  'laptop': lambda: little(countdown.get_config('laptop')),
   'cipher': lambda: little(cipher.get_config()),
   'mixture': lambda: little(mixture.get_config()),
   'calculator': lambda: little(calculator.get_config()),
