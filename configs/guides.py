@@ -24,9 +24,11 @@ GUIDES = dict(
   probe='probe',
   # external
   critic='critic',
+  prm='prm',
   heuristic='heuristic',
   # combined
   critic_likelihood='critic * likelihood',
+  prm_likelihood='prm * likelihood',
   critic_agreement='critic * agreement',
 )
 
@@ -49,6 +51,7 @@ def get_config(argument: str = '') -> ConfigDict:
     for method, row in (('chains', chains), ('gumbel', gumbel)):
       rows[f'{method}_{name}'] = row.copy_and_resolve_references()
       rows[f'{method}_{name}'].guide = guide
+    rows[f'gumbel_{name}'].weigh = ''  # by its guide
   c.evaluate.searches = ConfigDict(rows)
   c.evaluate.answer.search = 'gumbel_critic'
   c.evaluate.policies.initialised.searches = tuple(rows)

@@ -139,7 +139,7 @@ def measuring(c: ConfigDict) -> None:
           units=(),
           most=24,  # some seeds' policies write solutions of 70 tokens
           choices=('weighted', 'majority', 'best'),
-          guide='critic * likelihood',
+          guide='prm * likelihood',
         ),
         gumbel=dict(
           method='gumbel',
@@ -148,6 +148,7 @@ def measuring(c: ConfigDict) -> None:
           most=80,
           candidates=4,
           choices=('weighted',),
+          weigh='prm * likelihood',
         ),
         # No step is sampled twice, and the next begins where another right solution is likely.
         tree=dict(
@@ -156,7 +157,7 @@ def measuring(c: ConfigDict) -> None:
           units=(),
           most=48,
           choices=('weighted',),
-          weigh='critic * likelihood',
+          weigh='prm * likelihood',
         ),
       ),
       # by which questions are answered and trees are drawn; one of tokens and units

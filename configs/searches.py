@@ -55,7 +55,7 @@ SEARCHES = dict(
   beam=dict(candidates=4, tokens=(400, 800, 1600), most=8),
   dvts=dict(candidates=4, tokens=(400, 800, 1600), most=8),
   # A chain of one step at a time, from wherever another sample is worth most.
-  ab_mcts=dict(most=200, ahead=1, prior=2.0, credit=0.5, weigh='critic * likelihood'),
+  ab_mcts=dict(most=200, ahead=1, prior=2.0, credit=0.5, weigh='prm * likelihood'),
   rejection=dict(most=48),
   best_first=dict(candidates=4),
   lookahead=dict(candidates=4, tokens=(800, 1600), most=4),

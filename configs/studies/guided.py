@@ -11,7 +11,7 @@ from configs import searches
 from configs.studies import base
 
 TOKENS = (200, 400, 800, 1600)
-WEIGH = 'critic * likelihood'  # how all arms weigh solutions: the best way for sampling, too
+WEIGH = 'prm * likelihood'  # how all arms weigh solutions: the best way for sampling, too
 
 
 def get_config(argument: str = '') -> ConfigDict:

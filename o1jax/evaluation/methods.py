@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from o1jax.reward import SCORES
 from o1jax.reward.guide import CRITIC, ORACLE, check_guide, names
+from o1jax.reward.written import reads_critic
 from o1jax.search import CHOICES, SEARCHES, STOPS
 from o1jax.search.allocate import ALLOCATIONS
 
@@ -83,7 +84,7 @@ def method(name: str) -> Method:
   told = ', '.join(words).replace(CRITIC, guide)  # as in 'critic-weighted vote'
   return row._replace(
     words=told if guide in told else f'{told} by {guide}',
-    critic=CRITIC in names(guide),
+    critic=reads_critic(guide),
     oracle=row.oracle or ORACLE in names(guide),
   )
 

@@ -16,6 +16,7 @@ from o1jax.recipes.experiment import Experiment
 from o1jax.recipes.growth import allocate_of, check_growth, prune_of, rule_of, stop_of
 from o1jax.reward import SCORES
 from o1jax.reward.guide import CRITIC, ORACLE, check_guide, names
+from o1jax.reward.written import reads_critic
 from o1jax.runtime.config import ConfigDict, ConfigError, require
 from o1jax.search import CHOICES, SEARCHES, STOPS, Budget
 from o1jax.search.stop import NEVER
@@ -118,7 +119,7 @@ class Row(NamedTuple):
     search, choosing = self.search, CHOICES[choice].reads_critic
     guided = any(row.guided for row in (SEARCHES[self.method], STOPS[search.rule]))
     read = [self.guide] * guided + [search.chosen_by] * choosing
-    return any(CRITIC in names(guide) for guide in read)
+    return any(reads_critic(guide) for guide in read)
 
   def readouts(self, budgets: Sequence[Budget]) -> list[Readout]:
     """Of its program, for these budgets, all with units: of chains one for each of its own."""

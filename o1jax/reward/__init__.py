@@ -39,6 +39,7 @@ class Score(NamedTuple):
     critique: (`Known`, tree, ids [B, N]) -> tokens [B, N, G] and length [B, N]: what stands on
       nodes as a line of text, 0 where that says nothing. None = it is a mere number.
     longest: (texts) -> G.
+    critic: it reads what the critic says.
   """
 
   score: Callable[..., Array]
@@ -50,10 +51,17 @@ class Score(NamedTuple):
   lacks: Callable[[Task], str] = nothing
   critique: Callable[..., tuple[Array, Array]] | None = None
   longest: Callable[..., int] | None = None
+  critic: bool = False
 
 
 SCORES: dict[str, Score] = {
-  'critic': Score(scores.critic, "the critic's P(correct | prefix)"),
+  'critic': Score(scores.critic, "the critic's P(correct | prefix)", critic=True),
+  'prm': Score(
+    reading.prm,
+    "the product of the critic's P over the steps since the last return",
+    note=reading.returns,
+    critic=True,
+  ),
   'confidence': Score(scores.confidence, "the policy's mean confidence in its tokens"),
   'likelihood': Score(scores.likelihood, "the policy's probability of the tokens"),
   'top5': Score(

@@ -6,9 +6,12 @@ import jax.numpy as jnp
 from o1jax import tree as tree_lib
 from o1jax.reward.known import UNKNOWN, Known
 from o1jax.text.bytes import token_bytes
+from o1jax.text.lines import says
+from o1jax.text.steps import TAGS
 from o1jax.types import Array, Task, Tree
 from o1jax.verify.outcome import solution_bytes
 
+PRM = 'prm'  # the score of that name
 _PROMPT = 512  # most bytes of a prompt's end that a task is told
 
 
@@ -27,6 +30,35 @@ def prompt_bytes(known: Known) -> tuple[Array, Array]:
   tokens, table = known.prompt.tokens, known.texts.table
   size = min(tokens.shape[-1] * table[0].shape[1], _PROMPT)
   return token_bytes(tokens, known.prompt.length, table, size=size)
+
+
+def prm(known: Known, tree: Tree, ids: Array) -> Array:
+  """The product of the critic's P over the steps up to a node: what a process reward model says of
+  them together (arXiv:2305.20050).
+
+  A step that returns to an earlier state takes back those before it. So the product begins with the
+  last one. A critic of few layers can forget at a later step what it saw at an earlier one; the
+  product does not.
+  """
+  del known
+  nodes = tree_lib.path_nodes(tree, ids)
+  back = tree_lib.pick(tree.scores[tree_lib.note(PRM)], nodes) > 0
+  # How many returns there are behind each step.
+  behind = jnp.cumsum(back[..., ::-1], axis=-1)[..., ::-1] - back
+  value = tree_lib.pick(tree.value, nodes, fill=1.0)
+  return jnp.where(behind > 0, 1.0, value).prod(-1)
+
+
+def returns(known: Known, tree: Tree, ids: Array) -> Array:
+  """1 for a step that is a correction, else 0: what `prm` keeps of it."""
+  table, tag = known.texts.table, TAGS['correction']
+  # Each token has at least one byte of the tag.
+  tokens = tree_lib.pick(tree.tokens, ids)[..., : len(tag)]
+  count = jnp.minimum(tree_lib.pick(tree.length, ids), tokens.shape[-1])
+  size = tokens.shape[-1] * table[0].shape[1]
+  text, _ = token_bytes(tokens, count, table, size=size)
+  begins = jax.vmap(jax.vmap(lambda line: says(line, jnp.int32(0), tag)))
+  return begins(text).astype(jnp.float32)
 
 
 def feedback(known: Known, tree: Tree, ids: Array) -> Array:

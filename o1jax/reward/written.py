@@ -38,6 +38,11 @@ def reads(asked: Sequence[str]) -> bool:
   return any(row.read for row in rows_of(asked).values())
 
 
+def reads_critic(guide: str) -> bool:
+  """Whether a guide depends on what the critic says."""
+  return any(row.critic for row in rows_of(names(guide)).values())
+
+
 def changing(asked: Sequence[str]) -> tuple[str, ...]:
   """Those of the scores that depend on the whole tree."""
   return tuple(name for name, row in rows_of(asked).items() if row.whole)

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from o1jax import tree as tree_lib
 from o1jax.reward import reading
 from o1jax.reward.known import Known, Texts
 from o1jax.tasks import calculator, countdown
@@ -80,6 +81,44 @@ def test_feedback_is_what_the_world_said_last():
     assert found[b, node - 1] == expected
     kinds.add(expected)
   assert kinds == {0.0, 0.5, 1.0}
+
+
+def test_a_prm_is_the_product_of_the_steps_since_the_last_return():
+  """The tag of a return is one token of a vocabulary, or several."""
+  spelled = [*toys.TEXTS[:-3], '<corr', 'ection>', '<correction>']
+  rows = np.zeros((len(spelled), 12), np.uint8)
+  for row, text in zip(rows, spelled):
+    row[: len(text)] = list(text.encode())
+  table = rows, np.array([len(text) for text in spelled])
+  tree, rng = toys.random_tree(4, slots=16), np.random.default_rng(0)
+  tokens, length = np.array(tree.tokens), np.asarray(tree.length)
+  begins = rng.integers(0, 4, length.shape)  # with the tag, with its halves, with half of it
+  first = len(spelled) - 3
+  tokens[..., 0] = np.where(begins == 1, first + 2, np.where(begins > 1, first, tokens[..., 0]))
+  tokens[..., 1] = np.where(begins == 2, first + 1, np.where(begins == 3, 3, tokens[..., 1]))
+  tree = tree.replace(tokens=jnp.asarray(tokens))
+  known = Known(texts=Texts(countdown.task(), table, None))
+
+  def write(tree):
+    ids = _ids(tree)
+    note = reading.returns(known, tree, ids).reshape(tree.mask.shape)
+    noted = tree.replace(scores={tree_lib.note(reading.PRM): note})
+    return reading.prm(known, noted, ids), note
+
+  found, note = map(np.asarray, jit(write)(tree))
+  width, value, taken = tree.mask.shape[-1], np.asarray(tree.value), 0
+  for b, x, a in toys.nodes(tree):
+    node, product = 1 + width * x + a, 1.0
+    line = toys.ancestors(np.asarray(tree.expanded[b]), width, node)[::-1]
+    for place, i in enumerate(line):
+      at = (b, *divmod(i - 1, width))
+      text = ''.join(spelled[t] for t in tokens[at][: length[at]])
+      returned = text.startswith('<correction>')
+      assert note[at] == returned
+      product = value[at] if returned else product * value[at]
+      taken += returned and place > 0
+    assert found[b, node - 1] == pytest.approx(product, rel=1e-5)
+  assert taken > 10
 
 
 @pytest.mark.parametrize('operation', ['7*8', '3-5', '7/2', '8/2', '9/0'])
