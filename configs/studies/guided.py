@@ -21,9 +21,9 @@ def get_config(argument: str = '') -> ConfigDict:
   asked = dict(units=(1, 2), most=2) if smoke else dict(tokens=TOKENS)
   asked |= dict(weigh=WEIGH)
   found = searches.get_config().evaluate.searches.to_dict()
-  rows = {
-    name: found[name] | asked for name in (('tree',) if smoke else ('gumbel', 'beam', 'tree'))
-  }
+  rows = dict(tree=found['tree'] | asked)
+  if not smoke:  # two budgets tell whether these are worth more
+    rows |= {name: found[name] | asked | dict(tokens=TOKENS[1::2]) for name in ('gumbel', 'beam')}
   # From below what a search spends to above.
   spends = dict(units=(1, 2, 4, 8)) if smoke else dict(tokens=(100, *TOKENS, 2400))
   rows['chains'] = dict(
