@@ -43,7 +43,7 @@ def get_config() -> ConfigDict:
     section.batch = 6
   for section in (c.reward, c.learn):
     section.updates, section.batch, section.search.units, section.tokens = 12, 16, 4, 320
-  c.reward.updates, c.reward.minibatches = 48, 8
+  c.reward.updates = 48
   c.learn.updates_per_call = 1  # 12 updates, validated after every 5
   c.stages = ('initialise', 'reward', 'learn', 'evaluate', 'report')
   for name in ('control', 'control_flops'):
