@@ -2,10 +2,9 @@
 
 `python -m experiments.o1 --config=configs/quickstart.py --workdir=runs/quickstart`
 
-One seed on 2 CPU cores (experiments/LOG.md), about a quarter of an hour: greedy 22 %; at 1,600
-tokens a problem majority vote 61 %, a vote weighted by the critic 70 %, a guided tree that samples
-nothing twice 81 %. Of another training: greedy 25 %, after search-and-learn 34 %, after the
-supervised control 24 %.
+One seed on 2 CPU cores (experiments/LOG.md), about a quarter of an hour: greedy 25 %; at 1,600
+tokens a problem majority vote 60 %, a vote weighted by the critic 70 %, a guided tree that samples
+nothing twice 80 %. Greedy after search-and-learn 34 %, after the supervised control 24 %.
 """
 
 from ml_collections import ConfigDict
