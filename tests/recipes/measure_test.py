@@ -125,8 +125,9 @@ class TestPolicies:
     planned = measure._planned(run, Made('initialised', 'initialise', critic=False))
     assert [(row.name, read) for row, read in planned] == [('chains', ['majority'])]
     (line,) = capsys.readouterr().err.splitlines()
-    read = 'critic*likelihood'
-    assert f'weighted:{read}, best:{read}, gumbel of initialised is left out' in line
+    read = 'prm*likelihood'
+    told = f'weighted:{read}, best:{read}, gumbel:weigh={read} of initialised is left out'
+    assert told in line
     whole = measure._planned(run, Made('initialised', 'reward', critic=True))
     assert [(row.name, read) for row, read in whole] == [
       ('chains', ['weighted', 'majority', 'best']),

@@ -17,8 +17,10 @@ from o1jax.search.allocate import DEFAULTS, SIGNALS
 
 
 def config(argument='', **rows):
-  """The quickstart's, with rows of searches changed or added: copies of gumbel with changes."""
+  """The quickstart's, with rows of searches changed or added: copies of gumbel with changes. What
+  weighs solutions is in no name."""
   c = quickstart.get_config(argument)
+  c.evaluate.searches.gumbel.weigh = ''
   for name, changes in rows.items():
     row = c.evaluate.searches.get(name, c.evaluate.searches.gumbel).copy_and_resolve_references()
     if 'method' in changes:
