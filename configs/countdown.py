@@ -6,7 +6,8 @@ It is sized for one GPU. No accelerator has run it yet, so nothing is measured. 
 checks that its pieces fit (tests/recipes/build_test.py).
 
 `:laptop` is the quickstart's policy on four numbers up to 10, for two CPU cores: the harder task on
-which configs/studies/guided.py compares searches (experiments/LOG.md).
+which configs/studies/guided.py compares searches (experiments/LOG.md). Of its stages `initialise`
+and `reward` have run.
 """
 
 from ml_collections import ConfigDict

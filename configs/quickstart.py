@@ -76,8 +76,8 @@ def rewarding(c: ConfigDict) -> None:
   c.reward.learns = ('critic',)
   c.reward.credit.value = 'reachable'
   # Its loss stands still for 1,000 steps and more before it falls, so it takes many. With half as
-  # many solutions in each, one seed of two learned less; with four passes it learns the problems by
-  # heart.
+  # many solutions in a minibatch, one seed of two learned less. With four passes it learns the
+  # problems by heart.
   c.reward.minibatches, c.reward.passes = 8, 2
   c.reward.losses.token_value.clip = 1.0  # its labels are exact, so nothing holds it back
 
