@@ -58,6 +58,7 @@ OTHERS = {
   'control.start': 'initialise',
   'task.name': 'cipher',
   'task.numbers': 4,
+  'token_value.clip': 0.5,  # no two values are further apart than 1, so 1 and 2 are alike
   'top_p': 0.5,
   'unjudged': 0.5,
   'credit.value': 'td',
