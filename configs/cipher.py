@@ -51,7 +51,7 @@ def get_config() -> ConfigDict:
   # A solution takes about 150 tokens.
   c.evaluate.searches.chains.update(tokens=(150, 300, 600, 1200), most=8)
   c.evaluate.searches.gumbel.update(tokens=(300, 1200), most=16)
-  c.evaluate.searches.tree.update(tokens=(150, 300, 600, 1200), most=32)
+  c.evaluate.searches.tree.update(tokens=(150, 300, 600, 1200), most=64)
   c.evaluate.policies.learned.searches = ('tree',)
   c.evaluate.answer.tokens = 1200
   return c

@@ -150,12 +150,14 @@ def measuring(c: ConfigDict) -> None:
           choices=('weighted',),
           weigh='prm * likelihood',
         ),
-        # No step is sampled twice, and the next begins where another right solution is likely.
+        # No step is sampled twice. A chain begins where another right solution is likely, and
+        # stops where it is less so.
         tree=dict(
           method='without_replacement',
           tokens=tokens,
           units=(),
-          most=48,
+          most=96,
+          at_once=2,  # one at a time takes twice as long, and is right a little more often
           choices=('weighted',),
           weigh='prm * likelihood',
         ),

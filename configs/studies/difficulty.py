@@ -24,7 +24,7 @@ def get_config(argument: str = '') -> ConfigDict:
   if not smoke:
     rows['dvts'] = dict(method='dvts', candidates=4, most=8, **asked)
     rows['lookahead'] = dict(method='lookahead', candidates=4, most=4, **asked)
-    rows['tree'] = dict(method='without_replacement', most=48, **asked)
+    rows['tree'] = dict(method='without_replacement', most=192, **asked)
   return base.study(
     argument,
     claim='Which method is best depends on how difficult the problem is',

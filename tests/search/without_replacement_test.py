@@ -10,6 +10,7 @@ import pytest
 from o1jax import tree as tree_lib
 from o1jax.decode.distinct import children_of
 from o1jax.search import SEARCHES, run, unseen
+from o1jax.search.worth import worth
 from tests.helpers import LINE, Markov, jit, keys, prompts, spell, tables
 
 R, L, START = 2, 2, 3
@@ -56,8 +57,8 @@ def program(most, **settings):
   return jit(search)
 
 
-def search(units, batch=3, seed=0, most=None, params=PARAMS, ahead=0, at_once=1, **settings):
-  settings |= dict(ahead=ahead, at_once=at_once)
+def search(units, batch=3, seed=0, most=None, params=PARAMS, at_once=1, **settings):
+  settings |= dict(at_once=at_once)
   prompt = prompts(batch)
   prompt = prompt.replace(tokens=jnp.full_like(prompt.tokens, START))
   tree = program(most or units, **settings)(params, keys(batch, seed), prompt, units)
@@ -80,8 +81,9 @@ def test_the_policy_has_a_few_solutions():
 
 def test_two_solutions_are_drawn_as_without_replacement():
   chance, batch = solutions(), 6000
-  tree = search(2, batch=batch, pull=0.0)
-  pairs = [said(tree, b) for b in range(batch)]
+  # Without a pull, a chain goes on to its end, which is R steps away at most.
+  tree = search(2 * R, batch=batch, pull=0.0)
+  pairs = [said(tree, b)[:2] for b in range(batch)]
   assert all(len(pair) == 2 for pair in pairs)
   first = {a: sum(pair[0] == a for pair in pairs) / batch for a in chance}
   for a, p in chance.items():
@@ -92,10 +94,10 @@ def test_two_solutions_are_drawn_as_without_replacement():
     assert abs(second[b] - wanted) < 4.5 * np.sqrt(wanted * (1 - wanted) / batch)
 
 
-@pytest.mark.parametrize('ahead, at_once', [(0, 1), (1, 1), (0, 3), (1, 3)])
+@pytest.mark.parametrize('at_once', [1, 3])
 @pytest.mark.parametrize('pull', [0.0, 2.0])
-def test_all_solutions_are_found_once_and_then_nothing_is_sampled(pull, ahead, at_once):
-  tree = search(72, pull=pull, ahead=ahead, at_once=at_once)
+def test_all_solutions_are_found_once_and_then_nothing_is_sampled(pull, at_once):
+  tree = search(72, pull=pull, at_once=at_once)
   chance = solutions()
   for b in range(3):
     found = said(tree, b)
@@ -133,18 +135,75 @@ def test_what_a_world_said_takes_nothing_from_a_step():
   np.testing.assert_allclose(unseen.wider(masses), [[0.5, 0.375, 0.125]], rtol=1e-6)
 
 
+# Two first steps are as likely, "2" and "0 4", and one more step ends each.
+FORK = np.zeros((5, 5))
+FORK[3, [2, 0]] = 0.5
+FORK[0, 4] = 1
+FORK[2, [4, 3]] = 0.5
+FORK[4, [1, 2, 3]] = 1 / 3
+FORK[1, 1] = 1
+
+
+def fork(of_2, of_4):
+  """With what the critic says, as a logit, of a step that ends with 2 or 4."""
+  return tables(np.log(FORK + 1e-30), np.array([0.0, 0.0, of_2, 0.0, of_4]))
+
+
 def test_pull_goes_where_the_guide_is_high():
-  """Two first steps are as likely, and the guide likes one."""
-  chances = np.zeros((5, 5))
-  chances[3, [2, 0]] = 0.5  # as a first step, "2" or "0 4"
-  chances[0, 4] = 1
-  chances[2, [4, 3]] = 0.5
-  chances[4, [1, 2, 3]] = 1 / 3
-  chances[1, 1] = 1
-  params = tables(np.log(chances + 1e-30), np.array([0.0, 0.0, -3.0, 0.0, 3.0]))
   share = []
   for pull in (0.0, 4.0):
-    tree = search(4, batch=400, pull=pull, params=params)
+    tree = search(8, batch=400, pull=pull, params=fork(-3.0, 3.0))
     first = [said(tree, b) for b in range(400)]
-    share.append(np.mean([[solution[0] == (0, 4) for solution in row] for row in first]))
+    share.append(np.mean([[solution[0] == (0, 4) for solution in row[:2]] for row in first]))
   assert abs(share[0] - 0.5) < 0.05 and share[1] > 0.7
+
+
+@pytest.mark.parametrize('pull', [0.0, 1.0, 2.0])
+def test_a_chain_stops_where_it_is_worth_less(pull):
+  """A first step is worth a quarter of the root. The chain goes on by that chance, or else a new one
+  begins there or at the root, by what is unseen."""
+  batch, worth = 4000, 0.25**pull
+  logit = np.log(0.25 / 0.75)
+  # So sure that the mean does not change with depth, the worth is the guide.
+  tree = search(2, batch=batch, pull=pull, prior=1e9, params=fork(logit, logit))
+  went_on = np.mean(tree.expanded[:, 1] == 1)
+  wanted = worth + (1 - worth) * worth / (1 + worth)
+  assert went_on == pytest.approx(wanted, abs=4.5 * np.sqrt(wanted * (1 - wanted) / batch) + 1e-9)
+
+
+def guided(tree, guide):
+  return tree.replace(scores=tree.scores | {tree_lib.GUIDE: jnp.asarray(guide)})
+
+
+def drawn_guide(tree, seed=0):
+  return np.random.default_rng(seed).uniform(0.05, 0.95, tree.value.shape).astype(np.float32)
+
+
+def by_depth(tree):
+  """Whether each slot was filled, its depth, and its parent."""
+  return tree.mask[..., 0], 1 + np.sum(tree.path > 0, axis=-1), np.maximum(tree.expanded, 0)
+
+
+def test_children_are_worth_what_their_parents_are_on_average():
+  tree = search(8, pull=0.0, at_once=3)
+  tree = guided(tree, drawn_guide(tree))
+  found = np.asarray(worth(tree, prior=0.0))
+  made, depth, above = by_depth(tree)
+  of_parent = np.take_along_axis(found, above, axis=1)
+  assert {1, 2} <= set(depth[made]) and (found[:, 0] == 1).all()
+  for at in (1, 2):
+    here = made & (depth == at)
+    own = np.where(here, found[:, 1:], 0).sum(1)
+    np.testing.assert_allclose(own, np.where(here, of_parent, 0).sum(1), rtol=1e-5)
+
+
+def test_a_guide_that_falls_with_depth_is_worth_the_same():
+  tree = search(8, pull=0.0, at_once=3)
+  guide = drawn_guide(tree)
+  falls = guide * 0.1 ** by_depth(tree)[1][..., None]
+  one, other = (np.asarray(worth(guided(tree, x), prior=0.0)) for x in (guide, falls))
+  there = np.concatenate([np.ones((3, 1), bool), tree.mask[..., 0]], 1)
+  np.testing.assert_allclose(one[there], other[there], rtol=1e-4)
+  # Of a mean that surely does not change, the guide is left.
+  sure = np.asarray(worth(guided(tree, guide), prior=1e9))
+  np.testing.assert_allclose(sure[:, 1:][tree.mask[..., 0]], guide[..., 0][tree.mask[..., 0]], 1e-4)
