@@ -112,7 +112,7 @@ def test_more_units_spend_more_and_all_that_is_sampled_is_billed(method):
 @pytest.mark.parametrize('method', SEVERAL)
 def test_a_search_of_one_unit_may_find_an_answer(method):
   world, run = program(method)
-  assert any(tree_lib.finished(run(world, keys(4, seed), 1)).any() for seed in range(3))
+  assert any(tree_lib.finished(run(world, keys(4, seed), 1)).any() for seed in range(12))
 
 
 @pytest.mark.parametrize('method', SEVERAL)
