@@ -48,7 +48,7 @@ def get_config(argument: str = '') -> ConfigDict:
   c.learn.search = ConfigDict(dict(method='gumbel', units=32, candidates=8, verify_leaves=True))
   c.evaluate.rows = 8192
   # A solution takes about 150 tokens.
-  for name, most in dict(chains=64, gumbel=128, tree=1024).items():
+  for name, most in dict(chains=64, gumbel=128, tree=512).items():
     row = c.evaluate.searches[name]
     row.tokens, row.most = (150, 300, 600, 1200, 2400, 4800, 9600), most
   c.evaluate.searches.gumbel.candidates = 8

@@ -162,12 +162,12 @@ def test_pull_goes_where_the_guide_is_high():
 def test_a_chain_stops_where_it_is_worth_less(pull):
   """A first step is worth a quarter of the root. The chain goes on by that chance, or else a new one
   begins there or at the root, by what is unseen."""
-  batch, worth = 4000, 0.25**pull
+  batch, left = 4000, 0.25**pull
   logit = np.log(0.25 / 0.75)
   # So sure that the mean does not change with depth, the worth is the guide.
   tree = search(2, batch=batch, pull=pull, prior=1e9, params=fork(logit, logit))
   went_on = np.mean(tree.expanded[:, 1] == 1)
-  wanted = worth + (1 - worth) * worth / (1 + worth)
+  wanted = left + (1 - left) * left / (1 + left)
   assert went_on == pytest.approx(wanted, abs=4.5 * np.sqrt(wanted * (1 - wanted) / batch) + 1e-9)
 
 
