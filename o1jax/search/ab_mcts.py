@@ -16,7 +16,7 @@ from o1jax import tree as tree_lib
 from o1jax.decode.grow import Grow
 from o1jax.search.finish import finish
 from o1jax.search.method import Look, Method
-from o1jax.search.room import Room, last_of, steps_of
+from o1jax.search.room import Room, check_range, last_of, steps_of
 from o1jax.types import Array, Tree, TreeCache
 
 _PRIME, _STEP = 16777619, 2654435761  # of hashes
@@ -108,10 +108,27 @@ def ab_mcts(
   return finish(grow, tree, cache, streams.of_slot(keys, filled), filled)
 
 
-def room(units: int, *, max_steps: int, ahead: int, at_once: int, **settings) -> Room:
-  """A slot for each step of each chain, and those of the chain that finishes an unfinished
-  problem."""
-  del settings
+def room(
+  units: int,
+  *,
+  candidates: int,
+  max_steps: int,
+  prior: float,
+  ahead: int,
+  at_once: int,
+  novelty: bool,
+  credit: float,
+) -> Room:
+  """A slot for each step of each chain, and those of the chain that finishes an unfinished problem.
+
+  Raises:
+    ValueError: a setting is out of range.
+  """
+  del candidates, novelty
+  check_range(0, prior=prior)
+  check_range(0, 1, credit=credit)
+  check_range(0, whole=True, ahead=ahead)
+  check_range(1, whole=True, at_once=at_once)
   last, chains = last_of(ahead, max_steps), -(-units // at_once) * at_once
   return Room(slots=chains * steps_of(ahead, max_steps) + last, candidates=1, last=last)
 

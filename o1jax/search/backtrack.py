@@ -8,7 +8,7 @@ from o1jax import tree as tree_lib
 from o1jax.decode.grow import Grow
 from o1jax.search.finish import finish, still_open
 from o1jax.search.method import BRANCHES, Look, Method
-from o1jax.search.room import Room
+from o1jax.search.room import Room, check_range
 from o1jax.types import Array, Tree, TreeCache
 
 
@@ -61,8 +61,12 @@ def backtrack(
 
 
 def room(units: int, *, candidates: int, max_steps: int, give_up: float) -> Room:
-  """A slot for each expansion, and those of the last chain."""
-  del give_up
+  """A slot for each expansion, and those of the last chain.
+
+  Raises:
+    ValueError: a setting is out of range.
+  """
+  check_range(0, give_up=give_up)
   return Room(units + max_steps - 1, candidates, last=max_steps - 1)
 
 

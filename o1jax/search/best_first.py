@@ -9,7 +9,7 @@ from o1jax import tree as tree_lib
 from o1jax.decode.grow import Grow
 from o1jax.search.finish import finish, still_open
 from o1jax.search.method import BRANCHES, Look, Method
-from o1jax.search.room import Room
+from o1jax.search.room import Room, check_range
 from o1jax.types import Array, Tree, TreeCache
 
 
@@ -68,11 +68,10 @@ def room(units: int, *, candidates: int, max_steps: int, width: int, **settings)
   """A slot for each expansion, and those of the last chain.
 
   Raises:
-    ValueError: no node would be expanded.
+    ValueError: a setting is out of range.
   """
   del settings
-  if width < 1:
-    raise ValueError(f'width={width} expands no node: give at least 1')
+  check_range(1, whole=True, width=width)
   slots = 1 + -(-(units - 1) // width) * width
   return Room(slots + max_steps - 1, candidates, last=max_steps - 1, width=width)
 

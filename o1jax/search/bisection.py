@@ -16,7 +16,7 @@ from o1jax import tree as tree_lib
 from o1jax.decode.grow import Grow
 from o1jax.reward.process import ended
 from o1jax.search.method import Look, Method
-from o1jax.search.room import Room
+from o1jax.search.room import Room, check_range
 from o1jax.types import Array, Tree, TreeCache
 
 
@@ -99,11 +99,10 @@ def room(units: int, *, candidates: int, max_steps: int, rollouts: int) -> Room:
   """A slot for each step of each chain, and for each step of all rollouts.
 
   Raises:
-    ValueError: there are no rollouts.
+    ValueError: a setting is out of range.
   """
   del candidates
-  if rollouts < 1:
-    raise ValueError(f'rollouts={rollouts} tell nothing of a prefix: give at least 1')
+  check_range(1, whole=True, rollouts=rollouts)
   slots, chains = units * _slots_of_chain(max_steps, rollouts), units * max_steps
   return Room(slots=slots, candidates=1, last=slots - chains, width=units)
 

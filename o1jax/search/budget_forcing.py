@@ -9,7 +9,7 @@ from o1jax import tree as tree_lib
 from o1jax.decode.grow import Grow
 from o1jax.decode.world import Edit
 from o1jax.search.method import Look, Method
-from o1jax.search.room import Room
+from o1jax.search.room import Room, check_range
 from o1jax.text.steps import ANSWER, DELIMITER, TAGS
 from o1jax.types import Array, Tree, TreeCache
 
@@ -98,8 +98,7 @@ def room(
     ValueError: ends are taken back and nothing stands in their place.
   """
   del candidates, answer
-  if type(times) is not int or times < 0:
-    raise ValueError(f'times={times}: give a whole number of at least 0')
+  check_range(0, whole=True, times=times)
   if times and not text:
     raise ValueError(f'text is empty, and times={times} ends want one in their place: give a text')
   return Room(slots=units * max_steps, candidates=1, width=units)

@@ -9,7 +9,7 @@ from o1jax import tree as tree_lib
 from o1jax.decode.grow import Grow
 from o1jax.search import beam, blocks
 from o1jax.search.method import BRANCHES, Look, Method
-from o1jax.search.room import Room
+from o1jax.search.room import Room, check_range
 from o1jax.types import Array, Tree, TreeCache
 
 
@@ -67,10 +67,9 @@ def room(units: int, *, candidates: int, max_steps: int, ahead: int, aggregate: 
   """The slots of beams, and those of a chain for each candidate above the deepest.
 
   Raises:
-    ValueError: of a negative number of steps.
+    ValueError: a setting is out of range.
   """
-  if ahead < 0:
-    raise ValueError(f'ahead={ahead} is no number of steps: give at least 0')
+  check_range(0, whole=True, ahead=ahead)
   own = beam.room(units, candidates=candidates, max_steps=max_steps, aggregate=aggregate)
   slots = _slots(units, candidates, max_steps, ahead)
   return own._replace(slots=slots, last=slots - own.slots)

@@ -19,7 +19,7 @@ from o1jax import tree as tree_lib
 from o1jax.decode.grow import Grow
 from o1jax.search.finish import finish
 from o1jax.search.method import BRANCHES, Look, Method
-from o1jax.search.room import Room
+from o1jax.search.room import Room, check_range
 from o1jax.types import Array, Tree, TreeCache
 
 
@@ -109,10 +109,23 @@ def puct(
   return _mcts(grow, tree, cache, keys, units, run)
 
 
-def room(units: int, *, candidates: int, max_steps: int, **settings) -> Room:
+def room(
+  units: int,
+  *,
+  candidates: int,
+  max_steps: int,
+  gumbel_scale: float = 0.0,
+  exploration: float = 0.0,
+  dirichlet_fraction: float = 0.0,
+) -> Room:
   """A slot for the root and for each simulation, and after them those of the chain that finishes an
-  unfinished problem."""
-  del settings
+  unfinished problem.
+
+  Raises:
+    ValueError: a setting of either search is out of range.
+  """
+  check_range(0, gumbel_scale=gumbel_scale, exploration=exploration)
+  check_range(0, 1, dirichlet_fraction=dirichlet_fraction)
   return Room(slots=units + max_steps, candidates=candidates, last=max_steps - 1)
 
 

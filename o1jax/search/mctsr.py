@@ -11,7 +11,7 @@ from o1jax.decode.grow import Grow
 from o1jax.dialogue import SCORES, Revise
 from o1jax.search import turns
 from o1jax.search.method import Look, Method
-from o1jax.search.room import Room
+from o1jax.search.room import Room, check_range
 from o1jax.types import Array, Tree, TreeCache
 
 _SMALL = 1e-6  # epsilon of the paper's UCT
@@ -167,10 +167,8 @@ def room(
   """
   del candidates, text
   turns.check_critique(critique)
-  if type(children) is not int or children < 1:
-    raise ValueError(f'children={children}: give a whole number of at least 1')
-  if explore < 0:
-    raise ValueError(f'explore={explore}: give a number of at least 0')
+  check_range(1, whole=True, children=children)
+  check_range(0, explore=explore)
   slots = units * max_steps
   return Room(slots=slots, candidates=1, last=slots)
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from o1jax import tree as tree_lib
 from o1jax.decode.grow import Grow
 from o1jax.search.finish import still_open
+from o1jax.search.room import check_range
 from o1jax.types import Array, Tree
 
 # Of all that a config may say of pruning.
@@ -59,9 +60,7 @@ def _wrong(tree: Tree, parents: Array, guide: Array, below: float, of_best: floa
 
 def check_prune(settings: Mapping[str, Any]) -> None:
   """Raises ValueError for settings, of `DEFAULTS`, that cannot work."""
-  for key, value in settings.items():
-    if not 0 <= value <= 1:
-      raise ValueError(f'{key}={value}: give a number in [0, 1]')
+  check_range(0, 1, **settings)
   if 0 < settings['sure'] <= settings['below']:
     raise ValueError(
       f'sure={settings["sure"]}: nodes are wrong below={settings["below"]}, so give more, or 0'

@@ -10,7 +10,7 @@ from o1jax import tree as tree_lib
 from o1jax.decode.grow import Grow
 from o1jax.search import blocks
 from o1jax.search.method import Look, Method
-from o1jax.search.room import Room
+from o1jax.search.room import Room, check_range
 from o1jax.types import Array, Tree, TreeCache
 
 
@@ -69,8 +69,7 @@ def room(units: int, *, candidates: int, max_steps: int, alpha: float, every: in
   del candidates
   if not 0 <= alpha < 1:
     raise ValueError(f'alpha={alpha} leaves no chain: give a share in [0, 1)')
-  if every < 1:
-    raise ValueError(f'every={every} makes rounds without a step: give at least 1')
+  check_range(1, whole=True, every=every)
   widths = _widths(units, max_steps, alpha, every)
   return Room(slots=sum(widths) * every, candidates=1, width=widths[0])
 

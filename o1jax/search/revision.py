@@ -10,7 +10,7 @@ from o1jax.decode.grow import Grow
 from o1jax.dialogue import SCORES, Revise
 from o1jax.search import turns
 from o1jax.search.method import Look, Method
-from o1jax.search.room import Room
+from o1jax.search.room import Room, check_range
 from o1jax.types import Array, Tree, TreeCache
 
 
@@ -77,8 +77,7 @@ def room(
   """
   del candidates, text
   turns.check_critique(critique)
-  if type(rounds) is not int or rounds < 0:
-    raise ValueError(f'rounds={rounds}: give a whole number of at least 0')
+  check_range(0, whole=True, rounds=rounds)
   slots = units * (1 + rounds) * max_steps
   return Room(slots=slots, candidates=1, last=slots, width=units)
 

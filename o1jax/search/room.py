@@ -1,5 +1,6 @@
 """The size of tree that a search needs for what it may spend."""
 
+import math
 from typing import NamedTuple
 
 
@@ -17,6 +18,17 @@ class Room(NamedTuple):
   candidates: int
   last: int = 0
   width: int = 1
+
+
+def check_range(
+  low: float, high: float = math.inf, *, whole: bool = False, **settings: float
+) -> None:
+  """Raises ValueError for the first of some settings that is not in [low, high], or not whole."""
+  for name, value in settings.items():
+    if not low <= value <= high or whole and type(value) is not int:
+      kind = 'a whole number' if whole else 'a number'
+      among = f'of at least {low}' if high == math.inf else f'in [{low}, {high}]'
+      raise ValueError(f'{name}={value}: give {kind} {among}')
 
 
 def steps_of(ahead: int, max_steps: int) -> int:

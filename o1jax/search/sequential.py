@@ -7,7 +7,7 @@ from o1jax import keys as streams
 from o1jax import tree as tree_lib
 from o1jax.decode.grow import Grow
 from o1jax.search.method import Look, Method
-from o1jax.search.room import Room
+from o1jax.search.room import Room, check_range
 from o1jax.types import Array, Tree, TreeCache
 
 
@@ -60,8 +60,7 @@ def room(units: int, *, candidates: int, max_steps: int, width: int) -> Room:
     ValueError: a round has no chain.
   """
   del candidates
-  if width < 1:
-    raise ValueError(f'width={width} samples no chain: give at least 1')
+  check_range(1, whole=True, width=width)
   slots = -(-units // width) * width * max_steps
   return Room(slots=slots, candidates=1, last=slots, width=width)
 

@@ -10,7 +10,7 @@ from o1jax import tree as tree_lib
 from o1jax.decode.grow import Grow
 from o1jax.search.blocks import grow_in_blocks, padded
 from o1jax.search.method import Look, Method
-from o1jax.search.room import Room
+from o1jax.search.room import Room, check_range
 from o1jax.types import Array, Tree, TreeCache
 
 WEIGHTS, RESAMPLING = ('ratio', 'guide'), ('systematic', 'multinomial')
@@ -157,9 +157,10 @@ def room(
   """A slot for each particle at each depth.
 
   Raises:
-    ValueError: of weights or a resampling that there is not.
+    ValueError: of weights or a resampling that there is not, or a threshold out of range.
   """
-  del candidates, threshold
+  del candidates
+  check_range(0, 1, threshold=threshold)
   for name, value, known in (
     ('weights', weights, WEIGHTS),
     ('resampling', resampling, RESAMPLING),

@@ -14,6 +14,7 @@ from o1jax import tree as tree_lib
 from o1jax.decode.grow import Grow, Scores
 from o1jax.dialogue import Revise
 from o1jax.reward import ANSWERS
+from o1jax.search.room import check_range
 from o1jax.types import Array, Tree
 
 NEVER = 'never'
@@ -154,8 +155,5 @@ def check_stop(settings: Mapping[str, Any]) -> None:
   name = settings['rule']
   if name not in STOPS:
     raise ValueError(f'rule is {name!r}: choose one of {", ".join(STOPS)}')
-  for key in ('gate', 'share', 'sure'):
-    if not 0 <= settings[key] <= 1:
-      raise ValueError(f'{key}={settings[key]}: give a number in [0, 1]')
-  if type(settings['least']) is not int or settings['least'] < 1:
-    raise ValueError(f'least={settings["least"]}: give a whole number of at least 1')
+  check_range(0, 1, **{key: settings[key] for key in ('gate', 'share', 'sure')})
+  check_range(1, whole=True, least=settings['least'])

@@ -16,7 +16,7 @@ from o1jax.decode.grow import Grow
 from o1jax.search import unseen
 from o1jax.search.finish import finish
 from o1jax.search.method import Look, Method
-from o1jax.search.room import Room, last_of
+from o1jax.search.room import Room, check_range, last_of
 from o1jax.search.worth import parents, with_root, worth
 from o1jax.types import Array, Tree, TreeCache
 
@@ -72,9 +72,17 @@ def without_replacement(
   return finish(grow, tree, cache, streams.of_slot(keys, filled), filled)
 
 
-def room(units: int, *, max_steps: int, at_once: int, **settings) -> Room:
-  """A slot for each step of each chain, and those of the chain that ends an unfinished problem."""
-  del settings
+def room(
+  units: int, *, candidates: int, max_steps: int, pull: float, prior: float, at_once: int
+) -> Room:
+  """A slot for each step of each chain, and those of the chain that ends an unfinished problem.
+
+  Raises:
+    ValueError: a setting is out of range.
+  """
+  del candidates
+  check_range(0, pull=pull, prior=prior)
+  check_range(1, whole=True, at_once=at_once)
   last = last_of(1, max_steps)
   return Room(slots=units * at_once + last, candidates=1, last=last, width=at_once)
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from o1jax import tree as tree_lib
-from o1jax.search import best_first
 from tests.helpers import World, climb, jit, keys, random_world
 
 R, MOST = 4, 10
@@ -79,8 +78,3 @@ def test_an_unfinished_problem_is_finished_by_a_chain_from_its_likeliest_leaf():
   path = [int(tree.tokens[0].flat[n - 1]) for n in climb(tree, 0, tree.expanded[0, -3])]
   assert tree.expanded[0, :2].tolist() == [0, 1] and path == [1, 2, 3, 4]
   np.testing.assert_array_equal(np.argwhere(tree_lib.finished(tree)), [[0, MOST + 2, 0]])
-
-
-def test_a_queue_of_nobody_is_refused():
-  with pytest.raises(ValueError, match='width=0 expands no node: give'):
-    best_first.room(3, candidates=2, max_steps=R, width=0)

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from o1jax import tree as tree_lib
-from o1jax.search import lookahead
 from tests.helpers import World, jit, keys, random_world
 
 R = 4
@@ -123,8 +122,3 @@ def test_fewer_beams_than_there_is_room_for():
     states = [[state(x, b, n[b]) for b in range(4)] for x, n in ((few, own), (among, wide))]
     assert states[0] == states[1] and (among.expanded[:, 3 * depth + 1 : 3 * depth + 3] < 0).all()
   assert (tree_lib.generated_tokens(few) == tree_lib.generated_tokens(among)).all()
-
-
-def test_steps_back_are_refused():
-  with pytest.raises(ValueError, match='ahead=-1 is no number of steps: give'):
-    lookahead.room(1, candidates=2, max_steps=R, ahead=-1, aggregate='last')

@@ -11,7 +11,6 @@ from o1jax import tree as tree_lib
 from o1jax.keys import of_problems
 from o1jax.model.compute import search_cost
 from o1jax.search import SEARCHES, run
-from o1jax.search.mctsr import METHOD
 from o1jax.tree import ORIGIN
 from tests import toys
 from tests.helpers import best_of_n, jit, keys, random_world
@@ -128,12 +127,3 @@ def test_every_sampled_token_is_billed():
   # The prompts of the turns are read.
   bare = tree.replace(scores={k: v for k, v in tree.scores.items() if k != tree_lib.ASKED})
   assert (np.asarray(flops) > np.asarray(search_cost(toys.CONFIG, asked(), bare)[1])).all()
-
-
-@pytest.mark.parametrize(
-  'changes, words', [(dict(children=0), 'children=0'), (dict(explore=-1.0), 'explore=-1.0')]
-)
-def test_what_cannot_be_refined_is_refused(changes, words):
-  settings = dict(METHOD.settings) | changes
-  with pytest.raises(ValueError, match=words):
-    METHOD.room(3, candidates=1, max_steps=R, **settings)

@@ -82,5 +82,3 @@ def test_chains_differ_and_are_those_of_the_policy():
 
 def test_a_round_has_chains():
   assert room(5, candidates=1, max_steps=R, width=2).slots == 6 * R
-  with pytest.raises(ValueError, match='width=0 samples no chain'):
-    room(5, candidates=1, max_steps=R, width=0)
