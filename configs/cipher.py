@@ -7,22 +7,15 @@ One seed on 2 CPU cores takes 30 minutes: greedy 90 %, critic-weighted best-of-8
 and greedy 88 % after search-and-learn (200 problems, experiments/LOG.md). MCTS with 8 simulations
 on the learned policy solves the strawberry sentence. That was with a critic on the policy's trunk;
 with one of its own the job has not run yet.
-
-`:laptop` has short sentences of short words: the second task on which configs/studies/guided.py
-compares searches (experiments/LOG.md). Of its stages `initialise` and `reward` have run.
 """
 
 from ml_collections import ConfigDict
 
 from configs import quickstart
 
-ARGUMENTS = ('', 'laptop')
 
-
-def get_config(argument: str = '') -> ConfigDict:
+def get_config() -> ConfigDict:
   """The main job on the cipher: characters as tokens, a word a step."""
-  if argument not in ARGUMENTS:
-    raise ValueError(f'the argument {argument!r} is unknown: give none, or laptop')
   c = quickstart.get_config()
   c.task = ConfigDict(
     dict(
@@ -61,30 +54,4 @@ def get_config(argument: str = '') -> ConfigDict:
   c.evaluate.searches.tree.update(tokens=(150, 300, 600, 1200), most=64)
   c.evaluate.policies.learned.searches = ('tree',)
   c.evaluate.answer.tokens = 1200
-  if argument == 'laptop':
-    laptop(c)
   return c
-
-
-def laptop(c: ConfigDict) -> None:
-  """Short sentences of short words, read by a policy that is often wrong: there a search has
-  something to find."""
-  c.task.update(min_words=2, max_words=4, max_letters=5)
-  c.data.update(validation=256, test=512)
-  c.sampling.temperature = 0.8
-  # The prompt of the longest sentence of all, about strawberries, has 67 tokens.
-  c.shapes.update(prompt_length=68, step_length=40, max_steps=10, row_length=288)
-  c.pretrain.updates, c.instruct.updates = 800, 400
-  for section in (c.pretrain, c.instruct):
-    section.batch = 12
-  for section in (c.reward, c.learn):
-    section.batch, section.search.units, section.tokens = 32, 8, 144
-  c.reward.updates = 96
-  c.learn.updates, c.learn.updates_per_call = 60, 5
-  # A solution takes about 90 tokens.
-  tokens = (200, 400, 800, 1600)
-  for name, most in dict(chains=24, gumbel=80, tree=96).items():
-    c.evaluate.searches[name].update(tokens=tokens, most=most)
-  c.evaluate.searches.gumbel.tokens = (400,)
-  c.evaluate.policies.learned.searches = ()
-  c.evaluate.answer.tokens = 1000

@@ -79,8 +79,7 @@ def test_a_job_starts_from_any_folder(elsewhere):
   'argv, words',
   [
     ([f'{QUICK}:big'], ('quickstart.py:big', "'big' is unknown", 'none, or smoke')),
-    (['--config=configs/scaling.py:smoke'], ('no argument', 'use --config=configs/scaling.py')),
-    (['--config=configs/cipher.py:big'], ("'big' is unknown", 'none, or laptop')),
+    (['--config=configs/cipher.py:smoke'], ('no argument', 'use --config=configs/cipher.py')),
     (['--config=configs/countdown.py:big'], ("'big' is unknown", 'none, or laptop')),
     (['--config=configs/gsm8k.py:7b'], ("'7b' is unknown", 'qwen2.5-0.5b')),
     (['--config=configs/quikstart.py'], ('no file', str(HOME), 'such as configs/quickstart.py')),

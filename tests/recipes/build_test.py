@@ -28,7 +28,6 @@ CONFIGS = {
   'countdown': lambda: little(countdown.get_config(), test_targets=8),
   'laptop': lambda: little(countdown.get_config('laptop')),
   'cipher': lambda: little(cipher.get_config()),
-  'short_cipher': lambda: little(cipher.get_config('laptop')),
   'mixture': lambda: little(mixture.get_config()),
   'calculator': lambda: little(calculator.get_config()),
   'beam': lambda: little(beam.get_config()),
