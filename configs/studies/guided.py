@@ -28,7 +28,7 @@ def get_config(argument: str = '') -> ConfigDict:
   spends = dict(units=(1, 2, 4, 8)) if smoke else dict(tokens=(100, *TOKENS, 2400))
   rows['chains'] = dict(
     method='best_of_n',
-    choices=('majority', 'weighted'),
+    choices=('majority', 'weighted', 'best'),
     guide=WEIGH,
     most=8 if smoke else 36,
     **spends,
