@@ -152,12 +152,14 @@ def measuring(c: ConfigDict) -> None:
           weigh='prm * likelihood',
         ),
         # No step is sampled twice. A chain begins where another right solution is likely, and
-        # stops where it is less so.
+        # stops where it is less so. Four numbers chose breadth and prior (experiments/LOG.md).
         tree=dict(
           method='without_replacement',
           tokens=tokens,
           units=(),
           most=96,
+          breadth=0.5,
+          prior=0.1,
           at_once=2,  # one at a time takes twice as long, and is right a little more often
           choices=('weighted',),
           weigh='prm * likelihood',

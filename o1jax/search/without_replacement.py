@@ -29,14 +29,15 @@ def without_replacement(
   *,
   units: Array | int,
   pull: float = 1.0,
+  breadth: float = 1.0,
   prior: float = 1.0,
   at_once: int = 1,
 ) -> Tree:
   """Samples steps of which no two are alike.
 
-  Where a new chain begins is drawn by the probability, under the policy, that a solution comes to
-  the node and goes on with a step that is no child of it yet, times what the node is worth (see
-  `search.worth`).
+  Where a new chain begins is drawn by three numbers: the probability, under the policy, that a
+  solution comes to the node; that it goes on from there with a step that is no child of it yet; and
+  what the node is worth (see `search.worth`).
 
   Args:
     grow: the policy.
@@ -44,7 +45,10 @@ def without_replacement(
     cache: its.
     keys: [B] one key a problem.
     units: [] N rounds, in each of which every chain samples a step.
-    pull: power of the worth. With 0 and one chain at once, solutions are samples of the policy
+    pull: power of the worth.
+    breadth: power of the probability of coming to the node. With 1 a tree stays wide, since deep
+      nodes are unlikely ones. With 0 a good node is gone on from as often as the root, however
+      unlikely it was. With 1, no pull and one chain at once, solutions are samples of the policy
       without replacement.
     prior: see `worth`.
     at_once: W, chains side by side, which are at nodes that are all unlike. The first round has
@@ -60,7 +64,8 @@ def without_replacement(
     tree, cache, masses = carry
     noise = streams.of_slot(streams.of_noise(keys), n)
     slot = n * at_once
-    nodes = _next(tree, masses, noise, slot, pull=pull, prior=prior, width=at_once)
+    liked = dict(pull=pull, breadth=breadth, prior=prior)
+    nodes = _next(tree, masses, noise, slot, width=at_once, **liked)
     how = dict(slot=slot, steps=1, keep=True, distinct=True)
     tree, cache = grow(tree, cache, streams.of_slot(keys, slot), nodes, **how)
     return tree, cache, unseen.with_steps(tree, masses, slot + jnp.arange(at_once))
@@ -73,7 +78,14 @@ def without_replacement(
 
 
 def room(
-  units: int, *, candidates: int, max_steps: int, pull: float, prior: float, at_once: int
+  units: int,
+  *,
+  candidates: int,
+  max_steps: int,
+  pull: float,
+  breadth: float,
+  prior: float,
+  at_once: int,
 ) -> Room:
   """A slot for each step of each chain, and those of the chain that ends an unfinished problem.
 
@@ -81,14 +93,14 @@ def room(
     ValueError: a setting is out of range.
   """
   del candidates
-  check_range(0, pull=pull, prior=prior)
+  check_range(0, pull=pull, breadth=breadth, prior=prior)
   check_range(1, whole=True, at_once=at_once)
   last = last_of(1, max_steps)
   return Room(slots=units * at_once + last, candidates=1, last=last, width=at_once)
 
 
 def _next(
-  tree: Tree, masses: unseen.Masses, keys: Array, slot: Array, *, pull, prior, width
+  tree: Tree, masses: unseen.Masses, keys: Array, slot: Array, *, pull, breadth, prior, width
 ) -> Array:
   """The nodes from which the chains go on, [B, W], all unlike; -1 where nothing is left. `slot` is
   the first that is empty."""
@@ -96,10 +108,12 @@ def _next(
   grows = tree_lib.expandable(tree, jnp.broadcast_to(nodes, (tree.mask.shape[0], len(nodes))))
   liked = pull * jnp.log(worth(tree, prior=prior))
   of_begins, of_ends = jax.vmap(jax.random.split, out_axes=1)(keys)
-  weight = jnp.where(grows, unseen.wider(masses), 0)
+  mass = jnp.where(grows, unseen.wider(masses), 0)
+  come = jnp.log(jnp.where(mass > 0, masses.node, 1))
   # The largest with Gumbel noise are a draw without replacement.
   drawn = jax.vmap(lambda key: jax.random.gumbel(key, nodes.shape))(of_begins)
-  log = jnp.where(weight > 0, jnp.log(jnp.where(weight > 0, weight, 1)) + liked + drawn, -jnp.inf)
+  likely = jnp.log(jnp.where(mass > 0, mass, 1)) - (1 - breadth) * come
+  log = jnp.where(mass > 0, likely + liked + drawn, -jnp.inf)
   # Chains that go on come before those that begin.
   last = (nodes > slot - width) & (nodes <= slot) & with_root(tree.mask[..., 0], False) & grows
   spared = jax.vmap(lambda key: jax.random.exponential(key, nodes.shape))(of_ends)
@@ -121,7 +135,7 @@ METHOD = Method(
   Look('blue', 'P'),
   unit='rounds',
   steps=_sampled,
-  settings=dict(pull=1.0, prior=1.0, at_once=1),
+  settings=dict(pull=1.0, breadth=1.0, prior=1.0, at_once=1),
   continues=True,
   distinct=True,
   several=True,

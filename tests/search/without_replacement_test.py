@@ -95,9 +95,9 @@ def test_two_solutions_are_drawn_as_without_replacement():
 
 
 @pytest.mark.parametrize('at_once', [1, 3])
-@pytest.mark.parametrize('pull', [0.0, 2.0])
-def test_all_solutions_are_found_once_and_then_nothing_is_sampled(pull, at_once):
-  tree = search(72, pull=pull, at_once=at_once)
+@pytest.mark.parametrize('pull, breadth', [(0.0, 1.0), (2.0, 1.0), (2.0, 0.0)])
+def test_all_solutions_are_found_once_and_then_nothing_is_sampled(pull, breadth, at_once):
+  tree = search(72, pull=pull, breadth=breadth, at_once=at_once)
   chance = solutions()
   for b in range(3):
     found = said(tree, b)
@@ -169,6 +169,18 @@ def test_a_chain_stops_where_it_is_worth_less(pull):
   went_on = np.mean(tree.expanded[:, 1] == 1)
   wanted = left + (1 - left) * left / (1 + left)
   assert went_on == pytest.approx(wanted, abs=4.5 * np.sqrt(wanted * (1 - wanted) / batch) + 1e-9)
+
+
+@pytest.mark.parametrize('breadth', [0.0, 0.5, 1.0])
+def test_the_next_chain_begins_where_breadth_says(breadth):
+  """After a chain of two steps, of which the first had half of the probability."""
+  batch = 4000
+  tree = search(3, batch=batch, pull=0.0, breadth=breadth, params=fork(0.0, 0.0))
+  assert (tree.expanded[:, :2] == [0, 1]).all()
+  below = 0.5**breadth * (1 - np.exp(np.asarray(tree.logprob[:, 1, 0]).sum(-1)))
+  wanted = float(np.mean(below / (0.5 + below)))
+  again = np.mean(tree.expanded[:, 2] == 1)
+  assert again == pytest.approx(wanted, abs=4.5 * np.sqrt(wanted * (1 - wanted) / batch))
 
 
 def guided(tree, guide):
