@@ -148,9 +148,7 @@ def lines_figure(plot):
       )
     for axis in plot.log:
       getattr(axes, f'set_{axis}scale')('log')
-      formatter = ticker.FuncFormatter(lambda value, _: f'{value:g}')
-      getattr(axes, f'{axis}axis').set_major_formatter(formatter)
-      getattr(axes, f'{axis}axis').set_minor_formatter(ticker.NullFormatter())
+      _mark_log(getattr(axes, f'{axis}axis'))
     if 'y' not in plot.log:
       axes.axhline(0, color=PALETTE['muted'], linewidth=1, linestyle=(0, (2, 2)))
     axes.set(xlabel=plot.x_label, ylabel=plot.y_label)
@@ -238,23 +236,29 @@ def reliability_figure(table, *, title, most):
 
 def _log_axis(axes, base):
   axes.set_xscale('log', base=base)
-  axes.xaxis.set_minor_locator(ticker.NullLocator())
   if base == 2:
+    axes.xaxis.set_minor_locator(ticker.NullLocator())
     axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f'{value:g}'))
-    return
+  else:
+    _mark_log(axes.xaxis)
+
+
+def _mark_log(axis):
+  """Marks a logarithmic axis so that at least two numbers stand on it, however short it is."""
+  low, high = axis.get_view_interval()
+  found = ((1,), 1e3), ((1, 3), 30), ((1, 2, 5), 0)
+  subs = next(subs for subs, least in found if high / low > least)
+  axis.set_major_locator(ticker.LogLocator(subs=subs, numticks=12))
+  axis.set_minor_locator(ticker.NullLocator())
   # Matplotlib labels powers of ten with its own mathematics, drawn in its own fonts; plain text
   # follows the page.
-  low, high = axes.get_xlim()
-  axes.xaxis.set_major_locator(
-    ticker.LogLocator(subs=(1,) if high / low > 1e3 else (1, 3), numticks=12)
-  )
-  axes.xaxis.set_major_formatter(ticker.FuncFormatter(_power_of_ten))
-  axes.set_xlim(low, high)
+  axis.set_major_formatter(ticker.FuncFormatter(_power_of_ten))
+  axis.set_view_interval(low, high, ignore=True)
 
 
 def _power_of_ten(value, _):
   if value < 1e5:
-    return f'{value:,.0f}'
+    return f'{value:,.0f}' if value >= 1 else f'{value:g}'
   exponent = int(np.floor(np.log10(value) + 1e-9))
   factor = value / 10.0**exponent
   power = '10' + str(exponent).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))

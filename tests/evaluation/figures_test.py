@@ -1,0 +1,25 @@
+"""Figures: a reader can tell the numbers of an axis."""
+
+import re
+
+import pytest
+
+from o1jax.evaluation.figures import lines_figure
+from o1jax.evaluation.studies.evidence import Plot, Series
+
+
+@pytest.mark.parametrize(
+  'low, high, marked',
+  [
+    (200, 1600, ['200', '500', '1,000']),
+    (30, 3000, ['30', '100', '300', '1,000', '3,000']),
+    (1, 100_000, ['1', '10', '100', '1,000', '10,000', '10⁵']),
+    (0.05, 0.5, ['0.05', '0.1', '0.2', '0.5']),
+  ],
+)
+def test_a_log_axis_is_marked_however_short_it_is(low, high, marked):
+  series = Series('tree', [low, high], [1.0, 2.0], [0.5, 1.5], [1.5, 2.5])
+  drawn = lines_figure(Plot('leads', 'tokens', 'points', (series,), log='x'))
+  said = re.findall(r'<text[^>]*>([^<]+)</text>', drawn)
+  assert said[: len(marked)] == marked
+  assert said[len(marked)] == 'tokens'
