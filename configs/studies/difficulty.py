@@ -6,6 +6,7 @@ r"""The best method depends on the difficulty of a problem, predicted by the cri
 
 from ml_collections import ConfigDict
 
+from configs import quickstart
 from configs.studies import base
 
 
@@ -24,7 +25,7 @@ def get_config(argument: str = '') -> ConfigDict:
   if not smoke:
     rows['dvts'] = dict(method='dvts', candidates=4, most=8, **asked)
     rows['lookahead'] = dict(method='lookahead', candidates=4, most=4, **asked)
-    rows['tree'] = dict(method='without_replacement', most=192, **asked)
+    rows['tree'] = dict(quickstart.TREE, most=192, **asked)
   return base.study(
     argument,
     claim='Which method is best depends on how difficult the problem is',

@@ -7,6 +7,7 @@ re-ranking.
 
 from ml_collections import ConfigDict
 
+from configs import quickstart
 from configs.studies import base
 
 FLIPS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4)
@@ -23,7 +24,7 @@ def get_config(argument: str = '') -> ConfigDict:
     rows[f'gumbel{name}'] |= asked
     if not smoke:
       rows[f'ab_mcts{name}'] = dict(method='ab_mcts', most=20, **asked) | guided
-      rows[f'tree{name}'] = dict(method='without_replacement', most=128, **asked) | guided
+      rows[f'tree{name}'] = dict(quickstart.TREE, most=128, **asked) | guided
     # From below what a tree spends to above.
     spends = dict(units=(1, 2, 6)) if smoke else dict(tokens=(400, 800, 1600))
     rows[f'chains{name}'] = dict(method='best_of_n', most=6 if smoke else 24, **spends) | guided

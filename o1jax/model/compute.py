@@ -73,14 +73,20 @@ def _asked(tree):
 def learning_flops(
   config: ModelConfig, prompt: Prompt, tree: Tree, *, learns: tuple[str, ...], keeps: bool
 ) -> Array:
-  """FLOPs of learning from the tokens of a tree, [B]: a forward pass, backward passes of the roles
-  that learn, and, where it `keeps` to a frozen policy, that one's forward pass."""
+  """FLOPs of learning from the tokens of a tree, [B]: a forward and a backward pass of the roles
+  that learn, and, where it `keeps` to a frozen policy, that one's forward pass.
+
+  What does not learn is not asked, but for the trunk that a critic shares with the policy.
+  """
   # Nothing is learned from what was taken back.
   kept = {name: score for name, score in tree.scores.items() if name != tree_lib.TAKEN}
   part = _of_tree(prompt, tree.replace(scores=kept))
   policy, both = (_cost(config, *part, critic=critic) for critic in (False, True))
   of_role = dict(policy=policy, critic=both - policy)
-  return both + 2 * sum(of_role[role] for role in learns) + keeps * policy
+  learned = 3 * sum(of_role[role] for role in learns) + keeps * policy
+  if 'policy' in learns or config.own_critic:
+    return learned
+  return learned + policy - 2 * part[0] * config.vocab_size * config.width
 
 
 def scoring_flops(config: ModelConfig, prompt: Prompt, tree: Tree) -> Array:

@@ -77,16 +77,24 @@ def test_a_bill_tells_the_critics_part_apart():
 
 
 @pytest.mark.parametrize('keeps', [False, True])
-def test_learning_costs_a_pass_forward_and_two_back_of_what_learns(keeps):
-  """Tokens of a tree are those that search read."""
+def test_learning_costs_three_passes_of_what_learns(keeps):
+  """One forward, and two back. Tokens of a tree are those that search read."""
   prompt, tree = Prompt(jnp.zeros((3, 5), jnp.int32), jnp.array([3, 5, 4])), random_tree(1)
   config = dataclasses.replace(CONFIG, own_critic=True)
   _, both, critic = search_bill(config, prompt, tree)
   cost = lambda *learns: learning_flops(config, prompt, tree, learns=learns, keeps=keeps)
   kept = keeps * (both - critic)
   np.testing.assert_allclose(cost('policy', 'critic'), 3 * both + kept, rtol=1e-5)
-  np.testing.assert_allclose(cost('critic'), both + 2 * critic + kept, rtol=1e-5)
-  np.testing.assert_allclose(cost('policy'), 3 * both - 2 * critic + kept, rtol=1e-5)
+  np.testing.assert_allclose(cost('critic'), 3 * critic + kept, rtol=1e-5)
+  np.testing.assert_allclose(cost('policy'), 3 * (both - critic) + kept, rtol=1e-5)
+
+
+def test_a_critic_on_the_policys_trunk_reads_that_trunk():
+  prompt, tree = Prompt(jnp.zeros((3, 5), jnp.int32), jnp.array([3, 5, 4])), random_tree(1)
+  tokens, both, critic = search_bill(CONFIG, prompt, tree)
+  cost = learning_flops(CONFIG, prompt, tree, learns=('critic',), keeps=False)
+  words = 2 * CONFIG.vocab_size * CONFIG.width * (tokens + prompt.length)
+  np.testing.assert_allclose(cost, both - words + 2 * critic, rtol=1e-5)
 
 
 @pytest.mark.parametrize('seed', range(2))
