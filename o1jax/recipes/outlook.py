@@ -74,7 +74,12 @@ def flops(experiment: Experiment, stage: str) -> float:
       **method.own(search),
     )
     solved = section.updates * section.batch * grown * steps
-    return (1 + 3 * section.passes) * solved * _token(model, shapes.max_steps * steps)
+    length = shapes.max_steps * steps
+    policy, both = (_token(model, length, critic=critic) for critic in (False, True))
+    # Chains are sampled without the critic, and what does not learn is not asked.
+    of_role = dict(policy=policy, critic=both - policy if model.own_critic else both)
+    learned = 3 * section.passes * sum(of_role[role] for role in section.learns)
+    return solved * ((both if method.guided else policy) + learned)
   if 'updates' in section:
     tokens = section.updates * section.batch * shapes.row_length
     return 3 * tokens * _token(model, shapes.row_length, critic=False)

@@ -65,3 +65,10 @@ def test_twice_the_work_takes_twice_the_time(monkeypatch):
   monkeypatch.setattr(outlook.time, 'perf_counter', lambda: next(clock))
   assert outlook.seconds(2.0 * 1024**3) == pytest.approx(1 / outlook._REACHED)
   assert outlook.seconds(4.0 * 1024**3) == pytest.approx(2 / outlook._REACHED)
+
+
+def test_what_does_not_learn_is_no_work(experiment):
+  learns = lambda *roles: outlook.flops(changed(experiment, reward__learns=roles), 'reward')
+  sampled, critic = learns(), learns('critic')
+  assert 0 < sampled < critic < learns('policy')  # the smoke's critic is as deep, and has no words
+  assert learns('policy', 'critic') == pytest.approx(critic + learns('policy') - sampled)
