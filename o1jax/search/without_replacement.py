@@ -47,8 +47,8 @@ def without_replacement(
     units: [] N rounds, in each of which every chain samples a step.
     pull: power of the worth.
     breadth: power of the probability of coming to the node. With 1 a tree stays wide, since deep
-      nodes are unlikely ones. With 0 a good node is gone on from as often as the root, however
-      unlikely it was. With 1, no pull and one chain at once, solutions are samples of the policy
+      nodes are unlikely ones. With 0 a node is gone on from as often as the root where both are
+      worth the same. With 1, no pull and one chain at once, solutions are samples of the policy
       without replacement.
     prior: see `worth`.
     at_once: W, chains side by side, which are at nodes that are all unlike. The first round has
