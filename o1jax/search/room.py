@@ -1,6 +1,7 @@
 """The size of tree that a search needs for what it may spend."""
 
 import math
+import numbers
 from typing import NamedTuple
 
 
@@ -23,8 +24,11 @@ class Room(NamedTuple):
 def check_range(
   low: float, high: float = math.inf, *, whole: bool = False, **settings: float
 ) -> None:
-  """Raises ValueError for the first of some settings that is not in [low, high], or not whole."""
+  """Raises ValueError for the first of some settings that is not in [low, high], or not whole. What
+  is traced passes, since nobody knows it yet."""
   for name, value in settings.items():
+    if not isinstance(value, numbers.Real):
+      continue
     if not low <= value <= high or whole and type(value) is not int:
       kind = 'a whole number' if whole else 'a number'
       among = f'of at least {low}' if high == math.inf else f'in [{low}, {high}]'
