@@ -77,9 +77,11 @@ def flops(experiment: Experiment, stage: str) -> float:
     length = shapes.max_steps * steps
     policy, both = (_token(model, length, critic=critic) for critic in (False, True))
     # Chains are sampled without the critic, and what does not learn is not asked.
-    of_role = dict(policy=policy, critic=both - policy if model.own_critic else both)
-    learned = 3 * section.passes * sum(of_role[role] for role in section.learns)
-    return solved * ((both if method.guided else policy) + learned)
+    of_role = dict(policy=policy, critic=both - policy)
+    learned = 3 * sum(of_role[role] for role in section.learns)
+    if not model.own_critic and 'policy' not in section.learns:
+      learned += policy  # a critic reads the trunk that it shares
+    return solved * ((both if method.guided else policy) + section.passes * learned)
   if 'updates' in section:
     tokens = section.updates * section.batch * shapes.row_length
     return 3 * tokens * _token(model, shapes.row_length, critic=False)

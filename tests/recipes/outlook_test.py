@@ -72,3 +72,12 @@ def test_what_does_not_learn_is_no_work(experiment):
   sampled, critic = learns(), learns('critic')
   assert 0 < sampled < critic < learns('policy')  # the smoke's critic is as deep, and has no words
   assert learns('policy', 'critic') == pytest.approx(critic + learns('policy') - sampled)
+
+
+def test_a_trunk_that_policy_and_critic_share_is_counted_once(tmp_path):
+  config = quickstart.get_config('smoke')
+  config.model.changes.update(own_critic=False, critic_layers=0)
+  shared = build(config, tmp_path)
+  learns = lambda *roles: outlook.flops(changed(shared, reward__learns=roles), 'reward')
+  assert learns() < learns('critic') < learns('policy') < learns('policy', 'critic')
+  assert learns('policy', 'critic') < 1.2 * learns('policy')
