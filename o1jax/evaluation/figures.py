@@ -246,9 +246,15 @@ def _log_axis(axes, base):
 def _mark_log(axis):
   """Marks a logarithmic axis so that at least two numbers stand on it, however short it is."""
   low, high = axis.get_view_interval()
-  found = ((1,), 1e3), ((1, 3), 30), ((1, 2, 5), 0)
-  subs = next(subs for subs, least in found if high / low > least)
-  axis.set_major_locator(ticker.LogLocator(subs=subs, numticks=12))
+  marks = ((1,), 1e3), ((1, 3), 30), ((1, 2, 5), 5)
+  subs = next((subs for subs, least in marks if high / low > least), None)
+  # Powers of ten and their multiples are too rare on the shortest axes.
+  locator = (
+    ticker.LogLocator(subs=subs, numticks=12)
+    if subs
+    else ticker.MaxNLocator(4, steps=(1, 2, 5, 10))
+  )
+  axis.set_major_locator(locator)
   axis.set_minor_locator(ticker.NullLocator())
   # Matplotlib labels powers of ten with its own mathematics, drawn in its own fonts; plain text
   # follows the page.
@@ -258,7 +264,7 @@ def _mark_log(axis):
 
 def _power_of_ten(value, _):
   if value < 1e5:
-    return f'{value:,.0f}' if value >= 1 else f'{value:g}'
+    return f'{value:,g}'
   exponent = int(np.floor(np.log10(value) + 1e-9))
   factor = value / 10.0**exponent
   power = '10' + str(exponent).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))

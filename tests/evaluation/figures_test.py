@@ -15,6 +15,7 @@ from o1jax.evaluation.studies.evidence import Plot, Series
     (30, 3000, ['30', '100', '300', '1,000', '3,000']),
     (1, 100_000, ['1', '10', '100', '1,000', '10,000', '10⁵']),
     (0.05, 0.5, ['0.05', '0.1', '0.2', '0.5']),
+    (205, 395, ['200', '300', '400']),
   ],
 )
 def test_a_log_axis_is_marked_however_short_it_is(low, high, marked):
