@@ -9,6 +9,8 @@ from o1jax.search.room import check_range
 
 # Weights in a priority, which may have any sign.
 FREE = ('depth_weight', 'uncertainty_weight')
+# Counts of which there is one at least; of others there may be none.
+SOME = ('at_once', 'children', 'every', 'rollouts', 'width')
 NUMBERS = [
   (method, name)
   for method, row in SEARCHES.items()
@@ -29,12 +31,22 @@ def test_a_number_below_0_is_refused_by_name(method, name):
   assert room(method).slots > 0
 
 
-@pytest.mark.parametrize(
-  'method, name', [pair for pair in NUMBERS if type(SEARCHES[pair[0]].settings[pair[1]]) is int]
-)
+COUNTS = [pair for pair in NUMBERS if type(SEARCHES[pair[0]].settings[pair[1]]) is int]
+
+
+@pytest.mark.parametrize('method, name', COUNTS)
 def test_a_count_is_whole(method, name):
   with pytest.raises(ValueError, match=f'^{name}=1.5: give a whole number'):
     room(method, **{name: 1.5})
+
+
+@pytest.mark.parametrize('method, name', COUNTS)
+def test_a_count_of_0_is_refused_where_nothing_would_be_left(method, name):
+  if name in SOME:
+    with pytest.raises(ValueError, match=f'^{name}=0: give a whole number of at least 1'):
+      room(method, **{name: 0})
+  else:
+    assert room(method, **{name: 0}).slots > 0
 
 
 @pytest.mark.parametrize(
