@@ -130,7 +130,7 @@ def accuracy_figure(
     axes.set(xlabel=x_label, ylabel=y_label or f'right (% of {problems} problems)')
     if alone:
       # Inside it would meet an interval.
-      figure.legend(loc='outside lower center', ncols=3, fontsize=9)
+      _legend(figure, axes)
     return _svg(figure, title)
 
 
@@ -152,7 +152,7 @@ def lines_figure(plot):
     if 'y' not in plot.log:
       axes.axhline(0, color=PALETTE['muted'], linewidth=1, linestyle=(0, (2, 2)))
     axes.set(xlabel=plot.x_label, ylabel=plot.y_label)
-    figure.legend(loc='outside lower center', ncols=3, fontsize=9)
+    _legend(figure, axes)
     return _svg(figure, plot.title)
 
 
@@ -232,6 +232,17 @@ def reliability_figure(table, *, title, most):
     below.grid(False, axis='x')
     below.set(xlim=(0, 1), ylim=(0, 1.1 * most), xlabel='critic’s P(correct)', ylabel='states')
     return _svg(figure, f'calibration of the critic, {title}')
+
+
+def _legend(figure, axes):
+  """Names below the plot, as many side by side as fit. More rows make the figure higher."""
+  names = axes.get_legend_handles_labels()[1]
+  size, longest = 9, max(map(len, names), default=0)
+  letters = figure.get_figwidth() * 72 / (0.55 * size)
+  columns = int(np.clip(letters // (longest + 8), 1, 3))  # a sample of the line takes 8 letters
+  rows = -(-len(names) // columns)
+  figure.set_figheight(figure.get_figheight() + max(rows - 3, 0) * 1.6 * size / 72)
+  figure.legend(loc='outside lower center', ncols=columns, fontsize=size)
 
 
 def _log_axis(axes, base):

@@ -24,3 +24,14 @@ def test_a_log_axis_is_marked_however_short_it_is(low, high, marked):
   said = re.findall(r'<text[^>]*>([^<]+)</text>', drawn)
   assert said[: len(marked)] == marked
   assert said[len(marked)] == 'tokens'
+
+
+@pytest.mark.parametrize('name', ['chains', 'without_replacement:weigh=prm*likelihood'])
+def test_all_names_of_a_legend_are_within_the_figure(name):
+  series = tuple(Series(f'{name}{i}', [1, 2], [1.0, 2.0], [0.5, 1.5], [1.5, 2.5]) for i in range(7))
+  drawn = lines_figure(Plot('leads', 'tokens', 'points', series))
+  width = float(re.search(r'viewBox="0 0 ([\d.]+)', drawn).group(1))
+  texts = re.findall(rf'<text[^>]* x="([\d.-]+)"[^>]*>{re.escape(name)}', drawn)
+  at = [float(x) for x in texts]
+  assert len(at) == 7
+  assert 0 < min(at) and max(at) + 0.45 * 9 * len(name) < width
