@@ -100,6 +100,10 @@ class Programs:
   def ahead(self, stages: Iterable[str]) -> None:
     """Starts compiling what some stages of the job will ask for, in the order in which they
     will."""
+    # While grain is imported, imports of all threads are lazy (etils.epy.lazy_imports), and jax,
+    # which imports as it traces, fails on them. So it is imported before the threads begin.
+    import grain  # noqa: F401
+
     for stage in stages:
       for name, make in self._of_stage(stage):
         if name not in self._made:

@@ -2,6 +2,8 @@
 made on the spot."""
 
 import contextlib
+import subprocess
+import sys
 import threading
 
 import jax
@@ -81,6 +83,26 @@ def test_an_error_reaches_all_who_ask(experiment, monkeypatch):
   for _ in range(2):
     with pytest.raises(ValueError, match='no such update'):
       made.searching('reward')
+
+
+BATCHES = """
+import numpy as np
+from etils import epy
+from o1jax.data.pipeline import batches
+from o1jax.recipes.programs import Programs
+
+def lazy_imports(**_):
+  raise AssertionError('imports of all threads are lazy now')
+
+Programs(None).ahead([])
+epy.lazy_imports = lazy_imports
+print(batches(np.arange(4), batch_size=4)(0).sum())
+"""
+
+
+def test_no_import_is_lazy_while_other_threads_trace():
+  job = subprocess.run([sys.executable, '-c', BATCHES], capture_output=True, text=True)
+  assert job.stdout == '6\n', job.stderr
 
 
 def test_what_is_closed_drops_what_was_not_begun(experiment, monkeypatch):
