@@ -31,7 +31,7 @@ def get_config(argument: str = '') -> ConfigDict:
   c.instruct.rehearsal = 0.5  # share of each batch that is plain text again
   rewarding(c)
   learning(c)
-  controls(c, flops=2400)
+  controls(c, flops=2000)
   measuring(c)
   if argument == 'smoke':
     smoke(c)
@@ -91,12 +91,12 @@ def learning(c: ConfigDict) -> None:
   # Policy gradient alone can lose on few chains what cloning won (experiments/LOG.md). So cloning
   # goes on beside it.
   mix = dict(gradient=1.0, clone=1.0)
-  c.learn = searching(updates=120, learning_rate=3e-3, end_fraction=0.05, weights=mix)
+  c.learn = searching(updates=100, learning_rate=3e-3, end_fraction=0.05, weights=mix)
   c.learn.start, c.learn.learns = 'reward', ('policy',)
   # More problems rather than more chains: cloning wants variety.
   c.learn.batch, c.learn.search.units = 64, 4
   c.learn.warmup_weights = losses(clone=1.0)
-  c.learn.validate_every = c.learn.updates_per_call = 5
+  c.learn.validate_every, c.learn.updates_per_call = 10, 5
   c.learn.patience = 2
   c.learn.min_gain = 0.02
 
