@@ -1,5 +1,7 @@
 """Does guided search pay against sampling at equal compute?"""
 
+import dataclasses
+
 import numpy as np
 
 from o1jax.evaluation import equal_compute
@@ -61,7 +63,8 @@ def leads(evidence: Evidence, *, budgets: int) -> Verdict:
 
 
 def _of(evidence, label, others, split, axis):
-  """[(row, lead)] of each budget of a label, those that spend the same once."""
+  """[(row, lead)] of each budget of a label, those that spend the same once. A row has what its
+  seeds spend on average."""
   spent = {}
   for curve in evidence.curves(label, split).values():
     for one in {one.row.tokens: one for one in curve}.values():
@@ -69,8 +72,13 @@ def _of(evidence, label, others, split, axis):
   sampled = [
     one for other in others for curve in evidence.curves(other, split).values() for one in curve
   ]
-  found = [(mine[0].row, equal_compute.lead(mine, sampled, axis)) for mine in spent.values()]
+  found = [(_mean(mine), equal_compute.lead(mine, sampled, axis)) for mine in spent.values()]
   return [(row, one) for row, one in found if one is not None]
+
+
+def _mean(mine):
+  spends = {axis: np.mean([getattr(one.row, axis) for one in mine]) for axis in equal_compute.AXES}
+  return dataclasses.replace(mine[0].row, **spends)
 
 
 def _cell(lead):

@@ -75,3 +75,18 @@ def test_budgets_that_spend_the_same_count_once():
   ]
   found = CLAIMS['leads'](one._replace(found=others + least), budgets=3)
   assert found.verdict == FAILS and 'at 1 of 1 budgets' in found.words
+
+
+def test_a_row_tells_what_its_seeds_spend_on_average():
+  one = study((0.2,) * 4)
+  dearer = [
+    x._replace(
+      row=dataclasses.replace(x.row, seed=1, tokens=3 * x.row.tokens, flops=3 * x.row.flops)
+    )
+    for x in one.found
+  ]
+  found = CLAIMS['leads'](one._replace(found=[*one.found, *dearer]), budgets=3)
+  assert [cells[:2] for cells in found.grids[0].cells] == [
+    (f'{2 * n:,}', f'{2e6 * n:.2g}') for n in TOKENS
+  ]
+  assert found.plots[0].series[0].x == [2 * n for n in TOKENS]
