@@ -44,7 +44,7 @@ def get_config() -> ConfigDict:
   for section in (c.reward, c.learn):
     section.updates, section.batch, section.search.units, section.tokens = 12, 16, 4, 320
   c.reward.updates = 48
-  c.learn.updates_per_call = 1  # 12 updates, validated after every 5
+  c.learn.validate_every, c.learn.updates_per_call = 5, 1
   c.stages = ('initialise', 'reward', 'learn', 'evaluate', 'report')
   for name in ('control', 'control_flops'):
     del c[name], c.evaluate.policies[name]
@@ -52,6 +52,7 @@ def get_config() -> ConfigDict:
   c.evaluate.searches.chains.update(tokens=(150, 300, 600, 1200), most=8)
   c.evaluate.searches.gumbel.update(tokens=(300, 1200), most=16)
   c.evaluate.searches.tree.update(tokens=(150, 300, 600, 1200), most=64)
+  c.evaluate.policies.initialised.searches = ('chains', 'gumbel', 'tree')
   c.evaluate.policies.learned.searches = ('tree',)
   c.evaluate.answer.tokens = 1200
   return c

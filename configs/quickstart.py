@@ -2,9 +2,9 @@
 
 `python -m experiments.o1 --config=configs/quickstart.py --workdir=runs/quickstart`
 
-One seed on 2 CPU cores (experiments/LOG.md), 17 minutes: greedy 25 %; at 400 tokens a problem
+One seed on 2 CPU cores (experiments/LOG.md), 15 minutes: greedy 25 %; at 400 tokens a problem
 majority vote 47 %, a vote weighted by the critic 52 %, a guided tree that samples nothing twice
-71 %. Search-and-learn raised greedy from 25 to 34 %, and the supervised control ended at 24 %.
+70 %. Search-and-learn raised greedy from 25 to 31 %, and the supervised control ended at 25 %.
 """
 
 from ml_collections import ConfigDict
