@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -45,22 +46,24 @@ def test_a_search_follows_the_guide_in_place_of_the_critic(method):
   row = SEARCHES[method]
   world = random_world(multiplicity=(1, 1, 1) if row.branches else (2, 1, 1), seed=5)
 
-  def search(world, guide):
-    settings = dict(units=4, max_steps=4, drawn=not row.branches, **row.settings | row.quiet)
-    settings |= dict(units=9, explore=0.0) if 'explore' in settings else {}
-    return jax.device_get(
-      jit(lambda world, keys: world.search(method, keys, guide=guide, **settings))(world, keys(4))
-    )
+  settings = dict(units=4, max_steps=4, drawn=not row.branches, **row.settings | row.quiet)
+  settings |= dict(units=9, explore=0.0) if 'explore' in settings else {}
 
-  # So sharp that searches that weigh notice it, too.
-  sharp = lambda value: 0.05 + 0.88 * (value > 0.5) + 0.02 * value
-  turned = search(world, lambda value: sharp(1 - value))
-  same = search(world._replace(values=1 - world.values), sharp)
+  @jit
+  def program(world, keys, turn):
+    # So sharp that searches that weigh notice it, too.
+    sharp = lambda value: 0.05 + 0.88 * (value > 0.5) + 0.02 * value
+    guide = lambda value: sharp(jnp.where(turn, 1 - value, value))
+    return world.search(method, keys, guide=guide, **settings)
+
+  search = lambda world, turn: jax.device_get(program(world, keys(4), turn))
+  turned = search(world, True)
+  same = search(world._replace(values=1 - world.values), False)
   for name in ('expanded', 'tokens', 'visits', 'terminal'):
     np.testing.assert_array_equal(getattr(turned, name), getattr(same, name))
   np.testing.assert_allclose(turned.reward, same.reward, atol=1e-5)
   if method not in CHAINS:
-    straight = search(world, sharp)
+    straight = search(world, False)
     where = lambda tree: tree.scores[ORIGIN] if row.turns else tree.expanded
     assert (where(straight) != where(turned)).any()
 

@@ -95,11 +95,15 @@ def test_fewer_units_are_the_beginning_of_more():
 
 
 @functools.cache
+def program(units):
+  return jit(functools.partial(run, SEARCHES['mctsr'], toys.MODEL, most=5, units=units, **SHAPE))
+
+
+@functools.cache
 def of_model(units=5, only=None):
-  search = functools.partial(run, SEARCHES['mctsr'], toys.MODEL, most=5, **SHAPE)
   rows = slice(None) if only is None else slice(only, only + 1)
   given = jax.tree.map(lambda x: x[rows], (of_problems(jax.random.key(0), B), asked()))
-  return jax.device_get(jit(functools.partial(search, units=units))(toys.params(), *given))
+  return jax.device_get(program(units)(toys.params(), *given))
 
 
 def test_one_solution_is_one_chain():

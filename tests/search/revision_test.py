@@ -31,13 +31,17 @@ def asked(width=WIDTH):
 
 
 @functools.cache
-def search(units=N, most=N, only=None, width=WIDTH, **settings):
-  how = dict(rounds=ROUNDS, text=TEXT, most=most) | SHAPE | settings
+def program(**settings):
+  how = dict(rounds=ROUNDS, text=TEXT, most=N) | SHAPE | settings
   stop = dict(stop=dict(how.pop('stop'))) if 'stop' in how else {}
-  revise = functools.partial(run, SEARCHES['revision'], toys.MODEL, **how, **stop)
+  return jit(functools.partial(run, SEARCHES['revision'], toys.MODEL, **how, **stop))
+
+
+@functools.cache
+def search(units=N, only=None, width=WIDTH, **settings):
   rows = slice(None) if only is None else slice(only, only + 1)
   given = jax.tree.map(lambda x: x[rows], (KEYS, asked(width)))
-  return jax.device_get(jit(functools.partial(revise, units=units))(toys.params(), *given))
+  return jax.device_get(program(units=units, **settings)(toys.params(), *given))
 
 
 def first_slot(t, i):
