@@ -43,7 +43,8 @@ def test_the_order_of_the_runs_does_not_show(parts, tmp_path):
     assert rows == expected[0]
     for name, column in table.items():
       np.testing.assert_array_equal(column, expected[1][name], name)
-    write_comparison(tmp_path, rows, table, [('a', 0, '')])
+  for order in (parts, parts[::-1]):
+    write_comparison(tmp_path, *merge(order), [('a', 0, '')])
     pages.add(((tmp_path / CSV).read_text(), (tmp_path / 'index.html').read_text()))
   assert len(pages) == 1
 
