@@ -4,6 +4,7 @@ import html
 import json
 import math
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -100,7 +101,8 @@ def _part(part):
   asked = {row.seed: row.problems for row in part.rows if split_of(row.task) == TEST}
   counted = f'{sum(asked.values()):,} problems of {len(asked)} seed{"s" * (len(asked) > 1)}. '
   tables = ''.join(
-    f'<h3>{html.escape(grid.title)}</h3>' + page.table(grid.heads, grid.cells, words=(0, 1, 2))
+    f'<h3>{html.escape(grid.title)}</h3>'
+    + page.table(grid.heads, grid.cells, words=_of_words(grid.cells))
     for grid in verdict.grids
   )
   cells = [(number.name, number.words) for number in verdict.numbers]
@@ -111,6 +113,12 @@ def _part(part):
     + numbers
     + tables
   )
+
+
+def _of_words(cells):
+  """The places of the columns in which some cell says more than a number."""
+  says = re.compile(r'[A-Za-z]{2}').search
+  return [i for i, column in enumerate(zip(*cells, strict=True)) if any(map(says, column))]
 
 
 def _took(parts):

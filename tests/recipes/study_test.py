@@ -11,6 +11,7 @@ from o1jax.evaluation.equal_compute import FAILS, HOLDS, UNDECIDED
 from o1jax.evaluation.problems import FILE, append_problems
 from o1jax.evaluation.results import append_results
 from o1jax.evaluation.studies import CLAIMS, Verdict
+from o1jax.evaluation.studies.evidence import Grid
 from o1jax.evaluation.study_page import NUMBERS, About, Part, study_text, total, write_study
 from o1jax.recipes import study
 from o1jax.recipes.searches import check_searches
@@ -118,11 +119,16 @@ def test_what_the_runs_found_is_merged_judged_and_written(tmp_path):
   assert len(one.together.rows) == 2 and study.overall(found, [one]) == one.verdict.verdict
   about = About('coverage', found.claim, 'a <b>', found.criterion, 'python -m x')
   runs = [('seed-0', 0, dict(device_count=2, device_kind='cpu', git_revision='abcdefghi'))]
-  part = Part('countdown', one.verdict, one.together.rows, one.together.table, runs)
+  cells = ('1.1e8', '+3.1 [1.0, 5.2] against majority vote'), ('2.0e8', '–')
+  verdict = one.verdict._replace(grids=(Grid('t', ('FLOPs', 'lead'), cells),))
+  part = Part('countdown', verdict, one.together.rows, one.together.table, runs)
   path = write_study(tmp_path / 'out', about, HOLDS, [part])
   text = path.read_text()
   for told in (found.claim, found.criterion, 'a &lt;b&gt;', 'abcdefg', '2 cpu', 'python -m x'):
     assert told in text
+  # A column stands as its cells do: words to the left, numbers to the right.
+  assert '<td class="">1.1e8</td><td class="word">+3.1' in text
+  assert '<td class="word">–</td>' in text
   assert 'href="seed-0/problems.csv.gz"' in text and text.count('<svg') == 1
   assert '"verdict": "holds"' in (tmp_path / 'out' / NUMBERS).read_text()
   assert study_text(about, HOLDS, [part]).endswith('verdict: holds')

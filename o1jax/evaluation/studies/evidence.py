@@ -78,7 +78,7 @@ class Plot(NamedTuple):
 
 
 class Grid(NamedTuple):
-  """A table of texts; its first column holds words."""
+  """A table of texts."""
 
   title: str
   heads: tuple[str, ...]
