@@ -13,8 +13,8 @@ outcomes make an outcome reward model, all others a process reward model.
 
 `first_error` samples rollouts beside its solutions. One of its updates has half of the solutions,
 3.8 times the tokens and 0.57 times the FLOPs of the others' (the first three updates of seed 0),
-and takes longer than either tells. `--config.reward.updates` says how long a critic learns: 309 are
-about as many FLOPs as 176 of the others, and 46 as many tokens.
+and takes more time than its tokens or FLOPs suggest. `--config.reward.updates` says how long a
+critic learns: 309 are about as many FLOPs as 176 of the others, and 46 as many tokens.
 `--config.reward.start=FOLDER:STAGE` names another start.
 """
 

@@ -34,7 +34,8 @@ def get_config(argument: str = 'qwen2.5-coder-0.5b') -> ConfigDict:
     dict(name='mbpp', train='data/mbpp.jsonl', test='data/mbpp.jsonl', skip_bad=True)
   )
   c.tokenizer.instruction = 'Write the program in one block that begins with ```python.'
-  c.evaluate.searches.gumbel.choices = ('best',)
+  # Programs are seldom alike as texts, so they do not vote.
+  c.evaluate.searches.chains.choices = c.evaluate.searches.gumbel.choices = ('best',)
   if argument != 'smoke':
     c.data.update(demonstrations=50, pool=300, validation=40, test=400)
     c.shapes.update(prompt_length=320, step_length=48, max_steps=32)

@@ -6,7 +6,8 @@ r"""A critic that learns which step is wrong from labelled steps: planted errors
 
 It starts from the policy of runs/quickstart after its stage initialise, which is shared and not
 copied. Labels of a file take the place of planted ones by
-`--config.steps.source=processbench --config.steps.file=gsm8k.json`.
+`--config.steps.source=processbench --config.steps.file=FILE`, whose solutions must be of the task
+that the tokenizer knows.
 """
 
 from ml_collections import ConfigDict

@@ -1,13 +1,14 @@
 """Judges a run's critic by labelled steps: does it see which step of a solution is wrong?
 
-  python -m experiments.judge gsm8k.json --workdir=runs/quickstart [--format=processbench]
   python -m experiments.judge planted --workdir=runs/quickstart
+  python -m experiments.judge gsm8k.json --workdir=runs/gsm8k --format=processbench
 
 It prints, by the number of the step, how well the critic's scores tell right steps from wrong ones
 (AUC) and whether they can be believed (calibration error), and how often the first step that it
 takes for wrong is the first wrong one (F1 as ProcessBench has it, arXiv:2412.06559). `planted`
 stands for solutions of the run's own test problems, in every second of which one step was made
-wrong. The numbers go to report/data/judge.json of the run, or to `--out`.
+wrong. Those of a file must be of the task that the run's tokenizer knows. The numbers go to
+report/data/judge.json of the run, or to `--out`.
 """
 
 import json

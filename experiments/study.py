@@ -5,7 +5,7 @@ before, and writes a page.
     --config.starts.countdown='runs/seed-{seed}:reward' --seeds=3
 
 A study branches from trained runs and trains nothing. Each seed is an ordinary run in
-WORKDIR/seed-N, which the same command again goes on with. The page is WORKDIR/index.html.
+WORKDIR/START/seed-N, which the same command again goes on with. The page is WORKDIR/index.html.
 """
 
 import contextlib

@@ -19,9 +19,9 @@ from o1jax.search import CHOICES
 
 PAGE, NUMBERS = 'index.html', 'verdict.json'
 _RULES = (
-  'The criterion was written before anything was run. A number meets its bound where its whole '
-  'interval does, and misses it where the interval lies outside; else it is undecided. Choices are '
-  'made on validation problems and tested once.'
+  'The criterion was written before anything was run. Unless it says otherwise, a number meets its '
+  'bound where its whole interval does, and misses it where the interval lies outside; else it is '
+  'undecided. Choices are made on validation problems.'
 )
 
 

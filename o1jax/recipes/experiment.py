@@ -115,6 +115,11 @@ def assemble(config: ConfigDict, workdir: pathlib.Path, *, seed: int | None = No
     'a checkpoint',
   )
   if config.model.pretrained:
+    require(
+      'chat' in config.tokenizer,
+      f'config.model.pretrained={config.model.pretrained} is a checkpoint, and config.tokenizer '
+      'does not say how it is asked (chat, system, instruction, now): begin with configs/gsm8k.py',
+    )
     _keep_pretrained(config, workdir)
   seed = config.seed if seed is None else seed
   material = functools.cache(functools.partial(_material, config, task, workdir, seed))

@@ -90,7 +90,7 @@ def jobs(study: ConfigDict, workdir: str | pathlib.Path, seeds: int) -> list[Job
       f'config.starts.{name}={pattern!r} is one run, and --seeds={seeds} asks for several: write '
       f'{SEED} where the folders of the seeds differ',
     )
-    folder = workdir / name if len(starts) > 1 else workdir
+    folder = workdir / name
     mine = [
       Job(name, folder / f'seed-{seed}', _run_config(study, name, pattern.replace(SEED, f'{seed}')))
       for seed in range(seeds)

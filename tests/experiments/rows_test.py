@@ -16,7 +16,7 @@ STUDIES = dict(guided=guided)
 def told():
   """(study, start, seeds, verdict) of each line of the table."""
   lines = (ROWS / 'README.md').read_text(encoding='utf-8').splitlines()
-  cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines if '|' in line]
+  cells = [[x.strip() for x in line.strip('|').split('|')] for line in lines if line[:1] == '|']
   return [(name, start, int(seeds), verdict) for name, start, seeds, verdict, *_ in cells[2:]]
 
 

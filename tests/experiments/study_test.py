@@ -33,7 +33,7 @@ def test_one_command_measures_judges_and_writes_a_page_and_goes_on(start, tmp_pa
   assert 'python -m experiments.study --config=configs/studies/coverage.py:smoke' in page
   told = json.loads((tmp_path / 'out' / 'verdict.json').read_text())
   assert (told['name'], told['verdict']) == ('coverage', 'undecided')
-  assert (tmp_path / 'out' / 'seed-0' / 'problems.csv.gz').exists()
+  assert (tmp_path / 'out' / 'countdown' / 'seed-0' / 'problems.csv.gz').exists()
   again = jobs.run(*asked)
   assert again.returncode == 0 and 'evaluate: done before' in again.stderr
   assert again.stdout == done.stdout

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from configs import mbpp
+from configs import mbpp, quickstart
 from o1jax import tree as tree_lib
 from o1jax.recipes.build import build
 from o1jax.runtime.config import ConfigError
@@ -87,3 +87,11 @@ def test_what_does_not_fit_is_told_before_anything_is_compiled(config, tmp_path,
       (tmp_path / split).write_text(formats.lines(rows))
   with pytest.raises(ConfigError, match=words):
     build(changed, tmp_path)
+
+
+def test_a_checkpoint_needs_a_config_that_says_how_it_is_asked(config, tmp_path):
+  c = quickstart.get_config('smoke')
+  c.model.pretrained = config.model.pretrained
+  with pytest.raises(ConfigError, match='how it is asked .*: begin with configs/gsm8k.py'):
+    build(c, tmp_path)
+  assert not any(tmp_path.iterdir())

@@ -61,7 +61,9 @@ def test_every_study_becomes_runs_that_train_nothing(name, argument, tmp_path):
 def test_each_seed_has_a_run_of_its_own(tmp_path):
   places = [trained(tmp_path / f'q{seed}', seed) for seed in range(2)]
   made = study.jobs(config(countdown=f'{tmp_path}/q{{seed}}:reward'), tmp_path / 'out', 2)
-  assert [job.workdir for job in made] == [tmp_path / 'out' / f'seed-{n}' for n in range(2)]
+  assert [job.workdir for job in made] == [
+    tmp_path / 'out' / 'countdown' / f'seed-{n}' for n in range(2)
+  ]
   assert [job.config.seed for job in made] == [0, 1]
   both = config(one=f'{places[0]}:reward', two=f'{places[1]}:reward', three='')
   assert [job.workdir for job in study.jobs(both, tmp_path / 'out', 1)] == [
