@@ -12,6 +12,7 @@ report/data/judge.json of the run, or to `--out`.
 """
 
 import json
+import math
 import pathlib
 import sys
 import warnings
@@ -23,7 +24,7 @@ from o1jax.data import LABELS
 from o1jax.evaluation.judging import report_text, summary
 from o1jax.recipes.judging import keep, open_judge, read_labels, score
 from o1jax.runtime.checkpoint import quiet_orbax
-from o1jax.runtime.config import ConfigError
+from o1jax.runtime.config import ConfigError, require
 from o1jax.runtime.mesh import prepare_cpu
 from o1jax.runtime.storage import StorageError, writing
 from o1jax.runtime.workdir import write_atomic
@@ -54,6 +55,7 @@ def judge(asked: str) -> None:
   worth."""
   made = asked in _MADE
   source = asked if made else _FORMAT.value or _FILES[0]
+  _require_free(_OUT.value)
   one = open_judge(_WORKDIR.value, policy=_POLICY.value)
   e = one.run.experiment
   solutions = read_labels(
@@ -65,7 +67,8 @@ def judge(asked: str) -> None:
     skip_bad=_SKIP_BAD.value,
   )
   scored, left_out = score(e, one.params, solutions)
-  found = dict(source=pathlib.Path(asked).name, format=source, policy=one.policy, stage=one.stage)
+  found = dict(source=pathlib.Path(asked).name, file=asked, format=source)
+  found |= dict(policy=one.policy, stage=one.stage)
   found |= dict(left_out=left_out) | summary(scored, threshold=_THRESHOLD.value)
   print(f'{found["source"]} by the critic of {one.policy} (stage {one.stage})')
   print(report_text(found))
@@ -83,9 +86,25 @@ def judge(asked: str) -> None:
   print(f'numbers: {path}')
 
 
+def _require_free(out: str | None) -> None:
+  """Refuses to write the numbers over a file that holds something else."""
+  path = pathlib.Path(out).expanduser() if out else None
+  if path and path.exists():
+    try:
+      known = json.loads(path.read_text())
+    except (OSError, ValueError):
+      known = None
+    require(
+      isinstance(known, dict) and {'source', 'policy', 'stage'} <= known.keys(),
+      f'--out={out} is there and holds no numbers of a judge: give another file',
+    )
+
+
 def main(argv):
   if len(argv) != 2:
     sys.exit(f'error: {len(argv) - 1} files: give one, or {" or ".join(_MADE)}')
+  if _THRESHOLD.value is not None and math.isnan(_THRESHOLD.value):
+    sys.exit('error: --threshold=nan: give a number in [0, 1]')
   if argv[1] in _MADE and _FORMAT.value:
     sys.exit(f'error: {argv[1]} is no file: drop --format={_FORMAT.value}')
   warnings.filterwarnings('ignore', module='orbax')

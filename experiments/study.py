@@ -38,6 +38,7 @@ def main(argv):
     )
   try:
     jobs = study.jobs(_CONFIG.value, _WORKDIR.value, _SEEDS.value)
+    study.check(jobs)
   except ConfigError as error:
     sys.exit(f'error: {error}')
   host = any(one.config.verifier.where == 'host' for one in jobs)

@@ -62,8 +62,8 @@ def headline(rows: Sequence[Result], answers: Table | None) -> str:
   """HTML: greedy decoding before and after learning, and each search at its largest budget."""
   if not rows:
     return (
-      '<p class="lead">This run has not been evaluated yet: '
-      '<code>results.csv</code> is missing.</p>'
+      '<p class="lead">Nothing was measured on test problems yet: '
+      '<code>results.csv</code> has no row of them.</p>'
     )
   summary, found = results.summarise(rows), standings(rows, answers)
   parts = [

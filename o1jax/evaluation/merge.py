@@ -46,6 +46,11 @@ def merge(parts: Sequence[Part]) -> tuple[list[Result], Table]:
         if row.seconds < other[0].seconds:
           kept[row.key] = mine
   answers = [(part.table, at) for _, part, at in kept.values() if at is not None]
+  if not answers:
+    raise MergeError(
+      f'{" and ".join(part.name for part in parts)} kept no answers to what they measured: run '
+      'their stage evaluate again'
+    )
   columns = {name: [table[name][at] for table, at in answers] for name in COLUMNS}
   table = {name: np.concatenate(some) for name, some in columns.items()}
   return [row for row, *_ in kept.values()], table

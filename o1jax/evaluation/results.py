@@ -111,7 +111,10 @@ def replace_file(path, data):
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   beside = path.with_name(f'{path.name}.{os.getpid()}.tmp')
-  beside.write_bytes(data)
+  with beside.open('wb') as file:
+    file.write(data)
+    file.flush()
+    os.fsync(file.fileno())  # else a machine that goes down may leave an empty file
   os.replace(beside, path)
 
 
@@ -139,6 +142,8 @@ def read_results(path):
         Result(**{name: fields[name].type(value) for name, value in (row | older).items()})
         for row in reader
       ]
+    except KeyError:  # DictReader's None
+      raise ValueError(f'{path}, line {reader.line_num}: it has more values than columns') from None
     except (TypeError, ValueError) as error:
       raise ValueError(f'{path}, line {reader.line_num}: {error}') from error
   if older:

@@ -12,7 +12,7 @@ from o1jax.recipes.experiment import build_task
 from o1jax.recipes.measure import Picture, load_run, picture, search_one
 from o1jax.recipes.run import Run
 from o1jax.recipes.said import check_said
-from o1jax.recipes.searches import Row, row_of, row_of_method
+from o1jax.recipes.searches import Row, check_method, row_of, row_of_method
 from o1jax.runtime.config import ConfigDict, ConfigError, require
 from o1jax.search import SEARCHES
 from o1jax.text.steps import TAGS
@@ -130,6 +130,8 @@ def open_solver(
     )
   asked = tokens or (0 if units else int(config.evaluate.answer.tokens))
   units = units or _units(run, policy, row, default, spent)
+  said = ConfigDict(dict(row.settings) | dict(method=row.method))
+  check_method(said, config, units, f'the search {row.method}')
   return Solver(run, policy, run.params(made[policy]), row, units, asked)
 
 

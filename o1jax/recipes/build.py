@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 import o1jax.recipes
 from o1jax.decode.rules import Sampling
-from o1jax.evaluation.splits import SPLITS
+from o1jax.evaluation.splits import SPLITS, TEST
 from o1jax.fused import search_and_learn
 from o1jax.learning import OF_TASK
 from o1jax.learning.optimizer import build_optimizer
@@ -188,6 +188,10 @@ def check_evaluate(experiment: Experiment, name: str, devices) -> None:
   require(
     0 < len(splits) == len(set(splits)) and set(splits) <= set(SPLITS),
     f'config.evaluate.splits={splits}: choose from {", ".join(SPLITS)}, at least one',
+  )
+  require(
+    splits[-1] == TEST or TEST not in splits,
+    f'config.evaluate.splits={splits}: the last one is drawn and calibrated, so name {TEST} last',
   )
   require(
     section.aggregate in AGGREGATES,

@@ -6,6 +6,7 @@ is shared and not copied: parameters, tokenizer and data are read where they lie
 
 import hashlib
 import pathlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import o1jax.recipes
@@ -95,15 +96,41 @@ def home(config: ConfigDict, workdir: pathlib.Path) -> pathlib.Path:
 
 
 def require_starts(config: ConfigDict, workdir: pathlib.Path) -> None:
-  """Refuses a stage to run that starts from one which neither has ended nor runs before it."""
+  """Refuses a stage to run that starts from one which neither has ended nor runs before it, or one
+  that measures where no policy will be made."""
   for name in config.stages:
     start = starts(config).get(name)
-    if start and start not in config.stages:
+    if start and not _will_end(config, start, workdir):
       folder, stage = reference(start)
-      place = find(folder, workdir) if folder else workdir
-      ended = Checkpoints(place / 'checkpoints' / f'{stage}_params').latest_step() is not None
-      way = f'let {place} reach it first' if folder else f'add {stage} to config.stages'
-      require(ended, f'config.{name}.start={start!r} has not ended: {way}, or start from another')
+      way = f'add {stage} to config.stages'
+      if folder:
+        way = f'let {find(folder, workdir)} reach it first'
+      raise ConfigError(
+        f'config.{name}.start={start!r} has not ended: {way}, or start from another'
+      )
+    if o1jax.recipes.STAGES[kind_of(config, name)].needs == 'parameters':
+      require_policies(config, lambda stage: _will_end(config, stage, workdir))
+
+
+def require_policies(config: ConfigDict, made: Callable[[str], bool]) -> None:
+  """Refuses to measure where no stage of a policy is `made`; the message names the stages."""
+  wanted = measured(config)
+  stages = dict.fromkeys(stage for stages in wanted.values() for stage in stages)
+  require(
+    any(map(made, stages)),
+    f'evaluate has nothing to measure: none of its policies ({", ".join(wanted)}) is made; run '
+    f'first one of the stages {", ".join(stages)}, or name a stage of another run as FOLDER:STAGE '
+    'in config.evaluate.policies.NAME.stages',
+  )
+
+
+def _will_end(config, text, workdir):
+  """Whether a stage, of this run or another, has ended, or runs in this one."""
+  folder, stage = reference(text)
+  if not folder and stage in config.stages:
+    return True
+  place = find(folder, workdir) if folder else workdir
+  return Checkpoints(place / 'checkpoints' / f'{stage}_params').latest_step() is not None
 
 
 def identity(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
@@ -225,3 +252,7 @@ def _require_stage(config, name, of='config.stages names ', *, makes=False):
   known = [stage for stage, row in rows.items() if not makes or row.needs in ('', 'start')]
   what = 'is no stage' if name not in rows else 'makes no parameters'
   require(name in known, f'{of}{name!r}, which {what}: choose from {", ".join(known)}')
+  require(
+    name in config or not rows[name].defaults,
+    f'{of}{name!r}, and the config has no section of that name: take a config that has one',
+  )

@@ -191,10 +191,10 @@ def _compiled(experiment, size, room):
 
 
 def keep(run: Run, found: dict[str, Any]) -> pathlib.Path:
-  """Adds a summary to report/data/judge.json of the run, in the place of one of the same source and
-  policy. Returns the file."""
+  """Adds a summary to report/data/judge.json of the run, in the place of one of the same file,
+  format and policy. Returns the path."""
   path = run.workdir / 'report' / 'data' / f'{DATA}.json'
   before = json.loads(path.read_text()) if path.exists() else []
-  same = lambda one: all(one[key] == found[key] for key in ('source', 'policy'))
+  same = lambda one: all(one.get(key) == found[key] for key in ('file', 'format', 'policy'))
   run.write_data(DATA, [*(one for one in before if not same(one)), found])
   return path

@@ -27,7 +27,6 @@ from o1jax.recipes.allocating import search_shared
 from o1jax.recipes.experiment import Asked
 from o1jax.recipes.run import Run
 from o1jax.recipes.searches import GREEDY, GREEDY_SEARCH, Row, row_of, rows_of
-from o1jax.runtime.config import require
 from o1jax.runtime.metrics import Progress
 from o1jax.runtime.processes import first, once
 from o1jax.search import SEARCHES, Budget
@@ -61,13 +60,7 @@ def policies_made(run: Run) -> list[Made]:
       found.append(Made(name, stage, critic=graph.trains_critic(config, stage)))
     else:
       _say(f'evaluate: {name} is not measured, since the stage {stages[0]} has not made it')
-  stages = dict.fromkeys(stage for stages in wanted.values() for stage in stages)
-  require(
-    bool(found),
-    f'evaluate has nothing to measure: none of its policies ({", ".join(wanted)}) is made; run '
-    f'first one of the stages {", ".join(stages)}, or name a stage of another run as FOLDER:STAGE '
-    'in config.evaluate.policies.NAME.stages',
-  )
+  graph.require_policies(config, run.made)
   return found
 
 

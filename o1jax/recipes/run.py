@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import o1jax.recipes
+from o1jax.evaluation.problems import FILE, read_problems
+from o1jax.evaluation.results import read_results
 from o1jax.recipes import graph
 from o1jax.recipes.build import abstract_params, build
 from o1jax.recipes.experiment import Experiment
@@ -58,6 +60,7 @@ class Run:
     with opening(workdir, config, changes=changes) as (workdir, place):
       experiment = in_turn(lambda: _build(config, workdir, place))
       once(graph.require_starts, config, workdir)
+      once(_require_readable, workdir)
     return cls._of(experiment, workdir)
 
   @classmethod
@@ -214,6 +217,16 @@ class Run:
     where it cannot."""
     path = self.workdir / 'report' / 'data' / f'{name}.json'
     once(write_atomic, path, json.dumps(data), failed=StorageError)
+
+
+def _require_readable(workdir):
+  """Refuses results that are damaged, before hours of measuring end in them."""
+  for name, read in (('results.csv', read_results), (FILE, read_problems)):
+    try:
+      if (workdir / name).exists():
+        read(workdir / name)
+    except ValueError as error:
+      raise ConfigError(' '.join(str(error).split())) from None
 
 
 def config_of(workdir: str | pathlib.Path) -> ConfigDict:

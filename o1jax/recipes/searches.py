@@ -4,6 +4,7 @@ A row of `config.evaluate.searches` names a method, its settings, and what it ma
 or `units` of its own, one measurement each. `most` units have room in its program.
 """
 
+import difflib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -251,8 +252,21 @@ def check_method(search: ConfigDict, config: ConfigDict, units: int, of: str) ->
 
 def _check_row(config, name):
   section, of = config.evaluate.searches[name], f'config.evaluate.searches.{name}'
+  for kind in ('tokens', 'units', 'draws', 'choices'):
+    require(
+      isinstance(section[kind], tuple | list),
+      f'{of}.{kind}={section[kind]!r}: give a tuple, as in "(1, 2)"',
+    )
   check_method(section, config, section.most, of)
   _refuse_told(section.method, f'{of}.method')
+  own = {'candidates', *SEARCHES[section.method].settings}
+  for key in section:
+    near = difflib.get_close_matches(key, (*COMMON, *own), 1)
+    require(
+      key in COMMON or key in own,
+      f'{of}.{key} is no setting of {section.method}: '
+      + (f'did you mean {near[0]!r}?' if near else f'it has {", ".join(sorted(own))}'),
+    )
   require(section.most >= 1, f'{of}.most={section.most}: give at least 1')
   bad = [choice for choice in section.choices if choice not in CHOICES]
   require(
@@ -303,10 +317,10 @@ def _check_guide(section, of):
 
 def _check_draws(section, of):
   draws = tuple(section.draws)
-  whole = all(type(n) is int and n >= 0 for n in draws)
+  whole = all(type(n) is int and 0 <= n < 2**31 for n in draws)
   require(
     whole and 0 < len(draws) == len(set(draws)),
-    f'{of}.draws={draws}: give different whole numbers of at least 0, at least one',
+    f'{of}.draws={draws}: give different whole numbers from 0 to 2**31 - 1, at least one',
   )
   require(
     len(draws) == 1 or SEARCHES[section.method].independent,

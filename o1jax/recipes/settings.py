@@ -143,7 +143,7 @@ def _evaluate(section):
   for search in section['searches'].values():
     _fill(search, dict(tokens=(), units=(), choices=('weighted',), draws=(0,)))
     _fill(search, dict(guide=CRITIC, flips=0.0))
-    _fill(search, dict(most=max([*search['units'], 16])))
+    _fill(search, dict(most=_most(search['units'])))
     _search(search, testing=True)
     row = SEARCHES.get(search.get('method'))
     if row and not row.independent:
@@ -158,6 +158,12 @@ def _evaluate(section):
     name = min(section['searches'])
     section.setdefault('answer', dict(search=name, units=section['searches'][name]['most']))
     _fill(section['answer'], dict(tokens=0, units=0))
+
+
+def _most(units):
+  """Units that a row has room for where it does not say. What is no number is refused later."""
+  units = units if isinstance(units, tuple | list) else ()
+  return max([16, *(n for n in units if isinstance(n, int))])
 
 
 def _search(search, *, testing=False):

@@ -4,21 +4,23 @@ Each start and seed is one ordinary run, which measures and trains nothing. What
 merged, and judged by a criterion that the config holds.
 """
 
-import inspect
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 import o1jax.recipes
 from o1jax.evaluation.equal_compute import FAILS, HOLDS, UNDECIDED
 from o1jax.evaluation.measured import measured
 from o1jax.evaluation.studies import CLAIMS, Arm, Evidence, Verdict
+from o1jax.evaluation.study_page import NUMBERS
 from o1jax.recipes import graph
-from o1jax.recipes.searches import row_of
+from o1jax.recipes.searches import check_searches, row_of
 from o1jax.recipes.settings import complete, kind_of
 from o1jax.recipes.together import Together, together
 from o1jax.runtime.config import ConfigDict, ConfigError, require
-from o1jax.runtime.workdir import load_config
+from o1jax.runtime.workdir import load_config, require_free
 from o1jax.search import SEARCHES
 
 SEED = '{seed}'
@@ -54,16 +56,67 @@ def completed(config: ConfigDict) -> ConfigDict:
   )
   name = config.judge.get('name')
   require(name in CLAIMS, f'config.judge.name is {name!r}: choose one of {", ".join(CLAIMS)}')
-  taken = [key for key in inspect.signature(CLAIMS[name]).parameters if key != 'evidence']
-  given = [key for key in config.judge if key not in ('name', 'starts')]
+  found = config.copy_and_resolve_references().unlock()
+  evaluate = complete(ConfigDict(dict(evaluate=found.evaluate.to_dict()))).evaluate
+  found.evaluate = ConfigDict(evaluate.to_dict())
+  _check_judge(found, CLAIMS[name])
+  return found.lock()
+
+
+def _check_judge(config, claim):
+  """Refuses settings of the judge that are out of range, or name what is not measured."""
+  name, taken, judge = config.judge.name, claim.settings, config.judge
+  given = [key for key in judge if key not in ('name', 'starts')]
   require(
     sorted(taken) == sorted(given),
     f'config.judge has {", ".join(given) or "no settings"}: {name} takes {", ".join(taken)}',
   )
-  found = config.copy_and_resolve_references().unlock()
-  evaluate = complete(ConfigDict(dict(evaluate=found.evaluate.to_dict()))).evaluate
-  found.evaluate = ConfigDict(evaluate.to_dict())
-  return found.lock()
+  ranges = dict(claim.ranges, starts=(0, len(config.starts)))
+  for key, (low, high) in ranges.items():
+    value, whole = judge.get(key, low), isinstance(low, int)
+    fits = isinstance(value, int) if whole else isinstance(value, int | float)
+    require(
+      fits and not isinstance(value, bool) and low <= value <= high,
+      f'config.judge.{key}={value!r}: give a {"whole " * whole}number from {low} to {high:g}',
+    )
+  searches = config.evaluate.searches
+  for key, budgets in claim.rows.items():
+    row = judge[key]
+    if row == '' and key in claim.optional:
+      continue
+    require(
+      row in searches,
+      f'config.judge.{key} is {row!r}: choose a row of config.evaluate.searches, '
+      f'{", ".join(searches)}',
+    )
+    asked = sum(np.size(searches[row][kind]) for kind in ('tokens', 'units'))
+    require(
+      asked >= budgets,
+      f'config.evaluate.searches.{row} asks {asked} budgets, and {name} needs {budgets} of it: '
+      f'give config.evaluate.searches.{row}.tokens more',
+    )
+  lacks = [split for split in claim.splits if split not in config.evaluate.splits]
+  require(
+    not lacks,
+    f'config.evaluate.splits={tuple(config.evaluate.splits)}: {name} judges by '
+    f'{" and ".join(claim.splits)} problems, so add {", ".join(lacks)}',
+  )
+
+
+def check(made: Sequence[Job]) -> None:
+  """Refuses a study of which one run cannot work, before the first is measured.
+
+  Raises:
+    ConfigError: a start has not ended or is of something else, or a search cannot work.
+  """
+  for job in made:
+    try:
+      graph.in_order(job.config)
+      graph.home(job.config, job.workdir)
+      graph.require_starts(job.config, job.workdir)
+      check_searches(job.config)
+    except ConfigError as error:
+      raise ConfigError(f'{job.start}, {job.workdir.name}: {error}') from None
 
 
 def jobs(study: ConfigDict, workdir: str | pathlib.Path, seeds: int) -> list[Job]:
@@ -73,10 +126,7 @@ def jobs(study: ConfigDict, workdir: str | pathlib.Path, seeds: int) -> list[Job
     ConfigError: there is no start, one is no stage of a run, or seeds share one.
   """
   workdir = pathlib.Path(workdir).expanduser()
-  require(
-    not (workdir / 'config.json').exists(),
-    f'--workdir={workdir} is a run: give a folder of its own',
-  )
+  require_free(workdir, NUMBERS, '--workdir')
   starts = {name: pattern for name, pattern in study.starts.items() if pattern}
   require(
     bool(starts),
@@ -131,7 +181,7 @@ def judged(study: ConfigDict, made: Sequence[Job]) -> list[Judged]:
     evidence = Evidence(arms, measured(whole.rows, whole.table), whole.table)
     settings = {k: v for k, v in study.judge.items() if k not in ('name', 'starts')}
     try:
-      verdict = CLAIMS[study.judge.name](evidence, **settings)
+      verdict = CLAIMS[study.judge.name].judge(evidence, **settings)
     except ValueError as error:
       raise ConfigError(f'{name}: {error}') from None
     found.append(Judged(name, whole, evidence, verdict))

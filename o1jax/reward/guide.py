@@ -14,6 +14,7 @@ from o1jax.types import Array
 CRITIC = 'critic'
 # Exact verdicts, of prefixes too. A search that follows it is a ceiling and no method.
 ORACLE = 'oracle'
+_MOST = 1e30  # of a number in a guide: float32 holds products of it with scores
 _OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
 
 
@@ -62,9 +63,9 @@ def _parsed(guide: str) -> ast.expr:
   try:
     parsed = ast.parse(guide.strip(), mode='eval').body
     _check(parsed)
-  except (SyntaxError, ValueError) as error:
+  except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
     raise ValueError(
-      f'{guide!r} is no guide: write names and numbers with + - * and brackets'
+      f'{guide!r:.80} is no guide: write names and finite numbers with + - * and brackets'
     ) from error
   return parsed
 
@@ -76,7 +77,7 @@ def _check(node):
   elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
     _check(node.operand)
   elif isinstance(node, ast.Constant):
-    if type(node.value) not in (int, float):
+    if type(node.value) not in (int, float) or not abs(node.value) <= _MOST:
       raise ValueError
   elif not isinstance(node, ast.Name):
     raise ValueError

@@ -110,6 +110,8 @@ def check_config(config: ConfigDict) -> None:
     require(
       leaves.get(key, least) >= least, f'config.{key} is {leaves.get(key)}: give at least {least}'
     )
+  seed = leaves.get('seed', 0)
+  require(seed < 2**32, f'config.seed is {seed}: give less than 2**32, which a key of jax takes')
   asked = [key for key in ('data.test', 'data.test_targets') if key in leaves]
   require(
     not asked or any(leaves[key] for key in asked),

@@ -333,6 +333,29 @@ def _usable(workdir):
     ) from None
 
 
+def require_free(folder: pathlib.Path, mine: str, flag: str) -> None:
+  """Refuses to write a page into a run, or into a folder of something else. `mine` is the file by
+  which a folder is known to hold such a page already, and `flag` is what named the folder.
+
+  Raises:
+    ConfigError: one line.
+  """
+  folder = folder.resolve()
+  require(
+    not (folder / 'config.json').exists(),
+    f'{flag}={folder} is a run: give another folder',
+  )
+  kept = ('config.json', 'versions.json')
+  inside = next((at for at in folder.parents if all((at / x).exists() for x in kept)), None)
+  require(not inside, f'{flag}={folder} lies in the run {inside}: give another folder')
+  page = folder / 'index.html'
+  require(
+    not page.exists() or (folder / mine).exists(),
+    f'{flag}={folder} holds an index.html and no {mine}, so something else made it: give another '
+    'folder',
+  )
+
+
 def remove(path: pathlib.Path) -> None:
   """Deletes a file, or a folder with all that is in it, if it is there."""
   if path.is_dir():

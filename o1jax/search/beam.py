@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from o1jax import keys as streams
 from o1jax import tree as tree_lib
 from o1jax.decode.grow import Grow
-from o1jax.reward.process import solution_score
+from o1jax.reward.process import AGGREGATES, solution_score
 from o1jax.search.method import BRANCHES, Look, Method
-from o1jax.search.room import Room
+from o1jax.search.room import Room, check_choice
 from o1jax.types import Array, Tree, TreeCache
 
 
@@ -77,8 +77,8 @@ def best(score: Array, places: Array) -> Array:
 
 
 def room(units: int, *, candidates: int, max_steps: int, aggregate: str) -> Room:
-  """A slot for each beam at each depth."""
-  del aggregate
+  """A slot for each beam at each depth. ValueError for an aggregate that there is not."""
+  check_choice(AGGREGATES, aggregate=aggregate)
   return Room(slots=units * max_steps, candidates=candidates, width=units)
 
 

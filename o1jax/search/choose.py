@@ -60,7 +60,7 @@ def choose(
     return jnp.sum(jnp.where(same, weight[:, None, :], 0), axis=-1)
 
   support = CHOICES[rule].support(score, votes)
-  best = jnp.argmax(jnp.where(done, support, -1), axis=-1)
+  best = jnp.argmax(jnp.where(done, support, -jnp.inf), axis=-1)  # a guide may be negative
   return jnp.where(done.any(-1), 1 + best, 0)
 
 

@@ -2,6 +2,7 @@
 
 import math
 import numbers
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -33,6 +34,13 @@ def check_range(
       kind = 'a whole number' if whole else 'a number'
       among = f'of at least {low}' if high == math.inf else f'in [{low}, {high}]'
       raise ValueError(f'{name}={value}: give {kind} {among}')
+
+
+def check_choice(known: Sequence[str], **settings: str) -> None:
+  """Raises ValueError for the first of some settings that is none of those known."""
+  for name, value in settings.items():
+    if value not in known:
+      raise ValueError(f'{name}={value!r} is unknown: choose {" or ".join(known)}')
 
 
 def steps_of(ahead: int, max_steps: int) -> int:

@@ -10,7 +10,7 @@ from o1jax import tree as tree_lib
 from o1jax.decode.grow import Grow
 from o1jax.search.blocks import grow_in_blocks, padded
 from o1jax.search.method import Look, Method
-from o1jax.search.room import Room, check_range
+from o1jax.search.room import Room, check_choice, check_range
 from o1jax.types import Array, Tree, TreeCache
 
 WEIGHTS, RESAMPLING = ('ratio', 'guide'), ('systematic', 'multinomial')
@@ -161,12 +161,8 @@ def room(
   """
   del candidates
   check_range(0, 1, threshold=threshold)
-  for name, value, known in (
-    ('weights', weights, WEIGHTS),
-    ('resampling', resampling, RESAMPLING),
-  ):
-    if value not in known:
-      raise ValueError(f'{name}={value!r} is unknown: choose {" or ".join(known)}')
+  check_choice(WEIGHTS, weights=weights)
+  check_choice(RESAMPLING, resampling=resampling)
   return Room(slots=padded(units) * max_steps, candidates=1, width=padded(units))
 
 

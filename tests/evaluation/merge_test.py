@@ -64,6 +64,12 @@ def test_one_run_is_a_merge_too(parts):
   assert rows == parts[0].rows and len(table['seed']) == COUNT * len(rows)
 
 
+def test_rows_without_answers_are_refused(parts):
+  one = parts[0]
+  empty = one._replace(table={name: column[:0] for name, column in one.table.items()})
+  assert 'kept no answers' in refusal(empty)
+
+
 def test_another_task_is_refused(parts):
   other = part('other', chains(3), task='cipher')
   words = refusal(parts[0], other)

@@ -77,6 +77,13 @@ class TestFile:
     with pytest.raises(ValueError, match='line 2.*much'):
       results.read_results(tmp_path / 'results.csv')
 
+  def test_a_value_without_a_column_is_named_with_its_line(self, tmp_path):
+    results.append_results(tmp_path / 'results.csv', [ROW])
+    text = (tmp_path / 'results.csv').read_text().rstrip()
+    (tmp_path / 'results.csv').write_text(text + ',1\n')
+    with pytest.raises(ValueError, match='line 2: it has more values than columns'):
+      results.read_results(tmp_path / 'results.csv')
+
 
 class TestSummary:
   def test_one_seed_keeps_its_own_interval(self):

@@ -61,12 +61,20 @@ def test_a_file_is_judged_and_what_is_too_long_is_told(run, tmp_path):
     (('planted', '--format=stepwise'), 'planted is no file: drop --format'),
     ((), 'error: 0 files: give one, or planted'),
     (('planted', '--threshold=2'), 'threshold'),
+    (('planted', '--threshold=nan'), 'error: --threshold=nan: give a number in [0, 1]'),
   ],
 )
 def test_what_cannot_be_judged_is_one_clear_line(run, arguments, words):
   done = judge(run, *arguments)
   assert done.returncode != 0 and 'Traceback' not in done.stderr
   assert words in done.stdout + done.stderr
+
+
+def test_the_numbers_replace_nothing_else(run):
+  before = (run / 'config.json').read_bytes()
+  done = judge(run, 'planted', f'--out={run / "config.json"}')
+  assert done.returncode == 1 and 'is there and holds no numbers of a judge' in done.stderr
+  assert (run / 'config.json').read_bytes() == before
 
 
 def states(workdir):

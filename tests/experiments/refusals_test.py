@@ -18,7 +18,7 @@ def job(workdir, *arguments, **how):
 def test_what_has_nothing_to_measure_says_so(tmp_path):
   done = job(tmp_path / 'run', "--config.stages=('evaluate',)")
   assert done.returncode == 1 and 'evaluate has nothing to measure' in done.stderr
-  assert not (tmp_path / 'run' / 'done').exists()
+  assert not (tmp_path / 'run').exists()
 
 
 @pytest.mark.parametrize(

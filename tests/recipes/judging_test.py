@@ -161,9 +161,7 @@ def test_what_is_judged_again_takes_the_place_of_what_was(tmp_path):
   folder = tmp_path / 'report' / 'data'
   folder.mkdir(parents=True)
   run.write_data = lambda name, data: (folder / f'{name}.json').write_text(json.dumps(data))
-  for source, f1 in (('a', 1), ('b', 2), ('a', 3)):
-    path = keep(run, dict(source=source, policy='learned', f1=f1))
-  assert [(one['source'], one['f1']) for one in json.loads(path.read_text())] == [
-    ('b', 2),
-    ('a', 3),
-  ]
+  asked = ('a/x', 'one', 1), ('b/x', 'one', 2), ('a/x', 'two', 3), ('a/x', 'one', 4)
+  for file, form, f1 in asked:  # files of one name are two
+    path = keep(run, dict(source='x', file=file, format=form, policy='learned', f1=f1))
+  assert [one['f1'] for one in json.loads(path.read_text())] == [2, 3, 4]

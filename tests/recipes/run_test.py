@@ -6,13 +6,19 @@ import numpy as np
 import pytest
 
 from configs import quickstart
+from o1jax.recipes.answers import open_solver
 from o1jax.recipes.build import abstract_params, fresh_params
 from o1jax.recipes.experiment import tokenizer_digest
 from o1jax.recipes.programs import Programs
 from o1jax.recipes.run import Run
 from o1jax.runtime.checkpoint import Checkpoints
 from o1jax.runtime.config import ConfigError
-from o1jax.runtime.workdir import load_config, mark_stage_done, open_workdir, stage_done
+from o1jax.runtime.workdir import (
+  load_config,
+  mark_stage_done,
+  open_workdir,
+  stage_done,
+)
 
 
 @pytest.fixture(scope='module')
@@ -42,6 +48,9 @@ MISTAKES = {
   'learn.batch': 1000,
   'mesh.data': 3,
   'evaluate.rows': 0,
+  'evaluate.splits': ('test', 'validation'),
+  'evaluate.searches.gumbel.draws': (2**32,),
+  'stages': ('initialise', 'label'),
 }
 
 
@@ -187,3 +196,25 @@ def test_a_stage_without_updates_says_so_and_hands_on_what_it_starts_from(tmp_pa
 @pytest.mark.parametrize('part', ['pretrain', 'instruct'])
 def test_initialise_has_something_to_do_where_one_of_its_parts_has(tmp_path, part):
   assert start(tmp_path, **NO_UPDATES | {f'{part}.updates': 4}).idle('initialise') == ''
+
+
+def test_damaged_results_stop_a_run_before_it_measures(made):
+  path = made[0].workdir / 'problems.csv.gz'
+  path.write_bytes(b'')
+  try:
+    with pytest.raises(ConfigError, match=r'problems.csv.gz has the columns none.* move it away'):
+      start(made[0].workdir)
+    assert path.exists()
+  finally:
+    path.unlink()
+
+
+def test_a_question_is_searched_by_nothing_that_a_job_would_refuse(made, tmp_path):
+  c = quickstart.get_config('smoke')
+  c.sampling.top_k = 5
+  del c.evaluate.searches.tree
+  run = Run.open(c, tmp_path / 'run')
+  run.finish('reward', made[1])
+  assert open_solver(run.workdir, units=2).units == 2
+  with pytest.raises(ConfigError, match='top_k=5 .* without_replacement, the method of the search'):
+    open_solver(run.workdir, method='without_replacement', units=2)

@@ -133,6 +133,10 @@ MISTAKES = [
   (dict(searches__gumbel__choices=('loudest',)), "searches.gumbel.choices=('loudest',): choose"),
   (dict(searches__gumbel__choices=()), 'searches.gumbel.choices=(): choose'),
   (dict(searches__gumbel__tokens=(400, 0)), 'searches.gumbel.tokens=(400, 0): give whole'),
+  (dict(searches__gumbel__units=('4-8',)), "searches.gumbel.units=('4-8',): give whole"),
+  (dict(searches__gumbel__choice=('best',)), "no setting of gumbel: did you mean 'choices'?"),
+  (dict(searches__gumbel__method='beam', searches__gumbel__aggregate='mean'), "'mean' is unknown"),
+  (dict(searches__gumbel__method='lookahead', searches__gumbel__aggregate=''), "'' is unknown"),
   (dict(searches__gumbel__tokens=(0.5,)), 'searches.gumbel.tokens=(0.5,): give whole'),
   (dict(searches__gumbel__tokens=(True,)), 'searches.gumbel.tokens=(True,): give whole'),
   (dict(searches__chains__units=(-1,)), 'searches.chains.units=(-1,): give whole'),
@@ -166,6 +170,14 @@ def test_what_cannot_be_searched_is_one_line(changes, words):
   assert words in str(error.value) and '\n' not in str(error.value)
   assert str(error.value).startswith('config.evaluate')
   check_searches(config())
+
+
+@pytest.mark.parametrize('key', ['tokens', 'units', 'draws', 'choices'])
+def test_a_config_file_with_one_value_in_place_of_several_is_one_line(key):
+  plain = quick().to_dict()
+  plain['evaluate']['searches']['chains'][key] = 4
+  with pytest.raises(ConfigError, match=f'searches.chains.{key}=4: give a tuple'):
+    check_searches(complete(ConfigDict(plain)))
 
 
 def test_without_a_policy_nothing_is_measured():

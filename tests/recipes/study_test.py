@@ -37,6 +37,11 @@ def trained(folder, seed=0):
   return folder
 
 
+def ended(folder, stage):
+  """A stage of a run has ended, as it looks from outside."""
+  (folder / 'checkpoints' / f'{stage}_params' / '0').mkdir(parents=True)
+
+
 def refusal(found, workdir, seeds=1):
   with pytest.raises(ConfigError) as error:
     study.jobs(found, workdir, seeds)
@@ -81,7 +86,7 @@ def test_starts_that_cannot_be_are_one_line(tmp_path):
   assert 'holds no run' in refusal(config(countdown='none:reward'), tmp_path / 'out')
   words = refusal(config(countdown=f'{tmp_path}/q{{seed}}:reward'), tmp_path / 'out', 2)
   assert 'two of its runs have the same seed' in words
-  assert 'is a run: give a folder' in refusal(config(countdown=f'{place}:reward'), place)
+  assert 'is a run: give another folder' in refusal(config(countdown=f'{place}:reward'), place)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +95,10 @@ def test_starts_that_cannot_be_are_one_line(tmp_path):
     (lambda c: c.update(judge=dict(name='none')), "config.judge.name is 'none': choose one of"),
     (lambda c: c.judge.update(other=1), 'power_law takes few, least, most, fit, apart'),
     (lambda c: c.__delattr__('claim'), 'the config has no claim: a study needs'),
+    (lambda c: c.judge.update(few=0), 'config.judge.few=0: give a whole number from 1'),
+    (lambda c: c.judge.update(fit=float('nan')), 'config.judge.fit=nan: give a number from 0'),
+    (lambda c: c.judge.update(starts=2), 'config.judge.starts=2: give a whole number from 0 to 1'),
+    (lambda c: c.evaluate.update(splits=('validation',)), 'so add test'),
   ],
 )
 def test_a_config_that_is_no_study_is_one_line(change, words):
@@ -97,6 +106,38 @@ def test_a_config_that_is_no_study_is_one_line(change, words):
   change(found)
   with pytest.raises(ConfigError, match=words.replace('.', r'\.')):
     study.completed(found)
+
+
+@pytest.mark.parametrize(
+  'name, change, words',
+  [
+    ('budget', lambda c: c.judge.update(falling='pcut'), "judge.falling is 'pcut': choose a row"),
+    ('budget', lambda c: c.evaluate.searches.puct.update(units=(4,)), 'slopes needs 3 of it'),
+    ('difficulty', lambda c: c.judge.update(predict=''), "judge.predict is '': choose a row"),
+    ('difficulty', lambda c: c.evaluate.update(splits=('test',)), 'so add validation'),
+  ],
+)
+def test_a_judge_is_given_the_searches_that_it_names(name, change, words):
+  found = importlib.import_module(f'configs.studies.{name}').get_config('smoke')
+  study.completed(found)
+  change(found)
+  with pytest.raises(ConfigError, match=words):
+    study.completed(found)
+
+
+def test_no_run_is_measured_before_all_are_checked(tmp_path):
+  places = [trained(tmp_path / f'q{seed}', seed) for seed in range(2)]
+  for place in places:
+    (place / 'tokenizer.model').write_bytes(b'')
+  made = study.jobs(config(countdown=f'{tmp_path}/q{{seed}}:reward'), tmp_path / 'out', 2)
+  ended(places[0], 'reward')
+  with pytest.raises(ConfigError, match='countdown, seed-1: evaluate has nothing to measure'):
+    study.check(made)
+  ended(places[1], 'reward')
+  study.check(made)
+  (wrong,) = study.jobs(config(countdown=f'{places[1]}:rewrad'), tmp_path / 'out', 1)
+  with pytest.raises(ConfigError, match="countdown, seed-0: .*'rewrad', which is no stage"):
+    study.check([made[0], wrong])
 
 
 def measured(job, rates):

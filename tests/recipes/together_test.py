@@ -8,6 +8,7 @@ from o1jax.evaluation.problems import FILE, append_problems
 from o1jax.evaluation.results import append_results
 from o1jax.recipes.together import together
 from o1jax.runtime.config import ConfigError, config_to_json
+from o1jax.runtime.workdir import require_free
 from tests import jobs
 from tests.evaluation.drawn import chains, one, table_of
 
@@ -101,3 +102,21 @@ def test_the_command_prints_the_table_and_leaves_a_page(tmp_path):
   done = jobs.run('experiments.compare', str(folders[0]), f'--out={folders[1]}')
   assert done.returncode == 1 and 'is a run: give another folder' in done.stderr
   assert done.stderr.strip().count('\n') == 0
+
+
+def test_a_page_is_written_into_no_run_and_over_no_other_page(tmp_path):
+  folder = run(tmp_path / 'run', chains(0), 0)
+  (folder / 'versions.json').write_text('[]')
+  (tmp_path / 'site').mkdir()
+  (tmp_path / 'site' / 'index.html').write_text('mine')
+  for place, words in (
+    (folder, 'is a run: give another'),
+    (folder / 'report', f'lies in the run {folder}'),
+    (tmp_path / 'site', 'holds an index.html and no pages.csv, so something else made it'),
+  ):
+    with pytest.raises(ConfigError, match=words) as error:
+      require_free(place, 'pages.csv', '--out')
+    assert str(error.value).startswith(f'--out={place} ')
+  (tmp_path / 'site' / 'pages.csv').touch()
+  for place in (tmp_path / 'site', tmp_path / 'new'):
+    require_free(place, 'pages.csv', '--out')

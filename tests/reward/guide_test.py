@@ -29,10 +29,15 @@ def test_each_score_is_asked_for_once():
 
 
 @pytest.mark.parametrize(
-  'guide', ['', 'a +', 'a / b', 'a ** 2', 'f(a)', 'a if b else a', '"a"', 'a.b', 'True * a', 'a b']
+  'guide',
+  [
+    *('', 'a +', 'a / b', 'a ** 2', 'f(a)', 'a if b else a', '"a"', 'a.b', 'True * a', 'a b'),
+    *('a * 1e999', f'a * {"9" * 400}', 'a - ' + '-' * 100_000 + 'b'),
+  ],
+  ids=lambda guide: guide[:20],
 )
 def test_what_is_no_guide(guide):
-  with pytest.raises(ValueError, match='is no guide: write names and numbers with'):
+  with pytest.raises(ValueError, match='is no guide: write names and finite numbers with'):
     check_guide(guide, ('a', 'b'))
 
 

@@ -105,6 +105,7 @@ def test_true_is_not_one():
     ),
     ({'skip_limit': 0}, ('config.skip_limit', '0', 'at least 1')),
     ({'seed': -1}, ('config.seed is -1', 'at least 0')),
+    ({'seed': 2**32}, ('config.seed is 4294967296', 'less than 2**32')),
     ({'data': ConfigDict({'demonstrations': 0})}, ('config.data.demonstrations', 'at least 1')),
     (
       {'data': ConfigDict({'test': 0, 'test_targets': 0})},

@@ -108,6 +108,15 @@ def test_nothing_finished_is_no_answer(rule):
   assert pick(_solutions(TEXT, VALUES, finished=[False] * 6), rule) == 0
 
 
+@pytest.mark.parametrize(
+  'rule, node', [('first', 2), ('majority', 2), ('best', 5), ('weighted', 5)]
+)
+def test_a_guide_may_be_negative(rule, node):
+  """What is unfinished is chosen none the less never: a has -4.5, and b -2.5."""
+  values, finished = [0, -1.5, -1.5, -1.5, -1.2, -1.3], [False] + [True] * 5
+  assert pick(_solutions(4 * ['|a'] + 2 * ['|b'], values, finished), rule) == node
+
+
 @pytest.mark.parametrize('rule', RULES)
 def test_ties_go_to_the_first(rule):
   assert pick(_solutions(['|a', '|b', '|a', '|b'], [0.5] * 4), rule) == 1

@@ -25,6 +25,7 @@ from o1jax.evaluation.studies.evidence import (
 )
 
 BINS = 5
+BUDGETS = 2  # that the methods share at least
 _SIDE = 2  # bins that are hard, and that are easy
 
 
@@ -136,7 +137,7 @@ def _optimal(evidence, methods: Sequence[str], places):
   """The compute-optimal choice against the best fixed method, its table and its plot."""
   at = {split: _by_budget(evidence, methods, split) for split in (VALIDATION, TEST)}
   budgets = sorted(set.intersection(*(set(at[VALIDATION][label]) for label in methods)))
-  if len(budgets) < 2:
+  if len(budgets) < BUDGETS:
     raise ValueError('the methods share fewer than two budgets: ask all of them for the same')
   fixed = chosen(evidence, methods, lambda x: _mean(at[VALIDATION][x][budgets[-1]], 'right'))
   plan = {

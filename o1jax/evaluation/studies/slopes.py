@@ -15,7 +15,7 @@ from o1jax.evaluation.studies.evidence import (
   lies,
 )
 
-_LEAST = 3  # budgets of a slope
+BUDGETS = 3  # budgets of a slope
 
 
 def slopes(evidence: Evidence, *, falling: str, rising: str) -> Verdict:
@@ -36,8 +36,8 @@ def slopes(evidence: Evidence, *, falling: str, rising: str) -> Verdict:
   curves = [evidence.curves(labels[name]) for name in (falling, rising)]
   seeds = [seed for seed in curves[0] if seed in curves[1]]
   fewest = min((len(curve[seed]) for curve in curves for seed in seeds), default=0)
-  if fewest < _LEAST:
-    raise ValueError(f'{falling} and {rising} share {fewest} budgets: a slope needs {_LEAST}')
+  if fewest < BUDGETS:
+    raise ValueError(f'{falling} and {rising} share {fewest} budgets: a slope needs {BUDGETS}')
   right = [[np.stack([one.right for one in curve[seed]]) for curve in curves] for seed in seeds]
   decades = [[_decades(curve[seed]) for curve in curves] for seed in seeds]
 

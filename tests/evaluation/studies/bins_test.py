@@ -49,12 +49,12 @@ def study(hard=0.3, easy=-0.3, late=-0.2, gain=0.0, count=1000, validation=True)
   ],
 )
 def test_the_verdict_follows_from_the_three_parts(made, verdict, words):
-  found = CLAIMS['bins'](study(**made), **ROWS)
+  found = CLAIMS['bins'].judge(study(**made), **ROWS)
   assert (found.verdict, words in found.words) == (verdict, True), found.words
 
 
 def test_each_bin_has_the_method_that_is_best_on_validation_problems():
-  found = CLAIMS['bins'](study(), **ROWS)
+  found = CLAIMS['bins'].judge(study(), **ROWS)
   (grid,) = found.grids
   for cells in grid.cells:
     assert cells[1:3] == ('beam search',) * 2 and cells[4:] == ('critic-weighted vote',) * 2
@@ -65,10 +65,10 @@ def test_each_bin_has_the_method_that_is_best_on_validation_problems():
 
 
 def test_without_the_search_that_is_to_lose_a_part_is_open():
-  found = CLAIMS['bins'](study(), **ROWS | dict(not_best=''))
+  found = CLAIMS['bins'].judge(study(), **ROWS | dict(not_best=''))
   assert found.verdict == UNDECIDED and len(found.numbers) == 2
 
 
 def test_scores_and_choices_are_of_validation_problems():
   with pytest.raises(ValueError, match='kept no scores of validation problems'):
-    CLAIMS['bins'](study(validation=False), **ROWS)
+    CLAIMS['bins'].judge(study(validation=False), **ROWS)

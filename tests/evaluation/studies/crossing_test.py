@@ -48,19 +48,19 @@ def study(leads, count=600, *, spend=200, validation=True):
   ],
 )
 def test_the_verdict_follows_the_leads(leads, verdict, words):
-  found = CLAIMS['crossing'](study(leads), **RANGE)
+  found = CLAIMS['crossing'].judge(study(leads), **RANGE)
   assert (found.verdict, words in found.words) == (verdict, True), found.words
 
 
 def test_few_problems_leave_it_open():
   leads = (-0.1, -0.1, -0.1, 0.1, 0.1, 0.1)
-  assert CLAIMS['crossing'](study(leads, 3000), **RANGE).verdict == HOLDS
-  assert CLAIMS['crossing'](study(leads, 40), **RANGE).verdict == UNDECIDED
+  assert CLAIMS['crossing'].judge(study(leads, 3000), **RANGE).verdict == HOLDS
+  assert CLAIMS['crossing'].judge(study(leads, 40), **RANGE).verdict == UNDECIDED
 
 
 def test_what_stands_against_each_other_is_chosen_on_validation_problems():
   one = study((-0.2, -0.2, -0.15, 0.15, 0.2, 0.2))
-  (grid,) = CLAIMS['crossing'](one, **RANGE).grids
+  (grid,) = CLAIMS['crossing'].judge(one, **RANGE).grids
   assert [row[1:3] for row in grid.cells] == [(f'tree{i}', f'vote{i}') for i in range(6)]
   # However much better the other kind is on the test.
   swapped = [
@@ -71,12 +71,12 @@ def test_what_stands_against_each_other_is_chosen_on_validation_problems():
     if x.row.task == 'toy'
   ]
   validation = [x for x in one.found if x.row.task != 'toy']
-  (grid,) = CLAIMS['crossing'](one._replace(found=[*validation, *swapped]), **RANGE).grids
+  (grid,) = CLAIMS['crossing'].judge(one._replace(found=[*validation, *swapped]), **RANGE).grids
   assert [row[1:3] for row in grid.cells] == [(f'tree{i}', f'vote{i}') for i in range(6)]
 
 
 def test_where_the_lead_crosses_is_told_with_where_it_is_sure():
-  (place,) = CLAIMS['crossing'](study((-0.2, -0.2, -0.1, 0.1, 0.2, 0.2)), **RANGE).numbers
+  (place,) = CLAIMS['crossing'].judge(study((-0.2, -0.2, -0.1, 0.1, 0.2, 0.2)), **RANGE).numbers
   assert place.value == pytest.approx(0.85) and (place.low, place.high) == pytest.approx((0.8, 0.9))
 
 
@@ -95,7 +95,7 @@ def test_what_cannot_be_judged_is_refused(change, words):
       + [x for x in study((0.1,) * 6).found if x.row.task != 'toy']
     )
   with pytest.raises(ValueError, match=words):
-    CLAIMS['crossing'](one, **RANGE)
+    CLAIMS['crossing'].judge(one, **RANGE)
   arms = [arm for arm in one.arms if arm.tree]
   with pytest.raises(ValueError, match='no re-ranking to compare with'):
-    CLAIMS['crossing'](one._replace(arms=arms), **RANGE)
+    CLAIMS['crossing'].judge(one._replace(arms=arms), **RANGE)

@@ -37,7 +37,7 @@ def study(leads, count=1000, other=-0.1, dear=1):
   ],
 )
 def test_the_verdict_counts_the_budgets_at_which_search_pays(leads, count, verdict, words):
-  found = CLAIMS['leads'](study(leads, count), budgets=3)
+  found = CLAIMS['leads'].judge(study(leads, count), budgets=3)
   assert (found.verdict, words in found.words) == (verdict, True), found.words
 
 
@@ -48,16 +48,16 @@ def test_the_search_is_chosen_on_validation_problems():
     for x in one.found
   ]
   for evidence_ in (one, one._replace(found=swapped)):
-    found = CLAIMS['leads'](evidence_, budgets=3)
+    found = CLAIMS['leads'].judge(evidence_, budgets=3)
     assert 'good is the best search' in found.words
     assert [row[0] for row in found.grids[1].cells] == ['good', 'poor']
   test_only = [x for x in one.found if x.row.task == 'toy']
   with pytest.raises(ValueError, match='add .validation. to config.evaluate.splits'):
-    CLAIMS['leads'](one._replace(found=test_only), budgets=3)
+    CLAIMS['leads'].judge(one._replace(found=test_only), budgets=3)
 
 
 def test_flops_decide_and_what_none_spent_is_open():
-  found = CLAIMS['leads'](study((0.2,) * 4, dear=2), budgets=3)
+  found = CLAIMS['leads'].judge(study((0.2,) * 4, dear=2), budgets=3)
   # The last budget spends twice what sampling did.
   assert found.verdict == HOLDS and 'pays at 3 of 4 budgets' in found.words
   assert 'sampling spends less' in found.grids[0].cells[-1][2]
@@ -73,7 +73,7 @@ def test_budgets_that_spend_the_same_count_once():
     if x.row.method == 'good' and x.row.budget == 400
     for asked in (100, 200, 400)
   ]
-  found = CLAIMS['leads'](one._replace(found=others + least), budgets=3)
+  found = CLAIMS['leads'].judge(one._replace(found=others + least), budgets=3)
   assert found.verdict == FAILS and 'at 1 of 1 budgets' in found.words
 
 
@@ -85,7 +85,7 @@ def test_a_row_tells_what_its_seeds_spend_on_average():
     )
     for x in one.found
   ]
-  found = CLAIMS['leads'](one._replace(found=[*one.found, *dearer]), budgets=3)
+  found = CLAIMS['leads'].judge(one._replace(found=[*one.found, *dearer]), budgets=3)
   assert [cells[:2] for cells in found.grids[0].cells] == [
     (f'{2 * n:,}', f'{2e6 * n:.2g}') for n in TOKENS
   ]

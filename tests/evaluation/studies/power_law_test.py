@@ -28,7 +28,7 @@ def drawn(alpha, beta, scale=1.0, count=2000):
 
 
 def test_a_heavy_tail_is_a_power_law_that_few_samples_tell():
-  found = CLAIMS['power_law'](study(drawn(0.5, 2.0)), **HOW)
+  found = CLAIMS['power_law'].judge(study(drawn(0.5, 2.0)), **HOW)
   assert found.verdict == HOLDS, found.words
   exponent, r_squared, forecast, share, tail = found.numbers
   assert exponent.value == pytest.approx(-0.5, abs=0.1) and exponent.low < exponent.value
@@ -39,19 +39,19 @@ def test_a_heavy_tail_is_a_power_law_that_few_samples_tell():
 
 @pytest.mark.long
 def test_equal_rates_are_none():
-  found = CLAIMS['power_law'](study(np.full(2000, 0.004)), **HOW)
+  found = CLAIMS['power_law'].judge(study(np.full(2000, 0.004)), **HOW)
   assert found.verdict == FAILS and 'R²' in found.words
 
 
 @pytest.mark.long
 def test_few_problems_leave_it_open():
-  found = CLAIMS['power_law'](study(drawn(0.5, 2.0, count=60)), **HOW)
+  found = CLAIMS['power_law'].judge(study(drawn(0.5, 2.0, count=60)), **HOW)
   assert found.verdict == UNDECIDED, found.words
 
 
 @pytest.mark.long
 def test_several_seeds_have_students_interval():
-  one, two = (CLAIMS['power_law'](study(drawn(0.5, 2.0), n), **HOW) for n in (1, 2))
+  one, two = (CLAIMS['power_law'].judge(study(drawn(0.5, 2.0), n), **HOW) for n in (1, 2))
   assert two.numbers[0].low != one.numbers[0].low and len(two.plots[0].series) == 2
 
 
@@ -80,4 +80,4 @@ def test_a_line_is_found_and_what_has_no_logarithm_is_left_out():
 
 def test_fewer_samples_than_asked_are_refused():
   with pytest.raises(ValueError, match='has 1024 samples, and most=2000'):
-    CLAIMS['power_law'](study(drawn(0.5, 2.0)), **HOW | dict(most=2000))
+    CLAIMS['power_law'].judge(study(drawn(0.5, 2.0)), **HOW | dict(most=2000))

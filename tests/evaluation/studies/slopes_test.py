@@ -36,14 +36,14 @@ def study(falling, rising, count=600, seeds=1, tokens=TOKENS):
   ],
 )
 def test_the_verdict_follows_the_slopes(falling, rising, count, verdict):
-  found = CLAIMS['slopes'](study(falling, rising, count), **ROWS)
+  found = CLAIMS['slopes'].judge(study(falling, rising, count), **ROWS)
   assert found.verdict == verdict, found.words
   values = [number.value for number in found.numbers]
   assert values == pytest.approx([falling, rising, falling - rising], abs=0.02)
 
 
 def test_several_seeds_are_independent():
-  found = CLAIMS['slopes'](study(-0.15, 0.1, seeds=4), **ROWS)
+  found = CLAIMS['slopes'].judge(study(-0.15, 0.1, seeds=4), **ROWS)
   assert found.verdict == HOLDS
   # Slopes of the seeds differ by 5 % each.
   low, high = seeds_interval([-0.25 * (1 + seed / 20) for seed in range(4)])
@@ -53,9 +53,9 @@ def test_several_seeds_are_independent():
 def test_a_policy_that_solves_nothing_says_nothing():
   one = study(0.0, 0.0)
   none = [x._replace(right=np.zeros_like(x.right)) for x in one.found]
-  assert CLAIMS['slopes'](one._replace(found=none), **ROWS).verdict == UNDECIDED
+  assert CLAIMS['slopes'].judge(one._replace(found=none), **ROWS).verdict == UNDECIDED
 
 
 def test_two_budgets_have_no_slope():
   with pytest.raises(ValueError, match='share 2 budgets: a slope needs 3'):
-    CLAIMS['slopes'](study(0.1, 0.1, tokens=TOKENS[:2]), **ROWS)
+    CLAIMS['slopes'].judge(study(0.1, 0.1, tokens=TOKENS[:2]), **ROWS)
