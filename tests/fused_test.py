@@ -255,6 +255,7 @@ class TestUpdate:
       )
 
 
+@pytest.mark.long
 def test_mcts_and_learning_are_one_program(setup, pool):
   batch = BATCH // 2  # like the trees of `bush`, so that `setup.learn` serves
   search = functools.partial(

@@ -12,6 +12,7 @@ from o1jax import tree as tree_lib
 from o1jax.decode.world import World, text_world
 from o1jax.model.forward import forward_tree
 from tests.helpers import LINE, best_of_n, dvts, jit, keys, mcts, prompts, tiny
+from tests.marks import some
 
 SAID = 3
 GREEDY = dataclasses.replace(LINE, temperature=0.0)
@@ -43,7 +44,7 @@ def _search(name, world, sampling=LINE, step_length=7):
   return jit(search)(params, keys(), prompts())
 
 
-@pytest.fixture(scope='module', params=SEARCHES)
+@pytest.fixture(scope='module', params=some(SEARCHES, 'chains', 'beams'))
 def told(request):
   """The tree of each search in which the world speaks."""
   return _search(request.param, WORLD)
@@ -88,7 +89,7 @@ def test_learning_reads_a_tree_as_decoding_did(told):
   np.testing.assert_allclose(*values, atol=2e-4)
 
 
-@pytest.mark.parametrize('name', ['chains', 'mcts'])
+@pytest.mark.parametrize('name', some(['chains', 'mcts'], 'chains'))
 def test_a_silent_world_changes_nothing_but_the_room(name):
   quiet = _search(name, SILENT, sampling=GREEDY)
   alone = _search(name, None, sampling=GREEDY, step_length=7 - SAID)

@@ -11,6 +11,7 @@ from o1jax.learning.optimizer import init_state
 from o1jax.recipes import build
 from o1jax.recipes.objectives import weights
 from o1jax.runtime.config import ConfigError, check_config
+from tests.marks import some
 
 
 def scored(config):
@@ -36,7 +37,7 @@ CONFIGS = {
 }
 
 
-@pytest.mark.parametrize('name', CONFIGS)
+@pytest.mark.parametrize('name', some(CONFIGS, 'laptop', 'calculator', 'scored'))
 def test_the_fused_update_of_a_config_traces_on_its_shapes(name, tmp_path):
   config = CONFIGS[name]()
   check_config(config)

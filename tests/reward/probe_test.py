@@ -20,6 +20,7 @@ from o1jax.tree import READ
 from o1jax.types import Probe
 from tests import toys
 from tests.helpers import best_of_n, climb, jit, mcts, spell
+from tests.marks import some
 
 DIGITS = 'abcdefgh'
 
@@ -83,7 +84,7 @@ def _asked(prompt, steps):
   return [*prompt, *(text[:-1] if whole else text), *line], len(line)
 
 
-@pytest.mark.parametrize('name', SEARCHES)
+@pytest.mark.parametrize('name', some(SEARCHES, 'chains'))
 def test_it_is_what_a_plain_pass_finds(name):
   tree, asked, kinds = _search(name), toys.problems(4)[0], set()
   width = tree.mask.shape[-1]
@@ -117,7 +118,7 @@ def test_a_probe_changes_no_sample():
     np.testing.assert_array_equal(getattr(probed, field), getattr(plain, field))
 
 
-@pytest.mark.parametrize('name', SEARCHES)
+@pytest.mark.parametrize('name', some(SEARCHES, 'chains'))
 def test_what_it_reads_is_billed_and_not_sampled(name):
   tree, asked = _search(name), toys.problems(4)[0]
   silent = tree.replace(scores={})

@@ -15,6 +15,7 @@ from o1jax.reward.tokens import certainty, top5
 from o1jax.tree import note
 from tests.decode.world_test import WORLD
 from tests.helpers import LINE, VOCAB, best_of_n, climb, dvts, jit, keys, mcts, prompts, spell, tiny
+from tests.marks import some
 
 NAMES = tuple(name for name, row in SCORES.items() if row.token)
 COOL = dataclasses.replace(LINE, temperature=0.7)
@@ -75,7 +76,7 @@ def _pass(model, params, rows, length):
 
 
 @pytest.mark.parametrize('world', [None, WORLD], ids=['silent', 'told'])
-@pytest.mark.parametrize('name', SEARCHES)
+@pytest.mark.parametrize('name', some(SEARCHES, 'beams'))
 def test_decoding_takes_down_what_a_plain_pass_finds(name, world):
   tree, asked = _search(name, world), prompts()
   width, seen, heard = tree.mask.shape[-1], 0, 0
@@ -96,7 +97,7 @@ def test_decoding_takes_down_what_a_plain_pass_finds(name, world):
   assert seen > 2 and (heard > 2) == (world is not None)
 
 
-@pytest.mark.parametrize('name', SEARCHES)
+@pytest.mark.parametrize('name', some(SEARCHES, 'beams'))
 def test_what_is_taken_down_changes_nothing_else(name):
   noted, plain = _search(name), _search(name, scores=())
   assert not plain.scores and set(noted.scores) == {*NAMES, *map(note, NAMES)}

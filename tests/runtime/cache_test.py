@@ -73,6 +73,7 @@ def flip(data):
 DAMAGES = cut, flip, lambda data: b'', lambda data: os.urandom(len(data))
 
 
+@pytest.mark.long
 def test_damaged_entries_are_compiled_again_and_replaced(tmp_path):
   whole = job(tmp_path)
   # New entries are unpacked before they are used; older ones are known by their size and time.

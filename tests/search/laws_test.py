@@ -11,6 +11,7 @@ from o1jax.model.forward import forward_tree
 from o1jax.reward.known import Texts
 from o1jax.search import SEARCHES, run
 from tests.helpers import LINE, climb, jit, keys, prompts, random_world, real_nodes, tiny
+from tests.marks import some
 
 R, MOST = 5, 6
 # Other values of settings, where half of the number will not do.
@@ -127,7 +128,10 @@ def test_what_it_should_cost_is_of_the_right_size(method):
     assert 0.5 < guess / spent < 2
 
 
-@pytest.mark.parametrize('method', [name for name, row in SEARCHES.items() if not row.turns])
+@pytest.mark.parametrize(
+  'method',
+  some([name for name, row in SEARCHES.items() if not row.turns], 'gumbel', 'without_replacement'),
+)
 def test_learning_reads_a_tree_as_decoding_did(method):
   """What a search tells the policy of depths, and of nodes that it will expand, is true."""
   model, params = tiny(layers=1)

@@ -12,6 +12,7 @@ from o1jax.decode.grow import grower, start
 from o1jax.search import SEARCHES
 from o1jax.search.prune import DEFAULTS, check_prune, pruned
 from tests.helpers import LINE, jit, keys, prompts, random_world, real_nodes, tiny
+from tests.marks import some
 from tests.toys import hand_tree
 
 R, MOST = 5, 6
@@ -39,7 +40,7 @@ def chosen(tree):
       yield b, x, tree.value[b].reshape(-1)[tree.expanded[b, x] - 1]
 
 
-@pytest.mark.parametrize('method', METHODS)
+@pytest.mark.parametrize('method', some(METHODS, 'gumbel', 'beam', 'without_replacement'))
 def test_nothing_grows_under_a_wrong_node_once_a_solution_is_finished(method):
   tree, free = search(method, below=0.5), search(method)
   spent = [tree_lib.generated_tokens(one).sum() for one in (tree, free)]
@@ -52,7 +53,7 @@ def test_nothing_grows_under_a_wrong_node_once_a_solution_is_finished(method):
   assert min(guide for *_, guide in chosen(free)) < 0.5
 
 
-@pytest.mark.parametrize('method', METHODS)
+@pytest.mark.parametrize('method', some(METHODS, 'gumbel', 'beam', 'without_replacement'))
 def test_a_problem_gets_an_answer_however_much_is_pruned(method):
   free, tree = search(method), search(method, below=1.0)
   found, kept = (tree_lib.finished(one).any((1, 2)).sum() for one in (free, tree))

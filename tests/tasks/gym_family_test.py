@@ -94,6 +94,7 @@ def test_entries_are_those_of_other_processes_in_another_order(drawn):
   assert len({entry.question for entry in drawn.values()}) > len(FAMILIES) * (EACH - 1)
 
 
+@pytest.mark.long
 def test_references_are_right_through_our_verifier_and_wrong_answers_are_not(drawn):
   """By processes other than those that drew the problems."""
   checks = [functools.partial(gym.check, family=default(name), threshold=1.0) for name in FAMILIES]

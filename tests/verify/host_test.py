@@ -29,6 +29,7 @@ from o1jax.verify.host import HostVerifier, VerifierError
 from o1jax.verify.outcome import judge
 from tests import toys
 from tests.helpers import best_of_n, mcts
+from tests.marks import some
 from tests.procs import alive, children
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -126,6 +127,7 @@ def test_an_answer_that_ends_its_process_is_wrong_and_no_other(verifier, text, w
   assert not any(command.startswith(b'sleep\x0061.25') for command in running)
 
 
+@pytest.mark.long
 def test_memory_without_a_limit_and_what_is_loaded_before_the_first_answer():
   # A busy machine may take seconds to give that much.
   assert told(HostVerifier(naughty, seconds=60.0, memory=None, workers=1), 'memory') == [True]
@@ -321,7 +323,9 @@ def test_a_search_can_be_rewarded_by_the_host():
   jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), device, host)
 
 
-@pytest.mark.parametrize('name', ['clone', 'distill', 'gradient', 'value', 'entropy'])
+@pytest.mark.parametrize(
+  'name', some(['clone', 'distill', 'gradient', 'value', 'entropy'], 'clone', 'value')
+)
 def test_an_update_without_verdicts_is_skipped(name, without_verdicts):
   """Whatever is learned: wrong answers would be believed otherwise."""
   state, update = without_verdicts
