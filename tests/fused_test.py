@@ -143,6 +143,7 @@ class TestUpdate:
     np.testing.assert_allclose(metrics['tokens'], tree_lib.generated_tokens(grown[2]).sum())
     np.testing.assert_allclose(metrics['flops'], early['flops'] + late['flops'], rtol=1e-5)
 
+  @pytest.mark.long
   def test_another_pass_learns_from_the_same_trees_again(self, setup, grown):
     twice = jax.jit(
       functools.partial(

@@ -9,4 +9,5 @@ def some(values: Iterable, *here) -> list:
   """Parameters of a test: those of `here` as they are, all others marked as long."""
   values = list(values)
   assert here and set(here) <= set(values), f'{here} of {values}'
-  return [x if x in here else pytest.param(x, marks=pytest.mark.long) for x in values]
+  several = lambda x: x if isinstance(x, tuple) else (x,)
+  return [x if x in here else pytest.param(*several(x), marks=pytest.mark.long) for x in values]

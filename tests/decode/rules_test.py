@@ -24,6 +24,7 @@ from tests.helpers import (
   tables,
   tiny,
 )
+from tests.marks import some
 
 V = 5  # of the Markov model below; tokens 1 and 2 end a solution and a line
 
@@ -256,7 +257,7 @@ CHAINS = functools.partial(best_of_n, units=7, step_length=6, max_steps=1)
 TREES = functools.partial(mcts, units=2, candidates=3, step_length=6, max_steps=3)
 
 
-@pytest.mark.parametrize('kv_heads', [1, 2])
+@pytest.mark.parametrize('kv_heads', some([1, 2], 1))
 @pytest.mark.parametrize(
   'search, rows, size', [(CHAINS, 7, 6), (TREES, 1, 5 + 2 * 6 + 3 * 6)], ids=['chains', 'trees']
 )

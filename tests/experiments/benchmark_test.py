@@ -103,6 +103,7 @@ def test_a_share_is_of_the_limit_beside_it():
   assert share == ('x', 1.0, 'of matmul peak', dict(batch=2, peak_gflops=2.0), 0.625, 1.0)
 
 
+@pytest.mark.long
 def test_steps_are_full_and_paths_are_those_of_the_leaves():
   """Every leaf's text appears once, whole, among rows of its own length."""
   w = work()

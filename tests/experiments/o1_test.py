@@ -243,10 +243,11 @@ def test_the_benchmark_times_its_policy(run):
   'flags, shown, spent',
   [
     ([], 'the critic gives it', '2 chains (best_of_n, learned policy)'),
-    (
+    pytest.param(
       ['--show=steps', '--units=3', '--method=best_of_n'],
       '%  ',
       '3 chains (best_of_n, learned policy)',
+      marks=pytest.mark.long,
     ),
     (
       # As the run has measured: a chain took it about 69 tokens.

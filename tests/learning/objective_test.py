@@ -151,6 +151,7 @@ def test_a_loss_that_is_not_named_is_not_computed(params):
   assert metrics.keys() == {'loss', 'loss_clone', 'ratio_gap'}
 
 
+@pytest.mark.long
 def test_settings_reach_their_loss(params):
   given = assign_credit(TREE)
   one = lambda **settings: tree_loss(

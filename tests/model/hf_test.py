@@ -20,6 +20,7 @@ from o1jax.types import Prompt
 from tests.golden import models
 from tests.golden.models import NEW, PROMPT, SHOWN
 from tests.helpers import best_of_n, jit, mcts, spell, tiny
+from tests.marks import some
 
 STEP, VOCAB = 8, models.SMALL['vocab_size']
 
@@ -46,7 +47,7 @@ def logits(model, params, tokens):
   return np.asarray(jit(run)(params))
 
 
-@pytest.fixture(scope='module', params=models.CASES)
+@pytest.fixture(scope='module', params=some(models.CASES, 'llama-3', 'qwen2', 'qwen3', 'gemma3'))
 def case(request, tmp_path_factory):
   """A case's name, folder, weights, and our model of the folder."""
   folder = tmp_path_factory.mktemp('model')

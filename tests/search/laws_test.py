@@ -42,6 +42,8 @@ SETTINGS = [
   (name, key) for name, row in SEARCHES.items() for key in row.settings if key not in LATE
 ]
 SEVERAL = [name for name, row in SEARCHES.items() if row.several]
+# By README's command. The long trials try all.
+TRIED = ('gumbel', 'without_replacement', 'beam')
 
 
 @functools.cache
@@ -61,7 +63,7 @@ def search(method, units, **changes):
   return jax.device_get(run(world, keys(len(world.values)), units))
 
 
-@pytest.mark.parametrize('method', SEVERAL)
+@pytest.mark.parametrize('method', some(SEVERAL, *TRIED))
 def test_a_problem_does_not_know_its_batch(method):
   world, run = program(method)
   together = search(method, MOST)
@@ -71,7 +73,7 @@ def test_a_problem_does_not_know_its_batch(method):
     jax.tree.map(lambda x, y, b=b: np.testing.assert_array_equal(x[b], y[0]), together, alone)
 
 
-@pytest.mark.parametrize('method', SEVERAL)
+@pytest.mark.parametrize('method', some(SEVERAL, *TRIED))
 def test_a_tree_grows_from_nodes_that_can(method):
   """A parent is there before its children, real, unfinished, and above the deepest step."""
   tree = search(method, MOST)
@@ -84,7 +86,9 @@ def test_a_tree_grows_from_nodes_that_can(method):
       assert tree.mask[b, slot, a] and not tree.terminal[b, slot, a] and slot < x
 
 
-@pytest.mark.parametrize('method, setting', SETTINGS)
+@pytest.mark.parametrize(
+  'method, setting', some(SETTINGS, *(pair for pair in SETTINGS if pair[0] in TRIED))
+)
 def test_every_setting_changes_the_tree(method, setting):
   row = SEARCHES[method]
   value = (row.settings | row.quiet)[setting]
@@ -97,7 +101,7 @@ def test_every_setting_changes_the_tree(method, setting):
   assert not all(same)
 
 
-@pytest.mark.parametrize('method', SEVERAL)
+@pytest.mark.parametrize('method', some(SEVERAL, *TRIED))
 def test_more_units_spend_more_and_all_that_is_sampled_is_billed(method):
   spent = []
   for units in (1, 2, 4, MOST):
@@ -110,13 +114,13 @@ def test_more_units_spend_more_and_all_that_is_sampled_is_billed(method):
   assert spent == sorted(spent) and spent[0] < spent[-1]
 
 
-@pytest.mark.parametrize('method', SEVERAL)
+@pytest.mark.parametrize('method', some(SEVERAL, *TRIED))
 def test_a_search_of_one_unit_may_find_an_answer(method):
   world, run = program(method)
   assert any(tree_lib.finished(run(world, keys(4, seed), 1)).any() for seed in range(12))
 
 
-@pytest.mark.parametrize('method', SEVERAL)
+@pytest.mark.parametrize('method', some(SEVERAL, *TRIED))
 def test_what_it_should_cost_is_of_the_right_size(method):
   """A first guess of what a search spends, where all solutions have the same length."""
   row = SEARCHES[method]

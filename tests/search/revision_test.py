@@ -17,6 +17,7 @@ from o1jax.tree import ASKED, ORIGIN, READ
 from o1jax.types import Prompt
 from tests import toys
 from tests.helpers import best_of_n, climb, jit, spell
+from tests.marks import some
 from tests.reward.probe_test import PROBE, TEXTS
 
 B, N, R, L, WIDTH = 4, 3, 3, 5, 40
@@ -79,7 +80,7 @@ def prompt_of(tree, b, node, *, critique=True):
   return [*question, *attempt, *judged, *TEXTS.encode(TEXT)]
 
 
-@pytest.mark.parametrize('critique', ['', 'probe'])
+@pytest.mark.parametrize('critique', some(['', 'probe'], 'probe'))
 def test_without_rounds_it_is_best_of_n(critique):
   plain = functools.partial(best_of_n, toys.MODEL, units=N, **SHAPE)
   plain = jit(plain)(toys.params(), KEYS, asked())

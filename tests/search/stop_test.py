@@ -13,6 +13,7 @@ from o1jax.search import SEARCHES, STOPS, run, stop
 from o1jax.tasks import countdown
 from tests import toys
 from tests.helpers import LINE, jit, keys, prompts, random_world, tiny
+from tests.marks import some
 
 R, MOST = 5, 6
 METHODS = [name for name, row in SEARCHES.items() if not row.in_one_go]
@@ -38,7 +39,7 @@ def search(method, gate=2.0):
   return jax.device_get(run(world, keys(len(world.values)), MOST, gate))
 
 
-@pytest.mark.parametrize('method', METHODS)
+@pytest.mark.parametrize('method', some(METHODS, 'gumbel', 'without_replacement', 'sequential'))
 def test_what_is_stopped_is_a_beginning(method):
   """What is there is as in the whole search, which goes on. It was stopped where it was done."""
   whole, cut, shorter = search(method), search(method, 0.5), 0
@@ -66,7 +67,7 @@ def test_it_is_stopped_by_the_very_solution():
   assert ends and all(ends)
 
 
-@pytest.mark.parametrize('method', METHODS)
+@pytest.mark.parametrize('method', some(METHODS, 'gumbel', 'without_replacement', 'sequential'))
 def test_a_rule_never_spends_more_and_a_lower_gate_less(method):
   trees = [search(method, gate) for gate in (2.0, 0.9, 0.5, 0.1)]
   spent = [tree_lib.generated_tokens(tree) for tree in trees]
@@ -74,7 +75,7 @@ def test_a_rule_never_spends_more_and_a_lower_gate_less(method):
   assert spent[-1].sum() < spent[0].sum()
 
 
-@pytest.mark.parametrize('method', METHODS)
+@pytest.mark.parametrize('method', some(METHODS, 'gumbel', 'without_replacement', 'sequential'))
 def test_a_problem_stops_alone_as_in_its_batch(method):
   world, run = program(method)
   count, together = len(world.values), search(method, 0.5)

@@ -12,6 +12,7 @@ from o1jax.decode.distinct import children_of
 from o1jax.search import SEARCHES, run, unseen
 from o1jax.search.worth import worth
 from tests.helpers import LINE, Markov, jit, keys, prompts, spell, tables
+from tests.marks import some
 
 R, L, START = 2, 2, 3
 # End, delimiter and two words: 1 ends, 2 closes a step, 3 and 4 are said.
@@ -94,7 +95,7 @@ def test_two_solutions_are_drawn_as_without_replacement():
     assert abs(second[b] - wanted) < 4.5 * np.sqrt(wanted * (1 - wanted) / batch)
 
 
-@pytest.mark.parametrize('at_once', [1, 3])
+@pytest.mark.parametrize('at_once', some([1, 3], 3))
 @pytest.mark.parametrize('pull, breadth', [(0.0, 1.0), (2.0, 1.0), (2.0, 0.0)])
 def test_all_solutions_are_found_once_and_then_nothing_is_sampled(pull, breadth, at_once):
   tree = search(72, pull=pull, breadth=breadth, at_once=at_once)
@@ -158,7 +159,7 @@ def test_pull_goes_where_the_guide_is_high():
   assert abs(share[0] - 0.5) < 0.05 and share[1] > 0.7
 
 
-@pytest.mark.parametrize('pull', [0.0, 1.0, 2.0])
+@pytest.mark.parametrize('pull', some([0.0, 1.0, 2.0], 1.0))
 def test_a_chain_stops_where_it_is_worth_less(pull):
   """A first step is worth a quarter of the root. The chain goes on by that chance, or else a new one
   begins there or at the root, by what is unseen."""
@@ -171,7 +172,7 @@ def test_a_chain_stops_where_it_is_worth_less(pull):
   assert went_on == pytest.approx(wanted, abs=4.5 * np.sqrt(wanted * (1 - wanted) / batch) + 1e-9)
 
 
-@pytest.mark.parametrize('breadth', [0.0, 0.5, 1.0])
+@pytest.mark.parametrize('breadth', some([0.0, 0.5, 1.0], 0.5))
 def test_the_next_chain_begins_where_breadth_says(breadth):
   """After a chain of two steps, of which the first had half of the probability."""
   batch = 4000

@@ -24,6 +24,7 @@ def task():
   return SUDOKU(texts=30, workers=1, behaviours=Behaviours(analysis=1.0))
 
 
+@pytest.mark.long
 def test_splits_are_apart_and_fewer_are_the_first_of_more(task):
   found = {split: task.problems(split, count, 5) for split, count in zip(SPLITS, (60, 6, 9))}
   prompts = [problem.prompt for problems in found.values() for problem in problems]

@@ -27,6 +27,7 @@ def drawn(alpha, beta, scale=1.0, count=2000):
   return scale * np.random.default_rng(1).beta(alpha, beta, count)
 
 
+@pytest.mark.long
 def test_a_heavy_tail_is_a_power_law_that_few_samples_tell():
   found = CLAIMS['power_law'].judge(study(drawn(0.5, 2.0)), **HOW)
   assert found.verdict == HOLDS, found.words
