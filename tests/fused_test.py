@@ -274,9 +274,8 @@ def test_mcts_and_learning_are_one_program(setup, pool):
   judged = setup.judge(reference, tree, toys.OUTCOME)
   ended = np.asarray(tree_lib.finished(judged) & (judged.visits > 0))
   assert ended.any()
-  np.testing.assert_allclose(
-    judged.q[ended], judged.outcome[ended], atol=1e-6
-  )  # leaves rewarded by the verifier
+  # Leaves are rewarded by the verifier.
+  np.testing.assert_allclose(judged.q[ended], judged.outcome[ended], atol=1e-6)
 
 
 def _mcts(params, keys, prompt, reference, **settings):
