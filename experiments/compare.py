@@ -10,13 +10,12 @@ import sys
 
 from absl import app, flags
 
-from o1jax.evaluation.comparison import write_comparison
+from o1jax.evaluation.comparison import CSV, write_comparison
 from o1jax.evaluation.words import result_text
 from o1jax.recipes.together import together
 from o1jax.runtime.config import ConfigError
 from o1jax.runtime.workdir import require_free
 
-_MINE = 'comparison.csv'  # by which a folder is known as one of these
 _OUT = flags.DEFINE_string('out', 'runs/comparison', 'folder for the page and the table')
 
 
@@ -25,7 +24,7 @@ def main(argv):
     app.usage(shorthelp=True, detailed_error='give the workdirs of one run or more', exitcode=2)
   out = pathlib.Path(_OUT.value).expanduser()
   try:
-    require_free(out, _MINE, '--out')
+    require_free(out, CSV, '--out')
     found = together(argv[1:])
     path = write_comparison(out, *found)
   except ConfigError as error:

@@ -112,7 +112,7 @@ def test_nothing_finished_is_no_answer(rule):
   'rule, node', [('first', 2), ('majority', 2), ('best', 5), ('weighted', 5)]
 )
 def test_a_guide_may_be_negative(rule, node):
-  """What is unfinished is chosen none the less never: a has -4.5, and b -2.5."""
+  """An unfinished solution is never chosen, though its 0 is more: a has -4.5, and b -2.5."""
   values, finished = [0, -1.5, -1.5, -1.5, -1.2, -1.3], [False] + [True] * 5
   assert pick(_solutions(4 * ['|a'] + 2 * ['|b'], values, finished), rule) == node
 
