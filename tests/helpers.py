@@ -83,6 +83,7 @@ def growers(
   *,
   sampling=LINE,
   merge=True,
+  replacement=True,
   slots=6,
   candidates=3,
   step_length=4,
@@ -95,7 +96,8 @@ def growers(
   begin = jit(functools.partial(start, model, **shape))
 
   def grow(params, keys, prompt, tree, cache, parents, slot):
-    expand = grower(model, params, prompt, sampling=sampling, merge=merge)
+    rules = dict(sampling=sampling, merge=merge, replacement=replacement)
+    expand = grower(model, params, prompt, **rules)
     how = dict(steps=steps, keep=True) if steps else {}
     return expand(tree, cache, keys, jnp.asarray(parents), slot=slot, **how)
 

@@ -119,6 +119,7 @@ def grower(
   *,
   sampling: Sampling,
   merge: bool = True,
+  replacement: bool = True,
   scores: Scores | None = None,
   statistics: Statistics | None = None,
   keep: bool = False,
@@ -135,6 +136,9 @@ def grower(
     sampling: see `Sampling`.
     merge: siblings with equal tokens become one candidate whose `prior` is their share; the copies
       are masked.
+    replacement: siblings are independent samples. Else no two of those that are sampled together
+      are alike (`decode.race`), and `prior` is their share of the policy's probability. Those for
+      which there is no other text are masked. Needs a temperature above 0.
     scores: what else is written on new nodes; the tree was made with their names.
     statistics: of sampled tokens, whose mean over each step is written on new nodes; the tree was
       made with their names.
@@ -147,7 +151,7 @@ def grower(
 
   def sample(keys, tree, cache, parents, path, **settings):
     own = tree.tokens.shape[-1] - free
-    settings |= dict(sampling=sampling, own=own, statistics=statistics)
+    settings |= dict(sampling=sampling, own=own, statistics=statistics, replacement=replacement)
     return decode_steps(model, params, keys, tree, cache, parents, path, **settings)
 
   def answer(tree, cache, ids):
@@ -158,13 +162,15 @@ def grower(
     return tree, cache
 
   answer = answer if world or edit else None
-  return growing(sample, merge=merge, scores=scores, keep=keep, reward=reward, answer=answer)
+  how = dict(merge=merge, replacement=replacement)
+  return growing(sample, scores=scores, keep=keep, reward=reward, answer=answer, **how)
 
 
 def growing(
   sample: Sample,
   *,
   merge: bool = True,
+  replacement: bool = True,
   scores: Scores | None = None,
   keep: bool = False,
   reward: Reward | None = None,
@@ -203,7 +209,8 @@ def growing(
       if keep:
         cache = keep_chains(cache, made, chains, slot, tree_lib.candidates(tree))
     else:
-      tree, cache = _write(tree, cache, made, parents, path, slot, merge, each)
+      prior, real = _candidates_of(made, parents, each, merge, replacement)
+      tree, cache = _write(tree, cache, made, parents, path, slot, prior, real)
     width = tree_lib.candidates(tree)
     ids = 1 + slot * width + jnp.arange((steps or 1) * parents.shape[1] * width)
     ids = jnp.broadcast_to(ids, (parents.shape[0], ids.shape[0]))
@@ -244,17 +251,24 @@ def _step_by_step(grow, tree, cache, keys, parents, *, slot, steps, distinct):
   return tree, cache
 
 
-def _write(tree: Tree, cache: TreeCache, steps: Steps, parents, path, slot, merge: bool, each=None):
-  """Writes candidates [B, W, A, L] of one step into slots `slot .. slot+W-1`."""
-  width, room = tree_lib.candidates(tree), tree.tokens.shape[-1]
-  made = jnp.broadcast_to((parents >= 0)[..., None], steps.length.shape)
+def _candidates_of(steps: Steps, parents, each, merge, replacement) -> tuple[Array, Array]:
+  """Prior and mask of candidates [B, W, A, L] of one step."""
+  made = (parents >= 0)[..., None] & (steps.length > 0)
   count = steps.length.shape[-1]
   if each is not None:
     made &= jnp.arange(count) < each[..., None]
     count = each[..., None]
+  if not replacement:
+    share = jax.nn.softmax(jnp.where(made, steps.logprob.sum(-1), -1e30))
+    return jnp.where(made, share, 0), made
   prior = jnp.where(made, 1 / count, 0)
-  if merge:
-    prior, made = merge_duplicates(steps.tokens, prior, made)
+  return merge_duplicates(steps.tokens, prior, made) if merge else (prior, made)
+
+
+def _write(tree: Tree, cache: TreeCache, steps: Steps, parents, path, slot, prior, made):
+  """Writes candidates [B, W, A, L] of one step, of which some are made, into slots
+  `slot .. slot+W-1`."""
+  width, room = tree_lib.candidates(tree), tree.tokens.shape[-1]
   last = jnp.maximum(steps.length - 1, 0)[..., None]
   real = jnp.arange(steps.tokens.shape[-1]) < steps.length[..., None]
   token_value = jnp.where(real, jax.nn.sigmoid(steps.value), 0)

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from o1jax import tree as tree_lib
+from o1jax.decode import race as races
 from o1jax.decode.distinct import Children, all_alike, children_of, still_alike, taken
-from o1jax.decode.rows import lay_rows, lengthen, own_blocks, places_at, shown_at
-from o1jax.decode.rules import Sampling, next_token
+from o1jax.decode.rows import lay_rows, lengthen, own_blocks, places_at, shown_at, unravelled
+from o1jax.decode.rules import Sampling, logprob_of, next_mass, next_token
 from o1jax.model.attention import Context, gather_path, path_rooms
 from o1jax.model.forward import apply, logits_of, path_mask, shared_mask
 from o1jax.model.transformer import each_layer
@@ -54,6 +55,7 @@ def decode_steps(
   own: int | None = None,
   keep: bool = False,
   distinct: bool = False,
+  replacement: bool = True,
   statistics: Statistics | None = None,
 ) -> Steps:
   """Decodes candidates under each parent.
@@ -78,10 +80,12 @@ def decode_steps(
     own: most tokens of a step; None = L.
     keep: the hidden states after all tokens.
     distinct: candidates are none of their parent's children so far.
+    replacement: candidates are independent; else no two of a parent are alike, see `decode.race`.
     statistics: see `Statistics`.
 
   Returns:
-    See `Steps`, with S = steps * L. Candidates under parent -1 have length 0.
+    See `Steps`, with S = steps * L. Candidates under parent -1 have length 0, and so have those for
+    which there was no other text.
   """
   lead = (*parents.shape, candidates or tree.mask.shape[-1])
   start = cache.prompt_length[:, None] + tree_lib.pick(tree.length, path).sum(-1)
@@ -114,6 +118,7 @@ def decode_steps(
       limit=limit if steps > 1 else None,
       keep=keep,
       children=children_of(tree, parents) if distinct else None,
+      replacement=replacement or lead[-1] == 1,
       statistics=statistics,
     )
 
@@ -137,6 +142,7 @@ def decode(
   limit: Array | None = None,
   keep: bool = False,
   children: Children | None = None,
+  replacement: bool = True,
   statistics: Statistics | None = None,
 ) -> Steps:
   """Decodes up to `steps` steps in a row for every candidate. The loop ends as soon as all have
@@ -155,7 +161,8 @@ def decode(
     steps: most steps in a row; S = steps * L.
     limit: [B, W] most steps of each parent's candidates, at least 1; None = `steps` for all.
     keep: the hidden states after all tokens.
-    children: of which no candidate is to be another copy; None = candidates are independent.
+    children: of which no candidate is to be another copy; None = any may be.
+    replacement: see `decode_steps`.
     statistics: see `Statistics`.
 
   Returns:
@@ -163,78 +170,132 @@ def decode(
   """
   lead, size = closed.shape, steps * step_length
   room = size if limit is None else jnp.minimum(limit, steps)[..., None] * step_length
-  at = functools.partial(jax.lax.dynamic_update_index_in_dim, axis=3)
-
-  uniform = _uniforms(keys, size, lead[1:]) if sampling.temperature else jnp.zeros((size, *lead))
+  if not (replacement or sampling.temperature):
+    raise ValueError('temperature=0 has one candidate: sample with replacement, or above 0')
+  drawn = lead[1:] if replacement else (*lead[1:], lead[-1], 2)
+  uniform = _uniforms(keys, size, drawn) if sampling.temperature else jnp.zeros((size, *lead))
+  places = jnp.sum(~closed, axis=-1)
   shared = [mask for mask in (context.prompt_mask, context.path_mask) if mask is not None]
   longest = sum(mask.shape[-1] for mask in shared) + size
   widths = _widths(size)
   rows, shown, context = lay_rows(context, lead, widths[0])
   first = shown.shape[-1]  # where the candidates' own tokens begin in the rows
 
-  def body(visible, places, carry):
-    t, closed, place, alike, made = carry
-    logits = logits_of(model, params, made.hidden)
-    token, logprob, alike = _sampled(children, alike, t, uniform[t], logits, sampling)
-    token = jnp.where(closed, 0, token)
-    noted = _noted(statistics or {}, logits, token, closed, sampling.temperature or 1.0)
-    own = dict(rows=made.cache, rows_at=places, at=first + t * lead[-1])
-    reads = context._replace(self_mask=(visible <= t)[:, :, :, None], **own)
-    positions = jnp.broadcast_to((start + t)[..., None, None], (*lead, 1))
-    out = apply(model, params, token[..., None], positions, reads, longest=longest)
-    made = Steps(
-      tokens=at(made.tokens, token, t),
-      length=made.length + ~closed,
-      logprob=at(made.logprob, jnp.where(closed, 0, logprob), t),
-      place=at(made.place, place, t),
-      value=at(made.value, out.value[..., 0], t),
-      terminal=made.terminal | (~closed & sampling.ends(token)),
-      hidden=jnp.where(closed[..., None], made.hidden, out.hidden[..., 0, :]),
-      cache=out.cache,
-      after=at(made.after, out.hidden[..., 0, :], t) if keep else None,
-      statistics={name: at(made.statistics[name], x, t) for name, x in noted.items()},
+  def body(width, visible, rows_at, now):
+    now, token, logits = _drawn(
+      now, uniform, logits_of(model, params, now.made.hidden), children, places, sampling
     )
+    own = dict(rows=now.made.cache, rows_at=rows_at, at=first + now.t * lead[-1])
+    if now.race is not None:
+      visible = shown_at(shown, lead, width, now.race.column)
+    reads = context._replace(self_mask=(visible <= now.t)[:, :, :, None], **own)
+    positions = jnp.broadcast_to((start + now.t)[..., None, None], (*lead, 1))
+    out = apply(model, params, token[..., None], positions, reads, longest=longest)
+    made = _with_token(now, token, logits, out, sampling, statistics or {})
     over = sampling.closes(token)
-    place = jnp.where(over, (place // step_length + 1) * step_length, place + 1)
-    return t + 1, closed | sampling.ends(token) | (place >= room), place, alike, made
+    place = jnp.where(over, (now.place // step_length + 1) * step_length, now.place + 1)
+    closed = now.closed | sampling.ends(token) | (place >= room)
+    return now._replace(t=now.t + 1, closed=closed, place=place, made=made)
 
-  made = _nothing(lead, size, hidden, rows, keep=keep, statistics=statistics)
-  alike = None if children is None else all_alike(children, lead)
-  carry = jnp.int32(0), closed, jnp.zeros(lead, jnp.int32), alike, made
+  now = _Candidates(
+    t=jnp.int32(0),
+    closed=closed,
+    place=jnp.zeros(lead, jnp.int32),
+    alike=None if children is None else all_alike(children, lead),
+    race=None if replacement else races.begin(closed, size),
+    made=_nothing(lead, size, hidden, rows, keep=keep, statistics=statistics),
+  )
 
-  def unfinished(width, carry):
-    return (carry[0] < width) & ~jnp.all(carry[1])
+  def unfinished(width, now):
+    return (now.t < width) & ~jnp.all(now.closed)
 
   # Every token reads the whole of its rows, so they start short and grow.
   for before, width in zip([0, *widths], widths):
-    *carry, made = carry
     if width > widths[0]:
-      made = made._replace(
-        cache=each_layer(functools.partial(lengthen, first + width * lead[-1]), made.cache)
-      )
-    step = functools.partial(
-      body, shown_at(shown, lead, width), places_at(context.rows_at, lead, start, width)
-    )
+      longer = functools.partial(lengthen, first + width * lead[-1])
+      now = now._replace(made=now.made._replace(cache=each_layer(longer, now.made.cache)))
+    visible = shown_at(shown, lead, width) if replacement else None
+    rows_at = places_at(context.rows_at, lead, start, width)
     # The name tells how often the loop runs at most, which a reader of the program could not see.
     with jax.named_scope(f'turns_{width - before}'):
-      carry = jax.lax.while_loop(functools.partial(unfinished, width), step, (*carry, made))
-  made = carry[-1]
-  return made._replace(cache=each_layer(functools.partial(own_blocks, lead, first), made.cache))
+      step = functools.partial(body, width, visible, rows_at)
+      now = jax.lax.while_loop(functools.partial(unfinished, width), step, now)
+  blocks = each_layer(functools.partial(own_blocks, lead, first), now.made.cache)
+  if now.race is not None:
+    blocks = each_layer(functools.partial(unravelled, now.race.column), blocks)
+  return now.made._replace(cache=blocks)
 
 
-def _sampled(children, alike, t, uniform, logits, sampling) -> tuple[Array, Array, Array | None]:
-  """Token `t` of each candidate with its log-prob, and which children begin alike after it."""
-  if children is None:
-    return *next_token(uniform, logits, sampling), alike
-  known = taken(children, alike, t, logits.shape[-1])
-  token, logprob = next_token(uniform, logits, sampling, known)
-  return token, logprob, still_alike(children, alike, t, token)
+class _Candidates(NamedTuple):
+  """Candidates after `t` tokens."""
+
+  t: Array
+  closed: Array  # [B, W, A] bool
+  place: Array  # [B, W, A] int32 of the next token, see `Steps`
+  alike: Array | None  # see `distinct.taken`
+  race: races.Race | None
+  made: Steps
 
 
-def _noted(statistics, logits, token, closed, temperature) -> dict[str, Array]:
-  """What is taken down of a token; 0 for candidates that are closed."""
-  scaled = {name: f(logits / temperature, token) for name, f in statistics.items()}
-  return {name: jnp.where(closed, 0, x) for name, x in scaled.items()}
+def _drawn(
+  now: _Candidates,
+  uniform: Array,
+  logits: Array,
+  children: Children | None,
+  places: Array,
+  sampling: Sampling,
+) -> tuple[_Candidates, Array, Array]:
+  """The next token of each candidate, and the logits [B, W, A, V] that it is drawn from.
+
+  In a race, a candidate may go on with the text of another one. Then all that is known of that text
+  goes with it.
+  """
+  known = None if children is None else taken(children, now.alike, now.t, logits.shape[-1])
+  if now.race is None:
+    token = next_token(uniform[now.t], logits, sampling, known)
+  else:
+    mass = next_mass(logits, sampling, known)
+    race, of, token, closed = races.go_on(now.race, now.closed, places, now.t, uniform[now.t], mass)
+    logits, place, alike = _taken_from(of, (logits, now.place, now.alike))
+    # Keys stay in their columns.
+    made = _taken_from(of, now.made._replace(cache=None))._replace(cache=now.made.cache)
+    there = race.time < jnp.inf
+    made = made._replace(length=made.length * there, terminal=made.terminal & there)
+    now = now._replace(closed=closed, place=place, alike=alike, race=race, made=made)
+  token = jnp.where(now.closed, 0, token)
+  if children is not None:
+    now = now._replace(alike=still_alike(children, now.alike, now.t, token))
+  return now, token, logits
+
+
+def _with_token(now: _Candidates, token, logits, out, sampling, statistics) -> Steps:
+  """`made` with one more token, and what the model puts out after it. Candidates that are closed
+  stay as they are, since nobody reads behind their length."""
+  t, closed, made = now.t, now.closed, now.made
+  at = lambda field, new: jax.lax.dynamic_update_index_in_dim(field, new, t, axis=3)
+  opened = lambda new: jnp.where(closed, 0, new)
+  noted = {name: f(logits / (sampling.temperature or 1.0), token) for name, f in statistics.items()}
+  return Steps(
+    tokens=at(made.tokens, token),
+    length=made.length + ~closed,
+    logprob=at(made.logprob, opened(logprob_of(token, logits, sampling))),
+    place=at(made.place, now.place),
+    value=at(made.value, out.value[..., 0]),
+    terminal=made.terminal | (~closed & sampling.ends(token)),
+    hidden=jnp.where(closed[..., None], made.hidden, out.hidden[..., 0, :]),
+    cache=out.cache,
+    after=None if made.after is None else at(made.after, out.hidden[..., 0, :]),
+    statistics={name: at(made.statistics[name], opened(x)) for name, x in noted.items()},
+  )
+
+
+def _taken_from(of: Array, fields):
+  """Fields [B, W, A, ...] of other candidates `of` [B, W, A] of the same parents."""
+
+  def one(x):
+    return jnp.take_along_axis(x, of.reshape(*of.shape, *[1] * (x.ndim - 3)), axis=2)
+
+  return jax.tree.map(one, fields)
 
 
 def _nothing(

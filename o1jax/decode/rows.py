@@ -69,17 +69,20 @@ def lengthen(size: int, kv: KeyValue) -> KeyValue:
   return KeyValue(jnp.pad(kv.key, more), jnp.pad(kv.value, [*more[:-2], more[-1], more[-2]]))
 
 
-def shown_at(shown: Array, lead: tuple[int, int, int], width: int) -> Array:
+def shown_at(
+  shown: Array, lead: tuple[int, int, int], width: int, column: Array | None = None
+) -> Array:
   """The token from which on each candidate reads each column of its rows, [B, W, A, S]; `width` and
   more = never.
 
-  Column `t * A + a` of the own part is token t of candidate a.
+  Column `t * A + a` of the own part is token t of candidate a, or of those whose `column`
+  [B, W, A, S] is a at token t.
   """
-  siblings = lead[-1]
+  siblings = jnp.arange(lead[-1])
+  column = siblings[:, None] if column is None else column[..., :width]
+  own = jnp.where(column[..., None] == siblings, jnp.arange(width)[:, None], width)
+  own = own.reshape(*own.shape[:-2], -1)
   shared = jnp.where(shown, 0, width)[:, :, None]
-  own = jnp.where(
-    jnp.eye(siblings, dtype=bool)[:, None], jnp.arange(width)[:, None], width
-  ).reshape(siblings, -1)
   return jnp.concatenate(
     [jnp.broadcast_to(x, (*lead, x.shape[-1])) for x in (shared, own)], axis=-1
   )
@@ -101,3 +104,13 @@ def own_blocks(lead: tuple[int, int, int], first: int, kv: KeyValue) -> KeyValue
     batch, -1, width, key.shape[-1], siblings, kv.value.shape[-1]
   )
   return KeyValue(key, jnp.swapaxes(value, 3, 4))
+
+
+def unravelled(column: Array, kv: KeyValue) -> KeyValue:
+  """The candidates' tokens [B, K, W, A, ...], where another candidate wrote some of them: token t
+  of a candidate is that of candidate `column[..., t]`, [B, W, A, S]."""
+  at = column[:, None]
+  return KeyValue(
+    jnp.take_along_axis(kv.key, at[..., None, :], axis=3),
+    jnp.take_along_axis(kv.value, at[..., None], axis=3),
+  )

@@ -130,28 +130,41 @@ def _first_beyond(target: Array, reached: Array, mass: Array) -> Array:
 
 def next_token(
   uniform: Array, logits: Array, sampling: Sampling, taken: Array | None = None
-) -> tuple[Array, Array]:
+) -> Array:
   """Samples one token per candidate, [...], from logits [..., V] and one uniform number each.
-
-  The second result is its log-prob under the whole distribution at the sampling temperature.
 
   taken: [..., V] of each token's probability, what is not to be sampled again.
 
   Raises:
     ValueError: something is taken, and `sampling` does not sample by these probabilities.
   """
+  if sampling.temperature:
+    return sample_token(uniform, next_mass(logits, sampling, taken))
+  _check_taken(sampling, taken)
+  vocab = jnp.arange(logits.shape[-1], dtype=jnp.int32)
+  peak = jnp.max(logits, axis=-1, keepdims=True)
+  # argmax would take one number at a time.
+  return jnp.min(jnp.where(logits == peak, vocab, vocab[-1]), axis=-1)
+
+
+def next_mass(logits: Array, sampling: Sampling, taken: Array | None = None) -> Array:
+  """What the next token is drawn from, [..., V], up to a factor; see `next_token`. The temperature
+  is above 0."""
+  _check_taken(sampling, taken)
+  scaled = logits / sampling.temperature
+  kept = truncate(scaled, top_k=sampling.top_k, top_p=sampling.top_p)
+  mass = jnp.exp(kept - jnp.max(scaled, axis=-1, keepdims=True))
+  return mass if taken is None else without(mass, taken)
+
+
+def _check_taken(sampling: Sampling, taken: Array | None) -> None:
   if taken is not None and (not sampling.temperature or sampling.top_k or sampling.top_p < 1):
     raise ValueError(f'{sampling} cannot sample without replacement: give it all tokens')
+
+
+def logprob_of(token: Array, logits: Array, sampling: Sampling) -> Array:
+  """Log-prob of a token [...] under the whole distribution at the sampling temperature."""
   scaled = logits / (sampling.temperature or 1.0)
-  peak = jnp.max(scaled, axis=-1, keepdims=True)
-  total = jnp.sum(jnp.exp(scaled - peak), axis=-1)
-  if sampling.temperature == 0:
-    vocab = jnp.arange(logits.shape[-1], dtype=jnp.int32)
-    # argmax would take one number at a time.
-    token = jnp.min(jnp.where(scaled == peak, vocab, vocab[-1]), axis=-1)
-  else:
-    kept = truncate(scaled, top_k=sampling.top_k, top_p=sampling.top_p)
-    mass = jnp.exp(kept - peak)
-    token = sample_token(uniform, mass if taken is None else without(mass, taken))
   chosen = jnp.take_along_axis(scaled, token[..., None], axis=-1)[..., 0]
-  return token, chosen - peak[..., 0] - jnp.log(total)
+  peak = jnp.max(scaled, axis=-1)
+  return chosen - peak - jnp.log(jnp.sum(jnp.exp(scaled - peak[..., None]), axis=-1))

@@ -288,6 +288,7 @@ def _search(experiment, section, method, most, *, greedy=False, **settings):
     forward.decoder(experiment.model),
     most=most,
     candidates=section.get('candidates', 1),
+    replacement=section.get('replacement', True),
     sampling=sampling(experiment, greedy=greedy),
     step_length=shapes.step_length,
     max_steps=shapes.max_steps,

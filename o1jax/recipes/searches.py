@@ -232,6 +232,8 @@ def check_method(search: ConfigDict, config: ConfigDict, units: int, of: str) ->
     f'{of}.candidates={candidates} leaves {search.method} nothing to choose from: give at least '
     f'{row.least} candidates, or use method {others}',
   )
+  replacement = search.get('replacement', True)
+  require(isinstance(replacement, bool), f'{of}.replacement={replacement!r}: give True or False')
   asked = dict(candidates=candidates, max_steps=config.shapes.max_steps)
   try:
     row.room(max(units, 1), **asked, **row.own(search))
@@ -259,7 +261,8 @@ def _check_row(config, name):
     )
   check_method(section, config, section.most, of)
   _refuse_told(section.method, f'{of}.method')
-  own = {'candidates', *SEARCHES[section.method].settings}
+  row = SEARCHES[section.method]
+  own = {'candidates', *(('replacement',) if row.branches else ()), *row.settings}
   for key in section:
     near = difflib.get_close_matches(key, (*COMMON, *own), 1)
     require(

@@ -179,7 +179,7 @@ def _search(search, *, testing=False):
 
 def _own(row, *, testing=False):
   """The settings of a search beside its method and what it may spend."""
-  tree = dict(candidates=4) if row.branches else {}
+  tree = dict(candidates=4, replacement=True) if row.branches else {}
   if not row.independent:
     tree['verify_leaves'] = True
   if not testing:

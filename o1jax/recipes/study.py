@@ -120,7 +120,7 @@ def check(made: Sequence[Job]) -> None:
 
 
 def jobs(study: ConfigDict, workdir: str | pathlib.Path, seeds: int) -> list[Job]:
-  """The runs of a study, of each start as many as there are seeds.
+  """The runs of a study, of each start as many as there are seeds, each in the folder of its seed.
 
   Raises:
     ConfigError: there is no start, one is no stage of a run, or seeds share one.
@@ -140,14 +140,11 @@ def jobs(study: ConfigDict, workdir: str | pathlib.Path, seeds: int) -> list[Job
       f'config.starts.{name}={pattern!r} is one run, and --seeds={seeds} asks for several: write '
       f'{SEED} where the folders of the seeds differ',
     )
-    folder = workdir / name
-    mine = [
-      Job(name, folder / f'seed-{seed}', _run_config(study, name, pattern.replace(SEED, f'{seed}')))
-      for seed in range(seeds)
-    ]
-    shared = len({job.config.seed for job in mine}) < len(mine)
+    made = [_run_config(study, name, pattern.replace(SEED, f'{n}')) for n in range(seeds)]
+    shared = len({config.seed for config in made}) < seeds
     require(not shared, f'config.starts.{name}={pattern!r}: two of its runs have the same seed')
-    found += mine
+    # By the run's own seed: of several commands with one start each, none finds another's folder.
+    found += [Job(name, workdir / name / f'seed-{config.seed}', config) for config in made]
   return found
 
 

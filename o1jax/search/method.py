@@ -114,6 +114,7 @@ def run(
   candidates: int = 1,
   most: int | None = None,
   merge: bool = True,
+  replacement: bool = True,
   scores: Sequence[str] = (),
   reward: Mapping[str, float] | None = None,
   outcome: Reward | None = None,
@@ -142,6 +143,7 @@ def run(
     candidates: A, for methods that branch.
     most: units that the tree has room for; None = `units`, which is then a number.
     merge: merge equal siblings.
+    replacement: siblings are independent samples; else no two of them are alike, see `grower`.
     scores: names in `reward.SCORES` that are written on all nodes.
     reward: what search backs up on reaching a finished node: weights of scores, and of 'outcome'
       where it is there to be asked; None = the guide.
@@ -200,6 +202,7 @@ def run(
       prompt,
       sampling=sampling,
       merge=merge,
+      replacement=replacement,
       scores=written,
       statistics=noted,
       keep=remembers,

@@ -157,6 +157,18 @@ def test_where_chains_begin_at_nodes_of_chains(changes, sampling):
   check(model, params, prompt, tree, sampling.temperature)
 
 
+@pytest.mark.parametrize('changes, sampling', CASES[:2], ids=NAMES[:2])
+def test_where_siblings_go_on_with_the_text_of_others(changes, sampling):
+  model, params = tiny(**changes)
+  prompt = prompts()
+  tree = bushy_tree(model, params, prompt, sampling=sampling, replacement=False)
+  tokens = np.asarray(tree.tokens)
+  alike = (tokens[..., :-1, 0] == tokens[..., 1:, 0]) & tree.mask[..., 1:]
+  # Some part behind a token that they share, and no two are one.
+  assert alike.any() and np.asarray(tree.mask).sum() == (np.asarray(tree.length) > 0).sum()
+  check(model, params, prompt, tree, sampling.temperature)
+
+
 @functools.cache
 def _chains(granularity, step_length, max_steps):
   model, params = tiny(layers=1)

@@ -53,7 +53,7 @@ def test_a_policy_is_measured_by_the_rows_that_it_names():
   assert searches_of(full, 'initialised') == [
     GREEDY_SEARCH,
     Search(CHAINS, 24, ('weighted', 'majority', 'best') * 5, guide='critic'),
-    Search('gumbel', 80, ('weighted',), (('candidates', 4),)),
+    Search('gumbel', 80, ('weighted',), (('candidates', 4), ('replacement', True))),
   ]
 
 
@@ -89,7 +89,7 @@ def test_results_are_called_apart_where_they_mean_two_things():
     *('weighted', 'best'),
   )
   assert labels('gumbel') == dict(weighted='gumbel', best='gumbel:best')
-  wide.candidates = 8
+  wide.replacement = False
   full.evaluate.searches.wide = wide
   assert labels('gumbel') == dict(weighted='gumbel:gumbel', best='gumbel:best')
   assert labels('wide') == dict(weighted='gumbel:wide')
@@ -143,6 +143,7 @@ MISTAKES = [
   (dict(searches__chains__units=(1, 25)), 'has room for most=24: raise'),
   (dict(searches__chains__most=0), 'searches.chains.most=0: give at least 1'),
   (dict(searches__gumbel__candidates=1), 'searches.gumbel.candidates=1 leaves gumbel nothing'),
+  (dict(searches__gumbel__replacement=0), 'searches.gumbel.replacement=0: give True or False'),
   (
     dict(searches__gumbel__method='rejection', searches__gumbel__alpha=1.0),
     'searches.gumbel.alpha=1.0 leaves no chain: give',

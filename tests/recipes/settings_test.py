@@ -171,8 +171,8 @@ def test_a_search_has_the_settings_of_its_method_and_no_others(method, given, ex
   assert search.items() >= dict(method=method, units=1, **expected).items()
   known = {'method', 'units', *given} if method == 'unknown' else {'method', 'units'}
   if method in SEARCHES and not SEARCHES[method].independent:
-    candidates = {'candidates'} if SEARCHES[method].branches else set()
-    known |= {'verify_leaves', *candidates, *SEARCHES[method].settings}
+    siblings = {'candidates', 'replacement'} if SEARCHES[method].branches else set()
+    known |= {'verify_leaves', *siblings, *SEARCHES[method].settings}
   assert search.keys() == known
 
 
@@ -212,6 +212,7 @@ def test_a_test_time_search_has_no_noise_and_no_verifier():
     **dict(method='puct', tokens=(), units=(), most=16, choices=('weighted',)),
     **dict(
       candidates=4,
+      replacement=True,
       exploration=2.0,
       guide='critic',
       flips=0.0,
@@ -224,7 +225,7 @@ def test_a_test_time_search_has_no_noise_and_no_verifier():
   )
   own = quickstart.get_config().evaluate.searches.gumbel.keys()
   assert set(found.gumbel.keys()) == {
-    *(*own, 'guide', 'flips', 'weigh', 'draws', 'stop', 'prune', 'allocate')
+    *(*own, 'replacement', 'guide', 'flips', 'weigh', 'draws', 'stop', 'prune', 'allocate')
   }
 
 

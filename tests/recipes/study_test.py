@@ -72,7 +72,7 @@ def test_each_seed_has_a_run_of_its_own(tmp_path):
   assert [job.config.seed for job in made] == [0, 1]
   both = config(one=f'{places[0]}:reward', two=f'{places[1]}:reward', three='')
   assert [job.workdir for job in study.jobs(both, tmp_path / 'out', 1)] == [
-    tmp_path / 'out' / name / 'seed-0' for name in ('one', 'two')
+    tmp_path / 'out' / name / f'seed-{n}' for n, name in enumerate(('one', 'two'))
   ]
 
 
@@ -136,7 +136,7 @@ def test_no_run_is_measured_before_all_are_checked(tmp_path):
   ended(places[1], 'reward')
   study.check(made)
   (wrong,) = study.jobs(config(countdown=f'{places[1]}:rewrad'), tmp_path / 'out', 1)
-  with pytest.raises(ConfigError, match="countdown, seed-0: .*'rewrad', which is no stage"):
+  with pytest.raises(ConfigError, match="countdown, seed-1: .*'rewrad', which is no stage"):
     study.check([made[0], wrong])
 
 
