@@ -131,6 +131,7 @@ def test_problems_may_have_fewer_candidates():
   counts = jnp.array([1, 3, 2, 4])
   tree = drawn(4, 4, counts=counts)
   assert [len(said(tree, b)) for b in range(4)] == counts.tolist()
+  assert [int((tree.length[b] > 0).sum()) for b in range(4)] == counts.tolist()  # nothing is billed
 
 
 def test_a_problem_does_not_depend_on_its_batch():
