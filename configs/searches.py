@@ -4,7 +4,8 @@ r"""Every search of the chapter with one policy, at equal tokens.
     --config.evaluate.policies.initialised.stages="('runs/quickstart:reward',)"
 
 It measures a policy that the quickstart has trained and trains nothing. `:oracle` measures the
-ceilings instead: each search follows exact verdicts, of prefixes too.
+ceilings instead: each search follows exact verdicts, of prefixes too, and no two siblings of an
+expansion are alike.
 
 `:turns` measures the searches that ask again with an attempt, and trains a policy of its own: a
 prompt then has room for an attempt, which no other run shares. `:smoke` is all of this made tiny,
@@ -42,6 +43,8 @@ def get_config(argument: str = '') -> ConfigDict:
   if argument == 'oracle':
     for row in rows.values():
       row.update(guide='oracle', weigh='', choices=('best',))
+      if 'candidates' in row:
+        row.replacement = False  # else four of one step leave a perfect guide no choice
     chains.choices = ('majority', 'best')
   c.evaluate.searches = ConfigDict(rows)
   c.evaluate.policies.initialised.searches = tuple(rows)
