@@ -195,6 +195,19 @@ class Markov(NamedTuple):
     )
 
 
+# Chances of the next token after each, for laws by enumeration. 1 ends, 2 closes a step, 3 and 4
+# are said.
+CHANCES = np.array(
+  [
+    [0.0, 1.0, 0.0, 0.0, 0.0],
+    [0.0, 1.0, 0.0, 0.0, 0.0],
+    [0.0, 0.3, 0.0, 0.7, 0.0],
+    [0.0, 0.5, 0.3, 0.0, 0.2],
+    [0.0, 0.1, 0.3, 0.6, 0.0],
+  ]
+)
+
+
 def tables(logits, values) -> Params:
   """Parameters of `Markov`: logits [V, V] of the next token after each token, values [V] in logits
   of P(correct)."""

@@ -12,19 +12,9 @@ from scipy import stats
 
 from o1jax.decode.grow import grower, start
 from o1jax.decode.rules import Sampling
-from tests.helpers import DELIMITER, EOS, LINE, Markov, jit, keys, prompts, tables
+from tests.helpers import CHANCES, DELIMITER, EOS, LINE, Markov, jit, keys, prompts, tables
 
 L, START = 3, 3
-# 1 ends, 2 closes a step, 3 and 4 are said.
-CHANCES = np.array(
-  [
-    [0.0, 1.0, 0.0, 0.0, 0.0],
-    [0.0, 1.0, 0.0, 0.0, 0.0],
-    [0.0, 0.3, 0.0, 0.7, 0.0],
-    [0.0, 0.5, 0.3, 0.0, 0.2],
-    [0.0, 0.1, 0.3, 0.6, 0.0],
-  ]
-)
 VALUES = np.linspace(-2, 2, 5)
 PARAMS = tables(np.log(CHANCES + 1e-30), VALUES)
 HOT = Sampling(eos_id=EOS, delimiter_id=DELIMITER, temperature=1.5)
@@ -57,8 +47,8 @@ def program(candidates, sampling=LINE, each=False):
 def drawn(candidates, batch, *, sampling=LINE, seed=0, counts=None):
   prompt = prompts(batch)
   prompt = prompt.replace(tokens=jnp.full_like(prompt.tokens, START))
-  counts = jnp.full(batch, candidates) if counts is None else counts
   expand = program(candidates, sampling, each=counts is not None)
+  counts = jnp.full(batch, candidates) if counts is None else counts
   return jax.device_get(expand(PARAMS, keys(batch, seed), prompt, counts))
 
 

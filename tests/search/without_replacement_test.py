@@ -11,20 +11,10 @@ from o1jax import tree as tree_lib
 from o1jax.decode.distinct import children_of
 from o1jax.search import SEARCHES, run, unseen
 from o1jax.search.worth import worth
-from tests.helpers import LINE, Markov, jit, keys, prompts, spell, tables
+from tests.helpers import CHANCES, LINE, Markov, jit, keys, prompts, spell, tables
 from tests.marks import some
 
 R, L, START = 2, 2, 3
-# End, delimiter and two words: 1 ends, 2 closes a step, 3 and 4 are said.
-CHANCES = np.array(
-  [
-    [0.0, 1.0, 0.0, 0.0, 0.0],
-    [0.0, 1.0, 0.0, 0.0, 0.0],
-    [0.0, 0.3, 0.0, 0.7, 0.0],
-    [0.0, 0.5, 0.3, 0.0, 0.2],
-    [0.0, 0.1, 0.3, 0.6, 0.0],
-  ]
-)
 VALUES = np.linspace(-2, 2, 5)
 PARAMS = tables(np.log(CHANCES + 1e-30), VALUES)
 
