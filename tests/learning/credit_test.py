@@ -17,7 +17,7 @@ from o1jax.learning.returns import tree_returns
 from o1jax.reward import process
 from o1jax.search import mcts as mcts_lib
 from tests import toys
-from tests.helpers import random_world
+from tests.worlds import random_world
 
 expert_weight = jax.jit(credit_lib.expert_weight)
 improved_policy = jax.jit(credit_lib.improved_policy)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from o1jax import tree as tree_lib
-from tests.helpers import climb, jit, keys, random_world, real_nodes
+from tests.helpers import climb, jit, keys, real_nodes
+from tests.worlds import random_world
 
 R = 4
 

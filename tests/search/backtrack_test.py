@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from o1jax import tree as tree_lib
-from tests.helpers import World, climb, jit, keys, random_world
+from tests.helpers import climb, jit, keys
+from tests.worlds import World, random_world
 
 MOST = 12
 

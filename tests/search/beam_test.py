@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from o1jax import tree as tree_lib
-from tests.helpers import World, climb, jit, keys, random_world, real_nodes
+from tests.helpers import climb, jit, keys, real_nodes
+from tests.worlds import World, random_world
 
 METHODS = ['beam', 'dvts']
 

@@ -13,7 +13,8 @@ from o1jax.model.forward import forward_tree
 from o1jax.reward import OUTCOME
 from o1jax.search import SEARCHES, run
 from tests import toys
-from tests.helpers import climb, jit, keys, random_world
+from tests.helpers import climb, jit, keys
+from tests.worlds import random_world
 
 R, MOST, MANY = 8, 6, 64
 

@@ -8,7 +8,8 @@ import pytest
 from o1jax import keys as streams
 from o1jax.search.blocks import BLOCK, grow_in_blocks, padded, step_ids
 from o1jax.search.room import Room
-from tests.helpers import climb, keys, random_world
+from tests.helpers import climb, keys
+from tests.worlds import random_world
 
 R = 5
 

@@ -10,9 +10,10 @@ import pytest
 from o1jax import tree as tree_lib
 from o1jax.search import SEARCHES, run
 from o1jax.tree import ORIGIN
-from tests.helpers import jit, keys, random_world
+from tests.helpers import jit, keys
 from tests.marks import some
 from tests.toys import MODEL, OUTCOME, SAMPLING, params, problems
+from tests.worlds import random_world
 
 PROMPT, REFERENCE = problems(3)
 # They follow nothing: a guide tells only which of their solutions to choose.

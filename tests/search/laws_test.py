@@ -10,8 +10,9 @@ from o1jax import tree as tree_lib
 from o1jax.model.forward import forward_tree
 from o1jax.reward.known import Texts
 from o1jax.search import SEARCHES, run
-from tests.helpers import LINE, climb, jit, keys, prompts, random_world, real_nodes, tiny
+from tests.helpers import LINE, climb, jit, keys, prompts, real_nodes, tiny
 from tests.marks import some
+from tests.worlds import random_world
 
 R, MOST = 5, 6
 # Other values of settings, where half of the number will not do.

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from o1jax import tree as tree_lib
-from tests.helpers import World, jit, keys, random_world
+from tests.helpers import jit, keys
+from tests.worlds import World, random_world
 
 R = 4
 

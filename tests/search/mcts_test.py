@@ -16,9 +16,10 @@ from o1jax.decode.loop import decode_steps
 from o1jax.dialogue import Revise
 from o1jax.search import SEARCHES, choose, mcts
 from o1jax.search.finish import likeliest_leaf
-from tests.helpers import World, climb, jit, keys, random_world, real_nodes
+from tests.helpers import climb, jit, keys, real_nodes
 from tests.marks import some
 from tests.toys import hand_tree
+from tests.worlds import World, random_world
 
 
 def _right(state):

@@ -13,8 +13,9 @@ from o1jax.model.compute import search_cost
 from o1jax.search import SEARCHES, run
 from o1jax.tree import ORIGIN
 from tests import toys
-from tests.helpers import best_of_n, jit, keys, random_world
+from tests.helpers import best_of_n, jit, keys
 from tests.search.revision_test import SHAPE, asked
+from tests.worlds import random_world
 
 N, R, B = 12, 4, 4
 

@@ -11,9 +11,10 @@ from o1jax import tree as tree_lib
 from o1jax.decode.grow import grower, start
 from o1jax.search import SEARCHES
 from o1jax.search.prune import DEFAULTS, check_prune, pruned
-from tests.helpers import LINE, jit, keys, prompts, random_world, real_nodes, tiny
+from tests.helpers import LINE, jit, keys, prompts, real_nodes, tiny
 from tests.marks import some
 from tests.toys import hand_tree
+from tests.worlds import random_world
 
 R, MOST = 5, 6
 METHODS = [name for name, row in SEARCHES.items() if row.prunes]

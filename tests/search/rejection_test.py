@@ -10,7 +10,8 @@ import pytest
 from o1jax import tree as tree_lib
 from o1jax.search import rejection
 from o1jax.search.blocks import BLOCK
-from tests.helpers import climb, jit, keys, random_world
+from tests.helpers import climb, jit, keys
+from tests.worlds import random_world
 
 R = 6
 

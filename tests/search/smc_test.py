@@ -9,8 +9,9 @@ import pytest
 from o1jax import keys as streams
 from o1jax import tree as tree_lib
 from o1jax.search import SEARCHES, smc
-from tests.helpers import World, jit, keys, random_world
+from tests.helpers import jit, keys
 from tests.marks import some
+from tests.worlds import World, random_world
 
 ROW = SEARCHES['smc']
 #   0 ─┬─ 1 ─┬─ 3 *      a child is drawn with the same chance as any other of its parent

@@ -12,8 +12,9 @@ from o1jax.reward.known import Texts
 from o1jax.search import SEARCHES, STOPS, run, stop
 from o1jax.tasks import countdown
 from tests import toys
-from tests.helpers import LINE, jit, keys, prompts, random_world, tiny
+from tests.helpers import LINE, jit, keys, prompts, tiny
 from tests.marks import some
+from tests.worlds import random_world
 
 R, MOST = 5, 6
 METHODS = [name for name, row in SEARCHES.items() if not row.in_one_go]
