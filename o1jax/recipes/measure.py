@@ -26,6 +26,7 @@ from o1jax.recipes import graph, spending
 from o1jax.recipes.allocating import search_shared
 from o1jax.recipes.experiment import Asked
 from o1jax.recipes.run import Run
+from o1jax.recipes.searched import Searched
 from o1jax.recipes.searches import GREEDY, GREEDY_SEARCH, Row, row_of, rows_of
 from o1jax.runtime.metrics import Progress
 from o1jax.runtime.processes import first, once
@@ -133,11 +134,14 @@ def evaluate_policy(
   policy_words = ' '.join(
     ['evaluate', policy.name, *([asked.split] if asked.split != TEST else [])]
   )
-  search = functools.partial(_search, run, asked, params)
+  e = run.experiment
+  searched = Searched.of(run.workdir, e.config, params, policy.name, asked.split)
+  search = functools.partial(_search, run, asked, params, searched)
   greedy = search(GREEDY_SEARCH, [GREEDY], f'{policy_words} greedy')
   tell(greedy, [GREEDY])
   for one, choices in planned:
-    who, kept, chains = f'{policy_words} {one.name}', {}, one.search.chains
+    who, chains = f'{policy_words} {one.name}', one.search.chains
+    kept = searched.batches(one.search, one.draws[0])
     told = dict(greedy=greedy.tokens, kept=kept, who=who)
     budgets = spending.measured_budgets(run, one, params, asked, **told)
     for group in [budgets] if chains else [[budget] for budget in budgets]:
@@ -160,6 +164,7 @@ def evaluate_policy(
         drawn[_from_answer(run, one, units, whole)] = whole
   once(results.append_results, run.workdir / 'results.csv', results_of)
   once(append_problems, run.workdir / FILE, answers_of)
+  searched.forget()
   return Measured(sampled, drawn[min(drawn)] if drawn else None, spent)
 
 
@@ -212,16 +217,20 @@ def _planned(run, policy):
   return found
 
 
-def _search(run, asked, params, search, readouts, description, *, draws=(0,), kept=None, **how):
-  """All draws of a search as one. `kept`: batches of the first, see `Evaluator`."""
-  evaluator = run.programs.evaluator(search, asked.data)
-  count = len(asked.problems if how.get('only') is None else how['only'])
+def _search(
+  run, asked, params, searched, search, readouts, description, *, draws=(0,), kept=None, **how
+):
+  """All draws of a search as one. `kept`: batches of the first, where they were opened before."""
+  evaluator, only = run.programs.evaluator(search, asked.data), how.get('only')
+  count = len(asked.problems if only is None else only)
   with Progress(count * len(draws), description=description) as progress:
     how |= dict(readouts=readouts, watch=progress.advance)
-    key = functools.partial(of_draw, run.experiment.key)
-    first = evaluator(params, *asked.data, key(draws[0]), kept=kept, **how)
-    others = (evaluator(params, *asked.data, key(draw), **how) for draw in draws[1:])
-    return together([first, *others])
+
+    def one(draw, kept=None):
+      kept = searched.batches(search, draw, only) if kept is None else kept
+      return evaluator(params, *asked.data, of_draw(run.experiment.key, draw), kept=kept, **how)
+
+    return together([one(draws[0], kept), *map(one, draws[1:])])
 
 
 def _say(words):
