@@ -95,12 +95,26 @@ def _check_judge(config, claim):
       f'config.evaluate.searches.{row} asks {asked} budgets, and {name} needs {budgets} of it: '
       f'give config.evaluate.searches.{row}.tokens more',
     )
+  drawn = max((_drawn(row) for row in searches.values()), default=0)
+  for key in claim.samples:
+    require(
+      judge[key] <= drawn,
+      f'config.judge.{key}={judge[key]}, and config.evaluate.searches samples {drawn} solutions of '
+      f'a problem: give at most {drawn}, or more of `most` or `draws`',
+    )
   lacks = [split for split in claim.splits if split not in config.evaluate.splits]
   require(
     not lacks,
     f'config.evaluate.splits={tuple(config.evaluate.splits)}: {name} judges by '
     f'{" and ".join(claim.splits)} problems, so add {", ".join(lacks)}',
   )
+
+
+def _drawn(row):
+  """Solutions of a problem that a row of searches samples by themselves. What is no such row is
+  refused later."""
+  sampling = row.method in SEARCHES and SEARCHES[row.method].independent
+  return row.most * len(row.draws) if sampling and isinstance(row.most, int) else 0
 
 
 def check(made: Sequence[Job]) -> None:

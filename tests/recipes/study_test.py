@@ -96,6 +96,18 @@ def test_starts_that_cannot_be_are_one_line(tmp_path):
     (lambda c: c.judge.update(other=1), 'power_law takes few, least, most, fit, apart'),
     (lambda c: c.__delattr__('claim'), 'the config has no claim: a study needs'),
     (lambda c: c.judge.update(few=0), 'config.judge.few=0: give a whole number from 1'),
+    (
+      lambda c: c.judge.update(few=1025),
+      'judge.few=1025, and config.evaluate.searches samples 1024',
+    ),
+    (
+      lambda c: c.judge.update(most=1025),
+      'judge.most=1025, and config.evaluate.searches samples 1024',
+    ),
+    (
+      lambda c: c.evaluate.searches.chains.update(draws=(0,)),
+      'judge.most=1000, and config.evaluate.searches samples 64 solutions',
+    ),
     (lambda c: c.judge.update(fit=float('nan')), 'config.judge.fit=nan: give a number from 0'),
     (lambda c: c.judge.update(starts=2), 'config.judge.starts=2: give a whole number from 0 to 1'),
     (lambda c: c.evaluate.update(splits=('validation',)), 'so add test'),

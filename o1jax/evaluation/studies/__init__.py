@@ -24,6 +24,7 @@ class Claim(NamedTuple):
   ranges: {setting: (low, high)} of its numbers; where both are whole, so is the setting.
   rows: {setting: how many budgets it asks of the search that the setting names}.
   optional: of these, settings that may be '', for none.
+  samples: of its numbers, those that are at most the solutions sampled of a problem.
   """
 
   judge: Callable[..., Verdict]
@@ -31,6 +32,7 @@ class Claim(NamedTuple):
   ranges: Mapping[str, tuple[float, float]] = {}
   rows: Mapping[str, int] = {}
   optional: tuple[str, ...] = ()
+  samples: tuple[str, ...] = ()
 
   @property
   def settings(self) -> list[str]:
@@ -44,6 +46,7 @@ CLAIMS = {
     power_law.power_law,
     (TEST,),
     dict(few=_COUNT, least=_COUNT, most=_COUNT, fit=_SHARE, apart=_SHARE),
+    samples=('few', 'most'),
   ),
   'slopes': Claim(slopes.slopes, (TEST,), rows=dict(falling=slopes.BUDGETS, rising=slopes.BUDGETS)),
   'bins': Claim(
