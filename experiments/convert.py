@@ -31,7 +31,7 @@ from o1jax.model import forward, hf
 from o1jax.model.transformer import LanguageModel
 from o1jax.model.variants import ModelConfig
 from o1jax.recipes import pretrained
-from o1jax.recipes.measure import load_run
+from o1jax.recipes.looking import load_run
 from o1jax.runtime.checkpoint import quiet_orbax
 from o1jax.runtime.config import ConfigError, require
 from o1jax.runtime.memory import keep_freed_memory

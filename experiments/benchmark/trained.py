@@ -11,7 +11,7 @@ from experiments.benchmark.timing import Limit, Row, beside, row, share_row
 from o1jax.keys import of_problems
 from o1jax.model.compute import search_cost
 from o1jax.recipes.build import test_search
-from o1jax.recipes.measure import load_run
+from o1jax.recipes.looking import load_run
 from o1jax.recipes.searches import CHAINS, Search, row_of
 from o1jax.recipes.spending import answer_units, read_spending
 from o1jax.runtime.config import require

@@ -9,7 +9,7 @@ from o1jax.data.pipeline import encode_problems
 from o1jax.evaluation.tree_view import DrawnNode, tree_text
 from o1jax.recipes import spending
 from o1jax.recipes.experiment import build_task
-from o1jax.recipes.measure import Picture, load_run, picture, search_one
+from o1jax.recipes.looking import Picture, load_run, picture, search_one
 from o1jax.recipes.run import Run
 from o1jax.recipes.said import check_said
 from o1jax.recipes.searches import Row, check_method, row_of, row_of_method

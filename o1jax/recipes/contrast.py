@@ -15,7 +15,7 @@ from o1jax.evaluation.splits import TEST, of_test
 from o1jax.evaluation.tree_view import tree_svg
 from o1jax.evaluation.words import budget
 from o1jax.keys import of_draw
-from o1jax.recipes.measure import Picture, picture, pose
+from o1jax.recipes.looking import Picture, picture, pose
 from o1jax.recipes.run import Run
 from o1jax.recipes.searches import Row, rows_of
 from o1jax.recipes.spending import with_units

@@ -11,7 +11,7 @@ import pytest
 from o1jax.evaluation.problems import read_problems, where
 from o1jax.evaluation.results import read_results
 from o1jax.recipes import contrast
-from o1jax.recipes.measure import load_run
+from o1jax.recipes.looking import load_run
 from tests import jobs
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -15,7 +15,7 @@ from safetensors import safe_open
 
 from experiments.benchmark.trained import trained_rows
 from o1jax.recipes import answers, outlook
-from o1jax.recipes.measure import load_run
+from o1jax.recipes.looking import load_run
 from o1jax.runtime.config import ConfigError
 from o1jax.runtime.metrics import METRICS, describe
 from o1jax.runtime.workdir import load_config, stage_file

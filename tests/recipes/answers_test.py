@@ -6,7 +6,7 @@ import pytest
 
 from o1jax.evaluation.tree_view import DrawnNode
 from o1jax.recipes import answers
-from o1jax.recipes.measure import Picture
+from o1jax.recipes.looking import Picture
 from o1jax.runtime.config import ConfigError
 from o1jax.tasks import countdown
 
