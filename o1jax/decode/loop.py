@@ -80,7 +80,8 @@ def decode_steps(
     own: most tokens of a step; None = L.
     keep: the hidden states after all tokens.
     distinct: candidates are none of their parent's children so far.
-    replacement: candidates are independent; else no two of a parent are alike, see `decode.race`.
+    replacement: candidates are independent; else no two of one expansion are alike, see
+      `decode.race`.
     statistics: see `Statistics`.
 
   Returns:

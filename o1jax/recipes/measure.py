@@ -23,7 +23,7 @@ from o1jax.recipes.allocating import search_shared
 from o1jax.recipes.experiment import Asked
 from o1jax.recipes.looking import draw_search, solve_fixed
 from o1jax.recipes.run import Run
-from o1jax.recipes.searched import Searched
+from o1jax.recipes.searched import Searched, forget
 from o1jax.recipes.searches import GREEDY, GREEDY_SEARCH, Row, rows_of
 from o1jax.runtime.metrics import Progress
 from o1jax.runtime.processes import first, once
@@ -105,6 +105,7 @@ def evaluate(run: Run, name: str = 'evaluate') -> None:
     run.write_data('behaviours', behaviours)
     run.write_data('calibration', calibrations)
     run.write_data(spending.NAME, spent)
+  once(forget, run.workdir)  # not before: a part that is done would be searched again
 
 
 def evaluate_policy(
@@ -143,7 +144,8 @@ def evaluate_policy(
       readouts, units = one.readouts(group), None if chains else group[0].units
       words = f'{who} {units or one.most}'
       if one.allocate:
-        whole = search_shared(search, one, readouts, words, units=units)
+        shared = functools.partial(search, draws=one.draws)
+        whole = search_shared(shared, one, readouts, words, units=units)
       else:
         whole = search(one.search, readouts, words, draws=one.draws, spend=units, kept=kept)
       # There is one pass@k of a policy, that of its first draw.
@@ -159,7 +161,6 @@ def evaluate_policy(
         drawn[_from_answer(run, one, units, whole)] = whole
   once(results.append_results, run.workdir / 'results.csv', results_of)
   once(append_problems, run.workdir / FILE, answers_of)
-  searched.forget()
   return Measured(sampled, drawn[min(drawn)] if drawn else None, spent)
 
 

@@ -95,13 +95,8 @@ def _check_judge(config, claim):
       f'config.evaluate.searches.{row} asks {asked} budgets, and {name} needs {budgets} of it: '
       f'give config.evaluate.searches.{row}.tokens more',
     )
-  drawn = max((_drawn(row) for row in searches.values()), default=0)
-  for key in claim.samples:
-    require(
-      judge[key] <= drawn,
-      f'config.judge.{key}={judge[key]}, and config.evaluate.searches samples {drawn} solutions of '
-      f'a problem: give at most {drawn}, or more of `most` or `draws`',
-    )
+  if claim.samples:
+    _check_samples(config, claim)
   lacks = [split for split in claim.splits if split not in config.evaluate.splits]
   require(
     not lacks,
@@ -110,11 +105,28 @@ def _check_judge(config, claim):
   )
 
 
-def _drawn(row):
-  """Solutions of a problem that a row of searches samples by themselves. What is no such row is
-  refused later."""
-  sampling = row.method in SEARCHES and SEARCHES[row.method].independent
-  return row.most * len(row.draws) if sampling and isinstance(row.most, int) else 0
+def _check_samples(config, claim):
+  """Refuses what a judge of samples cannot read. What is no row of searches at all is refused
+  later."""
+  judge, searches = config.judge, config.evaluate.searches
+  require(
+    len(searches) == 1,
+    f'config.evaluate.searches has {", ".join(searches)}: {judge.name} reads one row alone',
+  )
+  ((name, row),) = searches.items()
+  drawn = row.most * np.size(row.draws) if isinstance(row.most, int) else 0
+  sampling = row.method not in SEARCHES or SEARCHES[row.method].independent
+  require(
+    sampling and np.size(row.tokens) + np.size(row.units),
+    f'config.evaluate.searches.{name} samples no solutions by themselves: {judge.name} needs units '
+    f'or tokens of method {" or ".join(n for n, row in SEARCHES.items() if row.independent)}',
+  )
+  for key in claim.samples:
+    require(
+      judge[key] <= drawn,
+      f'config.judge.{key}={judge[key]}, and config.evaluate.searches samples {drawn} solutions of '
+      f'a problem: give at most {drawn}, or more of `most` or `draws`',
+    )
 
 
 def check(made: Sequence[Job]) -> None:

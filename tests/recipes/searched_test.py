@@ -11,8 +11,9 @@ from o1jax.evaluation.accuracy import Evaluator, Reading, Readout
 from o1jax.evaluation.verdicts import BY_PROBLEM
 from o1jax.model.compute import search_bill
 from o1jax.recipes import measure
+from o1jax.recipes import searched as searched_lib
 from o1jax.recipes.experiment import Asked
-from o1jax.recipes.searched import FOLDER, Batches, Searched
+from o1jax.recipes.searched import Batches, Searched, forget
 from o1jax.recipes.searches import Search
 from o1jax.runtime.config import ConfigDict
 from o1jax.search import Budget
@@ -131,18 +132,47 @@ def test_what_was_searched_otherwise_is_searched_again(tmp_path, other):
   assert evaluated(searched(tmp_path, **other))[1] == 4
 
 
+def test_other_code_searches_again(tmp_path, monkeypatch):
+  evaluated(searched(tmp_path))
+  monkeypatch.setattr(searched_lib, '_code', lambda: b'another rule')
+  assert evaluated(searched(tmp_path))[1] == 4
+
+
+def test_settings_that_change_no_batch_may_differ(tmp_path):
+  free = dict(stages=('evaluate',), verifier=dict(patience=9.0, workers=2, where='host'))
+  config = ConfigDict(dict(CONFIG, verifier=dict(patience=1.0, workers=0, where='host')))
+  evaluated(searched(tmp_path, config=config))
+  assert evaluated(searched(tmp_path, config=ConfigDict(dict(CONFIG, **free))))[1] == 0
+  free['verifier']['where'] = 'device'
+  assert evaluated(searched(tmp_path, config=ConfigDict(dict(CONFIG, **free))))[1] == 4
+
+
+def test_a_missing_verdict_is_asked_again(tmp_path):
+  one = Batches(tmp_path)
+  for start, unjudged in ((0, [0, 1]), (2, [0, 0])):
+    one[start, CHAINS] = {'unjudged': np.array(unjudged)}, None
+  assert one.keys() == {(0, CHAINS), (2, CHAINS)}
+  assert Batches(tmp_path).keys() == {(2, CHAINS)}
+
+
+def test_a_program_may_be_told_much(tmp_path):
+  at = tuple(range(300))
+  Batches(tmp_path)[at] = {'unjudged': np.zeros(1)}, None
+  assert Batches(tmp_path).keys() == {at}
+
+
 def test_a_tree_comes_back_as_it_was(tmp_path):
   whole, _ = evaluated(searched(tmp_path))
   tree = whole.trees.replace(scores=dict(guide=whole.trees.value), chain=2)
-  Batches(tmp_path / 'one')[0, CHAINS] = {'a.b': np.arange(3)}, tree
-  Batches(tmp_path / 'one')[3, CHAINS] = {}, None
+  Batches(tmp_path / 'one')[0, CHAINS] = {'unjudged': np.zeros(3)}, tree
+  Batches(tmp_path / 'one')[3, CHAINS] = {'unjudged': np.zeros(2)}, None
   again = Batches(tmp_path / 'one')
-  assert again.keys() == {(0, CHAINS), (3, CHAINS)} and again[3, CHAINS] == ({}, None)
+  assert again.keys() == {(0, CHAINS), (3, CHAINS)} and again[3, CHAINS][1] is None
   part, found = again[0, CHAINS]
   assert (found.chain, found.chains) == (2, CHAINS) and type(found.chain) is int
   assert jax.tree.structure(found) == jax.tree.structure(tree)
   jax.tree.map(np.testing.assert_array_equal, found, tree)
-  assert part.keys() == {'a.b'} and part['a.b'].tolist() == [0, 1, 2]
+  assert part.keys() == {'unjudged'} and part['unjudged'].tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize('damage', [lambda data: data[:-9], lambda data: b'', lambda data: b'no'])
@@ -155,10 +185,41 @@ def test_a_damaged_batch_is_searched_again(tmp_path, damage):
 
 
 def test_what_is_forgotten_leaves_nothing(tmp_path):
-  for seed in (0, 1):
-    evaluated(searched(tmp_path, seed=seed))
+  evaluated(searched(tmp_path))
   evaluated(searched(tmp_path, policy='control'))
-  searched(tmp_path).forget()
-  assert [path.name for path in (tmp_path / FOLDER).iterdir()] == ['control-test']
-  searched(tmp_path, policy='control').forget()
+  forget(tmp_path)
+  assert list(tmp_path.iterdir()) == []
+  forget(tmp_path)
+
+
+def test_what_is_done_stays_searched_until_all_is(tmp_path, monkeypatch):
+  made = [measure.Made(name, name, critic=False) for name in ('initialised', 'learned')]
+  data = SimpleNamespace(asked=lambda split: Asked(split, [], None))
+  config = SimpleNamespace(evaluate=SimpleNamespace(splits=('validation', 'test')))
+  run = SimpleNamespace(
+    workdir=tmp_path,
+    experiment=SimpleNamespace(data=data, config=config),
+    programs=SimpleNamespace(evaluator=lambda *_: None),
+    params=lambda _: toys.params(),
+    write_data=lambda *_: None,
+  )
+  interrupted = []
+
+  def evaluate_policy(run, policy, planned, params, asked):
+    if (policy.name, asked.split) == ('learned', 'test') and not interrupted:
+      interrupted.append(True)
+      raise KeyboardInterrupt
+    evaluated(searched(tmp_path, policy=policy.name, split=asked.split))
+    return measure.Measured(None, None, {})
+
+  monkeypatch.setattr(measure, 'policies_made', lambda _: made)
+  monkeypatch.setattr(measure, '_planned', lambda *_: [])
+  monkeypatch.setattr(measure, 'evaluate_policy', evaluate_policy)
+  monkeypatch.setattr(measure, 'measure_behaviours', lambda *_: {})
+  with pytest.raises(KeyboardInterrupt):
+    measure.evaluate(run)
+  done = [('initialised', 'validation'), ('initialised', 'test'), ('learned', 'validation')]
+  for policy, split in done:
+    assert evaluated(searched(tmp_path, policy=policy, split=split))[1] == 0
+  measure.evaluate(run)
   assert list(tmp_path.iterdir()) == []

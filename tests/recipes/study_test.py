@@ -108,6 +108,22 @@ def test_starts_that_cannot_be_are_one_line(tmp_path):
       lambda c: c.evaluate.searches.chains.update(draws=(0,)),
       'judge.most=1000, and config.evaluate.searches samples 64 solutions',
     ),
+    (
+      lambda c: c.judge.update(least=2000),
+      'judge.least=2000, and config.evaluate.searches samples',
+    ),
+    (
+      lambda c: c.evaluate.searches.update(more=c.evaluate.searches.chains),
+      'config.evaluate.searches has chains, more: power_law reads one row alone',
+    ),
+    (
+      lambda c: c.evaluate.searches.chains.update(method='gumbel'),
+      'config.evaluate.searches.chains samples no solutions by themselves',
+    ),
+    (
+      lambda c: c.evaluate.searches.chains.update(units=()),
+      'config.evaluate.searches.chains samples no solutions by themselves',
+    ),
     (lambda c: c.judge.update(fit=float('nan')), 'config.judge.fit=nan: give a number from 0'),
     (lambda c: c.judge.update(starts=2), 'config.judge.starts=2: give a whole number from 0 to 1'),
     (lambda c: c.evaluate.update(splits=('validation',)), 'so add test'),

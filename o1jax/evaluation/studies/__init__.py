@@ -24,7 +24,8 @@ class Claim(NamedTuple):
   ranges: {setting: (low, high)} of its numbers; where both are whole, so is the setting.
   rows: {setting: how many budgets it asks of the search that the setting names}.
   optional: of these, settings that may be '', for none.
-  samples: of its numbers, those that are at most the solutions sampled of a problem.
+  samples: of its numbers, those that are at most the solutions sampled of a problem. Where there
+    are some, it reads one row of independent solutions.
   """
 
   judge: Callable[..., Verdict]
@@ -46,7 +47,7 @@ CLAIMS = {
     power_law.power_law,
     (TEST,),
     dict(few=_COUNT, least=_COUNT, most=_COUNT, fit=_SHARE, apart=_SHARE),
-    samples=('few', 'most'),
+    samples=('few', 'least', 'most'),
   ),
   'slopes': Claim(slopes.slopes, (TEST,), rows=dict(falling=slopes.BUDGETS, rising=slopes.BUDGETS)),
   'bins': Claim(
