@@ -4,6 +4,7 @@ import atexit
 import gc
 import importlib.metadata
 import os
+import pathlib
 import shutil
 import tempfile
 
@@ -48,6 +49,24 @@ def pytest_runtest_makereport():
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report():
   return _failed((yield))
+
+
+# A process may have so many memory maps (vm.max_map_count), a compiled program takes some twenty,
+# and XLA ends the process where there are no more: one that ran most tests ended so.
+_MAPS = 40_000
+
+
+def pytest_runtest_setup(item):
+  """Drops compiled programs before a file begins, where there are many."""
+  maps = pathlib.Path('/proc/self/maps')
+  if item.path != getattr(item.session, 'o1jax_file', None) and maps.exists():
+    with maps.open('rb') as lines:
+      if sum(1 for _ in lines) > _MAPS:
+        import jax  # late: it reads the environment above
+
+        jax.clear_caches()
+        gc.collect()
+  item.session.o1jax_file = item.path
 
 
 def pytest_collection_modifyitems(items):
