@@ -149,6 +149,8 @@ def lines_figure(plot):
     for axis in plot.log:
       getattr(axes, f'set_{axis}scale')('log')
       _mark_log(getattr(axes, f'{axis}axis'))
+    if 'x' not in plot.log and all(float(x).is_integer() for one in plot.series for x in one.x):
+      axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))  # such as bins
     if 'y' not in plot.log:
       axes.axhline(0, color=PALETTE['muted'], linewidth=1, linestyle=(0, (2, 2)))
     axes.set(xlabel=plot.x_label, ylabel=plot.y_label)

@@ -26,6 +26,13 @@ def test_a_log_axis_is_marked_however_short_it_is(low, high, marked):
   assert said[len(marked)] == 'tokens'
 
 
+def test_an_axis_of_whole_numbers_is_marked_with_them():
+  series = Series('tree', range(1, 6), *[[1.0] * 5] * 3)
+  drawn = lines_figure(Plot('by difficulty', 'bin', 'points', (series,)))
+  said = re.findall(r'<text[^>]*>([^<]+)</text>', drawn)
+  assert said[:6] == ['1', '2', '3', '4', '5', 'bin']
+
+
 @pytest.mark.parametrize('name', ['chains', 'without_replacement:weigh=prm*likelihood'])
 def test_all_names_of_a_legend_are_within_the_figure(name):
   series = tuple(Series(f'{name}{i}', [1, 2], [1.0, 2.0], [0.5, 1.5], [1.5, 2.5]) for i in range(7))

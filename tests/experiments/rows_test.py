@@ -4,13 +4,15 @@ import pathlib
 
 import pytest
 
-from configs.studies import budget, coverage, guided, verifier
+from configs.studies import budget, coverage, difficulty, guided, verifier
 from o1jax.recipes import study
 from o1jax.recipes.settings import complete
 from o1jax.runtime.workdir import load_config
 
 ROWS = pathlib.Path(__file__).parents[2] / 'experiments' / 'rows'
-STUDIES = dict(budget=budget, coverage=coverage, guided=guided, verifier=verifier)
+STUDIES = dict(
+  budget=budget, coverage=coverage, difficulty=difficulty, guided=guided, verifier=verifier
+)
 
 
 def told():
