@@ -160,7 +160,7 @@ def measuring(c: ConfigDict) -> None:
           tokens=tokens,
           units=(),
           most=96,
-          at_once=2,  # one at a time takes twice as long, and was no better on the test
+          at_once=2,  # one at a time takes twice as long, and was no better on validation
           choices=('weighted',),
           weigh='prm * likelihood',
         ),

@@ -283,6 +283,7 @@ def test_no_cache_is_copied_at_each_token(search, rows, size, kv_heads):
   assert not [part for part in decoding if re.search(rf'= {both}\S* copy\(', part)]
 
 
+@pytest.mark.long
 def test_paths_of_any_depth_are_read_whole():
   """Decoding has a program for shallow parents, one for deeper ones and one for all; learning has
   but one."""

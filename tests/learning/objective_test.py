@@ -94,6 +94,7 @@ def test_a_cropped_tree_is_the_beginning_of_its_search(loss):
   assert_same(loss(PROMPT, small.replace(outcome=stopped.outcome)), loss(PROMPT, stopped))
 
 
+@pytest.mark.long
 def test_chains_apart_lose_what_they_lose_together(params, loss):
   """A best-of-4 search, laid out as 12 rows of one chain each or as one tree: the same losses."""
   search = functools.partial(

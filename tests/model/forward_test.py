@@ -181,6 +181,7 @@ def _chains(granularity, step_length, max_steps):
   return jit(functools.partial(run, params))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
   'granularity, step_length, max_steps', [('tokens', 1, 5), ('tokens', 6, 1)]
 )
@@ -341,6 +342,7 @@ def test_fresh_parameters_carry_their_axes():
   assert all(len(leaf.names) == leaf.value.ndim for leaf in named)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
   'changes', [dict(dtype='bfloat16'), dict(scan_layers=True, own_critic=True)]
 )

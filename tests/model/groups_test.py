@@ -19,6 +19,7 @@ def tree():
   return jit(search)(params, keys(), prompts())
 
 
+@pytest.mark.long
 def test_a_search_says_how_long_its_chain_is(tree):
   assert tree.chain == 5
   assert np.asarray(tree.length)[:, -tree.chain :, 1:].max() == 0

@@ -68,6 +68,7 @@ def test_logits_are_those_of_transformers(case):
   np.testing.assert_allclose(following, expected['logprobs'], atol=2e-4)
 
 
+@pytest.mark.long
 def test_texts_go_on_as_in_transformers(case):
   name, _, _, ours, params = case
   # An end token that is never sampled: the last of the vocabulary, of which nothing is lost.

@@ -56,6 +56,7 @@ def _with_gradients(attention, query, kv, prompt, paths):
   return read, back(pull)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('rooms', [(N,), (1, 2, 3)])
 @pytest.mark.parametrize('few', [1, 5, 28])  # readers at a time; 5 does not divide 28
 def test_chunks_are_attention_at_once_and_so_are_their_gradients(rooms, few):

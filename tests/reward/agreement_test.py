@@ -89,6 +89,7 @@ def test_the_best_by_agreement_is_the_majority_of_the_chains_that_count(first):
 RULES = ('best', 'majority')
 
 
+@pytest.mark.long
 def test_when_the_search_is_over_it_is_computed_anew():
   tree = _sampled(mcts, 12, candidates=3)
   now = np.asarray(jit(_noted)(tree)[0].scores[note_of(NAME)])

@@ -97,6 +97,7 @@ def test_decoding_takes_down_what_a_plain_pass_finds(name, world):
   assert seen > 2 and (heard > 2) == (world is not None)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('name', some(SEARCHES, 'beams'))
 def test_what_is_taken_down_changes_nothing_else(name):
   noted, plain = _search(name), _search(name, scores=())

@@ -92,6 +92,7 @@ def test_fewer_units_are_the_beginning_of_more():
   assert (few.expanded[:, 5 * R :] == -1).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('units', [1, 7, 9])
 def test_chains_at_once_are_as_many_as_were_asked(units):
   """Whole rounds of three, and the rest. They begin at the root alone in the first round."""
@@ -113,6 +114,7 @@ def test_a_batch_is_its_problems_alone():
   np.testing.assert_array_equal(alone.visits[0], together.visits[2])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('novelty', [False, True])
 def test_with_a_heavy_prior_it_walks_to_where_the_guide_is_best(novelty):
   """Nothing that chains return counts then: it goes deeper while a child is better than the node,
@@ -173,6 +175,7 @@ def test_good_branches_get_more_chains(seed):
   assert np.mean(gain) > 0.05
 
 
+@pytest.mark.long
 def test_chains_at_once_begin_apart():
   """Each counts as a failure for those of its round after it."""
   world = random_world(batch=16, states=60, multiplicity=(1, 1, 1), ends=0.0, seed=1)

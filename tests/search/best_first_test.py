@@ -37,6 +37,7 @@ def queue(tree, b, slots):
   return [n for n in every if n not in taken and grows(n)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
   'width, depth_weight, uncertainty_weight',
   [(1, 0.0, 0.0), (1, 0.5, 0.0), (1, -0.5, 0.0), (1, 0.0, 2.0), (4, 0.0, 0.0)],

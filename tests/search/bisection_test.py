@@ -150,6 +150,7 @@ def test_rollouts_halve_what_is_left_of_a_wrong_solution(rollouts, unjudged):
   assert wrong > 10 and (undecided > 0) == (unjudged > 0)
 
 
+@pytest.mark.long
 def test_without_a_wrong_solution_there_are_no_rollouts():
   one = world(right=1.0, ends=0.6)
   tree = search(one, max_steps=16)
@@ -172,6 +173,7 @@ def test_a_single_step_needs_no_rollouts():
   assert tree.mask.shape[1] == MOST and not tree.visits.any()
 
 
+@pytest.mark.long
 def test_learning_reads_rollouts_as_decoding_did():
   """They begin at inner nodes of the chains. Verdicts are told by name, as in training."""
   prompt, reference = toys.problems(4)

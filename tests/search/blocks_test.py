@@ -49,6 +49,7 @@ def test_each_parent_grows_where_its_steps_should_be(steps):
   assert len({tuple(tree.tokens[0, ids[:, c] - 1, 0, 0]) for c in range(BLOCK + 3)}) > 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('steps', [None, 3])
 def test_one_block_is_one_call(steps):
   both = grown(4, 3, steps), grown(4, 3, steps, whole=True)

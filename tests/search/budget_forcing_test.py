@@ -59,6 +59,7 @@ def test_with_nothing_forced_it_is_best_of_n():
   assert edit(WORDS.get, times=0, text='wait', answer='') is None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('times', [1, 2])
 @pytest.mark.parametrize('answer', ['final', ''])
 def test_ends_are_taken_back_so_often_and_an_answer_is_forced(times, answer):
@@ -82,6 +83,7 @@ def test_ends_are_taken_back_so_often_and_an_answer_is_forced(times, answer):
   assert forced > 5 and (due > 1) == bool(answer)
 
 
+@pytest.mark.long
 def test_more_continuations_begin_as_fewer_do():
   """The chains are the same up to the second end."""
   other = 0
@@ -138,6 +140,7 @@ def test_a_guide_is_written_on_what_stands_in_the_end():
   np.testing.assert_allclose(tree_lib.guide(tree)[real], np.asarray(expected)[real], atol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('batch', range(3))
 def test_a_problem_does_not_know_its_batch(batch):
   together, alone = search(times=2), search(times=2, batch=batch)
@@ -145,6 +148,7 @@ def test_a_problem_does_not_know_its_batch(batch):
     np.testing.assert_array_equal(getattr(together, name)[batch], getattr(alone, name)[0])
 
 
+@pytest.mark.long
 def test_fewer_units_are_fewer_chains():
   tree = search(units=2)
   assert ((tree.expanded == tree_lib.ROOT).sum(-1) == 2).all()
@@ -162,6 +166,7 @@ def test_an_end_in_whose_place_nothing_stands_is_refused():
     METHOD.room(3, candidates=1, max_steps=R, **settings)
 
 
+@pytest.mark.long
 def test_a_world_speaks_between_the_steps_all_the_same():
   """Both texts have their room, and decoding reads both as learning does."""
   size = L + SAID

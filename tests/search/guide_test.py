@@ -70,6 +70,7 @@ def test_a_search_follows_the_guide_in_place_of_the_critic(method):
     assert (where(straight) != where(turned)).any()
 
 
+@pytest.mark.long
 def test_a_guide_stands_on_every_node_and_finished_ones_return_it():
   tree = searched('critic * critic - 0.25')
   real = tree.mask & (tree.expanded >= 0)[..., None]
@@ -81,11 +82,13 @@ def test_a_guide_stands_on_every_node_and_finished_ones_return_it():
   assert not tree.reward[~done].any()
 
 
+@pytest.mark.long
 def test_the_critic_alone_needs_no_guide():
   tree = searched()
   assert not tree.scores and tree_lib.guide(tree) is tree.value
 
 
+@pytest.mark.long
 def test_answers_are_weighed_by_another_guide_and_the_search_does_not_know():
   plain, other = searched('confidence'), searched('confidence', weigh='critic * length')
   for name in ('tokens', 'expanded', 'visits', 'reward', 'value'):
@@ -96,6 +99,7 @@ def test_answers_are_weighed_by_another_guide_and_the_search_does_not_know():
   assert np.abs(tree_lib.guide(plain)[real] - product).max() > 0.01
 
 
+@pytest.mark.long
 def test_the_root_is_worth_what_its_first_candidates_are():
   tree = searched('1 * critic')
   expected = (tree.prior[:, 0] * tree.value[:, 0]).sum(-1)

@@ -87,9 +87,8 @@ def test_a_tree_grows_from_nodes_that_can(method):
       assert tree.mask[b, slot, a] and not tree.terminal[b, slot, a] and slot < x
 
 
-@pytest.mark.parametrize(
-  'method, setting', some(SETTINGS, *(pair for pair in SETTINGS if pair[0] in TRIED))
-)
+@pytest.mark.long
+@pytest.mark.parametrize('method, setting', SETTINGS)
 def test_every_setting_changes_the_tree(method, setting):
   row = SEARCHES[method]
   value = (row.settings | row.quiet)[setting]

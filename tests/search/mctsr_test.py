@@ -64,6 +64,7 @@ class Plain:
     return self.q(n) + explore * math.sqrt((math.log(above) + 1) / self.visits(n))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('explore, children', [(1.4, 2), (0.1, 2), (0.1, 1), (0.0, 3)])
 def test_the_solution_of_highest_uct_is_refined(explore, children):
   tree, deep = found(explore=explore, children=children), 0
@@ -88,6 +89,7 @@ def test_a_solution_that_was_improved_often_enough_is_left():
   assert (once.scores[ORIGIN] != often.scores[ORIGIN]).any()
 
 
+@pytest.mark.long
 def test_fewer_units_are_the_beginning_of_more():
   few, many = found(units=5), found()
   for name in ('tokens', 'expanded', 'length'):
@@ -116,6 +118,7 @@ def test_one_solution_is_one_chain():
   assert (tree.expanded[:, steps:] == -1).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('only', range(B))
 def test_a_problem_does_not_know_its_batch(only):
   together, alone = of_model(), of_model(only=only)

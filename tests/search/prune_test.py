@@ -41,6 +41,7 @@ def chosen(tree):
       yield b, x, tree.value[b].reshape(-1)[tree.expanded[b, x] - 1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('method', some(METHODS, 'gumbel', 'beam', 'without_replacement'))
 def test_nothing_grows_under_a_wrong_node_once_a_solution_is_finished(method):
   tree, free = search(method, below=0.5), search(method)
@@ -61,6 +62,7 @@ def test_a_problem_gets_an_answer_however_much_is_pruned(method):
   assert 2 * kept >= found > 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
   'method', [name for name in METHODS if SEARCHES[name].branches and name not in BESIDE]
 )
@@ -104,6 +106,7 @@ def test_without_thresholds_it_is_the_same_function():
   assert pruned(grow) is grow and pruned(grow, **DEFAULTS) is grow
 
 
+@pytest.mark.long
 def test_a_model_decodes_no_more_than_each_may():
   """What it decodes for a parent of one candidate is the first that it would decode."""
   model, params = tiny(layers=1)

@@ -89,6 +89,7 @@ def test_without_rounds_it_is_best_of_n(critique):
     np.testing.assert_array_equal(getattr(tree, name), getattr(plain, name))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('critique', ['', 'probe'])
 def test_a_turn_is_a_search_of_the_prompt_that_was_written(critique):
   tree, kinds = search(critique=critique), set()
@@ -122,6 +123,7 @@ def test_a_turn_is_a_search_of_the_prompt_that_was_written(critique):
   assert kinds == {(False, False), (True, False), *([(True, True)] if critique else [])}
 
 
+@pytest.mark.long
 def test_paths_of_turns_begin_at_the_root():
   tree = search()
   for t in range(1 + ROUNDS):
@@ -163,6 +165,7 @@ def test_sampled_tokens_are_billed_and_prompts_are_read(critique):
   assert not tree.given.any()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('only', range(B))
 def test_a_problem_does_not_know_its_batch(only):
   together, alone = search(), search(only=only)
@@ -170,6 +173,7 @@ def test_a_problem_does_not_know_its_batch(only):
     np.testing.assert_array_equal(getattr(together, name)[only], getattr(alone, name)[0])
 
 
+@pytest.mark.long
 def test_fewer_units_are_the_beginning_of_more():
   few, many = search(units=2), search()
   for t in range(1 + ROUNDS):
@@ -191,6 +195,7 @@ def test_an_answer_is_chosen_among_all_turns():
   assert (chosen > N * R).any()
 
 
+@pytest.mark.long
 def test_a_problem_that_is_done_is_asked_nothing_more():
   """The first chains are sampled at once. Each turn is asked where the rule does not hold yet."""
   free, kept = search(), search(stop=(('gate', 0.5), ('rule', 'value')))

@@ -148,10 +148,12 @@ def of_model(method, rule=None):
   return jit(functools.partial(search, **shape, **stops, **verdict))(params, keys(), prompts())
 
 
+@pytest.mark.long
 def test_never_is_the_search_itself():
   jax.tree.map(np.testing.assert_array_equal, of_model('gumbel', stop.NEVER), of_model('gumbel'))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('rule', [name for name in STOPS if name != stop.NEVER])
 def test_every_rule_reads_what_a_search_of_a_model_writes(rule):
   """And it is done where the finished tree of the whole search is."""

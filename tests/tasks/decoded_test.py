@@ -180,6 +180,7 @@ def test_what_a_person_would_say(text, verdict):
   assert read([cipher.EXAMPLE.text], [text]) == [verdict]
 
 
+@pytest.mark.long
 def test_the_verdict_does_not_depend_on_the_room_nor_on_what_lies_behind_the_text():
   plaintexts, texts = zip(*demonstrated(60))
   whole = read(plaintexts, texts)

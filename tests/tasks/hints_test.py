@@ -70,6 +70,7 @@ def test_nearness_of_every_prefix_of_many_walks(count):
   assert len(set(np.round(expected, 3))) > 10
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
   'text, expected',
   [

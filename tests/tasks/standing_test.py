@@ -280,6 +280,7 @@ def test_no_result_is_larger_than_an_answer_may_hold():
   assert not read(numbers[:1], [moved]).any()
 
 
+@pytest.mark.long
 def test_the_verdict_does_not_depend_on_the_room_nor_on_what_lies_behind_text_and_numbers():
   cases = [case for case in demonstrated(restless(3), 40) if len(case[1]) <= 200]
   numbers, texts = zip(*cases)
@@ -299,6 +300,7 @@ def test_a_text_of_more_lines_than_there_is_room_for_cannot_reach_anything():
     assert read([(26, 7, 3, 5)], [lines], asides=('=',)) == [verdict]
 
 
+@pytest.mark.long
 def test_a_walk_with_a_calculator_is_read_past_what_it_asks_and_hears():
   task = calculator.task(behaviours=Behaviours(dead_end=0.6))
   cases = demonstrated(task, 60)

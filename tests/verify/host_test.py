@@ -325,6 +325,7 @@ def test_a_search_can_be_rewarded_by_the_host():
   jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), device, host)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
   'name', some(['clone', 'distill', 'gradient', 'value', 'entropy'], 'clone', 'value')
 )

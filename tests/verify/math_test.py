@@ -211,6 +211,7 @@ def test_a_hostile_answer_costs_its_time_out_at_most_and_no_other_verdict(verifi
   assert verifier.failure is None
 
 
+@pytest.mark.long
 def test_a_search_is_judged(verifier):
   references = [r'\frac{\sqrt{3}}{3}', '1,000']
   texts = [

@@ -191,6 +191,7 @@ def _of_one_verdict(oracle):
   return jax.jit(ask)
 
 
+@pytest.mark.long
 def test_the_oracle_is_undecided_where_there_is_no_verdict(drawn, reference, told):
   tree, texts = drawn
   size, room = tree.mask[0].size, _half(drawn)
@@ -208,6 +209,7 @@ def test_the_oracle_is_undecided_where_there_is_no_verdict(drawn, reference, tol
         assert short[b, i] == (0.5 if long else whole[b, i]) and whole[b, i] != 0.5
 
 
+@pytest.mark.long
 def test_the_oracle_has_no_hope_at_the_last_depth(drawn, reference, told):
   tree, _ = drawn
   ids = jnp.broadcast_to(1 + jnp.arange(4 * WIDTH), (PROBLEMS, 4 * WIDTH))

@@ -64,6 +64,7 @@ def test_each_bin_has_the_method_that_is_best_on_validation_problems():
   assert optimal.value == pytest.approx(0.15, abs=0.06) and 'with 0.44 of its 1,600' in optimal.name
 
 
+@pytest.mark.long
 def test_without_the_search_that_is_to_lose_a_part_is_open():
   found = CLAIMS['bins'].judge(study(), **ROWS | dict(not_best=''))
   assert found.verdict == UNDECIDED and len(found.numbers) == 2

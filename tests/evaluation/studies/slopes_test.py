@@ -26,6 +26,7 @@ def study(falling, rising, count=600, seeds=1, tokens=TOKENS):
   return evidence(arms, found)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
   'falling, rising, count, verdict',
   [
