@@ -172,7 +172,6 @@ class TestUpdate:
     _, metrics = setup.learn(fresh(), *half(grown, True), weights(**MIXED))
     assert metrics['ratio_gap'] < 1e-5 and metrics['loss_kl'] < 1e-6
 
-  @pytest.mark.long
   def test_a_critic_that_learns_alone_reads_no_policy(self, grown):
     """Neither the policy's parameters, nor what the critic said at sampling time."""
     model = LanguageModel(dataclasses.replace(toys.CONFIG, own_critic=True))
@@ -212,7 +211,6 @@ class TestUpdate:
     unmoved = run(setup, pool, 4)[1]
     assert len(set(unmoved['tokens'])) > 1  # each update has random numbers of its own
 
-  @pytest.mark.long
   def test_several_in_one_call_are_the_same(self, setup, pool):
     twice = fused.search_and_learn(
       toys.MODEL,
@@ -384,7 +382,6 @@ def test_every_metric_of_an_update_says_what_it_means(setup, pool):
   assert [name for name in numbers if not describe(name)] == []
 
 
-@pytest.mark.long
 def test_exact_labels_of_prefixes_reach_the_critic(setup, grown):
   """A critic learns what an oracle says of all prefixes, whatever the verdicts are."""
   prompt, reference, tree = grown
