@@ -43,7 +43,9 @@ class Searched(NamedTuple):
   folder: pathlib.Path | None = None
 
   @classmethod
-  def of(cls, workdir, config: ConfigDict, params: Params, policy: str, split: str) -> 'Searched':
+  def of(
+    cls, workdir: pathlib.Path, config: ConfigDict, params: Params, policy: str, split: str
+  ) -> 'Searched':
     """That of a run. Reads all parameters."""
     if jax.process_count() > 1:
       return cls()
@@ -98,13 +100,13 @@ class Batches(collections.UserDict):
       np.savez(file, **arrays)
 
 
-def _read(path: pathlib.Path):
+def _read(path: pathlib.Path) -> tuple[tuple[int, ...], tuple[dict[str, np.ndarray], Tree | None]]:
   """What `Batches` wrote, and its place. Damaged where it is not that."""
-  under = lambda prefix: {
-    name.removeprefix(prefix): x for name, x in arrays.items() if name.startswith(prefix)
-  }
   with reading(path), np.load(path) as file:
     arrays = {name: file[name] for name in file.files}
+    under = lambda prefix: {
+      name.removeprefix(prefix): x for name, x in arrays.items() if name.startswith(prefix)
+    }
     fields: dict[str, Any] = under(_TREE)
     for field in dataclasses.fields(Tree):
       if fields and not field.metadata.get('pytree_node', True):

@@ -7,7 +7,7 @@ config.json     the run's config; the same config again continues the run, anoth
 versions.json   the software and hardware it was worked on, one entry for each change, oldest first
 judges.json     what judged its answers, in the same way
 done/STAGE      exists once the stage is finished
-searched/       what an evaluation has searched so far, gone when its rows are written
+searched/       what an evaluation has searched so far, gone when it is done
 """
 
 import contextlib
